@@ -1,0 +1,196 @@
+/**
+ * The log port. A driver (LMDB, Kafka, memory) implements these interfaces and passes `conformance.ts`; nothing of a
+ * driver's own types leaks through.
+ *
+ * What every driver promises:
+ * - Order within a partition. Offsets strictly increase and may have gaps; nothing may be derived from a difference.
+ * - A transaction is all or nothing, also across a kill. A reader never sees an open or aborted one.
+ * - A producer opened under a transactional id fences every earlier one with that id: whatever the earlier one does
+ *   next fails with `FencedError` and changes nothing.
+ * - Partition p of every topic that a group reads has one owner in that group at a time, the same for all those
+ *   topics. An owner that lost p cannot commit positions of p: `FencedError`, and its transaction changes nothing.
+ * - When `commit()` resolves, what it wrote survives the loss of the process and, at the default durability, of power.
+ * - Reading is bounded in bytes (`max_bytes`, but always at least one record when there is one).
+ */
+export interface Log {
+  /** What a person would type after `--log`, for messages. */
+  readonly address: string
+
+  /**
+   * Creates what is not there yet and leaves alone what is.
+   * @throws TopicMismatchError when a topic exists with another number of partitions.
+   */
+  createTopics(topics: readonly TopicSpec[]): Promise<void>
+  /** Every topic with its partition count, internal ones too, sorted by name. */
+  topics(): Promise<readonly TopicSpec[]>
+
+  /** Per partition, the offset of the first record that is still there. */
+  beginningOffsets(topic: string): Promise<readonly bigint[]>
+  /**
+   * Per partition, an offset at which a reader has seen everything committed when this was asked. An upper bound:
+   * transaction markers may lie between the last record and it.
+   */
+  endOffsets(topic: string): Promise<readonly bigint[]>
+
+  /**
+   * Reads committed records without being part of a group: seek and replay from any offset.
+   * `next` is where to go on, also when no record came because only gaps lay there. Never waits for new records.
+   * @throws OffsetGoneError when retention has removed `from`.
+   */
+  read(request: ReadRequest): Promise<ReadResult>
+
+  /** Opens the one live producer of this id and fences earlier ones. */
+  producer(options: { readonly transactional_id: string }): Promise<Producer>
+
+  /** Becomes a member of a consumer group. */
+  join(options: JoinOptions): Promise<Member>
+
+  /** A group's committed positions: the offset of the next record to read. Partitions without one are absent. */
+  committed(group: string): Promise<readonly Position[]>
+
+  close(): Promise<void>
+}
+
+export interface TopicSpec {
+  readonly name: string
+  readonly partitions: number
+}
+
+export interface Header {
+  readonly name: string
+  readonly value: string
+}
+
+/** What is appended: the producer's part of a record. */
+export interface NewRecord {
+  readonly key: string | null
+  readonly headers: readonly Header[]
+  /** `null` is a tombstone: the key has no value any more. */
+  readonly value: Uint8Array | null
+}
+
+export interface LogRecord extends NewRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
+  /** When the log took it, milliseconds since the epoch. Never part of an event, never used by a processor. */
+  readonly appended_ms: number
+}
+
+export interface Position {
+  readonly topic: string
+  readonly partition: number
+  /** Offset of the next record to read. */
+  readonly next: bigint
+}
+
+export interface ReadRequest {
+  readonly topic: string
+  readonly partition: number
+  readonly from: bigint
+  readonly max_bytes: number
+}
+
+export interface ReadResult {
+  readonly records: readonly LogRecord[]
+  readonly next: bigint
+}
+
+/** Appends atomically; not usable for two transactions at a time. */
+export interface Producer {
+  /** @throws FencedError when a later producer has the id. */
+  begin(): Transaction
+  close(): Promise<void>
+}
+
+export interface Transaction {
+  /** Buffers or sends; not visible before `commit`. Within one partition, the order of calls is the order in the log. */
+  append(topic: string, partition: number, record: NewRecord): void
+  /**
+   * Commits a member's progress together with the appends. `claim` is what `poll` returned with the records that
+   * these positions follow: ownership is compared as of then, not as of now.
+   */
+  positions(claim: Claim, positions: readonly Position[]): void
+  /**
+   * Commits progress of a group without members, e.g. how far a generator has come. The transactional id fences.
+   * @throws Error at commit when the group has live members.
+   */
+  standalonePositions(group: string, positions: readonly Position[]): void
+  /**
+   * @throws FencedError when the producer or a claim is no longer current; nothing has been written then.
+   * @throws LogFullError when the disk or the map has no room; nothing has been written, and a retry may succeed.
+   */
+  commit(): Promise<void>
+  abort(): Promise<void>
+}
+
+export interface JoinOptions {
+  readonly group: string
+  /** All with the same number of partitions: partition p of each goes to the same member. */
+  readonly topics: readonly string[]
+  /** How long a silent member keeps its partitions. */
+  readonly session_timeout_ms: number
+}
+
+/** Proof of ownership at the time of a poll; opaque to everyone but the driver that made it. */
+export interface Claim {
+  readonly group: string
+  readonly partitions: readonly number[]
+}
+
+export interface Polled {
+  readonly records: readonly LogRecord[]
+  /** For `Transaction.positions`. */
+  readonly claim: Claim
+  /** Partitions owned since this poll and not before it: state must be restored before their records are processed. */
+  readonly gained: readonly number[]
+  /** Partitions owned before and no more: their unsaved work must be dropped. */
+  readonly lost: readonly number[]
+  /** For each partition read from, where the next poll goes on; later than the last record when gaps follow it. */
+  readonly positions: readonly Position[]
+}
+
+/** One member of a consumer group, at most one outstanding call at a time. */
+export interface Member {
+  readonly id: string
+  /**
+   * Next records of the owned, unpaused partitions, fairly among them, in order within each; waits up to `wait_ms`
+   * for the first one. A partition whose gain is reported delivers no record before the poll after that, so that
+   * the caller can restore state (and `seek`) in between. Starts at the committed position, or at the beginning.
+   */
+  poll(options: { readonly max_bytes: number; readonly wait_ms: number }): Promise<Polled>
+  /** Goes on from these positions, e.g. back to the committed ones after an aborted transaction. */
+  seek(positions: readonly Position[]): void
+  pause(partitions: readonly number[]): void
+  resume(partitions: readonly number[]): void
+  /** Gives the partitions back at once. */
+  leave(): Promise<void>
+}
+
+/** Someone else has this producer id or partition now. Drop unsaved work; do not retry. */
+export class FencedError extends Error {
+  override readonly name = 'FencedError'
+}
+
+/** The disk, the map or a quota is full. Nothing was written; retry after room was made. */
+export class LogFullError extends Error {
+  override readonly name = 'LogFullError'
+}
+
+/** The log cannot be written by this user, e.g. a read-only folder. */
+export class LogReadOnlyError extends Error {
+  override readonly name = 'LogReadOnlyError'
+}
+
+export class TopicMismatchError extends Error {
+  override readonly name = 'TopicMismatchError'
+}
+
+export class UnknownTopicError extends Error {
+  override readonly name = 'UnknownTopicError'
+}
+
+/** Retention removed the offset that was asked for. */
+export class OffsetGoneError extends Error {
+  override readonly name = 'OffsetGoneError'
+}

@@ -1,0 +1,19 @@
+import { clockTicked } from './clock.ts'
+import type { EventType } from './event.ts'
+import { modelPublished } from './model.ts'
+import { completionsSampled } from './policy.ts'
+import { completionRejected, groupExpired, groupFormed, rolloutRequested } from './rollout.ts'
+import { completionsScored, scenePresented } from './tower.ts'
+
+/** Every event that may be said, in the order in which a scene becomes a group. */
+export const catalogue: readonly EventType[] = [
+  scenePresented,
+  rolloutRequested,
+  completionsSampled,
+  completionsScored,
+  groupFormed,
+  groupExpired,
+  completionRejected,
+  modelPublished,
+  clockTicked,
+]

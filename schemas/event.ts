@@ -1,0 +1,111 @@
+import type { Field, Fields, RowOf } from './logical-types.ts'
+
+/**
+ * How long an event must be kept (design §3): sources and recorded facts cannot be computed again, ledgers prove
+ * what happened, derived events can be rebuilt and may expire.
+ */
+export type Retention = 'source' | 'recorded' | 'ledger' | 'derived'
+
+/** `key`: murmur2 of the key's UTF-8 bytes modulo the partition count. `every_partition`: one copy in each. */
+export type Routing = 'key' | 'every_partition'
+
+export interface EarlierVersion {
+  readonly version: number
+  readonly row: Fields
+  /** Turns one row of this version into a row of the next one. Pure. */
+  readonly upcast: (row: Record<string, unknown>) => Record<string, unknown>
+}
+
+export interface EventType<E extends 'json' | 'arrow' = 'json' | 'arrow', R extends Fields = Fields> {
+  /** `family.past_tense`; the topic's name, and in DuckDB schema and table. */
+  readonly type: string
+  readonly version: number
+  /** The field whose value is the partition key; every row of a batch shares it. */
+  readonly key: string
+  /** `json`: a fact, one object. `arrow`: a batch, one Arrow IPC stream of rows that share the key. */
+  readonly encoding: E
+  readonly about: string
+  readonly row: R
+  readonly routing: Routing
+  readonly retention: Retention
+  /** Oldest first; each upcasts to the next, the last one to `version`. */
+  readonly earlier: readonly EarlierVersion[]
+}
+
+type Declaration<E extends 'json' | 'arrow', R extends Fields> = Omit<EventType<E, R>, 'key' | 'routing' | 'earlier'> & {
+  readonly key: keyof R & string
+  readonly routing?: Routing
+  readonly earlier?: readonly EarlierVersion[]
+}
+
+export type DataOf<T extends EventType> = T extends EventType<infer E, infer R>
+  ? E extends 'json'
+    ? RowOf<R>
+    : RowOf<R>[]
+  : never
+export type RowOfEvent<T extends EventType> = T extends EventType<'json' | 'arrow', infer R> ? RowOf<R> : never
+
+/** Which clock stamps an event: a generator's own (`virtual`), or the host's at the edge (`wall`). */
+export type ClockDomain = 'virtual' | 'wall'
+
+/** CloudEvents 1.0 attributes; `codec/headers.ts` says how each is written as a record header. */
+export interface Envelope {
+  readonly id: string
+  readonly source: string
+  readonly type: string
+  /** The version that `data` has in memory, after upcasting. */
+  readonly version: number
+  /** RFC 3339 with milliseconds, UTC. */
+  readonly time: string
+  /** The partition key. */
+  readonly key: string
+  readonly clock: ClockDomain
+  /** Ids of the events this one was derived from, sorted; empty for a source. */
+  readonly causes: readonly string[]
+  readonly correlation?: string
+  readonly producer_version?: string
+  readonly model_hash?: string
+  readonly seed?: string
+}
+
+/** One event in memory: the envelope and its data (an object for a fact, rows for a batch). */
+export interface Event<T extends EventType = EventType> extends Envelope {
+  readonly data: DataOf<T>
+}
+
+const TYPE_NAME = /^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$/
+const FIELD_NAME = /^[a-z][a-z0-9_]*$/
+
+/**
+ * Declares an event. Everything else (TypeScript type, validation, JSON Schema, Arrow schema, DuckDB table, Python
+ * reader) follows from this one object.
+ *
+ * @throws Error when a name is not snake_case, the key is not a required utf8 field, or versions are not consecutive.
+ */
+export function defineEvent<const E extends 'json' | 'arrow', const R extends Fields>(
+  declared: Declaration<E, R>,
+): EventType<E, R> {
+  const fail = (problem: string): never => {
+    throw new Error(`event ${declared.type} v${declared.version}: ${problem}`)
+  }
+  if (!TYPE_NAME.test(declared.type)) fail('expected a type named family.past_tense in snake_case')
+  for (const name of Object.keys(declared.row)) {
+    if (!FIELD_NAME.test(name)) fail(`field ${name}: expected snake_case`)
+  }
+  const key: Field | undefined = declared.row[declared.key]
+  if (key === undefined || key.nullable || key.logical.kind !== 'utf8') {
+    fail(`key ${declared.key}: expected a required utf8 field of the row`)
+  }
+  const earlier = declared.earlier ?? []
+  earlier.forEach((step, index) => {
+    const expected = declared.version - earlier.length + index
+    if (step.version !== expected) fail(`earlier version ${step.version}: expected ${expected}, versions are consecutive`)
+  })
+  return { ...declared, routing: declared.routing ?? 'key', earlier }
+}
+
+/** The rows of an event, whichever encoding it has. */
+export function rowsOf(event: Event): Record<string, unknown>[] {
+  const data: unknown = event.data
+  return Array.isArray(data) ? data : [data as Record<string, unknown>]
+}

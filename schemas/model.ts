@@ -1,0 +1,23 @@
+import { defineEvent } from './event.ts'
+import { blob, float64, int64, list, mapOf, nullable, oneOf, utf8 } from './logical-types.ts'
+
+export const MODEL_ROLES = ['policy', 'encoder', 'physcode', 'world_model', 'router'] as const
+
+export const modelPublished = defineEvent({
+  type: 'model.published',
+  version: 1,
+  key: 'model_id',
+  encoding: 'json',
+  retention: 'recorded',
+  about: 'A trained model is there to be used.',
+  row: {
+    model_id: utf8(),
+    role: oneOf(MODEL_ROLES),
+    version: int64('counts up within a lineage'),
+    lineage: utf8('the training run'),
+    blob: blob('the weights'),
+    parent: nullable(utf8('model_id this one was trained from')),
+    trained_on: list(utf8(), 'group ids or dataset names'),
+    metrics: mapOf(float64()),
+  },
+})

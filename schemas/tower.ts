@@ -1,0 +1,90 @@
+import { defineEvent } from './event.ts'
+import { bool, float64, image, int32, list, mapOf, nullable, oneOf, struct, utf8 } from './logical-types.ts'
+
+export const DATASETS = ['top_block', 'side_block'] as const
+export const TASKS = ['binary_stability', 'x_only', 'x_y'] as const
+export const SPLITS = ['train', 'test_iid', 'test_offset', 'test_height', 'test_appearance'] as const
+
+/** What the world did with an answer; the binary task has the last two only, besides `non_parseable`. */
+export const OUTCOMES = [
+  'non_parseable',
+  'below_floor',
+  'inside_tower',
+  'unstable',
+  'stable',
+  'correct',
+  'incorrect',
+] as const
+
+const position = { x: float64('right of the tower axis, world units'), y: float64('above the floor, world units') }
+
+/** The tower as generated: what a scorer needs to place a block and ask the physics. */
+export const sceneFields = {
+  scene_id: utf8('identity of the scene within its dataset, split and seed'),
+  dataset: oneOf(DATASETS, 'paper 1 §3.1'),
+  split: oneOf(SPLITS, 'disjoint by content key'),
+  seed: utf8('seed of the generator'),
+  height: int32('blocks in the tower: for top_block with the moved one, for side_block without it'),
+  blocks: list(
+    struct({
+      x: float64('centre, world units'),
+      y: float64('centre, world units'),
+      z: float64('centre, world units'),
+      edge: float64('world units'),
+      colour: list(int32('0 … 255'), 'r, g, b'),
+    }),
+    'lowest first, the moved one last',
+  ),
+  moved_block: int32('index into blocks'),
+  image: image('256×256 RGB'),
+  offset_world: float64('signed displacement of the moved block from the tower axis, world units'),
+  offset_units: int32('the same in answer units'),
+  com_margin_world: float64('distance of the moved centre of mass inside (+) or outside (−) its support edge, world units'),
+  is_stable: bool('whether the tower as shown stands'),
+  optimal_move: struct({ dx_units: int32(), dy_units: int32() }, 'the move with the highest reward, answer units'),
+  unit: float64('world units of one answer integer'),
+  simulator_version: utf8('names everything that could change an outcome or a pixel'),
+  content_key: utf8('dataset, height and signed offset: what splits are disjoint by'),
+}
+
+export const scenePresented = defineEvent({
+  type: 'tower.scene_presented',
+  version: 1,
+  key: 'scene_id',
+  encoding: 'json',
+  retention: 'source',
+  about: 'A block tower was built and photographed.',
+  row: sceneFields,
+})
+
+export const completionsScored = defineEvent({
+  type: 'tower.completions_scored',
+  version: 1,
+  key: 'group_id',
+  encoding: 'arrow',
+  retention: 'derived',
+  about: 'What the world did with each completion of a group, and what that was worth.',
+  row: {
+    group_id: utf8(),
+    completion_index: int32('0 … group_size − 1'),
+    attempt_id: utf8('the sampling attempt that the completion belongs to'),
+    sampled_id: utf8('ce_id of the policy.completions_sampled that held the completion'),
+    scene_id: utf8(),
+    task: oneOf(TASKS, 'paper 1 §3.2'),
+    answer: nullable(utf8('what stood in the last <answer> pair')),
+    parse_error: nullable(utf8('why the answer could not be read')),
+    dx: nullable(int32('answer units, right is positive')),
+    dy: nullable(int32('answer units, up is positive')),
+    placed: nullable(struct(position, 'centre of the moved block where the answer puts it')),
+    settled: nullable(struct(position, 'centre of the moved block when all is at rest; null where nothing was stepped')),
+    outcome: nullable(oneOf(OUTCOMES, 'null when the scorer itself failed')),
+    distance_world: nullable(float64('d of paper 1 §3.4 at the placed position, world units')),
+    reward: nullable(float64('paper 1 §3.4; null when the scorer itself failed, never a number for that')),
+    reward_components: mapOf(float64(), 'the terms that add up to the reward'),
+    reward_name: utf8('which reward function'),
+    reward_version: int32(),
+    physics_engine: utf8(),
+    physics_version: utf8(),
+    scorer_error: nullable(utf8('why the scorer failed')),
+  },
+})
