@@ -69,7 +69,11 @@ export interface Fold<S = unknown> extends Declared {
     /** From each earlier version to the next; a state older than the oldest entry is rebuilt from the log. */
     readonly upcast?: { readonly [fromVersion: number]: (state: unknown) => unknown }
   }
-  /** `undefined` in: the key is new. `undefined` out: forget the key. May mutate and return the state it was given. */
+  /**
+   * `undefined` in: the key is new. `undefined` out: forget the key. The state given must not be mutated: when this
+   * throws, or what it emitted is invalid, the key keeps the state it had.
+   * @throws InvariantError when the event breaks an invariant: it becomes a dead letter. Anything else is a bug.
+   */
   apply(state: S | undefined, event: Event, emit: Emit): S | undefined
   /** When `expire` must be called for this state, if ever. A pure function of the state. */
   deadline?(state: S): Deadline | undefined
@@ -87,7 +91,23 @@ export interface Transform extends Declared {
 // biome-ignore lint/suspicious/noExplicitAny: a list of processors holds folds of every state type.
 export type Processor = Fold<any> | Transform
 
+/**
+ * One line of the topology: a processor by name, and how to make it in any variant that a journal may name, so that
+ * what an earlier run did with other options can be rebuilt.
+ */
+export interface Stage {
+  readonly name: string
+  /** The variant that runs now. */
+  readonly variant: readonly string[]
+  readonly create: (variant: readonly string[]) => Processor
+}
+
 /** Narrows an event to the declaration that it was read by. */
 export function isA<T extends EventType>(event: Event, type: T): event is Event<T> {
   return event.type === type.type
+}
+
+/** The event itself is wrong (undecodable, unknown, an invariant broken): no retry and no fix of ours will take it. */
+export class InvariantError extends Error {
+  override readonly name = 'InvariantError'
 }

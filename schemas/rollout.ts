@@ -6,7 +6,7 @@ export const ORIGINS = ['tower'] as const
 export const PURPOSES = ['train', 'eval', 'probe'] as const
 export const CLOCKS = ['virtual', 'wall'] as const
 export const PROMPT_VARIANTS = ['plain', 'reasoning'] as const
-export const REJECTIONS = ['late', 'duplicate', 'mixed_attempt', 'scorer_failed'] as const
+export const REJECTIONS = ['late', 'duplicate', 'mixed_attempt', 'scorer_failed', 'index_out_of_range'] as const
 export const LOGPROBS_KINDS = ['raw', 'processed'] as const
 
 /** How advantages are normalised; `processors/form-groups/advantages.ts` has each equation and its source. */

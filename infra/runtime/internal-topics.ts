@@ -1,3 +1,4 @@
+import type { BlobRef } from '../../schemas/logical-types.ts'
 import type { Header } from '../log/log.ts'
 
 /**
@@ -17,6 +18,9 @@ export const DEAD_LETTERS_TOPIC = 'dead_letters'
  * partition, so a journal stays true in a copy of the log whose offsets differ.
  */
 export interface JournalEntry {
+  /** The processor's version and variant that took these records: what a rebuild must run. */
+  readonly version: number
+  readonly variant: readonly string[]
   readonly topics: readonly string[]
   readonly runs: readonly (readonly [topic: number, count: number])[]
 }
@@ -25,6 +29,19 @@ export interface JournalEntry {
 export interface ChangelogEntry {
   readonly state_version: number
   readonly state: unknown
+}
+
+/** Where a task's state may be taken up without reading its whole changelog. */
+export interface SnapshotEntry {
+  readonly processor: string
+  readonly partition: number
+  readonly state_version: number
+  /** The first changelog offset that is not in the snapshot. */
+  readonly changelog_next: string
+  /** The first journal offset that is not in the snapshot. */
+  readonly journal_next: string
+  readonly keys: number
+  readonly blob: BlobRef
 }
 
 /** A record that a processor could not take, in the transaction that passed it. */
@@ -44,4 +61,6 @@ export interface DeadLetter {
   readonly key: string | null
   readonly headers: readonly Header[]
   readonly value_base64: string | null
+  /** Instead of `value_base64` when the value is large. */
+  readonly value_blob: BlobRef | null
 }

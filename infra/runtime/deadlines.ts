@@ -1,0 +1,75 @@
+import type { Deadline } from '../../processors/processor.ts'
+import type { ClockDomain } from '../../schemas/event.ts'
+
+interface Entry {
+  readonly time: string
+  readonly key: string
+}
+
+/** Which keys fall due when, per clock: a binary heap whose outdated entries are skipped when they come up. */
+export class Deadlines {
+  readonly #heaps: Record<ClockDomain, Entry[]> = { virtual: [], wall: [] }
+  readonly #current = new Map<string, Deadline>()
+
+  set(key: string, deadline: Deadline | undefined): void {
+    const before = this.#current.get(key)
+    if (before?.time === deadline?.time && before?.clock === deadline?.clock) return
+    if (deadline === undefined) {
+      this.#current.delete(key)
+      return
+    }
+    this.#current.set(key, deadline)
+    push(this.#heaps[deadline.clock], { time: deadline.time, key })
+  }
+
+  /** Keys due at `now`, earliest first, keys of one instant in their own order; each is returned once. */
+  due(now: Deadline): string[] {
+    const heap = this.#heaps[now.clock]
+    const keys: string[] = []
+    for (let top = heap[0]; top !== undefined && top.time <= now.time; top = heap[0]) {
+      pop(heap)
+      const current = this.#current.get(top.key)
+      if (current?.clock !== now.clock || current.time !== top.time) continue
+      this.#current.delete(top.key)
+      keys.push(top.key)
+    }
+    return keys
+  }
+
+  /** The latest deadline that is still open on a clock, for `--expire-pending`. */
+  latest(clock: ClockDomain): string | undefined {
+    let latest: string | undefined
+    for (const deadline of this.#current.values()) {
+      if (deadline.clock === clock && (latest === undefined || deadline.time > latest)) latest = deadline.time
+    }
+    return latest
+  }
+}
+
+const before = (a: Entry, b: Entry) => a.time < b.time || (a.time === b.time && a.key < b.key)
+
+function push(heap: Entry[], entry: Entry): void {
+  let at = heap.push(entry) - 1
+  while (at > 0) {
+    const parent = (at - 1) >> 1
+    if (!before(entry, heap[parent] as Entry)) break
+    heap[at] = heap[parent] as Entry
+    at = parent
+  }
+  heap[at] = entry
+}
+
+function pop(heap: Entry[]): void {
+  const last = heap.pop()
+  if (last === undefined || heap.length === 0) return
+  let at = 0
+  for (;;) {
+    let child = 2 * at + 1
+    if (child >= heap.length) break
+    if (child + 1 < heap.length && before(heap[child + 1] as Entry, heap[child] as Entry)) child++
+    if (!before(heap[child] as Entry, last)) break
+    heap[at] = heap[child] as Entry
+    at = child
+  }
+  heap[at] = last
+}

@@ -1,0 +1,70 @@
+import { causeOf, type Cause, type Emit, type Processor } from '../../processors/processor.ts'
+import { type EncodedEvent, encodeEvent } from '../../schemas/codec.ts'
+import type { Event, EventType } from '../../schemas/event.ts'
+import { derivedId } from '../../schemas/identity.ts'
+
+/** An event that a processor said, with its identity, ready to be appended. */
+export interface Output {
+  readonly type: EventType
+  readonly event: Event
+  readonly encoded: EncodedEvent
+}
+
+export const sourceOf = (processor: string) => `/processors/${processor}`
+
+/**
+ * The `emit` of one call of a processor, and what it collects. Everything about an output but its data follows from
+ * its causes, so that a rebuild says the same event.
+ *
+ * @throws Error from `emit` when the type is not declared as an output, no cause is named, or the data is invalid.
+ */
+export function emission(processor: Processor, inputs: readonly Event[]): { emit: Emit; outputs: Output[] } {
+  const outputs: Output[] = []
+  const said = new Map<string, number>()
+  const emit: Emit = (type, data, options = {}) => {
+    if (!processor.outputs.some((output) => output.type === type.type)) {
+      throw new Error(`${processor.name} emitted ${type.type}, which it does not declare as an output`)
+    }
+    const causes = options.causes ?? (inputs.length === 1 ? inputs.map(causeOf) : [])
+    const latest = latestOf(causes)
+    if (latest === undefined) {
+      throw new Error(`${processor.name} emitted ${type.type} without causes: a batch or a tick is never a cause, name them`)
+    }
+    const ids = [...new Set(causes.map((cause) => cause.id))].sort()
+    const discriminator = options.discriminator ?? ''
+    const slot = JSON.stringify([type.type, discriminator, ids])
+    const index = said.get(slot) ?? 0
+    said.set(slot, index + 1)
+    const correlation = causes.find((cause) => cause.correlation !== undefined)?.correlation
+    const first: unknown = Array.isArray(data) ? data[0] : data
+    const event = {
+      id: derivedId({
+        processor: processor.name,
+        variant: processor.variant,
+        type: type.type,
+        causes: ids,
+        discriminator,
+        index,
+      }),
+      source: sourceOf(processor.name),
+      type: type.type,
+      version: type.version,
+      time: latest.time,
+      clock: causes.some((cause) => cause.clock === 'wall') ? 'wall' : 'virtual',
+      key: String((first as Record<string, unknown> | undefined)?.[type.key]),
+      causes: ids,
+      producer_version: String(processor.version),
+      data,
+      ...(correlation === undefined ? {} : { correlation }),
+      ...(options.model_hash === undefined ? {} : { model_hash: options.model_hash }),
+    } satisfies Event<EventType> as Event
+    outputs.push({ type, event, encoded: encodeEvent(type, event) })
+  }
+  return { emit, outputs }
+}
+
+function latestOf(causes: readonly Cause[]): Cause | undefined {
+  let latest: Cause | undefined
+  for (const cause of causes) if (latest === undefined || cause.time > latest.time) latest = cause
+  return latest
+}

@@ -1,0 +1,225 @@
+import { type Deadline, type Fold, InvariantError, type Processor, type Transform } from '../../processors/processor.ts'
+import { clockTicked } from '../../schemas/clock.ts'
+import type { ClockDomain, Event } from '../../schemas/event.ts'
+import { Deadlines } from './deadlines.ts'
+import { emission, type Output } from './emission.ts'
+
+/** An input that its processor could not take; the state is as if it had never come. */
+export interface Failure {
+  readonly event: Event
+  readonly failure: 'poison' | 'bug'
+  readonly error: Error
+}
+
+export interface Executed {
+  readonly outputs: readonly Output[]
+  readonly failures: readonly Failure[]
+}
+
+/** A changed key of a task's state; `undefined` forgets it. */
+export interface StateChange {
+  readonly key: string
+  readonly state: unknown
+}
+
+/**
+ * One processor on one partition, without log, clock or files: events in, outputs and state changes out. The worker,
+ * `verify`, a rebuild and the test driver all run processors through this and nothing else.
+ */
+export interface Execution {
+  process(events: readonly Event[]): Promise<Executed>
+  /** Keys changed since the last call. */
+  takeChanges(): StateChange[]
+  /** Puts back a state from a snapshot or changelog; not a change. */
+  restore(key: string, state: unknown): void
+  /** Every key with its state, sorted by key. */
+  states(): [string, unknown][]
+  latestDeadline(clock: ClockDomain): string | undefined
+  /** Goes on with another variant or version of the same processor and keeps the state. */
+  become(processor: Processor): void
+}
+
+export function execute(processor: Processor): Execution {
+  return processor.shape === 'fold' ? new FoldExecution(processor) : new TransformExecution(processor)
+}
+
+/** How far beyond the last wall-clock tick an event's time may lie before it counts as wrong. */
+export const FUTURE_HORIZON_MS = 24 * 3_600_000
+
+/** State key under which a fold task keeps the time of its clocks; no event key contains U+0000. */
+const CLOCKS_KEY = '\u0000clocks'
+
+type Clocks = { readonly [clock in ClockDomain]?: string }
+
+class FoldExecution<S> implements Execution {
+  #fold: Fold<S>
+  readonly #states = new Map<string, S>()
+  readonly #deadlines = new Deadlines()
+  readonly #changed = new Set<string>()
+  #clocks: Clocks = {}
+
+  constructor(fold: Fold<S>) {
+    this.#fold = fold
+  }
+
+  async process(events: readonly Event[]): Promise<Executed> {
+    const outputs: Output[] = []
+    const failures: Failure[] = []
+    for (const event of events) {
+      if (event.type === clockTicked.type) {
+        this.#tick(event as Event<typeof clockTicked>, outputs, failures)
+      } else {
+        this.#attempt(event, failures, () => {
+          this.#refuseFuture(event)
+          const said = emission(this.#fold, [event])
+          const next = this.#fold.apply(this.#states.get(event.key), event, said.emit)
+          this.#put(event.key, next)
+          outputs.push(...said.outputs)
+        })
+      }
+    }
+    return { outputs, failures }
+  }
+
+  #tick(event: Event<typeof clockTicked>, outputs: Output[], failures: Failure[]): void {
+    const now: Deadline = event.data
+    const reached = this.#clocks[now.clock]
+    if (reached !== undefined && now.time <= reached) return
+    this.#clocks = { ...this.#clocks, [now.clock]: now.time }
+    this.#changed.add(CLOCKS_KEY)
+    // An expiry may set a new deadline that is due already; a fold that never advances is a bug, not an endless loop.
+    for (let round = 0, due = this.#deadlines.due(now); due.length > 0; due = this.#deadlines.due(now)) {
+      if (++round > 100) throw new Error(`${this.#fold.name}: expiring key ${due[0]} sets a deadline that is already past, again and again`)
+      for (const key of due) {
+        this.#attempt(event, failures, () => {
+          const state = this.#states.get(key)
+          if (state === undefined || this.#fold.expire === undefined) return
+          const said = emission(this.#fold, [])
+          const next = this.#fold.expire(state, now, said.emit)
+          this.#put(key, next)
+          outputs.push(...said.outputs)
+        })
+      }
+    }
+  }
+
+  #attempt(event: Event, failures: Failure[], step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      failures.push({ event, failure: error instanceof InvariantError ? 'poison' : 'bug', error: asError(error) })
+    }
+  }
+
+  #refuseFuture(event: Event): void {
+    const now = this.#clocks.wall
+    if (event.clock !== 'wall' || now === undefined) return
+    const ahead = Date.parse(event.time) - Date.parse(now)
+    if (ahead > FUTURE_HORIZON_MS) {
+      throw new InvariantError(
+        `ce_time ${event.time} is ${Math.round(ahead / 3_600_000)} h ahead of the wall clock's last tick (${now}), at most 24 h are taken; look at the clock of ${event.source}`,
+      )
+    }
+  }
+
+  #put(key: string, state: S | undefined): void {
+    this.#set(key, state)
+    this.#changed.add(key)
+  }
+
+  #set(key: string, state: S | undefined): void {
+    if (state === undefined) this.#states.delete(key)
+    else this.#states.set(key, state)
+    this.#deadlines.set(key, state === undefined ? undefined : this.#fold.deadline?.(state))
+  }
+
+  takeChanges(): StateChange[] {
+    const changes = [...this.#changed].map((key) => ({
+      key,
+      state: key === CLOCKS_KEY ? this.#clocks : this.#states.get(key),
+    }))
+    this.#changed.clear()
+    return changes
+  }
+
+  restore(key: string, state: unknown): void {
+    if (key === CLOCKS_KEY) this.#clocks = (state ?? {}) as Clocks
+    else this.#set(key, state as S | undefined)
+  }
+
+  states(): [string, unknown][] {
+    const all: [string, unknown][] = [...this.#states]
+    if (Object.keys(this.#clocks).length > 0) all.push([CLOCKS_KEY, this.#clocks])
+    return all.sort(([a], [b]) => (a < b ? -1 : 1))
+  }
+
+  latestDeadline(clock: ClockDomain): string | undefined {
+    return this.#deadlines.latest(clock)
+  }
+
+  become(processor: Processor): void {
+    this.#fold = processor as Fold<S>
+  }
+}
+
+class TransformExecution implements Execution {
+  #transform: Transform
+
+  constructor(transform: Transform) {
+    this.#transform = transform
+  }
+
+  async process(events: readonly Event[]): Promise<Executed> {
+    const outputs: Output[] = []
+    const failures: Failure[] = []
+    for (let at = 0; at < events.length; at += this.#transform.max_batch) {
+      await this.#bisect(events.slice(at, at + this.#transform.max_batch), outputs, failures)
+    }
+    return { outputs, failures }
+  }
+
+  /** A batch that fails is halved until the one event that makes it fail stands alone. */
+  async #bisect(events: readonly Event[], outputs: Output[], failures: Failure[]): Promise<void> {
+    try {
+      const said = emission(this.#transform, events)
+      await this.#transform.apply(events, said.emit)
+      outputs.push(...said.outputs)
+    } catch (error) {
+      const [only] = events
+      if (events.length === 1 && only !== undefined) {
+        failures.push({ event: only, failure: error instanceof InvariantError ? 'poison' : 'bug', error: asError(error) })
+        return
+      }
+      const middle = events.length >> 1
+      await this.#bisect(events.slice(0, middle), outputs, failures)
+      await this.#bisect(events.slice(middle), outputs, failures)
+    }
+  }
+
+  takeChanges(): StateChange[] {
+    return []
+  }
+  restore(key: string): void {
+    throw new Error(`${this.#transform.name} is a transform and has no state, yet a state of key ${key} was found for it`)
+  }
+  states(): [string, unknown][] {
+    return []
+  }
+  latestDeadline(): undefined {
+    return undefined
+  }
+  become(processor: Processor): void {
+    this.#transform = processor as Transform
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** The topics a task reads: its processor's inputs, and the clock where it is a fold with deadlines. */
+export function inputTopics(processor: Processor): string[] {
+  const topics = processor.inputs.map((input) => input.type)
+  if (processor.shape === 'fold' && processor.expire !== undefined) topics.push(clockTicked.type)
+  return topics
+}

@@ -1,0 +1,122 @@
+import type { Processor } from '../../processors/processor.ts'
+import { PoisonError } from '../../schemas/codec.ts'
+import type { Event } from '../../schemas/event.ts'
+import { rowsOf } from '../../schemas/event.ts'
+import type { Blobs } from '../blobs/blobs.ts'
+import type { LogRecord } from '../log/log.ts'
+import { decodeRecord, type Vocabulary } from './decode-record.ts'
+import type { Output } from './emission.ts'
+import { type Execution, execute, type Failure } from './execution.ts'
+import type { DeadLetter, JournalEntry } from './internal-topics.ts'
+
+/** What one task has computed and not committed yet. */
+export interface Unsaved {
+  outputs: Output[]
+  dead_letters: DeadLetter[]
+  /** Run-length interleaving of the inputs, as [topic, count]. */
+  runs: [string, number][]
+  records: number
+  bytes: number
+}
+
+/** Raw bytes of a dead letter beyond this go to the blob store. */
+const LARGE_BYTES = 64 * 1024
+
+const nothing = (): Unsaved => ({ outputs: [], dead_letters: [], runs: [], records: 0, bytes: 0 })
+
+/** One processor on one partition of the log: records in, and what must be committed together with having read them. */
+export class Task {
+  readonly partition: number
+  readonly execution: Execution
+  readonly #processor: Processor
+  readonly #vocabulary: Vocabulary
+  readonly #partitions: number
+  readonly #blobs: Blobs
+  #unsaved = nothing()
+  /** Changelog records since the last snapshot. */
+  changes_since_snapshot = 0
+
+  constructor(options: {
+    readonly processor: Processor
+    readonly partition: number
+    readonly partitions: number
+    readonly vocabulary: Vocabulary
+    readonly blobs: Blobs
+  }) {
+    this.partition = options.partition
+    this.#processor = options.processor
+    this.#partitions = options.partitions
+    this.#vocabulary = options.vocabulary
+    this.#blobs = options.blobs
+    this.execution = execute(options.processor)
+  }
+
+  get unsaved(): Readonly<Unsaved> {
+    return this.#unsaved
+  }
+
+  /** @throws whatever is transient (a blob store away); the caller retries the same records after a restore. */
+  async process(records: readonly LogRecord[]): Promise<void> {
+    const unsaved = this.#unsaved
+    const events: Event[] = []
+    const origin = new Map<Event, LogRecord>()
+    for (const record of records) {
+      const last = unsaved.runs.at(-1)
+      if (last?.[0] === record.topic) last[1]++
+      else unsaved.runs.push([record.topic, 1])
+      unsaved.records++
+      try {
+        const event = await decodeRecord(record, this.#vocabulary, this.#partitions, this.#blobs)
+        origin.set(event, record)
+        events.push(event)
+      } catch (error) {
+        if (!(error instanceof PoisonError)) throw error
+        unsaved.dead_letters.push(await this.#deadLetter(record, { failure: 'poison', error: error as Error }))
+      }
+    }
+    const { outputs, failures } = await this.execution.process(events)
+    for (const output of outputs) {
+      unsaved.outputs.push(output)
+      unsaved.bytes += output.encoded.value.byteLength
+    }
+    for (const failure of failures) {
+      const record = origin.get(failure.event)
+      if (record === undefined) throw failure.error
+      unsaved.dead_letters.push(await this.#deadLetter(record, failure, failure.event))
+    }
+  }
+
+  journalEntry(): JournalEntry {
+    const topics = [...new Set(this.#unsaved.runs.map(([topic]) => topic))]
+    return {
+      version: this.#processor.version,
+      variant: this.#processor.variant,
+      topics,
+      runs: this.#unsaved.runs.map(([topic, count]) => [topics.indexOf(topic), count] as const),
+    }
+  }
+
+  saved(): void {
+    this.#unsaved = nothing()
+  }
+
+  async #deadLetter(record: LogRecord, failure: Pick<Failure, 'failure' | 'error'>, event?: Event): Promise<DeadLetter> {
+    const large = record.value !== null && record.value.byteLength > LARGE_BYTES
+    const header = (name: string) => record.headers.find((candidate) => candidate.name === name)?.value ?? null
+    return {
+      processor: this.#processor.name,
+      failure: failure.failure,
+      topic: record.topic,
+      partition: record.partition,
+      offset: String(record.offset),
+      error: failure.error.message,
+      ce_id: header('ce_id'),
+      ce_type: header('ce_type'),
+      rows: event === undefined ? null : rowsOf(event).length,
+      key: record.key,
+      headers: record.headers,
+      value_base64: record.value === null || large ? null : Buffer.from(record.value).toString('base64'),
+      value_blob: record.value !== null && large ? await this.#blobs.put(record.value, 'application/octet-stream') : null,
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import type { Processor } from '../../processors/processor.ts'
+import { clockTicked } from '../../schemas/clock.ts'
+import type { ClockDomain, DataOf, Event, EventType } from '../../schemas/event.ts'
+import { sourceId } from '../../schemas/identity.ts'
+import { type Execution, execute, type Failure } from './execution.ts'
+
+/**
+ * Runs a processor by hand: events and ticks in, events out; no log, no clock, no files. States are frozen, so that a
+ * fold which mutates what it was given fails its test.
+ *
+ * ```ts
+ * const driver = testDriver(formGroups({ dialect: 'paper' }))
+ * await driver.given(requested, sampled)
+ * await driver.when(scored)
+ * driver.said(groupFormed)   // what came out of `when`
+ * ```
+ */
+export function testDriver(processor: Processor): TestDriver {
+  return new TestDriver(processor)
+}
+
+class TestDriver {
+  readonly #execution: Execution
+  #said: readonly Event[] = []
+  #failures: readonly Failure[] = []
+
+  constructor(processor: Processor) {
+    this.#execution = execute(processor.shape === 'fold' ? frozen(processor) : processor)
+  }
+
+  /** What has happened before; its outputs are not looked at, but it must not fail. */
+  async given(...events: readonly Event[]): Promise<void> {
+    await this.when(...events)
+    const [failure] = this.#failures
+    if (failure !== undefined) throw failure.error
+  }
+
+  /** What happens now: `said` and `failures` tell of this call alone. */
+  async when(...events: readonly Event[]): Promise<void> {
+    const { outputs, failures } = await this.#execution.process(events)
+    this.#said = outputs.map((output) => output.event)
+    this.#failures = failures
+  }
+
+  said(): readonly Event[]
+  said<T extends EventType>(type: T): readonly Event<T>[]
+  said(type?: EventType): readonly Event[] {
+    return type === undefined ? this.#said : this.#said.filter((event) => event.type === type.type)
+  }
+
+  failures(): readonly Failure[] {
+    return this.#failures
+  }
+
+  /** The state of one key as it would come back after a restart. */
+  state(key: string): unknown {
+    const found = this.#execution.states().find(([name]) => name === key)
+    return found === undefined ? undefined : JSON.parse(JSON.stringify(found[1]))
+  }
+}
+
+function frozen<P extends Extract<Processor, { shape: 'fold' }>>(fold: P): P {
+  return {
+    ...fold,
+    apply: (state, event, emit) => deepFreeze(fold.apply(state, event, emit)),
+    ...(fold.expire === undefined
+      ? {}
+      : { expire: (state, now, emit) => deepFreeze(fold.expire?.(state, now, emit)) }),
+  }
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const inner of Object.values(value)) deepFreeze(inner)
+  }
+  return value
+}
+
+/** An event as a source would say it, for tests: only type and data must be given. */
+export function example<T extends EventType>(
+  type: T,
+  data: DataOf<T>,
+  options: { id?: string; time?: string; clock?: ClockDomain } = {},
+): Event<T> {
+  const first = (Array.isArray(data) ? data[0] : data) as Record<string, unknown>
+  const time = options.time ?? '2026-01-01T00:00:00.000Z'
+  return {
+    id: options.id ?? sourceId([type.type, JSON.stringify(data), time]),
+    source: '/tests',
+    type: type.type,
+    version: type.version,
+    time,
+    clock: options.clock ?? 'virtual',
+    key: String(first[type.key]),
+    causes: [],
+    data,
+  }
+}
+
+export function tick(clock: ClockDomain, time: string): Event<typeof clockTicked> {
+  return example(clockTicked, { tick: `${clock}/${time}`, clock, time }, { time, clock })
+}

@@ -1,0 +1,179 @@
+import type { Stage } from '../../processors/processor.ts'
+import { canonicalHash, firstDifference } from '../../schemas/canonical.ts'
+import { PoisonError } from '../../schemas/codec.ts'
+import { clockTicked } from '../../schemas/clock.ts'
+import type { Event } from '../../schemas/event.ts'
+import type { Blobs } from '../blobs/blobs.ts'
+import type { Log, LogRecord } from '../log/log.ts'
+import { decodeRecord, type Vocabulary } from './decode-record.ts'
+import { sourceOf } from './emission.ts'
+import { execute } from './execution.ts'
+import { DEAD_LETTERS_TOPIC, type DeadLetter } from './internal-topics.ts'
+import { readJournalled } from './journal-reader.ts'
+import { readJson, readRange } from './json-records.ts'
+
+export interface Difference {
+  readonly kind: 'different' | 'missing' | 'unexpected' | 'unreadable'
+  readonly processor: string
+  readonly ce_id: string
+  /** Event type, partition and offset of the recorded event, or where it should be. */
+  readonly where: string
+  /** What differs, with both values. */
+  readonly message: string
+}
+
+export interface VerifyReport {
+  readonly processor: string
+  readonly rebuilt: number
+  readonly equal: number
+  readonly recorded: number
+  readonly differences: number
+  readonly first?: Difference
+}
+
+interface Recorded {
+  readonly hash: string
+  readonly partition: number
+  readonly offset: bigint
+}
+
+/**
+ * Computes every derived event of a stage again, in journal order, and compares it by `ce_id` with what the log holds.
+ * What the stage has not read yet is not expected.
+ */
+export async function verifyStage(
+  stage: Stage,
+  options: {
+    readonly log: Log
+    readonly blobs: Blobs
+    readonly vocabulary: Vocabulary
+    readonly partitions: number
+    readonly onProgress?: (rebuilt: number) => void
+  },
+): Promise<VerifyReport> {
+  const { log, blobs, vocabulary, partitions } = options
+  const processor = stage.create(stage.variant)
+  const findings = new Findings(stage.name)
+  const recorded = new Map<string, Recorded>()
+  const types = new Map(processor.outputs.map((type) => [type.type, type]))
+
+  for (const type of types.values()) {
+    for (let partition = 0; partition < partitions; partition++) {
+      for await (const record of readRange(log, type.type, partition, 0n)) {
+        if (headerOf(record, 'ce_source') !== sourceOf(stage.name)) continue
+        try {
+          const event = await decodeRecord(record, vocabulary, partitions, blobs)
+          const known = recorded.get(event.id)
+          if (known !== undefined) {
+            findings.add('unexpected', event.id, placeOf(record), `is recorded twice, also at offset ${known.offset}`)
+          }
+          recorded.set(event.id, { hash: canonicalHash(type, event), partition, offset: record.offset })
+        } catch (error) {
+          if (!(error instanceof PoisonError)) throw error
+          findings.add('unreadable', headerOf(record, 'ce_id') ?? '?', placeOf(record), error.message)
+        }
+      }
+    }
+  }
+  findings.recorded = recorded.size
+
+  for (let partition = 0; partition < partitions; partition++) {
+    const dead = await deadLettersOf(log, stage.name, partition)
+    const execution = execute(processor)
+    let variant = JSON.stringify(stage.variant)
+    for await (const { entry, records } of readJournalled(log, stage.name, partition)) {
+      const journalled = JSON.stringify(entry.variant)
+      if (journalled !== variant) {
+        execution.become(stage.create(entry.variant))
+        variant = journalled
+      }
+      const events: Event[] = []
+      for (const record of records) {
+        if (record.topic !== clockTicked.type && dead.has(headerOf(record, 'ce_id') ?? '')) continue
+        const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
+          if (error instanceof PoisonError) return undefined
+          throw error
+        })
+        if (event !== undefined) events.push(event)
+      }
+      const { outputs } = await execution.process(events)
+      execution.takeChanges()
+      for (const { type, event } of outputs) {
+        findings.rebuilt++
+        const found = recorded.get(event.id)
+        recorded.delete(event.id)
+        if (found === undefined) {
+          findings.add('missing', event.id, `${type.type}, key ${event.key}`, 'the rebuild says it and the log does not hold it')
+        } else if (found.hash === canonicalHash(type, event)) {
+          findings.equal++
+        } else {
+          const record = await recordAt(log, type.type, found)
+          const before = await decodeRecord(record, vocabulary, partitions, blobs)
+          const difference = firstDifference(type, event, before)
+          findings.add(
+            'different',
+            event.id,
+            placeOf(record),
+            difference === undefined
+              ? 'the values differ in their canonical hash alone'
+              : `${difference.path}: recorded ${difference.actual}, rebuilt ${difference.expected}`,
+          )
+        }
+      }
+      options.onProgress?.(findings.rebuilt)
+    }
+  }
+
+  for (const [id, { partition, offset }] of recorded) {
+    findings.add('unexpected', id, `partition ${partition} offset ${offset}`, 'the log holds it and no rebuild says it')
+  }
+  return findings.report()
+}
+
+class Findings {
+  readonly #processor: string
+  #first: Difference | undefined
+  #count = 0
+  rebuilt = 0
+  equal = 0
+  recorded = 0
+
+  constructor(processor: string) {
+    this.#processor = processor
+  }
+
+  add(kind: Difference['kind'], ce_id: string, where: string, message: string): void {
+    this.#count++
+    this.#first ??= { kind, processor: this.#processor, ce_id, where, message }
+  }
+
+  report(): VerifyReport {
+    const { rebuilt, equal, recorded } = this
+    const report = { processor: this.#processor, rebuilt, equal, recorded, differences: this.#count }
+    return this.#first === undefined ? report : { ...report, first: this.#first }
+  }
+}
+
+async function deadLettersOf(log: Log, processor: string, partition: number): Promise<Set<string>> {
+  const ids = new Set<string>()
+  for await (const record of readRange(log, DEAD_LETTERS_TOPIC, partition, 0n)) {
+    const letter = readJson<DeadLetter>(record)
+    if (letter.processor === processor && letter.ce_id !== null) ids.add(letter.ce_id)
+  }
+  return ids
+}
+
+async function recordAt(log: Log, topic: string, { partition, offset }: Recorded): Promise<LogRecord> {
+  const { records } = await log.read({ topic, partition, from: offset, max_bytes: 1 })
+  const [record] = records
+  if (record?.offset !== offset) throw new Error(`${topic} partition ${partition} offset ${offset} was there and is gone`)
+  return record
+}
+
+const headerOf = (record: LogRecord, name: string) => record.headers.find((header) => header.name === name)?.value
+const placeOf = (record: LogRecord) => `${record.topic} partition ${record.partition} offset ${record.offset}`
+
+/** Every stage whose outputs are derived; what an effect recorded are facts and not computed again. */
+export function verifiable(stages: readonly Stage[]): Stage[] {
+  return stages.filter((stage) => stage.create(stage.variant).produces === 'derived')
+}

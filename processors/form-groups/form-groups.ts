@@ -1,0 +1,206 @@
+import { type Cause, causeOf, type Deadline, type Emit, type Fold, InvariantError, isA } from '../processor.ts'
+import type { Event } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { completionRejected, groupExpired, groupFormed, type REJECTIONS, rolloutRequested } from '../../schemas/rollout.ts'
+import { completionsScored } from '../../schemas/tower.ts'
+import type { Dialect } from './advantages.ts'
+import { formedRows } from './formed-rows.ts'
+import { emptyGroup, type Group, groupState, later, MEMORY_MS, missingOf, type Sampled, type Score, type Scored, slotKey } from './group.ts'
+
+/**
+ * Collects the completions of each group: all N scored ones become one `rollout.group_formed`, or none do. Whatever
+ * order requests, completions and scores arrive in, every sampled completion ends in exactly one fate: in the formed
+ * group, expired with it, or rejected with a reason.
+ */
+export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> {
+  return {
+    shape: 'fold',
+    name: 'form-groups',
+    version: 1,
+    about: 'all N scored completions of a group, with advantages, or none',
+    variant: [options.dialect],
+    produces: 'derived',
+    inputs: [rolloutRequested, completionsSampled, completionsScored],
+    outputs: [groupFormed, groupExpired, completionRejected],
+    state: { version: 1, schema: groupState },
+    apply(state, event, emit) {
+      const group = state ?? emptyGroup(event.key)
+      if (isA(event, rolloutRequested)) return whole(takeRequest(group, event, emit), options.dialect, emit)
+      if (isA(event, completionsSampled)) return whole(takeSampled(group, event, emit), options.dialect, emit)
+      if (isA(event, completionsScored)) return whole(takeScored(group, event, emit), options.dialect, emit)
+      return state
+    },
+    deadline(group) {
+      if (group.forget !== undefined) return group.forget
+      return group.request && { clock: group.request.clock, time: group.request.deadline }
+    },
+    expire,
+  }
+}
+
+function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: Emit): Group {
+  if (group.request !== undefined || group.closed !== undefined) return group
+  const { group_size, origin, task, scene, prompt, clock, deadline } = event.data
+  const request = {
+    cause: causeOf(event),
+    group_size,
+    origin,
+    task,
+    scene_id: scene.scene_id,
+    prompt_sha256: prompt.sha256,
+    images: [scene.image],
+    clock,
+    deadline,
+  }
+  const { forget: _, ...open } = group
+  const slots = { ...group.slots }
+  const rejected = [...group.rejected]
+  for (const [index, slot] of Object.entries(group.slots)) {
+    if (Number(index) < group_size) continue
+    delete slots[index]
+    rejected.push(slotKey(slot.sampled_id, Number(index)))
+    const completion = { sampled_id: slot.sampled_id, completion_index: Number(index), attempt_id: group.attempt_id }
+    reject(emit, group, completion, 'index_out_of_range', `the group has ${group_size} completions`, [slot.cause, request.cause])
+  }
+  return { ...open, request, slots, rejected }
+}
+
+function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit: Emit): Group {
+  const cause = causeOf(event)
+  let next = group
+  for (const row of event.data) {
+    const refusal = refusalOf(next, row)
+    if (refusal !== undefined) {
+      reject(emit, next, { ...row, sampled_id: event.id }, refusal.reason, refusal.detail, [cause])
+      next = next.closed === undefined ? refused(next, slotKey(event.id, row.completion_index)) : next
+      continue
+    }
+    const { group_id: _g, completion_index, attempt_id, ...rest } = row
+    const key = slotKey(event.id, completion_index)
+    const { [key]: early, ...early_scores } = next.early_scores
+    const slot = { sampled_id: event.id, cause, row: rest }
+    next = { ...next, attempt_id: next.attempt_id ?? attempt_id, slots: { ...next.slots, [completion_index]: slot }, early_scores }
+    if (early !== undefined) next = takeScore(next, completion_index, early, emit)
+  }
+  if (next.request === undefined && next.closed === undefined && next.forget === undefined) {
+    next = { ...next, forget: later({ clock: event.clock, time: event.time }, MEMORY_MS) }
+  }
+  return next
+}
+
+function refusalOf(group: Group, row: Sampled): { reason: (typeof REJECTIONS)[number]; detail: string } | undefined {
+  if (row.completion_index < 0) throw new InvariantError(`completion_index ${row.completion_index}: expected 0 or more`)
+  if (group.closed === 'expired') return { reason: 'late', detail: 'the group has expired' }
+  if (group.attempt_id !== undefined && group.attempt_id !== row.attempt_id) {
+    return { reason: 'mixed_attempt', detail: `the group is of attempt ${group.attempt_id}` }
+  }
+  if (group.closed === 'formed') return { reason: 'duplicate', detail: 'the group has formed with this completion' }
+  const size = group.request?.group_size
+  if (size !== undefined && row.completion_index >= size) {
+    return { reason: 'index_out_of_range', detail: `the group has ${size} completions` }
+  }
+  const taken = group.slots[row.completion_index]
+  if (taken !== undefined) return { reason: 'duplicate', detail: `completion ${row.completion_index} came with ${taken.sampled_id}` }
+  return undefined
+}
+
+function takeScored(group: Group, event: Event<typeof completionsScored>, emit: Emit): Group {
+  if (group.closed !== undefined) return group
+  let next = group
+  for (const row of event.data) {
+    const key = slotKey(row.sampled_id, row.completion_index)
+    if (next.rejected.includes(key)) continue
+    const score = scoreOf(event, row)
+    const slot = next.slots[row.completion_index]
+    if (slot?.sampled_id === row.sampled_id) next = takeScore(next, row.completion_index, score, emit)
+    else next = { ...next, early_scores: { ...next.early_scores, [key]: score } }
+  }
+  return next
+}
+
+function scoreOf(event: Event<typeof completionsScored>, row: Scored): Score {
+  const { outcome, reward, reward_name, scorer_error } = row
+  return { cause: causeOf(event), outcome, reward, reward_name, scorer_error }
+}
+
+/** The first score of a completion counts; a scorer's failure gives the place in the group free again. */
+function takeScore(group: Group, index: number, score: Score, emit: Emit): Group {
+  const slot = group.slots[index]
+  if (slot === undefined || slot.score !== undefined) return group
+  if (score.reward !== null) return { ...group, slots: { ...group.slots, [index]: { ...slot, score } } }
+  const { [index]: _failed, ...slots } = group.slots
+  const completion = { sampled_id: slot.sampled_id, completion_index: index, attempt_id: group.attempt_id }
+  reject(emit, group, completion, 'scorer_failed', score.scorer_error ?? 'no reason given', [slot.cause, score.cause])
+  return refused({ ...group, slots }, slotKey(slot.sampled_id, index))
+}
+
+function refused(group: Group, key: string): Group {
+  const { [key]: _dropped, ...early_scores } = group.early_scores
+  return { ...group, early_scores, rejected: [...group.rejected, key] }
+}
+
+interface TurnedAway {
+  readonly sampled_id: string
+  readonly completion_index: number
+  readonly attempt_id: string | undefined
+}
+
+function reject(
+  emit: Emit,
+  group: Group,
+  { sampled_id, completion_index, attempt_id = '' }: TurnedAway,
+  reason: (typeof REJECTIONS)[number],
+  detail: string,
+  causes: readonly Cause[],
+): void {
+  emit(
+    completionRejected,
+    { group_id: group.group_id, sampled_id, completion_index, attempt_id, reason, detail },
+    { causes, discriminator: `${reason}/${completion_index}` },
+  )
+}
+
+/** Emits the group when it is whole, and leaves only what is needed to turn away what still comes. */
+function whole(group: Group, dialect: Dialect, emit: Emit): Group {
+  const { request } = group
+  if (group.closed !== undefined || request === undefined || missingOf(group).length > 0) return group
+  const slots = Object.values(group.slots)
+  const causes = [request.cause, ...slots.flatMap((slot) => (slot.score ? [slot.cause, slot.score.cause] : [slot.cause]))]
+  emit(groupFormed, formedRows(group, dialect), { causes })
+  return closedGroup(group, 'formed', { clock: request.clock, time: request.deadline })
+}
+
+function closedGroup(group: Group, closed: 'formed' | 'expired', at: Deadline): Group {
+  const attempt = group.attempt_id === undefined ? {} : { attempt_id: group.attempt_id }
+  return { ...emptyGroup(group.group_id), ...attempt, closed, forget: later(at, MEMORY_MS) }
+}
+
+function expire(group: Group, now: Deadline, emit: Emit): Group | undefined {
+  if (group.closed !== undefined) return undefined
+  const { request } = group
+  const slots = Object.entries(group.slots)
+  if (request === undefined) {
+    for (const [index, slot] of slots) {
+      const completion = { sampled_id: slot.sampled_id, completion_index: Number(index), attempt_id: group.attempt_id }
+      reject(emit, group, completion, 'late', 'no request for this group came', [slot.cause])
+    }
+    return closedGroup(group, 'expired', now)
+  }
+  emit(
+    groupExpired,
+    {
+      group_id: group.group_id,
+      group_size: request.group_size,
+      clock: request.clock,
+      deadline: request.deadline,
+      missing: missingOf(group),
+      held: slots.map(([index, slot]) => ({
+        sampled_id: slot.sampled_id,
+        completion_index: Number(index),
+        attempt_id: group.attempt_id ?? '',
+      })),
+    },
+    { causes: [request.cause], discriminator: request.deadline },
+  )
+  return closedGroup(group, 'expired', now)
+}
