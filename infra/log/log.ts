@@ -5,10 +5,11 @@
  * What every driver promises:
  * - Order within a partition. Offsets strictly increase and may have gaps; nothing may be derived from a difference.
  * - A transaction is all or nothing, also across a kill. A reader never sees an open or aborted one.
- * - A producer opened under a transactional id fences every earlier one with that id: whatever the earlier one does
- *   next fails with `FencedError` and changes nothing.
+ * - A producer opened under a transactional id fences every earlier one with that id: whatever the earlier one
+ *   commits from then on fails with `FencedError` and changes nothing.
  * - Partition p of every topic that a group reads has one owner in that group at a time, the same for all those
  *   topics. An owner that lost p cannot commit positions of p: `FencedError`, and its transaction changes nothing.
+ * - A lease's end only permits a takeover: an owner that fell silent and that nobody replaced goes on as the owner.
  * - When `commit()` resolves, what it wrote survives the loss of the process and, at the default durability, of power.
  * - Reading is bounded in bytes (`max_bytes`, but always at least one record when there is one).
  */
@@ -35,9 +36,16 @@ export interface Log {
   /**
    * Reads committed records without being part of a group: seek and replay from any offset.
    * `next` is where to go on, also when no record came because only gaps lay there. Never waits for new records.
+   * Beyond the end nothing comes and `next` is `from`.
    * @throws OffsetGoneError when retention has removed `from`.
    */
   read(request: ReadRequest): Promise<ReadResult>
+
+  /**
+   * Deletes the records of a partition below an offset, at most up to the end; retention calls it. Once it resolves,
+   * `beginningOffsets` says so and reading from below throws `OffsetGoneError`.
+   */
+  deleteBefore(topic: string, partition: number, before: bigint): Promise<void>
 
   /** Opens the one live producer of this id and fences earlier ones. */
   producer(options: { readonly transactional_id: string }): Promise<Producer>
@@ -45,9 +53,10 @@ export interface Log {
   /** Becomes a member of a consumer group. */
   join(options: JoinOptions): Promise<Member>
 
-  /** A group's committed positions: the offset of the next record to read. Partitions without one are absent. */
+  /** A group's committed positions, sorted by topic and partition. Partitions without one are absent. */
   committed(group: string): Promise<readonly Position[]>
 
+  /** Aborts what is open, lets the members leave, and gives back what the process holds. */
   close(): Promise<void>
 }
 
@@ -96,19 +105,27 @@ export interface ReadResult {
   readonly next: bigint
 }
 
-/** Appends atomically; not usable for two transactions at a time. */
+/** Appends atomically, one transaction at a time. */
 export interface Producer {
-  /** @throws FencedError when a later producer has the id. */
+  /**
+   * @throws Error while the transaction before is neither committed nor aborted.
+   * @throws FencedError when an earlier commit has found out that a later producer has the id.
+   */
   begin(): Transaction
   close(): Promise<void>
 }
 
 export interface Transaction {
-  /** Buffers or sends; not visible before `commit`. Within one partition, the order of calls is the order in the log. */
+  /**
+   * Buffers or sends; not visible before `commit`. Within one partition, the order of calls is the order in the log.
+   * The value's bytes must stay as they are until the transaction has ended. An unknown topic or partition is reported
+   * here or by `commit`, as `UnknownTopicError`.
+   */
   append(topic: string, partition: number, record: NewRecord): void
   /**
    * Commits a member's progress together with the appends. `claim` is what `poll` returned with the records that
    * these positions follow: ownership is compared as of then, not as of now.
+   * @throws Error when the claim does not cover one of the partitions.
    */
   positions(claim: Claim, positions: readonly Position[]): void
   /**
@@ -118,7 +135,9 @@ export interface Transaction {
   standalonePositions(group: string, positions: readonly Position[]): void
   /**
    * @throws FencedError when the producer or a claim is no longer current; nothing has been written then.
-   * @throws LogFullError when the disk or the map has no room; nothing has been written, and a retry may succeed.
+   * @throws LogFullError when the disk or the map has no room; nothing has been written.
+   * @throws LogBusyError when another process kept the log's lock for too long; nothing has been written.
+   * After any error the transaction has ended. What it held is gone: a retry begins a new one.
    */
   commit(): Promise<void>
   abort(): Promise<void>
@@ -126,7 +145,10 @@ export interface Transaction {
 
 export interface JoinOptions {
   readonly group: string
-  /** All with the same number of partitions: partition p of each goes to the same member. */
+  /**
+   * All with the same number of partitions (else `TopicMismatchError`): partition p of each goes to the same member.
+   * All live members of a group read the same topics (else an error that says which).
+   */
   readonly topics: readonly string[]
   /** How long a silent member keeps its partitions. */
   readonly session_timeout_ms: number
@@ -157,6 +179,9 @@ export interface Member {
    * Next records of the owned, unpaused partitions, fairly among them, in order within each; waits up to `wait_ms`
    * for the first one. A partition whose gain is reported delivers no record before the poll after that, so that
    * the caller can restore state (and `seek`) in between. Starts at the committed position, or at the beginning.
+   * A poll that has gained or lost something returns at once. A partition that was away between two polls is in both
+   * lists: someone else may have worked on it.
+   * @throws OffsetGoneError when retention has passed a position; nothing is skipped silently: `seek` says where to go on.
    */
   poll(options: { readonly max_bytes: number; readonly wait_ms: number }): Promise<Polled>
   /** Goes on from these positions, e.g. back to the committed ones after an aborted transaction. */
@@ -175,6 +200,11 @@ export class FencedError extends Error {
 /** The disk, the map or a quota is full. Nothing was written; retry after room was made. */
 export class LogFullError extends Error {
   override readonly name = 'LogFullError'
+}
+
+/** Another process holds the log's write lock for too long, e.g. a stopped one. Nothing was written; retry later. */
+export class LogBusyError extends Error {
+  override readonly name = 'LogBusyError'
 }
 
 /** The log cannot be written by this user, e.g. a read-only folder. */

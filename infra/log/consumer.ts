@@ -1,0 +1,152 @@
+import type { Epochs } from './group.ts'
+import type { Claim, LogRecord, Member, Polled, Position, ReadRequest, ReadResult } from './log.ts'
+
+/** What a member needs from a driver that keeps group states itself. */
+export interface GroupAccess {
+  /** What the member owns now. Joins it again when it was taken for dead. */
+  owned(): Promise<Epochs>
+  /** Committed position, or the beginning. */
+  start(topic: string, partition: number): Promise<bigint>
+  /** As `Log.read`, but when not even one record fits: that one record if `at_least_one`, else none. */
+  read(request: ReadRequest, at_least_one: boolean): ReadResult | Promise<ReadResult>
+  /** Resolves when there may be something new, or after `wait_ms`. */
+  changed(wait_ms: number): Promise<void>
+  now_ms(): number
+  leave(): Promise<void>
+}
+
+/** The claim of drivers that keep group states themselves. */
+export class EpochClaim implements Claim {
+  readonly group: string
+  readonly member: string
+  readonly epochs: Epochs
+
+  constructor(group: string, member: string, epochs: Epochs) {
+    this.group = group
+    this.member = member
+    this.epochs = epochs
+  }
+
+  get partitions(): readonly number[] {
+    return [...this.epochs.keys()]
+  }
+}
+
+/** The polling side of a member; the same for every driver that keeps group states itself. */
+export class Consumer implements Member {
+  readonly id: string
+  readonly #group: string
+  readonly #topics: readonly string[]
+  readonly #access: GroupAccess
+  /** What the last poll reported. */
+  #owned: Epochs = new Map()
+  readonly #positions = new Map<string, Position>()
+  readonly #paused = new Set<number>()
+  #turn = 0
+  #left = false
+
+  constructor(id: string, group: string, topics: readonly string[], access: GroupAccess) {
+    this.id = id
+    this.#group = group
+    this.#topics = topics
+    this.#access = access
+  }
+
+  async poll(options: { readonly max_bytes: number; readonly wait_ms: number }): Promise<Polled> {
+    const deadline_ms = this.#access.now_ms() + options.wait_ms
+    for (;;) {
+      if (this.#left) throw new Error(`member ${this.id} of group ${this.#group} has left: join again to poll.`)
+      const owned = await this.#access.owned()
+      const gained = [...owned.keys()].filter((p) => this.#owned.get(p) !== owned.get(p))
+      const lost = [...this.#owned.keys()].filter((p) => this.#owned.get(p) !== owned.get(p))
+      if (gained.length > 0 || lost.length > 0) return await this.#rebalanced(owned, gained, lost)
+      const { records, positions } = await this.#next(options.max_bytes)
+      const wait_ms = deadline_ms - this.#access.now_ms()
+      if (records.length > 0 || wait_ms <= 0) {
+        const claim = new EpochClaim(this.#group, this.id, owned)
+        return { records, claim, gained: [], lost: [], positions }
+      }
+      await this.#access.changed(wait_ms)
+    }
+  }
+
+  async #rebalanced(owned: Epochs, gained: readonly number[], lost: readonly number[]): Promise<Polled> {
+    const starts: Position[] = []
+    for (const topic of this.#topics) {
+      for (const partition of gained) {
+        starts.push({ topic, partition, next: await this.#access.start(topic, partition) })
+      }
+    }
+    for (const partition of lost) {
+      this.#paused.delete(partition)
+      for (const topic of this.#topics) this.#positions.delete(place(topic, partition))
+    }
+    for (const start of starts) this.#positions.set(place(start.topic, start.partition), start)
+    this.#owned = owned
+    return { records: [], claim: new EpochClaim(this.#group, this.id, owned), gained, lost, positions: [] }
+  }
+
+  /** Each partition may fill its share of what is left; who comes first moves on with every poll. */
+  async #next(max_bytes: number): Promise<{ records: readonly LogRecord[]; positions: readonly Position[] }> {
+    const open = [...this.#positions.values()].filter((position) => !this.#paused.has(position.partition))
+    const records: LogRecord[] = []
+    const positions: Position[] = []
+    let left_bytes = max_bytes
+    for (let i = 0; i < open.length && (left_bytes > 0 || records.length === 0); i += 1) {
+      const at = open[(this.#turn + i) % open.length] as Position
+      const share = Math.floor(left_bytes / (open.length - i))
+      const request = { topic: at.topic, partition: at.partition, from: at.next, max_bytes: share }
+      const { records: more, next } = await this.#access.read(request, records.length === 0)
+      if (next === at.next) continue
+      for (const record of more) {
+        records.push(record)
+        left_bytes -= sizeOf(record)
+      }
+      positions.push({ ...at, next })
+    }
+    this.#turn += 1
+    for (const position of positions) this.#positions.set(place(position.topic, position.partition), position)
+    return { records, positions }
+  }
+
+  seek(positions: readonly Position[]): void {
+    for (const position of positions) {
+      if (!this.#positions.has(place(position.topic, position.partition))) {
+        throw new Error(
+          `group ${this.#group}: expected a seek within the owned partitions of ${this.#topics.join(', ')}, ` +
+            `got ${position.topic} partition ${position.partition}.`,
+        )
+      }
+    }
+    for (const position of positions) this.#positions.set(place(position.topic, position.partition), { ...position })
+  }
+
+  pause(partitions: readonly number[]): void {
+    for (const partition of partitions) if (this.#owned.has(partition)) this.#paused.add(partition)
+  }
+
+  resume(partitions: readonly number[]): void {
+    for (const partition of partitions) this.#paused.delete(partition)
+  }
+
+  async leave(): Promise<void> {
+    if (this.#left) return
+    this.#left = true
+    await this.#access.leave()
+  }
+}
+
+/** What `max_bytes` counts: key, headers and value. Text by its length, which is its bytes when it is ASCII. */
+export function sizeOf(record: {
+  key: string | null
+  headers: LogRecord['headers']
+  value: Uint8Array | null
+}): number {
+  let bytes = (record.key?.length ?? 0) + (record.value?.byteLength ?? 0)
+  for (const header of record.headers) bytes += header.name.length + header.value.length
+  return bytes
+}
+
+function place(topic: string, partition: number): string {
+  return `${topic}/${partition}`
+}
