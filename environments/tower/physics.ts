@@ -1,0 +1,173 @@
+/**
+ * What becomes of a placed block, decided by Rapier (deterministic build: the same bits on every machine).
+ *
+ * A placed block is *lowered* straight down until it touches the tower or the floor, and let go there. The paper's
+ * blocks are not thrown, and restitution is 0, so whatever speed a fall would bring is gone at the touch; a solver that
+ * is given that speed decides by the order of its contacts instead (measured: after a fall of 1 m Rapier topples blocks
+ * whose centre of mass is 0.05 inside the support, at any solver setting).
+ */
+
+import RAPIER from '@dimforge/rapier3d-deterministic-compat'
+import type { RigidBody, World } from '@dimforge/rapier3d-deterministic-compat'
+import { impossiblePlacement, isOverTower } from './placement.ts'
+import type { Placement, Position, WorldOutcome } from './placement.ts'
+import { EDGE_UNITS, EDGE_WORLD, UNITS_PER_WORLD } from './task.ts'
+
+export const PHYSICS_ENGINE = 'rapier3d-deterministic'
+
+/** Inferred (design §7): wood on wood, no bounce. */
+const FRICTION = 0.5
+const RESTITUTION = 0
+const GRAVITY = 9.81
+const STEPS_PER_SECOND = 120
+/** No run takes longer than this; the longest fall off a tower of three is at rest after 1.8 s. */
+const STEP_LIMIT = 3 * STEPS_PER_SECOND
+/**
+ * Rest: every body below both speeds for a tenth of a second (inferred: at the start of the slowest fall outside the
+ * excluded band, com 5 units beyond the edge, the block turns at 0.18 rad/s after that time). Rapier's own sleep comes to
+ * the same verdict after 2 s, a time that its JavaScript binding cannot shorten.
+ */
+const REST_STEPS = STEPS_PER_SECOND / 10
+const REST_SPEED = 0.03
+const REST_TURN = 0.1
+/** A block at rest within this of the tower's top, in world units, rests on it (inferred: Rapier's contacts give way by 0.001). */
+const REST_HEIGHT_TOLERANCE = 0.02
+/** Up to this |x|, in answer units, the top face carries the block and nothing moves: 0.48 edges, where the excluded band begins. */
+const SUPPORTED_UNITS = 120
+
+export interface Settlement {
+  readonly outcome: WorldOutcome
+  /** The moved block's centre at rest, in world units; null where nothing can be simulated (below_floor, inside_tower). */
+  readonly settled: Position | null
+  /** Rapier steps of 1/120 s that were taken to know this; 0 when a short cut or the memo knew. */
+  readonly steps: number
+}
+
+export interface Physics {
+  readonly engine: string
+  readonly version: string
+  /** What becomes of the placed block. A pure function of the placement: memo and short cuts change only the speed. */
+  settle(placement: Placement): Settlement
+}
+
+export interface PhysicsOptions {
+  /** Whether a block that is plainly carried, or meets nothing on its way to the floor, is resolved without stepping. Default true. */
+  readonly shortcuts?: boolean
+  /** How many stepped runs are remembered; the oldest goes first; 0 remembers none. Default 4096, more than there are. */
+  readonly memo_entries?: number
+  /** Whether a run ends when everything is at rest, instead of after three seconds. Default true; off measures what it saves. */
+  readonly ends_at_rest?: boolean
+}
+
+/** Where the lowered block first touches something, in answer units: all that the physics depends on. */
+interface Touchdown {
+  readonly tower_blocks: number
+  readonly x_units: number
+  readonly bottom_units: number
+}
+
+/** Loads Rapier (once per process) and opens a world to settle placements in. */
+export async function openPhysics(options: PhysicsOptions = {}): Promise<Physics> {
+  const { shortcuts = true, memo_entries = 4096, ends_at_rest = true } = options
+  await RAPIER.init()
+  const memo = new Map<string, Settlement>()
+
+  function settle(placement: Placement): Settlement {
+    assertPlacement(placement)
+    const impossible = impossiblePlacement(placement)
+    if (impossible !== null) return { outcome: impossible, settled: null, steps: 0 }
+    const touchdown = lower(placement)
+    if (shortcuts) {
+      const known = resolveWithoutStepping(touchdown)
+      if (known !== null) return known
+    }
+    if (memo_entries === 0) return stepToRest(touchdown, ends_at_rest)
+    const key = `${touchdown.tower_blocks}/${touchdown.x_units}/${touchdown.bottom_units}`
+    const remembered = memo.get(key)
+    if (remembered !== undefined) return { ...remembered, steps: 0 }
+    const settlement = stepToRest(touchdown, ends_at_rest)
+    if (memo.size >= memo_entries) memo.delete(memo.keys().next().value as string)
+    memo.set(key, settlement)
+    return settlement
+  }
+
+  return { engine: PHYSICS_ENGINE, version: RAPIER.version(), settle }
+}
+
+/** The end of the placed block's way down. A block that overlaps its neighbour within the tolerance is put against it. */
+function lower(placement: Placement): Touchdown {
+  const { tower_blocks, x_units } = placement
+  if (isOverTower(placement)) return { tower_blocks, x_units, bottom_units: tower_blocks * EDGE_UNITS }
+  const clear_units = Math.max(Math.abs(x_units), EDGE_UNITS)
+  return { tower_blocks, x_units: x_units < 0 ? -clear_units : clear_units, bottom_units: 0 }
+}
+
+function resolveWithoutStepping(touchdown: Touchdown): Settlement | null {
+  const settled = centreOf(touchdown)
+  if (touchdown.bottom_units === 0) return { outcome: 'unstable', settled, steps: 0 }
+  if (Math.abs(touchdown.x_units) <= SUPPORTED_UNITS) return { outcome: 'stable', settled, steps: 0 }
+  return null
+}
+
+/** A fresh world per run, so that no run leaves a trace in the next; freed also when a step throws. */
+function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
+  const world = new RAPIER.World({ x: 0, y: -GRAVITY, z: 0 })
+  try {
+    world.timestep = 1 / STEPS_PER_SECOND
+    const floor = new RAPIER.ColliderDesc(new RAPIER.HalfSpace({ x: 0, y: 1, z: 0 }))
+    world.createCollider(floor.setFriction(FRICTION).setRestitution(RESTITUTION))
+    const start = centreOf(touchdown)
+    const moved = addBlock(world, start)
+    const bodies = [moved]
+    for (let level = 0; level < touchdown.tower_blocks; level++) {
+      bodies.push(addBlock(world, { x: 0, y: (level + 0.5) * EDGE_WORLD, z: 0 }))
+    }
+    let steps = 0
+    let stillSteps = 0
+    while (steps < STEP_LIMIT && !(ends_at_rest && stillSteps >= REST_STEPS)) {
+      world.step()
+      steps++
+      stillSteps = areStill(bodies) ? stillSteps + 1 : 0
+    }
+    const { x, y, z } = moved.translation()
+    const isOnTop = Math.abs(y - (touchdown.tower_blocks + 0.5) * EDGE_WORLD) <= REST_HEIGHT_TOLERANCE
+    const isAtRest = stillSteps >= REST_STEPS
+    return { outcome: isAtRest && isOnTop ? 'stable' : 'unstable', settled: { x, y, z }, steps }
+  } finally {
+    world.free()
+  }
+}
+
+function addBlock(world: World, centre: Position): RigidBody {
+  const body = world.createRigidBody(RAPIER.RigidBodyDesc.dynamic().setTranslation(centre.x, centre.y, centre.z))
+  const half = EDGE_WORLD / 2
+  const shape = RAPIER.ColliderDesc.cuboid(half, half, half).setDensity(1)
+  world.createCollider(shape.setFriction(FRICTION).setRestitution(RESTITUTION), body)
+  return body
+}
+
+/** The moved block comes first in `bodies`: while anything moves, it does. */
+function areStill(bodies: readonly RigidBody[]): boolean {
+  for (const body of bodies) {
+    const speed = body.linvel()
+    if (speed.x * speed.x + speed.y * speed.y + speed.z * speed.z > REST_SPEED * REST_SPEED) return false
+    const turn = body.angvel()
+    if (turn.x * turn.x + turn.y * turn.y + turn.z * turn.z > REST_TURN * REST_TURN) return false
+  }
+  return true
+}
+
+function centreOf(touchdown: Touchdown): Position {
+  return {
+    x: touchdown.x_units / UNITS_PER_WORLD,
+    y: (touchdown.bottom_units + EDGE_UNITS / 2) / UNITS_PER_WORLD,
+    z: 0,
+  }
+}
+
+function assertPlacement({ tower_blocks, x_units, bottom_units }: Placement): void {
+  if (Number.isSafeInteger(x_units) && Number.isSafeInteger(bottom_units) && Number.isSafeInteger(tower_blocks) && tower_blocks >= 1) return
+  throw new RangeError(
+    `placement: expected at least one tower block and integer answer units, got ${JSON.stringify({ tower_blocks, x_units, bottom_units })}`,
+  )
+}
