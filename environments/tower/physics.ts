@@ -7,10 +7,10 @@
  * whose centre of mass is 0.05 inside the support, at any solver setting).
  */
 
-import RAPIER from '@dimforge/rapier3d-deterministic-compat'
 import type { RigidBody, World } from '@dimforge/rapier3d-deterministic-compat'
-import { impossiblePlacement, isOverTower } from './placement.ts'
+import RAPIER from '@dimforge/rapier3d-deterministic-compat'
 import type { Placement, Position, WorldOutcome } from './placement.ts'
+import { impossiblePlacement, isOverTower } from './placement.ts'
 import { EDGE_UNITS, EDGE_WORLD, UNITS_PER_WORLD } from './task.ts'
 
 export const PHYSICS_ENGINE = 'rapier3d-deterministic'
@@ -166,7 +166,13 @@ function centreOf(touchdown: Touchdown): Position {
 }
 
 function assertPlacement({ tower_blocks, x_units, bottom_units }: Placement): void {
-  if (Number.isSafeInteger(x_units) && Number.isSafeInteger(bottom_units) && Number.isSafeInteger(tower_blocks) && tower_blocks >= 1) return
+  if (
+    Number.isSafeInteger(x_units) &&
+    Number.isSafeInteger(bottom_units) &&
+    Number.isSafeInteger(tower_blocks) &&
+    tower_blocks >= 1
+  )
+    return
   throw new RangeError(
     `placement: expected at least one tower block and integer answer units, got ${JSON.stringify({ tower_blocks, x_units, bottom_units })}`,
   )

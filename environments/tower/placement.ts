@@ -4,8 +4,8 @@
  */
 
 import type { Scene } from './scene.ts'
-import { assertLegalPair, EDGE_UNITS, UNITS_PER_WORLD } from './task.ts'
 import type { Task } from './task.ts'
+import { assertLegalPair, EDGE_UNITS, UNITS_PER_WORLD } from './task.ts'
 
 /** A block held over (or in, or beside) a tower; integers, so that equal placements are equal exactly. */
 export interface Placement {
@@ -36,7 +36,11 @@ export const TOLERANCE_UNITS = 2
  *
  * @throws RangeError when the scene's dataset does not have the task.
  */
-export function placeMovedBlock(scene: Scene, task: Task, move: { readonly dx: number; readonly dy: number }): Placement {
+export function placeMovedBlock(
+  scene: Scene,
+  task: Task,
+  move: { readonly dx: number; readonly dy: number },
+): Placement {
   assertLegalPair(scene.dataset, task)
   const tower_blocks = scene.height - 1
   const top_units = tower_blocks * EDGE_UNITS

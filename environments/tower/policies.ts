@@ -5,8 +5,8 @@
 
 import type { Random } from './random.ts'
 import type { Scene } from './scene.ts'
-import { ANSWER_RANGES, assertLegalPair, EDGE_UNITS } from './task.ts'
 import type { Task } from './task.ts'
+import { ANSWER_RANGES, assertLegalPair, EDGE_UNITS } from './task.ts'
 
 export interface Policy {
   /** As it is written on the command line: parsing it again gives the same policy. */
@@ -21,7 +21,9 @@ export const oracle: Policy = {
   complete: (scene, task) => {
     assertLegalPair(scene.dataset, task)
     if (task === 'binary_stability') return judgement(scene.is_stable)
-    return task === 'x_only' ? move(scene.optimal_move.dx_units) : move(scene.optimal_move.dx_units, scene.optimal_move.dy_units)
+    return task === 'x_only'
+      ? move(scene.optimal_move.dx_units)
+      : move(scene.optimal_move.dx_units, scene.optimal_move.dy_units)
   },
 }
 
@@ -72,7 +74,9 @@ export function parsePolicy(name: string): Policy {
     const argument = call[2] as string
     const sigma_units = Number(argument)
     if (argument.trim() !== '' && Number.isFinite(sigma_units) && sigma_units >= 0) return noisyOracle(sigma_units)
-    throw new RangeError(`policy noisy-oracle: expected a standard deviation of at least 0 answer units, as in noisy-oracle(150), got (${argument})`)
+    throw new RangeError(
+      `policy noisy-oracle: expected a standard deviation of at least 0 answer units, as in noisy-oracle(150), got (${argument})`,
+    )
   }
   throw new RangeError(
     `policy: expected oracle, noisy-oracle(SIGMA), random-legal or constant(TEXT), got ${JSON.stringify(name)}; a policy with an argument looks like noisy-oracle(150)`,

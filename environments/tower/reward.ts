@@ -76,12 +76,16 @@ export function paperReward(input: RewardInput): Reward {
   const { task, outcome, distance_world } = input
   const branch = BRANCHES[task][outcome]
   if (branch === undefined) {
-    throw new RangeError(`paperReward: outcome of ${task}: expected one of ${Object.keys(BRANCHES[task]).join(', ')}, got ${JSON.stringify(outcome)}`)
+    throw new RangeError(
+      `paperReward: outcome of ${task}: expected one of ${Object.keys(BRANCHES[task]).join(', ')}, got ${JSON.stringify(outcome)}`,
+    )
   }
   const { scale, constant } = branch
   if (scale === 0) return { reward: constant, reward_components: { gaussian: 0, scale, constant } }
   if (distance_world === null || !Number.isFinite(distance_world) || distance_world < 0) {
-    throw new RangeError(`paperReward: distance_world of ${task}/${outcome}: expected a finite number of at least 0, got ${distance_world}`)
+    throw new RangeError(
+      `paperReward: distance_world of ${task}/${outcome}: expected a finite number of at least 0, got ${distance_world}`,
+    )
   }
   const gaussian = Math.exp(-(distance_world * distance_world))
   return { reward: scale * gaussian + constant, reward_components: { gaussian, scale, constant } }

@@ -6,12 +6,12 @@
  * integers of 0.001 world units.
  */
 
-import { random } from './random.ts'
 import type { Random } from './random.ts'
-import { allowsHue, contentKey, DEFAULT_SPLIT_PLAN, HEIGHTS, OFFSET_RANGES, offsetsOf, SPLITS } from './splits.ts'
+import { random } from './random.ts'
 import type { OffsetRange, Split, SplitPlan } from './splits.ts'
-import { DATASETS, EDGE_UNITS, EDGE_WORLD, UNITS_PER_WORLD } from './task.ts'
+import { allowsHue, contentKey, DEFAULT_SPLIT_PLAN, HEIGHTS, OFFSET_RANGES, offsetsOf, SPLITS } from './splits.ts'
 import type { Dataset } from './task.ts'
+import { DATASETS, EDGE_UNITS, EDGE_WORLD, UNITS_PER_WORLD } from './task.ts'
 import { SIMULATOR_VERSION } from './version.ts'
 
 /** 8-bit sRGB. */
@@ -158,13 +158,22 @@ function strataOf(dataset: Dataset, split: Split, plan: SplitPlan): readonly Str
         strata.push({ height, side: -1, range }, { height, side: 1, range })
       }
     }
-    if (strata.length === 0) throw new RangeError(`split ${split} of ${dataset}: the split plan leaves it no height: ${JSON.stringify(plan)}`)
+    if (strata.length === 0)
+      throw new RangeError(`split ${split} of ${dataset}: the split plan leaves it no height: ${JSON.stringify(plan)}`)
     return strata
   })
 }
 
-function sizesOf(dataset: Dataset, height: number, range: OffsetRange, split: Split, plan: SplitPlan): readonly number[] {
-  return remembered(sizesByPlan, plan, `${dataset}/${split}/${height}/${range.low}`, () => offsetsOf(dataset, height, range, split, plan))
+function sizesOf(
+  dataset: Dataset,
+  height: number,
+  range: OffsetRange,
+  split: Split,
+  plan: SplitPlan,
+): readonly number[] {
+  return remembered(sizesByPlan, plan, `${dataset}/${split}/${height}/${range.low}`, () =>
+    offsetsOf(dataset, height, range, split, plan),
+  )
 }
 
 function remembered<T>(byPlan: WeakMap<SplitPlan, Map<string, T>>, plan: SplitPlan, key: string, make: () => T): T {
@@ -202,7 +211,10 @@ function hsvToRgb(hue: number, saturation: number, value: number): Colour {
 }
 
 function assertRequest({ dataset, split, index }: SceneRequest): void {
-  if (!DATASETS.includes(dataset)) throw new RangeError(`dataset: expected one of ${DATASETS.join(', ')}, got ${JSON.stringify(dataset)}`)
-  if (!SPLITS.includes(split)) throw new RangeError(`split: expected one of ${SPLITS.join(', ')}, got ${JSON.stringify(split)}`)
-  if (!Number.isSafeInteger(index) || index < 0) throw new RangeError(`index: expected an integer of at least 0, got ${index}`)
+  if (!DATASETS.includes(dataset))
+    throw new RangeError(`dataset: expected one of ${DATASETS.join(', ')}, got ${JSON.stringify(dataset)}`)
+  if (!SPLITS.includes(split))
+    throw new RangeError(`split: expected one of ${SPLITS.join(', ')}, got ${JSON.stringify(split)}`)
+  if (!Number.isSafeInteger(index) || index < 0)
+    throw new RangeError(`index: expected an integer of at least 0, got ${index}`)
 }

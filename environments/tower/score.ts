@@ -2,16 +2,16 @@
  * From a completion's text to what the world did with it and what that was worth.
  */
 
-import { parseAnswer } from './answer.ts'
 import type { Answer, ParseError } from './answer.ts'
+import { parseAnswer } from './answer.ts'
 import type { Physics } from './physics.ts'
-import { placedPosition, placeMovedBlock } from './placement.ts'
 import type { Position } from './placement.ts'
-import { paperReward, REWARD_NAME, REWARD_VERSION } from './reward.ts'
+import { placedPosition, placeMovedBlock } from './placement.ts'
 import type { Outcome, RewardComponents } from './reward.ts'
+import { paperReward, REWARD_NAME, REWARD_VERSION } from './reward.ts'
 import type { Scene } from './scene.ts'
-import { assertLegalPair, UNITS_PER_WORLD } from './task.ts'
 import type { Task } from './task.ts'
+import { assertLegalPair, UNITS_PER_WORLD } from './task.ts'
 
 export interface ScoreOptions {
   readonly physics: Physics
@@ -64,7 +64,14 @@ export function scoreAnswer(scene: Scene, task: Task, text: string, options: Sco
   }
 }
 
-const NOTHING_PLACED: Judged = { dx: null, dy: null, placed: null, settled: null, outcome: 'non_parseable', distance_world: null }
+const NOTHING_PLACED: Judged = {
+  dx: null,
+  dy: null,
+  placed: null,
+  settled: null,
+  outcome: 'non_parseable',
+  distance_world: null,
+}
 
 function judge(scene: Scene, task: Task, answer: Answer, physics: Physics): Judged {
   if (answer.kind === 'judgement') {
