@@ -32,17 +32,17 @@ export interface EventType<E extends 'json' | 'arrow' = 'json' | 'arrow', R exte
   readonly earlier: readonly EarlierVersion[]
 }
 
-type Declaration<E extends 'json' | 'arrow', R extends Fields> = Omit<EventType<E, R>, 'key' | 'routing' | 'earlier'> & {
+type Declaration<E extends 'json' | 'arrow', R extends Fields> = Omit<
+  EventType<E, R>,
+  'key' | 'routing' | 'earlier'
+> & {
   readonly key: keyof R & string
   readonly routing?: Routing
   readonly earlier?: readonly EarlierVersion[]
 }
 
-export type DataOf<T extends EventType> = T extends EventType<infer E, infer R>
-  ? E extends 'json'
-    ? RowOf<R>
-    : RowOf<R>[]
-  : never
+export type DataOf<T extends EventType> =
+  T extends EventType<infer E, infer R> ? (E extends 'json' ? RowOf<R> : RowOf<R>[]) : never
 export type RowOfEvent<T extends EventType> = T extends EventType<'json' | 'arrow', infer R> ? RowOf<R> : never
 
 /** Which clock stamps an event: a generator's own (`virtual`), or the host's at the edge (`wall`). */
@@ -99,7 +99,8 @@ export function defineEvent<const E extends 'json' | 'arrow', const R extends Fi
   const earlier = declared.earlier ?? []
   earlier.forEach((step, index) => {
     const expected = declared.version - earlier.length + index
-    if (step.version !== expected) fail(`earlier version ${step.version}: expected ${expected}, versions are consecutive`)
+    if (step.version !== expected)
+      fail(`earlier version ${step.version}: expected ${expected}, versions are consecutive`)
   })
   return { ...declared, routing: declared.routing ?? 'key', earlier }
 }

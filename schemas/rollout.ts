@@ -1,5 +1,18 @@
 import { defineEvent } from './event.ts'
-import { bool, float32, float64, image, int32, int64, list, nullable, oneOf, struct, timestamp, utf8 } from './logical-types.ts'
+import {
+  bool,
+  float32,
+  float64,
+  image,
+  int32,
+  int64,
+  list,
+  nullable,
+  oneOf,
+  struct,
+  timestamp,
+  utf8,
+} from './logical-types.ts'
 import { sceneFields, TASKS } from './tower.ts'
 
 export const ORIGINS = ['tower'] as const

@@ -24,7 +24,8 @@ export const sceneFields = {
   dataset: oneOf(DATASETS, 'paper 1 §3.1'),
   split: oneOf(SPLITS, 'disjoint by content key'),
   seed: utf8('seed of the generator'),
-  height: int32('blocks in the tower: for top_block with the moved one, for side_block without it'),
+  index: int32('position in the sequence of scenes of dataset, split and seed'),
+  height: int32('number of blocks, the moved one included'),
   blocks: list(
     struct({
       x: float64('centre, world units'),
@@ -39,7 +40,9 @@ export const sceneFields = {
   image: image('256×256 RGB'),
   offset_world: float64('signed displacement of the moved block from the tower axis, world units'),
   offset_units: int32('the same in answer units'),
-  com_margin_world: float64('distance of the moved centre of mass inside (+) or outside (−) its support edge, world units'),
+  com_margin_world: float64(
+    'distance of the moved centre of mass inside (+) or outside (−) its support edge, world units',
+  ),
   is_stable: bool('whether the tower as shown stands'),
   optimal_move: struct({ dx_units: int32(), dy_units: int32() }, 'the move with the highest reward, answer units'),
   unit: float64('world units of one answer integer'),
@@ -76,7 +79,9 @@ export const completionsScored = defineEvent({
     dx: nullable(int32('answer units, right is positive')),
     dy: nullable(int32('answer units, up is positive')),
     placed: nullable(struct(position, 'centre of the moved block where the answer puts it')),
-    settled: nullable(struct(position, 'centre of the moved block when all is at rest; null where nothing was stepped')),
+    settled: nullable(
+      struct(position, 'centre of the moved block when all is at rest; null where nothing was stepped'),
+    ),
     outcome: nullable(oneOf(OUTCOMES, 'null when the scorer itself failed')),
     distance_world: nullable(float64('d of paper 1 §3.4 at the placed position, world units')),
     reward: nullable(float64('paper 1 §3.4; null when the scorer itself failed, never a number for that')),

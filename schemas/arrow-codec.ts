@@ -1,0 +1,119 @@
+import { type Field as ArrowField, type Data, type RecordBatch, Schema } from 'apache-arrow'
+import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
+import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
+import { readStream, writeStream } from './arrow-stream.ts'
+import type { Field, Fields } from './logical-types.ts'
+import { type Blob, type FetchedBlobs, fetchColumn, offload, offloadedIn, shouldOffload } from './offload.ts'
+import { physical } from './physical-types.ts'
+
+export type Row = Record<string, unknown>
+
+/** Rows of one declaration to one Arrow IPC stream and back. */
+export interface ArrowCodec {
+  readonly schema: Schema
+  /** The rows must be valid. Large list and tensor columns come out as blobs beside the stream. */
+  encode(rows: readonly Row[]): { readonly bytes: Uint8Array; readonly blobs: readonly Blob[] }
+  /**
+   * The values are yet to be validated.
+   * @throws Error when the bytes are no such stream. BlobUnavailableError when a column's blob was not fetched.
+   */
+  decode(bytes: Uint8Array, blobs: FetchedBlobs): Row[]
+}
+
+/** Compiled once for each declaration: an event type's, or an earlier version's. */
+export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string>): ArrowCodec {
+  const schema = arrowSchemaOf(fields, metadata)
+  const columns = Object.entries(fields).map(([name, field]) => ({
+    name,
+    field,
+    type: String(arrowField(name, field).type),
+    write: columnWriter(field),
+    read: columnReader(field),
+  }))
+  const names = new Set(Object.keys(fields))
+
+  return {
+    schema,
+    encode(rows) {
+      const blobs: Blob[] = []
+      const arrowFields = [...schema.fields]
+      const written = columns.map(({ name, field, write }, at) => {
+        const values = rows.map((row) => row[name])
+        const column = write(values)
+        if (!shouldOffload(field, column)) return column
+        const moved = offload(name, field, column, values)
+        arrowFields[at] = moved.field
+        blobs.push(moved.blob)
+        return moved.column
+      })
+      const actual = blobs.length === 0 ? schema : new Schema(arrowFields, schema.metadata)
+      return { bytes: writeStream(actual, written, rows.length), blobs }
+    },
+
+    decode(bytes, fetched) {
+      const stream = readStream(bytes)
+      const extra = stream.schema.fields.find(({ name }) => !names.has(name))
+      if (extra !== undefined) throw new Error(`column ${extra.name}: the declaration has no such field`)
+      const rows: Row[] = []
+      for (const batch of stream.batches) for (let i = 0; i < batch.numRows; i++) rows.push({})
+      for (const { name, type, read } of columns) {
+        const { field, columns: chunks } = columnIn(stream.schema, stream.batches, name, fetched)
+        if (String(field.type) !== type) throw new Error(`column ${name}: expected Arrow ${type}, got ${field.type}`)
+        let at = 0
+        for (const chunk of chunks) {
+          for (const value of read(chunk)) {
+            const row = rows[at++]
+            if (row !== undefined) row[name] = value
+          }
+        }
+        if (at !== rows.length) throw new Error(`column ${name}: expected ${rows.length} values, got ${at}`)
+      }
+      return rows
+    },
+  }
+}
+
+function columnIn(
+  { fields }: Schema,
+  batches: readonly RecordBatch[],
+  name: string,
+  blobs: FetchedBlobs,
+): { field: ArrowField; columns: Data[] } {
+  const at = fields.findIndex((field) => field.name === name)
+  const field = fields[at]
+  if (field === undefined) throw new Error(`column ${name} is missing`)
+  const ref = offloadedIn(field)
+  if (ref !== undefined) return fetchColumn(name, ref, blobs)
+  return { field, columns: batches.map((batch) => batch.data.children[at] as Data) }
+}
+
+/** Writes values that may be null where the field says so; a null lies on the type's blank value. */
+function columnWriter(field: Field): ColumnWriter {
+  const row = physical(field.logical)
+  const { type } = arrowField('', field)
+  const write = row.arrowWrite(field.logical, columnWriter, type)
+  if (!field.nullable) return (values) => columnOf(type, values.length, write(values))
+  const blank = blankOf({ ...field, nullable: false })
+  return (values) => {
+    let nulls = 0
+    for (const value of values) if (value === null) nulls++
+    if (nulls === 0) return columnOf(type, values.length, write(values))
+    const bitmap = packBits(values.length, (i) => values[i] !== null)
+    const filled = values.map((value) => (value === null ? blank : value))
+    return columnOf(type, values.length, write(filled), nulls, bitmap)
+  }
+}
+
+/** A null where Arrow has one, declared or not: validation names the one that should not be there. */
+function columnReader(field: Field): ColumnReader {
+  const read = physical(field.logical).arrowRead(field.logical, columnReader)
+  return (data) => {
+    const values = read(data)
+    if (data.nullCount > 0) for (let i = 0; i < values.length; i++) if (!data.getValid(i)) values[i] = null
+    return values
+  }
+}
+
+function blankOf({ logical, nullable }: Field): unknown {
+  return nullable ? null : physical(logical).blank(logical, blankOf)
+}

@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto'
+import { CanonicalBytes } from './canonical-bytes.ts'
+import type { Event, EventType } from './event.ts'
+import { rowsOf } from './event.ts'
+import { shown } from './event-errors.ts'
+import type { Field, Fields } from './logical-types.ts'
+import { list, nullable, struct, utf8 } from './logical-types.ts'
+import type { WriteCanonical } from './physical-type.ts'
+import { physical } from './physical-types.ts'
+
+/**
+ * Equality of events, for `verify`: by logical values, after upcasting. Left out: `producer_version` (the code may
+ * change, its results may not), `version` and the encoding. −0 equals 0, maps are equal in any order, images are
+ * equal when their pixels are, tensors when their elements are.
+ */
+
+/** Optional attributes are compared as null where they are absent. */
+const envelopeFields: Fields = {
+  id: utf8(),
+  source: utf8(),
+  type: utf8(),
+  time: utf8(),
+  key: utf8(),
+  clock: utf8(),
+  causes: list(utf8()),
+  correlation: nullable(utf8()),
+  model_hash: nullable(utf8()),
+  seed: nullable(utf8()),
+}
+
+const envelopeOf = (event: Event) => {
+  const { correlation = null, model_hash = null, seed = null } = event
+  return { ...event, correlation, model_hash, seed }
+}
+
+const rowField = (row: Fields): Field => struct(row)
+const writers = new WeakMap<Fields, WriteCanonical>()
+
+/** SHA-256 over the logical values, little-endian, every text and list behind its length. */
+export function canonicalHash(type: EventType, event: Event): string {
+  const bytes = new CanonicalBytes()
+  rowWriter(envelopeFields)(bytes, envelopeOf(event))
+  const rows = rowsOf(event)
+  const write = rowWriter(type.row)
+  bytes.uint32(rows.length)
+  for (const row of rows) write(bytes, row)
+  return createHash('sha256').update(bytes.bytes()).digest('hex')
+}
+
+export interface ValueDifference {
+  /** Where the two differ: `row 3 field placed.x`, `field metrics.loss`, `time`. */
+  readonly path: string
+  /** The values there, as a message shows them. */
+  readonly expected: string
+  readonly actual: string
+}
+
+/**
+ * The first place where two events of one type differ, in the declared order of fields; undefined when they are equal
+ * as `canonicalHash` sees it. Both must be valid.
+ */
+export function firstDifference(type: EventType, expected: Event, actual: Event): ValueDifference | undefined {
+  const envelope = differenceAt('', rowField(envelopeFields), envelopeOf(expected), envelopeOf(actual))
+  if (envelope !== undefined) return { ...envelope, path: envelope.path.slice(1) }
+  const [ours, theirs] = [rowsOf(expected), rowsOf(actual)]
+  for (let at = 0; at < Math.min(ours.length, theirs.length); at++) {
+    const difference = differenceAt('', rowField(type.row), ours[at], theirs[at])
+    if (difference === undefined) continue
+    const place = type.encoding === 'arrow' ? `row ${at} field ` : 'field '
+    return { ...difference, path: place + difference.path.slice(1) }
+  }
+  if (ours.length === theirs.length) return undefined
+  return { path: 'rows', expected: String(ours.length), actual: String(theirs.length) }
+}
+
+function differenceAt(path: string, field: Field, expected: unknown, actual: unknown): ValueDifference | undefined {
+  if (areEqual(field, expected, actual)) return undefined
+  const { logical } = field
+  const isNull = expected === null || actual === null
+  const ours = isNull ? undefined : physical(logical).parts(logical, expected)
+  const theirs = isNull ? undefined : physical(logical).parts(logical, actual)
+  if (ours === undefined || theirs === undefined) return { path, ...shownApart(expected, actual) }
+  const counterparts = new Map(theirs.map((part) => [part.segment, part]))
+  for (const part of ours) {
+    const other = counterparts.get(part.segment)
+    if (other === undefined) return { path: path + part.segment, expected: shown(part.value), actual: 'nothing' }
+    const difference = differenceAt(path + part.segment, part.field, part.value, other.value)
+    if (difference !== undefined) return difference
+    counterparts.delete(part.segment)
+  }
+  const [extra] = counterparts.values()
+  if (extra === undefined) return { path, ...shownApart(expected, actual) }
+  return { path: path + extra.segment, expected: 'nothing', actual: shown(extra.value) }
+}
+
+function areEqual(field: Field, expected: unknown, actual: unknown): boolean {
+  const [ours, theirs] = [new CanonicalBytes(), new CanonicalBytes()]
+  const write = fieldWriter(field)
+  write(ours, expected)
+  write(theirs, actual)
+  return Buffer.compare(ours.bytes(), theirs.bytes()) === 0
+}
+
+const CONTEXT = 20
+
+/** Two long texts may begin alike: show them from where they part. */
+function shownApart(expected: unknown, actual: unknown): { expected: string; actual: string } {
+  if (typeof expected !== 'string' || typeof actual !== 'string') {
+    return { expected: shown(expected), actual: shown(actual) }
+  }
+  let at = 0
+  while (at < expected.length && expected[at] === actual[at]) at++
+  const from = Math.max(0, at - CONTEXT)
+  const excerpt = (text: string) => shown(from === 0 ? text : `…${text.slice(from)}`)
+  return { expected: excerpt(expected), actual: excerpt(actual) }
+}
+
+function rowWriter(row: Fields): WriteCanonical {
+  const known = writers.get(row)
+  if (known !== undefined) return known
+  const write = fieldWriter(rowField(row))
+  writers.set(row, write)
+  return write
+}
+
+function fieldWriter({ logical, nullable: isNullable }: Field): WriteCanonical {
+  const write = physical(logical).canonical(logical, fieldWriter)
+  if (!isNullable) return write
+  return (bytes, value) => {
+    bytes.uint8(value === null ? 0 : 1)
+    if (value !== null) write(bytes, value)
+  }
+}

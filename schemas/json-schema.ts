@@ -1,0 +1,25 @@
+import type { EventType } from './event.ts'
+import { dataSchemaUri } from './fingerprint.ts'
+import type { Field } from './logical-types.ts'
+import type { JsonObject } from './physical-type.ts'
+import { physical } from './physical-types.ts'
+import { closedObject } from './record-type.ts'
+
+/** JSON Schema (2020-12) of one row: a fact's data, or a row of a batch as JSON. Every field is required. */
+export function jsonSchemaOf(type: EventType): JsonObject {
+  const fields = Object.entries(type.row).map(([name, field]) => [name, fieldSchema(field)])
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    $id: dataSchemaUri(type),
+    title: `${type.type} v${type.version}`,
+    description: type.about,
+    ...closedObject(Object.fromEntries(fields)),
+  }
+}
+
+/** Null is a value that must be written: a missing field is never read as null. */
+function fieldSchema({ logical, nullable, about }: Field): JsonObject {
+  const schema = physical(logical).jsonSchema(logical, fieldSchema)
+  const described = about === '' ? {} : { description: about }
+  return nullable ? { ...described, anyOf: [schema, { type: 'null' }] } : { ...described, ...schema }
+}

@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto'
+import { Field as ArrowField, type Data, Null, Schema } from 'apache-arrow'
+import { columnOf } from './arrow-columns.ts'
+import { arrowField } from './arrow-schema.ts'
+import { readStream, writeStream } from './arrow-stream.ts'
+import { BlobUnavailableError } from './event-errors.ts'
+import { declaredField } from './fingerprint.ts'
+import type { BlobRef, Field } from './logical-types.ts'
+import type { Json } from './physical-type.ts'
+import { physical } from './physical-types.ts'
+
+/**
+ * Large columns beside the event: a tensor or list column over the limit is an Arrow IPC stream of its own in a blob.
+ * In the event's batch the column stays, all null and of Arrow's null type, and its field's metadata says what it was.
+ */
+
+export const OFFLOAD_OVER_BYTES = 64 * 1024
+const METADATA = 'plumbline.offloaded'
+export const ARROW_STREAM = 'application/vnd.apache.arrow.stream'
+
+export interface Blob {
+  readonly ref: BlobRef
+  readonly bytes: Uint8Array
+}
+/** Bytes by SHA-256, or undefined when they were not fetched. */
+export type FetchedBlobs = (sha256: string) => Uint8Array | undefined
+
+/** What an event still says of a column that it does not hold. */
+interface Offloaded extends BlobRef {
+  readonly rows: number
+  /** The declared type: of a tensor, its dtype and shape. */
+  readonly type: Json
+  /** Over the numbers in the column, however deep: how many, and null where there are none. */
+  readonly numbers: number
+  readonly min: number | null
+  readonly max: number | null
+  readonly mean: number | null
+}
+
+export function shouldOffload({ logical }: Field, column: Data): boolean {
+  return physical(logical).offloads && column.byteLength > OFFLOAD_OVER_BYTES
+}
+
+/** The column's stand-in in the batch, and the blob that holds the column. */
+export function offload(
+  name: string,
+  field: Field,
+  column: Data,
+  values: readonly unknown[],
+): { readonly field: ArrowField; readonly column: Data; readonly blob: Blob } {
+  const rows = column.length
+  const bytes = writeStream(new Schema([arrowField(name, field)]), [column], rows)
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  const ref: BlobRef = { sha256, bytes: bytes.length, media_type: ARROW_STREAM }
+  const said: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values) }
+  return {
+    field: new ArrowField(name, new Null(), true, new Map([[METADATA, JSON.stringify(said)]])),
+    column: columnOf(new Null(), rows, {}, rows),
+    blob: { ref, bytes },
+  }
+}
+
+/** What stands in for an offloaded column, or undefined when the column is there itself. */
+export function offloadedIn(field: ArrowField): BlobRef | undefined {
+  const said = field.metadata.get(METADATA)
+  if (said === undefined) return undefined
+  const { sha256, bytes, media_type } = JSON.parse(said) as Offloaded
+  return { sha256, bytes, media_type }
+}
+
+/**
+ * The column that was offloaded, as one of a batch's columns.
+ *
+ * @throws BlobUnavailableError when the blob was not fetched. Error when it is not the column.
+ */
+export function fetchColumn(name: string, ref: BlobRef, blobs: FetchedBlobs): { field: ArrowField; columns: Data[] } {
+  const bytes = blobs(ref.sha256)
+  if (bytes === undefined) {
+    throw new BlobUnavailableError(`column ${name} is in blob ${ref.sha256}, which was not fetched; see offloadedBlobs`)
+  }
+  const { schema, batches } = readStream(bytes)
+  const [field] = schema.fields
+  if (field?.name !== name) throw new Error(`blob ${ref.sha256}: expected column ${name}, got ${field?.name ?? 'none'}`)
+  return { field, columns: batches.map((batch) => batch.data.children[0] as Data) }
+}
+
+function statisticsOf(values: readonly unknown[]) {
+  let numbers = 0
+  let min = Number.POSITIVE_INFINITY
+  let max = Number.NEGATIVE_INFINITY
+  let sum = 0
+  const visit = (value: unknown): void => {
+    if (typeof value === 'number') {
+      numbers++
+      if (value < min) min = value
+      if (value > max) max = value
+      sum += value
+    } else if (Array.isArray(value) || ArrayBuffer.isView(value)) {
+      for (const item of value as Iterable<unknown>) visit(item)
+    }
+  }
+  visit(values)
+  return numbers === 0 ? { numbers, min: null, max: null, mean: null } : { numbers, min, max, mean: sum / numbers }
+}
