@@ -56,7 +56,7 @@ export class MemoryBroker {
   readonly #producers = new Map<string, number>()
   readonly #groups = new Map<string, GroupState>()
   readonly #positions = new Map<string, Map<string, Position>>()
-  #waiting: (() => void)[] = []
+  readonly #waiting = new Set<() => void>()
 
   createTopics(topics: readonly TopicSpec[]): void {
     for (const { name, partitions } of topics) {
@@ -181,7 +181,13 @@ export class MemoryBroker {
   }
 
   async changed(timeout: Promise<void>): Promise<void> {
-    await Promise.race([timeout, new Promise<void>((resolve) => this.#waiting.push(resolve))])
+    await new Promise<void>((resolve) => {
+      this.#waiting.add(resolve)
+      void timeout.finally(() => {
+        this.#waiting.delete(resolve)
+        resolve()
+      })
+    })
   }
 
   #group(group: string): GroupState {
@@ -195,9 +201,8 @@ export class MemoryBroker {
   }
 
   #wake(): void {
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const resolve of waiting) resolve()
+    for (const resolve of this.#waiting) resolve()
+    this.#waiting.clear()
   }
 }
 

@@ -1,0 +1,88 @@
+import {
+  FencedError,
+  LogBusyError,
+  LogFullError,
+  LogReadOnlyError,
+  type TopicSpec,
+  TopicMismatchError,
+  UnknownTopicError,
+} from '../log.ts'
+import { FencedProducerError, type Progress } from '../producer.ts'
+import type { Chunk } from './chunk.ts'
+import type { Durability } from './tables.ts'
+
+/** What the writer's thread is asked to do; each is one step that happens whole or not at all. */
+export type Request =
+  | { readonly kind: 'createTopics'; readonly topics: readonly TopicSpec[] }
+  | { readonly kind: 'fence'; readonly transactional_id: string }
+  | Commit
+  | Renewal
+  | { readonly kind: 'leave'; readonly group: string; readonly member: string }
+  | { readonly kind: 'trim'; readonly topic: string; readonly partition: number; readonly before: number }
+
+export interface Commit {
+  readonly kind: 'commit'
+  readonly transactional_id: string
+  readonly epoch: number
+  readonly appends: readonly PartitionAppends[]
+  readonly progress: Progress
+}
+
+export interface PartitionAppends {
+  readonly topic: string
+  readonly partition: number
+  readonly chunks: readonly Chunk[]
+}
+
+/** A member is alive: it joins, or its lease is renewed. */
+export interface Renewal {
+  readonly kind: 'renew'
+  readonly group: string
+  readonly member: string
+  readonly topics: readonly string[]
+  readonly session_timeout_ms: number
+  /** Whether the writer's thread keeps renewing until the member leaves. */
+  readonly keep_alive: boolean
+}
+
+export interface WriterOptions {
+  readonly dir: string
+  readonly durability: Durability
+  readonly lock_wait_ms: number
+}
+
+export type ToWriter = { readonly id: number; readonly request: Request } | 'close'
+
+export type FromWriter =
+  | { readonly kind: 'opened' }
+  | { readonly kind: 'refused'; readonly failure: Failure }
+  | { readonly kind: 'done'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'failed'; readonly id: number; readonly failure: Failure }
+  | { readonly kind: 'closed' }
+
+/** An error on its way between threads, which keep message and stack but not the class. */
+export interface Failure {
+  readonly kind: string
+  readonly message: string
+}
+
+const KINDS = {
+  FencedProducerError,
+  FencedError,
+  LogBusyError,
+  LogFullError,
+  LogReadOnlyError,
+  TopicMismatchError,
+  UnknownTopicError,
+  Error,
+}
+
+export function toFailure(error: unknown): Failure {
+  if (!(error instanceof Error)) return { kind: 'Error', message: String(error) }
+  return { kind: error.constructor.name, message: error.message }
+}
+
+export function fromFailure(failure: Failure): Error {
+  const kind = KINDS[failure.kind as keyof typeof KINDS] ?? Error
+  return new kind(failure.message)
+}

@@ -1,0 +1,158 @@
+import {
+  fencedClaim,
+  fencedProducer,
+  groupHasMembers,
+  topicMismatch,
+  unequalTopics,
+  unknownPartition,
+  unknownTopic,
+} from '../failure.ts'
+import { EMPTY_GROUP, firstLost, type GroupState, hasLiveMembers, reading, renewed, without } from '../group.ts'
+import { FencedError, TopicMismatchError, type TopicSpec, UnknownTopicError } from '../log.ts'
+import { FencedProducerError } from '../producer.ts'
+import { chunkCount, stampChunk } from './chunk.ts'
+import type { Commit, Renewal, Request } from './request.ts'
+import { chunkKey, groupState, leaseClock_ms, offsetOf, type Tables, type TopicRow, topicRow } from './tables.ts'
+
+/** How many chunks one transaction of retention deletes, so that nobody waits long for the lock. */
+const TRIM_CHUNKS = 256
+
+/**
+ * The log's writes. Each method runs inside one LMDB write transaction, and several may share one: whatever a method
+ * refuses, it refuses before its first put.
+ */
+export class Store {
+  readonly #tables: Tables
+  readonly #address: string
+
+  constructor(tables: Tables, address: string) {
+    this.#tables = tables
+    this.#address = address
+  }
+
+  apply(request: Request): unknown {
+    switch (request.kind) {
+      case 'createTopics':
+        return this.#createTopics(request.topics)
+      case 'fence':
+        return this.#fence(request.transactional_id)
+      case 'commit':
+        return this.#commit(request)
+      case 'renew':
+        return this.#renew(request)
+      case 'leave':
+        return this.#putGroup(request.group, without(this.#group(request.group), request.member))
+      case 'trim':
+        return this.#trim(request.topic, request.partition, request.before)
+    }
+  }
+
+  #createTopics(topics: readonly TopicSpec[]): void {
+    for (const { name, partitions } of topics) {
+      const there = topicRow(this.#tables, name)?.ends.length ?? partitions
+      if (there !== partitions) throw new TopicMismatchError(topicMismatch(this.#address, name, partitions, there))
+    }
+    let id = (this.#tables.catalog.get(['topics']) as number | undefined) ?? 0
+    for (const { name, partitions } of topics) {
+      if (topicRow(this.#tables, name) !== undefined) continue
+      id += 1
+      const zeros = Array.from({ length: partitions }, () => 0)
+      this.#putTopic(name, { id, begins: zeros, ends: zeros })
+    }
+    this.#tables.catalog.putSync(['topics'], id)
+  }
+
+  #fence(transactional_id: string): number {
+    const epoch = this.#producerEpoch(transactional_id) + 1
+    this.#tables.catalog.putSync(['producer', transactional_id], epoch)
+    return epoch
+  }
+
+  #commit(commit: Commit): void {
+    const { transactional_id, epoch, appends, progress } = commit
+    if (this.#producerEpoch(transactional_id) !== epoch) throw new FencedProducerError(fencedProducer(transactional_id))
+    for (const { group, member, epochs } of progress.claimed) {
+      const lost = firstLost(this.#group(group), member, epochs)
+      if (lost !== undefined) throw new FencedError(fencedClaim(group, member, lost))
+    }
+    const now_ms = leaseClock_ms()
+    for (const { group, positions } of progress.standalone) {
+      if (positions.length > 0 && hasLiveMembers(this.#group(group), now_ms)) throw new Error(groupHasMembers(group))
+    }
+    const topics = new Map<string, { row: TopicRow; ends: number[] }>()
+    for (const { topic, partition } of appends) {
+      const row = topics.get(topic)?.row ?? this.#topic(topic, partition)
+      topics.set(topic, { row, ends: [...row.ends] })
+      if (row.ends[partition] === undefined) this.#topic(topic, partition)
+    }
+    const appended_ms = Date.now()
+    for (const { topic, partition, chunks } of appends) {
+      const { row, ends } = topics.get(topic) as { row: TopicRow; ends: number[] }
+      for (const { count, bytes } of chunks) {
+        stampChunk(bytes, appended_ms)
+        const first = ends[partition] as number
+        this.#tables.chunks.putSync(chunkKey(row.id, partition, first), bytes as Buffer)
+        ends[partition] = first + count
+      }
+    }
+    for (const [name, { row, ends }] of topics) this.#putTopic(name, { ...row, ends })
+    for (const { group, positions } of [...progress.claimed, ...progress.standalone]) {
+      for (const { topic, partition, next } of positions) {
+        this.#tables.catalog.putSync(['position', group, topic, partition], Number(next))
+      }
+    }
+  }
+
+  #renew(renewal: Renewal): void {
+    const { group, member, topics, session_timeout_ms } = renewal
+    const now_ms = leaseClock_ms()
+    const counts = topics.map((topic) => this.#topic(topic, 0).ends.length)
+    const partitions = counts[0] ?? 0
+    if (counts.some((count) => count !== partitions)) throw new TopicMismatchError(unequalTopics(group, topics, counts))
+    const state = reading(this.#group(group), group, member, topics, partitions, now_ms)
+    this.#putGroup(group, renewed(state, member, session_timeout_ms, now_ms))
+  }
+
+  /** One bounded step; true when nothing is left to delete. */
+  #trim(topic: string, partition: number, before: number): boolean {
+    const row = this.#topic(topic, partition)
+    const begin = Math.min(before, row.ends[partition] as number)
+    if (begin > (row.begins[partition] as number)) {
+      this.#putTopic(topic, { ...row, begins: row.begins.with(partition, begin) })
+    }
+    const range = { start: chunkKey(row.id, partition, 0), end: chunkKey(row.id, partition, begin), limit: TRIM_CHUNKS }
+    let seen = 0
+    const passed: Buffer[] = []
+    for (const { key, value } of this.#tables.chunks.getRange(range)) {
+      seen += 1
+      if (offsetOf(key) + chunkCount(value) <= begin) passed.push(Buffer.from(key))
+    }
+    for (const key of passed) this.#tables.chunks.removeSync(key)
+    return seen < TRIM_CHUNKS
+  }
+
+  #topic(name: string, partition: number): TopicRow {
+    const row = topicRow(this.#tables, name)
+    if (row === undefined) throw new UnknownTopicError(unknownTopic(this.#address, name))
+    if (row.ends[partition] === undefined) {
+      throw new UnknownTopicError(unknownPartition(this.#address, name, partition, row.ends.length))
+    }
+    return row
+  }
+
+  #putTopic(name: string, row: TopicRow): void {
+    this.#tables.catalog.putSync(['topic', name], row)
+  }
+
+  #group(group: string): GroupState {
+    return groupState(this.#tables, group) ?? EMPTY_GROUP
+  }
+
+  #putGroup(group: string, state: GroupState): void {
+    this.#tables.catalog.putSync(['group', group], state)
+  }
+
+  #producerEpoch(transactional_id: string): number {
+    return (this.#tables.catalog.get(['producer', transactional_id]) as number | undefined) ?? 0
+  }
+}

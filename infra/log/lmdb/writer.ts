@@ -1,0 +1,141 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { LogBusyError } from '../log.ts'
+import { describeThread, LockWord } from './lock-word.ts'
+import { refusal } from './refusal.ts'
+import { type FromWriter, type Request, toFailure, type ToWriter, type WriterOptions } from './request.ts'
+import { Store } from './store.ts'
+import { checkFormat, FORMAT, openTables, type Tables } from './tables.ts'
+
+/**
+ * The thread that writes. LMDB has one writer at a time per folder, and its lock, its flushes and a full queue block
+ * whoever waits for them: that is this thread, never the event loop. It also keeps members alive while the process
+ * computes. What has queued up meanwhile shares one LMDB transaction and one flush.
+ */
+class Writer {
+  readonly #options: WriterOptions
+  readonly #tables: Tables
+  readonly #store: Store
+  readonly #lock: LockWord
+  readonly #heartbeats = new Map<string, NodeJS.Timeout>()
+
+  constructor(options: WriterOptions) {
+    this.#options = options
+    const lock_file = join(options.dir, 'lock.mdb')
+    const note = join(options.dir, 'lock-word.json')
+    if (existsSync(note)) this.#awaitLockToOpen(lock_file, note)
+    this.#tables = openTables(options.dir, false, options.durability)
+    this.#lock = new LockWord(lock_file)
+    this.#store = new Store(this.#tables, `lmdb:${options.dir}`)
+    const after = this.#tables.env.transactionSync(() => {
+      const found = this.#tables.catalog.get(['format'])
+      if (found === undefined) this.#tables.catalog.putSync(['format'], FORMAT)
+      else checkFormat(options.dir, found)
+      return this.#lock.find()
+    })
+    after()
+    this.#lock.note(note)
+  }
+
+  /** Does all of this in one LMDB transaction. What one request is refused for does not concern the others. */
+  handle(asked: readonly { readonly id: number; readonly request: Request }[]): FromWriter[] {
+    try {
+      this.#awaitLock(this.#lock)
+      return this.#tables.env.transactionSync(() => asked.map(({ id, request }) => this.#answer(id, request)))
+    } catch (error) {
+      const failure = toFailure(refusal(this.#options.dir, error))
+      return asked.map(({ id }) => ({ kind: 'failed', id, failure }))
+    }
+  }
+
+  #answer(id: number, request: Request): FromWriter {
+    try {
+      const value = this.#store.apply(request)
+      this.#keepAlive(request)
+      return { kind: 'done', id, value }
+    } catch (error) {
+      // LMDB's errors carry a code: they concern the whole transaction, and everyone in it.
+      if ((error as { code?: unknown }).code !== undefined) throw error
+      return { kind: 'failed', id, failure: toFailure(error) }
+    }
+  }
+
+  #keepAlive(request: Request): void {
+    if (request.kind === 'leave') {
+      clearInterval(this.#heartbeats.get(request.member))
+      this.#heartbeats.delete(request.member)
+    }
+    if (request.kind !== 'renew' || !request.keep_alive || this.#heartbeats.has(request.member)) return
+    const beat = () => void this.handle([{ id: 0, request }])
+    this.#heartbeats.set(request.member, setInterval(beat, request.session_timeout_ms / 3))
+  }
+
+  /** Opening for writing takes the lock, opening for reading does not. */
+  #awaitLockToOpen(lock_file: string, note: string): void {
+    const { env } = openTables(this.#options.dir, true, this.#options.durability)
+    const lock = new LockWord(lock_file)
+    try {
+      lock.recall(note)
+      this.#awaitLock(lock)
+    } finally {
+      lock.close()
+      env.close()
+    }
+  }
+
+  /** @throws LogBusyError when somebody holds the lock for longer than the limit. */
+  #awaitLock(lock: LockWord): void {
+    const start_ms = performance.now()
+    for (let pause_ms = 0.05; ; pause_ms = Math.min(pause_ms * 1.5, 5)) {
+      const holder = lock.holder()
+      if (holder === 0) return
+      const waited_ms = performance.now() - start_ms
+      if (waited_ms > this.#options.lock_wait_ms) {
+        throw new LogBusyError(
+          `lmdb:${this.#options.dir}: waited ${(waited_ms / 1000).toFixed(1)} s for the write lock, which ` +
+            `${describeThread(holder)} holds. Nothing was written. Let that process go on (kill -CONT) or end it, then retry.`,
+        )
+      }
+      Atomics.wait(PAUSE, 0, 0, pause_ms)
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#heartbeats.values()) clearInterval(timer)
+    this.#lock.close()
+    await this.#tables.env.close()
+  }
+}
+
+const PAUSE = new Int32Array(new SharedArrayBuffer(4))
+
+function start(): void {
+  const port = parentPort
+  if (port === null) throw new Error('writer.ts runs as the thread of a log, not by itself.')
+  const say = (message: FromWriter) => port.postMessage(message)
+  let writer: Writer
+  try {
+    writer = new Writer(workerData as WriterOptions)
+  } catch (error) {
+    say({ kind: 'refused', failure: toFailure(refusal((workerData as WriterOptions).dir, error)) })
+    port.close()
+    return
+  }
+  port.on('message', async (first: ToWriter) => {
+    const asked: Exclude<ToWriter, 'close'>[] = []
+    let closing = false
+    for (let next: { message: ToWriter } | undefined = { message: first }; next; next = receiveMessageOnPort(port)) {
+      if (next.message === 'close') closing = true
+      else asked.push(next.message)
+    }
+    if (asked.length > 0) for (const answer of writer.handle(asked)) say(answer)
+    if (!closing) return
+    await writer.close()
+    say({ kind: 'closed' })
+    port.close()
+  })
+  say({ kind: 'opened' })
+}
+
+start()
