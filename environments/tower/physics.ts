@@ -120,7 +120,7 @@ function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
     const moved = addBlock(world, start)
     const bodies = [moved]
     for (let level = 0; level < touchdown.tower_blocks; level++) {
-      bodies.push(addBlock(world, { x: 0, y: (level + 0.5) * EDGE_WORLD, z: 0 }))
+      bodies.push(addBlock(world, { x: 0, y: (level + 0.5) * EDGE_WORLD }))
     }
     let steps = 0
     let stillSteps = 0
@@ -129,17 +129,17 @@ function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
       steps++
       stillSteps = areStill(bodies) ? stillSteps + 1 : 0
     }
-    const { x, y, z } = moved.translation()
+    const { x, y } = moved.translation()
     const isOnTop = Math.abs(y - (touchdown.tower_blocks + 0.5) * EDGE_WORLD) <= REST_HEIGHT_TOLERANCE
     const isAtRest = stillSteps >= REST_STEPS
-    return { outcome: isAtRest && isOnTop ? 'stable' : 'unstable', settled: { x, y, z }, steps }
+    return { outcome: isAtRest && isOnTop ? 'stable' : 'unstable', settled: { x, y }, steps }
   } finally {
     world.free()
   }
 }
 
 function addBlock(world: World, centre: Position): RigidBody {
-  const body = world.createRigidBody(RAPIER.RigidBodyDesc.dynamic().setTranslation(centre.x, centre.y, centre.z))
+  const body = world.createRigidBody(RAPIER.RigidBodyDesc.dynamic().setTranslation(centre.x, centre.y, 0))
   const half = EDGE_WORLD / 2
   const shape = RAPIER.ColliderDesc.cuboid(half, half, half).setDensity(1)
   world.createCollider(shape.setFriction(FRICTION).setRestitution(RESTITUTION), body)
@@ -161,7 +161,6 @@ function centreOf(touchdown: Touchdown): Position {
   return {
     x: touchdown.x_units / UNITS_PER_WORLD,
     y: (touchdown.bottom_units + EDGE_UNITS / 2) / UNITS_PER_WORLD,
-    z: 0,
   }
 }
 

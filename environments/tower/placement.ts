@@ -3,7 +3,7 @@
  * is tested against.
  */
 
-import type { Scene } from './scene.ts'
+import type { SceneFacts } from './scene.ts'
 import type { Task } from './task.ts'
 import { assertLegalPair, EDGE_UNITS, UNITS_PER_WORLD } from './task.ts'
 
@@ -17,11 +17,10 @@ export interface Placement {
   readonly bottom_units: number
 }
 
-/** World units. */
+/** The centre of a block in the tower's plane (z = 0), in world units. */
 export interface Position {
   readonly x: number
   readonly y: number
-  readonly z: number
 }
 
 /** What the world does with a placed block (design §7). */
@@ -37,7 +36,7 @@ export const TOLERANCE_UNITS = 2
  * @throws RangeError when the scene's dataset does not have the task.
  */
 export function placeMovedBlock(
-  scene: Scene,
+  scene: SceneFacts,
   task: Task,
   move: { readonly dx: number; readonly dy: number },
 ): Placement {
@@ -54,7 +53,6 @@ export function placedPosition(placement: Placement): Position {
   return {
     x: placement.x_units / UNITS_PER_WORLD,
     y: (placement.bottom_units + EDGE_UNITS / 2) / UNITS_PER_WORLD,
-    z: 0,
   }
 }
 

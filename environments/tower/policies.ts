@@ -4,7 +4,7 @@
  */
 
 import type { Random } from './random.ts'
-import type { Scene } from './scene.ts'
+import type { SceneFacts } from './scene.ts'
 import type { Task } from './task.ts'
 import { ANSWER_RANGES, assertLegalPair, EDGE_UNITS } from './task.ts'
 
@@ -12,7 +12,7 @@ export interface Policy {
   /** As it is written on the command line: parsing it again gives the same policy. */
   readonly name: string
   /** The text of one completion. `stream` is the completion's own; equal arguments give equal text. */
-  complete(scene: Scene, task: Task, stream: Random): string
+  complete(scene: SceneFacts, task: Task, stream: Random): string
 }
 
 /** The best answer that there is: reward 1 on binary stability and 20 on every other task. */

@@ -15,10 +15,9 @@ export interface RewardInput {
   readonly distance_world: number | null
 }
 
-/** reward = scale · gaussian + constant, with gaussian = e^(−d²), or 0 where the reward has no distance in it. */
-export interface RewardComponents {
+/** The terms that add up to the reward: one with the distance in it, scale · e^(−d²), and one without. */
+export type RewardComponents = {
   readonly gaussian: number
-  readonly scale: number
   readonly constant: number
 }
 
@@ -32,7 +31,10 @@ export type RewardFunction = (input: RewardInput) => Reward
 export const REWARD_NAME = 'paper'
 export const REWARD_VERSION = 1
 
-type Branch = Omit<RewardComponents, 'gaussian'>
+interface Branch {
+  readonly scale: number
+  readonly constant: number
+}
 
 /** A row per branch of §3.4; a branch that a task does not have is absent. */
 const BRANCHES: Readonly<Record<Task, Partial<Record<Outcome, Branch>>>> = {
@@ -81,12 +83,12 @@ export function paperReward(input: RewardInput): Reward {
     )
   }
   const { scale, constant } = branch
-  if (scale === 0) return { reward: constant, reward_components: { gaussian: 0, scale, constant } }
+  if (scale === 0) return { reward: constant, reward_components: { gaussian: 0, constant } }
   if (distance_world === null || !Number.isFinite(distance_world) || distance_world < 0) {
     throw new RangeError(
       `paperReward: distance_world of ${task}/${outcome}: expected a finite number of at least 0, got ${distance_world}`,
     )
   }
-  const gaussian = Math.exp(-(distance_world * distance_world))
-  return { reward: scale * gaussian + constant, reward_components: { gaussian, scale, constant } }
+  const gaussian = scale * Math.exp(-(distance_world * distance_world))
+  return { reward: gaussian + constant, reward_components: { gaussian, constant } }
 }

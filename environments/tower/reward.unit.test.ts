@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Physics } from './physics.ts'
 import { openPhysics } from './physics.ts'
-import { constant, oracle, randomLegal } from './policies.ts'
+import { constant, oracle, type Policy, randomLegal } from './policies.ts'
 import { random } from './random.ts'
 import { paperReward } from './reward.ts'
 import type { Colour, Scene } from './scene.ts'
@@ -47,8 +47,8 @@ describe('paperReward (paper 1 §3.4)', () => {
   ] as const)('%s, %s, d = %s: %f', (task, outcome, distance_world, reward) => {
     const given = paperReward({ task, outcome, distance_world })
     expect(given.reward).toBeCloseTo(reward, 14)
-    const { scale, gaussian, constant } = given.reward_components
-    expect(given.reward).toBe(scale * gaussian + constant)
+    const { gaussian, constant } = given.reward_components
+    expect(given.reward).toBe(gaussian + constant)
   })
 
   test('refuses an outcome that the task does not have, and a distance that is none', () => {
@@ -127,8 +127,8 @@ describe('every branch, within one unit of its boundary', () => {
   test('counts the gap in d for a block that is placed too high, and drops it', () => {
     const scored = score(sceneWith('side_block', 2, 350), 'x_y', '-350, 750')
     expect(scored).toMatchObject({ outcome: 'stable', distance_world: 0.5, dx: -350, dy: 750 })
-    expect(scored.placed).toEqual({ x: 0, y: 0.875, z: 0 })
-    expect(scored.settled).toEqual({ x: 0, y: 0.375, z: 0 })
+    expect(scored.placed).toEqual({ x: 0, y: 0.875 })
+    expect(scored.settled).toEqual({ x: 0, y: 0.375 })
   })
 
   test('takes answers as large as they may be', () => {
@@ -148,16 +148,13 @@ describe('every branch, within one unit of its boundary', () => {
 })
 
 describe('mean rewards of scripted policies', () => {
-  function meanReward(
-    dataset: Dataset,
-    task: Task,
-    policy: { complete: typeof oracle.complete },
-    scenes = 600,
-  ): number {
+  function meanReward(dataset: Dataset, task: Task, policy: Policy, scenes = 600): number {
     let sum = 0
     for (let index = 0; index < scenes; index++) {
       const scene = sampleScene({ dataset, split: 'train', seed: 'mean', index })
-      sum += scoreAnswer(scene, task, policy.complete(scene, task, random('completion', index)), { physics }).reward
+      sum += scoreAnswer(scene, task, policy.complete(scene, task, random('mean', index)), {
+        physics,
+      }).reward
     }
     return sum / scenes
   }

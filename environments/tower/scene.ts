@@ -14,8 +14,8 @@ import type { Dataset } from './task.ts'
 import { DATASETS, EDGE_UNITS, EDGE_WORLD, UNITS_PER_WORLD } from './task.ts'
 import { SIMULATOR_VERSION } from './version.ts'
 
-/** 8-bit sRGB. */
-export type Colour = readonly [number, number, number]
+/** r, g, b, each 0 … 255, sRGB. */
+export type Colour = readonly number[]
 
 /** A cube: its centre and edge in world units. */
 export interface Block {
@@ -52,6 +52,9 @@ export interface Scene {
   readonly content_key: string
   readonly simulator_version: string
 }
+
+/** What a policy or a scorer needs of a scene; a recorded one has it too. */
+export type SceneFacts = Pick<Scene, 'dataset' | 'height' | 'offset_units' | 'is_stable' | 'optimal_move'>
 
 export interface SceneRequest {
   readonly dataset: Dataset

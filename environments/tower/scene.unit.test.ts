@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Scene } from './scene.ts'
+import type { Colour, Scene } from './scene.ts'
 import { sampleScene, strataCount } from './scene.ts'
 import { contentKey, DEFAULT_SPLIT_PLAN, HEIGHTS, OFFSET_RANGES, SPLITS, splitOf } from './splits.ts'
 import { DATASETS } from './task.ts'
@@ -10,7 +10,8 @@ function scenesOf(cell: (typeof CELLS)[number], count: number, seed = '7'): Scen
   return Array.from({ length: count }, (_, index) => sampleScene({ ...cell, seed, index }))
 }
 
-function hueOf([red, green, blue]: readonly [number, number, number]): number {
+function hueOf(colour: Colour): number {
+  const [red = 0, green = 0, blue = 0] = colour
   const value = Math.max(red, green, blue)
   const chroma = value - Math.min(red, green, blue)
   if (value === red) return (60 * ((green - blue) / chroma) + 360) % 360

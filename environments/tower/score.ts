@@ -8,8 +8,8 @@ import type { Physics } from './physics.ts'
 import type { Position } from './placement.ts'
 import { placedPosition, placeMovedBlock } from './placement.ts'
 import type { Outcome, RewardComponents } from './reward.ts'
-import { paperReward, REWARD_NAME, REWARD_VERSION } from './reward.ts'
-import type { Scene } from './scene.ts'
+import { paperReward } from './reward.ts'
+import type { SceneFacts } from './scene.ts'
 import type { Task } from './task.ts'
 import { assertLegalPair, UNITS_PER_WORLD } from './task.ts'
 
@@ -19,6 +19,7 @@ export interface ScoreOptions {
   readonly reject_out_of_range?: boolean
 }
 
+/** The name and version of the reward are `reward.ts`'s, those of the engine are the physics'. */
 export interface Score {
   /** What stood between the answer tags, trimmed; null without tags. */
   readonly answer: string | null
@@ -34,20 +35,14 @@ export interface Score {
   readonly distance_world: number | null
   readonly reward: number
   readonly reward_components: RewardComponents
-  readonly reward_name: string
-  readonly reward_version: number
-  readonly physics_engine: string
-  readonly physics_version: string
 }
-
-type Judged = Pick<Score, 'dx' | 'dy' | 'placed' | 'settled' | 'outcome' | 'distance_world'>
 
 /**
  * Scores one completion of `task` on `scene` with the paper's reward. A pure function of its arguments.
  *
  * @throws RangeError when the scene's dataset does not have the task.
  */
-export function scoreAnswer(scene: Scene, task: Task, text: string, options: ScoreOptions): Score {
+export function scoreAnswer(scene: SceneFacts, task: Task, text: string, options: ScoreOptions): Score {
   assertLegalPair(scene.dataset, task)
   const { physics, reject_out_of_range = false } = options
   const parsed = parseAnswer(text, task, { reject_out_of_range })
@@ -57,12 +52,10 @@ export function scoreAnswer(scene: Scene, task: Task, text: string, options: Sco
     parse_error: parsed.ok ? null : parsed.error,
     ...judged,
     ...paperReward({ task, outcome: judged.outcome, distance_world: judged.distance_world }),
-    reward_name: REWARD_NAME,
-    reward_version: REWARD_VERSION,
-    physics_engine: physics.engine,
-    physics_version: physics.version,
   }
 }
+
+type Judged = Pick<Score, 'dx' | 'dy' | 'placed' | 'settled' | 'outcome' | 'distance_world'>
 
 const NOTHING_PLACED: Judged = {
   dx: null,
@@ -73,7 +66,7 @@ const NOTHING_PLACED: Judged = {
   distance_world: null,
 }
 
-function judge(scene: Scene, task: Task, answer: Answer, physics: Physics): Judged {
+function judge(scene: SceneFacts, task: Task, answer: Answer, physics: Physics): Judged {
   if (answer.kind === 'judgement') {
     return { ...NOTHING_PLACED, outcome: answer.yes === scene.is_stable ? 'correct' : 'incorrect' }
   }
