@@ -54,6 +54,8 @@ export interface Deadline {
   readonly clock: ClockDomain
   /** RFC 3339; due on the first tick of `clock` at or after it. */
   readonly time: string
+  /** Only memory is given up then, nothing is said: `--expire-pending` does not wait for it. */
+  readonly housekeeping?: boolean | undefined
 }
 
 /**

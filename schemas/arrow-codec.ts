@@ -1,8 +1,8 @@
-import { type Field as ArrowField, type Data, type RecordBatch, Schema } from 'apache-arrow'
+import { type Data, Schema } from 'apache-arrow'
 import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
 import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
-import type { Field, Fields } from './logical-types.ts'
+import type { BlobRef, Field, Fields } from './logical-types.ts'
 import { type Blob, type FetchedBlobs, fetchColumn, offload, offloadedIn, shouldOffload } from './offload.ts'
 import { physical } from './physical-types.ts'
 
@@ -51,40 +51,40 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     },
 
     decode(bytes, fetched) {
-      const stream = readStream(bytes)
+      const stream = readStream(bytes, schema)
       const extra = stream.schema.fields.find(({ name }) => !names.has(name))
       if (extra !== undefined) throw new Error(`column ${extra.name}: the declaration has no such field`)
+      const places = columns.map(({ name, type }) => placeOf(stream.schema, name, type))
+      const batches = stream.batches()
       const rows: Row[] = []
-      for (const batch of stream.batches) for (let i = 0; i < batch.numRows; i++) rows.push({})
-      for (const { name, type, read } of columns) {
-        const { field, columns: chunks } = columnIn(stream.schema, stream.batches, name, fetched)
-        if (String(field.type) !== type) throw new Error(`column ${name}: expected Arrow ${type}, got ${field.type}`)
-        let at = 0
-        for (const chunk of chunks) {
-          for (const value of read(chunk)) {
-            const row = rows[at++]
-            if (row !== undefined) row[name] = value
-          }
-        }
-        if (at !== rows.length) throw new Error(`column ${name}: expected ${rows.length} values, got ${at}`)
-      }
+      for (const batch of batches) for (let i = 0; i < batch.rows; i++) rows.push({})
+      columns.forEach(({ name, type, read }, index) => {
+        const { at, ref } = places[index] as Place
+        const chunks = ref ? fetchColumn(name, type, ref, fetched) : batches.map((batch) => batch.columns[at] as Data)
+        let row = 0
+        for (const chunk of chunks) for (const value of read(chunk)) (rows[row++] ?? {})[name] = value
+        if (row !== rows.length) throw new Error(`column ${name}: expected ${rows.length} values, got ${row}`)
+      })
       return rows
     },
   }
 }
 
-function columnIn(
-  { fields }: Schema,
-  batches: readonly RecordBatch[],
-  name: string,
-  blobs: FetchedBlobs,
-): { field: ArrowField; columns: Data[] } {
+/** Where a declared column is: in the batches, or in a blob. */
+interface Place {
+  readonly at: number
+  readonly ref: BlobRef | undefined
+}
+
+function placeOf({ fields }: Schema, name: string, type: string): Place {
   const at = fields.findIndex((field) => field.name === name)
   const field = fields[at]
   if (field === undefined) throw new Error(`column ${name} is missing`)
   const ref = offloadedIn(field)
-  if (ref !== undefined) return fetchColumn(name, ref, blobs)
-  return { field, columns: batches.map((batch) => batch.data.children[at] as Data) }
+  if (ref === undefined && String(field.type) !== type) {
+    throw new Error(`column ${name}: expected Arrow ${type}, got ${field.type}`)
+  }
+  return { at, ref }
 }
 
 /** Writes values that may be null where the field says so; a null lies on the type's blank value. */

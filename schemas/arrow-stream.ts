@@ -1,54 +1,159 @@
-import {
-  RecordBatch as ArrowRecordBatch,
-  type Data,
-  type RecordBatch,
-  RecordBatchReader,
-  RecordBatchStreamWriter,
-  type Schema,
-  Struct,
-} from 'apache-arrow'
+import { type Data, DataType, type Field, type Schema } from 'apache-arrow'
+import { BufferRegion, FieldNode, Message, RecordBatch } from 'apache-arrow/ipc/metadata/message'
 import { columnOf } from './arrow-columns.ts'
 
-/** Arrow IPC streams of one batch: what an Arrow event's value is, and what an offloaded column is. */
+/**
+ * Arrow IPC streams: what an Arrow event's value is, and what an offloaded column is. apache-arrow reads and writes
+ * the metadata; the framing and the buffers are here, because its readers and writers, made for large tables, cost
+ * several times the work itself on a batch of sixteen rows.
+ */
 
-const END_OF_STREAM_BYTES = 8
+const CONTINUATION = -1
+const PREFIX_BYTES = 8
+const BITS_PER_BYTE = 8
+const padded = (bytes: number) => (bytes + 7) & ~7
+
+/** One message's frame: continuation mark, length, metadata; padded to eight bytes, as the body after it is. */
+function framed(metadata: Uint8Array): Uint8Array {
+  const out = Buffer.alloc(padded(PREFIX_BYTES + metadata.length))
+  out.writeInt32LE(CONTINUATION, 0)
+  out.writeInt32LE(out.length - PREFIX_BYTES, 4)
+  out.set(metadata, PREFIX_BYTES)
+  return out
+}
+
+const END_OF_STREAM = Buffer.from([255, 255, 255, 255, 0, 0, 0, 0])
+
 const schemaMessages = new WeakMap<Schema, Uint8Array>()
 
-/** Writes a schema's message from memory: it is most of the work of writing a small batch, and always the same. */
-class StreamWriter extends RecordBatchStreamWriter {
-  protected override _writeSchema(schema: Schema): this {
-    const message = schemaMessages.get(schema) ?? schemaMessage(schema)
-    schemaMessages.set(schema, message)
-    return this._write(message)
-  }
-}
-
+/** Kept: a schema's message is longer than a small batch, and always the same. */
 function schemaMessage(schema: Schema): Uint8Array {
-  const writer = new RecordBatchStreamWriter()
-  writer.reset(undefined, schema)
-  return writer.finish().toUint8Array(true).slice(0, -END_OF_STREAM_BYTES)
+  const known = schemaMessages.get(schema)
+  if (known !== undefined) return known
+  const message = framed(Message.encode(Message.from(schema)))
+  schemaMessages.set(schema, message)
+  return message
 }
 
+/** One stream of one batch; the columns begin at offset 0 of their buffers, as `columnOf` makes them. */
 export function writeStream(schema: Schema, columns: readonly Data[], rows: number): Uint8Array {
-  const table = columnOf(new Struct(schema.fields), rows, { children: [...columns] })
-  const writer = new StreamWriter()
-  writer.write(new ArrowRecordBatch(schema, table as Data<Struct>))
-  return writer.finish().toUint8Array(true)
+  const nodes: FieldNode[] = []
+  const regions: BufferRegion[] = []
+  const buffers: Uint8Array[] = []
+  let bodyBytes = 0
+  const addBuffer = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => {
+    buffers.push(new Uint8Array(buffer, byteOffset, byteLength))
+    regions.push(new BufferRegion(bodyBytes, byteLength))
+    bodyBytes += padded(byteLength)
+  }
+  const addColumn = (column: Data) => {
+    nodes.push(new FieldNode(column.length, column.nullCount))
+    if (DataType.isNull(column.type)) return
+    addBuffer(column.nullCount > 0 ? column.nullBitmap : new Uint8Array(0))
+    if (column.valueOffsets !== undefined) addBuffer(column.valueOffsets)
+    if (column.values !== undefined) addBuffer(column.values as ArrayBufferView)
+    for (const child of column.children) addColumn(child)
+  }
+  for (const column of columns) addColumn(column)
+
+  const schemaFrame = schemaMessage(schema)
+  const batchFrame = framed(Message.encode(Message.from(new RecordBatch(rows, nodes, regions, null), bodyBytes)))
+  const bodyStart = schemaFrame.length + batchFrame.length
+  const out = new Uint8Array(bodyStart + bodyBytes + END_OF_STREAM.length)
+  out.set(schemaFrame)
+  out.set(batchFrame, schemaFrame.length)
+  buffers.forEach((buffer, at) => {
+    out.set(buffer, bodyStart + (regions[at] as BufferRegion).offset)
+  })
+  out.set(END_OF_STREAM, bodyStart + bodyBytes)
+  return out
+}
+
+export interface ArrowStream {
+  readonly schema: Schema
+  /**
+   * Per batch, its columns. To be asked for when the schema has been found to be one that the codec writes.
+   * @throws Error when the bytes do not hold what they claim to
+   */
+  batches(): { readonly rows: number; readonly columns: Data[] }[]
 }
 
 /**
- * @throws Error when the bytes are not an Arrow IPC stream, or claim more rows than they could hold.
+ * @param known a schema that the stream may well begin with, word for word: it is then not parsed again
+ * @throws Error when the bytes are not an Arrow IPC stream
  */
-export function readStream(bytes: Uint8Array): { schema: Schema; batches: RecordBatch[] } {
-  const reader = RecordBatchReader.from(bytes)
-  reader.open()
-  // Taken now: a reader that has come to the end has forgotten it.
-  const schema: Schema | undefined = reader.schema
-  if (schema === undefined) throw new Error('there is no schema')
-  const batches = [...reader]
-  for (const batch of batches) {
-    // Even a row of nothing but its key takes an offset of four bytes.
-    if (batch.numRows * 4 > bytes.length) throw new Error(`${batch.numRows} rows cannot lie in ${bytes.length} bytes`)
+export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
+  // Arrow's buffers are eight-byte aligned within the stream; a record's bytes may lie anywhere in a fetch.
+  const bytes = unaligned.byteOffset % 8 === 0 ? unaligned : new Uint8Array(unaligned)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const nextMessage = (at: number): { message: Message; bodyStart: number } | undefined => {
+    if (at + PREFIX_BYTES > bytes.length) return undefined
+    if (view.getInt32(at, true) !== CONTINUATION) throw new Error(`no Arrow IPC message at byte ${at}`)
+    const length = view.getInt32(at + 4, true)
+    if (length === 0) return undefined
+    const bodyStart = at + PREFIX_BYTES + length
+    if (length < 0 || bodyStart > bytes.length) throw new Error(`the message at byte ${at} is cut off`)
+    return { message: Message.decode(bytes.subarray(at + PREFIX_BYTES, bodyStart)), bodyStart }
   }
-  return { schema, batches }
+  const { schema, start } = readSchema()
+
+  function readSchema(): { schema: Schema; start: number } {
+    const expected = known && schemaMessage(known)
+    if (known && expected && Buffer.compare(bytes.subarray(0, expected.length), expected) === 0) {
+      return { schema: known, start: expected.length }
+    }
+    const first = nextMessage(0)
+    if (!first?.message.isSchema()) throw new Error('the stream does not begin with a schema')
+    return { schema: first.message.header(), start: first.bodyStart }
+  }
+
+  return {
+    schema,
+    batches() {
+      const batches = []
+      for (let next = nextMessage(start); next !== undefined; ) {
+        const { message, bodyStart } = next
+        if (!message.isRecordBatch()) throw new Error('a message is not a record batch; dictionaries are not read')
+        const end = bodyStart + message.bodyLength
+        if (end > bytes.length) throw new Error(`the record batch at byte ${bodyStart} is cut off`)
+        const header = message.header()
+        if (header.compression !== null) throw new Error('the record batch is compressed; write it without')
+        batches.push({ rows: header.length, columns: readColumns(schema, header, bytes.subarray(bodyStart, end)) })
+        next = nextMessage(end)
+      }
+      return batches
+    },
+  }
+}
+
+/** In the order of the format: a column's node, its buffers (validity, offsets, values), then its children. */
+function readColumns(schema: Schema, { nodes, buffers }: RecordBatch, body: Uint8Array): Data[] {
+  let nextNode = 0
+  let nextBuffer = 0
+  const takeBuffer = (): Uint8Array => {
+    const region = buffers[nextBuffer++]
+    if (region === undefined || region.offset + region.length > body.length) throw new Error('a buffer is cut off')
+    return body.subarray(region.offset, region.offset + region.length)
+  }
+  const readColumn = ({ type }: Field): Data => {
+    const node = nodes[nextNode++]
+    if (node === undefined) throw new Error('a column is missing')
+    const { length, nullCount } = node
+    if (DataType.isNull(type)) return columnOf(type, length, {}, length)
+    // A length that no buffer backs would have a reader loop, or allocate, for ever.
+    if (length > body.length * BITS_PER_BYTE) throw new Error(`${length} values cannot lie in ${body.length} bytes`)
+    const validity = takeBuffer()
+    const hasOffsets = DataType.isUtf8(type) || DataType.isList(type) || DataType.isMap(type)
+    const offsets = hasOffsets ? { offsets: viewOf(Int32Array, takeBuffer()) } : {}
+    const children: Field[] = type.children ?? []
+    const values = children.length === 0 ? { values: viewOf(type.ArrayType, takeBuffer()) } : {}
+    return columnOf(type, length, { ...offsets, ...values, children: children.map(readColumn) }, nullCount, validity)
+  }
+  return schema.fields.map(readColumn)
+}
+
+type ViewType<T> = { new (buffer: ArrayBufferLike, byteOffset: number, length: number): T; BYTES_PER_ELEMENT: number }
+
+function viewOf<T>(View: ViewType<T>, { buffer, byteOffset, byteLength }: Uint8Array): T {
+  return new View(buffer, byteOffset, Math.floor(byteLength / View.BYTES_PER_ELEMENT))
 }

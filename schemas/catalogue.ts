@@ -2,6 +2,7 @@ import { clockTicked } from './clock.ts'
 import type { EventType } from './event.ts'
 import { modelPublished } from './model.ts'
 import { completionsSampled } from './policy.ts'
+import { catalogueOf } from './registry.ts'
 import { completionRejected, groupExpired, groupFormed, rolloutRequested } from './rollout.ts'
 import { completionsScored, scenePresented } from './tower.ts'
 
@@ -17,3 +18,6 @@ export const catalogue: readonly EventType[] = [
   modelPublished,
   clockTicked,
 ]
+
+/** The same, by type: what reading a record needs. */
+export const vocabulary = catalogueOf(catalogue)

@@ -71,7 +71,7 @@ export const image = (about = '') => field<ImageRef>({ kind: 'image' }, about)
 export function oneOf<const V extends readonly string[]>(values: V, about = ''): Field<V[number]> {
   return field({ kind: 'one_of', values }, about)
 }
-export function list<T>(item: Field<T>, about = ''): Field<T[]> {
+export function list<T>(item: Field<T>, about = ''): Field<readonly T[]> {
   return field({ kind: 'list', item }, about)
 }
 /** String keys, in any order; equality and encodings sort them. */

@@ -69,19 +69,22 @@ export function offloadedIn(field: ArrowField): BlobRef | undefined {
 }
 
 /**
- * The column that was offloaded, as one of a batch's columns.
+ * The chunks of an offloaded column; `type` is what Arrow calls it.
  *
  * @throws BlobUnavailableError when the blob was not fetched. Error when it is not the column.
  */
-export function fetchColumn(name: string, ref: BlobRef, blobs: FetchedBlobs): { field: ArrowField; columns: Data[] } {
+export function fetchColumn(name: string, type: string, ref: BlobRef, blobs: FetchedBlobs): Data[] {
   const bytes = blobs(ref.sha256)
   if (bytes === undefined) {
     throw new BlobUnavailableError(`column ${name} is in blob ${ref.sha256}, which was not fetched; see offloadedBlobs`)
   }
-  const { schema, batches } = readStream(bytes)
-  const [field] = schema.fields
-  if (field?.name !== name) throw new Error(`blob ${ref.sha256}: expected column ${name}, got ${field?.name ?? 'none'}`)
-  return { field, columns: batches.map((batch) => batch.data.children[0] as Data) }
+  const stream = readStream(bytes)
+  const [field] = stream.schema.fields
+  const actual = `${field?.name} ${field?.type}`
+  if (actual !== `${name} ${type}`) {
+    throw new Error(`blob ${ref.sha256}: expected the column ${name} ${type}, got ${actual}`)
+  }
+  return stream.batches().map(({ columns }) => columns[0] as Data)
 }
 
 function statisticsOf(values: readonly unknown[]) {

@@ -36,11 +36,11 @@ export class Deadlines {
     return keys
   }
 
-  /** The latest deadline that is still open on a clock, for `--expire-pending`. */
+  /** The latest open deadline of a clock at which something would be said, for `--expire-pending`. */
   latest(clock: ClockDomain): string | undefined {
     let latest: string | undefined
     for (const deadline of this.#current.values()) {
-      if (deadline.clock === clock && (latest === undefined || deadline.time > latest)) latest = deadline.time
+      if (deadline.clock === clock && !deadline.housekeeping && (latest === undefined || deadline.time > latest)) latest = deadline.time
     }
     return latest
   }

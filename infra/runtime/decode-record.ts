@@ -1,11 +1,9 @@
 import { decodeEvent, offloadedBlobs, PoisonError } from '../../schemas/codec.ts'
-import type { Event, EventType } from '../../schemas/event.ts'
+import type { Event } from '../../schemas/event.ts'
+import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
-
-/** What reading needs to know of the events: `schemas/catalogue.ts` in production. */
-export type Vocabulary = { get(type: string): EventType | undefined }
 
 /**
  * The event in a record, upcast to the current version.
@@ -15,7 +13,7 @@ export type Vocabulary = { get(type: string): EventType | undefined }
  */
 export async function decodeRecord(
   record: LogRecord,
-  vocabulary: Vocabulary,
+  vocabulary: Catalogue,
   partitions: number,
   blobs: Blobs,
 ): Promise<Event> {

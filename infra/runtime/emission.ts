@@ -1,4 +1,4 @@
-import { causeOf, type Cause, type Emit, type Processor } from '../../processors/processor.ts'
+import { type Cause, causeOf, type Emit, type Processor } from '../../processors/processor.ts'
 import { type EncodedEvent, encodeEvent } from '../../schemas/codec.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { derivedId } from '../../schemas/identity.ts'
@@ -28,7 +28,9 @@ export function emission(processor: Processor, inputs: readonly Event[]): { emit
     const causes = options.causes ?? (inputs.length === 1 ? inputs.map(causeOf) : [])
     const latest = latestOf(causes)
     if (latest === undefined) {
-      throw new Error(`${processor.name} emitted ${type.type} without causes: a batch or a tick is never a cause, name them`)
+      throw new Error(
+        `${processor.name} emitted ${type.type} without causes: a batch or a tick is never a cause, name them`,
+      )
     }
     const ids = [...new Set(causes.map((cause) => cause.id))].sort()
     const discriminator = options.discriminator ?? ''

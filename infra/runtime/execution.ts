@@ -35,6 +35,8 @@ export interface Execution {
   /** Every key with its state, sorted by key. */
   states(): [string, unknown][]
   latestDeadline(clock: ClockDomain): string | undefined
+  /** The latest event time seen on a clock, when no tick has come that far yet. */
+  unticked(clock: ClockDomain): string | undefined
   /** Goes on with another variant or version of the same processor and keeps the state. */
   become(processor: Processor): void
 }
@@ -49,7 +51,8 @@ export const FUTURE_HORIZON_MS = 24 * 3_600_000
 /** State key under which a fold task keeps the time of its clocks; no event key contains U+0000. */
 const CLOCKS_KEY = '\u0000clocks'
 
-type Clocks = { readonly [clock in ClockDomain]?: string }
+/** Per clock: the latest event time seen, and the time of the last tick. */
+type Clocks = { readonly [clock in ClockDomain]?: { readonly latest: string; readonly ticked?: string } }
 
 class FoldExecution<S> implements Execution {
   #fold: Fold<S>
@@ -74,6 +77,7 @@ class FoldExecution<S> implements Execution {
           const said = emission(this.#fold, [event])
           const next = this.#fold.apply(this.#states.get(event.key), event, said.emit)
           this.#put(event.key, next)
+          this.#notice(event)
           outputs.push(...said.outputs)
         })
       }
@@ -81,15 +85,26 @@ class FoldExecution<S> implements Execution {
     return { outputs, failures }
   }
 
+  #notice({ clock, time }: Event): void {
+    const known = this.#clocks[clock]
+    if (known !== undefined && known.latest >= time) return
+    this.#clocks = { ...this.#clocks, [clock]: { ...known, latest: time } }
+    this.#changed.add(CLOCKS_KEY)
+  }
+
   #tick(event: Event<typeof clockTicked>, outputs: Output[], failures: Failure[]): void {
     const now: Deadline = event.data
-    const reached = this.#clocks[now.clock]
-    if (reached !== undefined && now.time <= reached) return
-    this.#clocks = { ...this.#clocks, [now.clock]: now.time }
+    const clock = this.#clocks[now.clock]
+    if (clock?.ticked !== undefined && now.time <= clock.ticked) return
+    const latest = clock !== undefined && clock.latest > now.time ? clock.latest : now.time
+    this.#clocks = { ...this.#clocks, [now.clock]: { latest, ticked: now.time } }
     this.#changed.add(CLOCKS_KEY)
     // An expiry may set a new deadline that is due already; a fold that never advances is a bug, not an endless loop.
     for (let round = 0, due = this.#deadlines.due(now); due.length > 0; due = this.#deadlines.due(now)) {
-      if (++round > 100) throw new Error(`${this.#fold.name}: expiring key ${due[0]} sets a deadline that is already past, again and again`)
+      if (++round > 100)
+        throw new Error(
+          `${this.#fold.name}: expiring key ${due[0]} sets a deadline that is already past, again and again`,
+        )
       for (const key of due) {
         this.#attempt(event, failures, () => {
           const state = this.#states.get(key)
@@ -112,7 +127,7 @@ class FoldExecution<S> implements Execution {
   }
 
   #refuseFuture(event: Event): void {
-    const now = this.#clocks.wall
+    const now = this.#clocks.wall?.ticked
     if (event.clock !== 'wall' || now === undefined) return
     const ahead = Date.parse(event.time) - Date.parse(now)
     if (ahead > FUTURE_HORIZON_MS) {
@@ -157,6 +172,11 @@ class FoldExecution<S> implements Execution {
     return this.#deadlines.latest(clock)
   }
 
+  unticked(clock: ClockDomain): string | undefined {
+    const known = this.#clocks[clock]
+    return known === undefined || known.latest === known.ticked ? undefined : known.latest
+  }
+
   become(processor: Processor): void {
     this.#fold = processor as Fold<S>
   }
@@ -187,7 +207,11 @@ class TransformExecution implements Execution {
     } catch (error) {
       const [only] = events
       if (events.length === 1 && only !== undefined) {
-        failures.push({ event: only, failure: error instanceof InvariantError ? 'poison' : 'bug', error: asError(error) })
+        failures.push({
+          event: only,
+          failure: error instanceof InvariantError ? 'poison' : 'bug',
+          error: asError(error),
+        })
         return
       }
       const middle = events.length >> 1
@@ -200,12 +224,17 @@ class TransformExecution implements Execution {
     return []
   }
   restore(key: string): void {
-    throw new Error(`${this.#transform.name} is a transform and has no state, yet a state of key ${key} was found for it`)
+    throw new Error(
+      `${this.#transform.name} is a transform and has no state, yet a state of key ${key} was found for it`,
+    )
   }
   states(): [string, unknown][] {
     return []
   }
   latestDeadline(): undefined {
+    return undefined
+  }
+  unticked(): undefined {
     return undefined
   }
   become(processor: Processor): void {

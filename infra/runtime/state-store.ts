@@ -2,7 +2,13 @@ import type { Fold, Processor } from '../../processors/processor.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord, NewRecord } from '../log/log.ts'
 import type { Execution } from './execution.ts'
-import { type ChangelogEntry, changelogTopic, journalTopic, SNAPSHOTS_TOPIC, type SnapshotEntry } from './internal-topics.ts'
+import {
+  type ChangelogEntry,
+  changelogTopic,
+  journalTopic,
+  SNAPSHOTS_TOPIC,
+  type SnapshotEntry,
+} from './internal-topics.ts'
 import { readJson, readRange, toJson } from './json-records.ts'
 
 /** The clocks of a task lie beside its keys and are no fold state. */
@@ -36,7 +42,9 @@ export async function restoreState(
   const snapshot = await lastSnapshot(log, processor.name, partition)
   let from = 0n
   if (snapshot !== undefined) {
-    const lines = Buffer.from(await blobs.get(snapshot.blob)).toString('utf8').split('\n')
+    const lines = Buffer.from(await blobs.get(snapshot.blob))
+      .toString('utf8')
+      .split('\n')
     for (const line of lines) {
       if (line === '') continue
       const [key, state] = JSON.parse(line) as [string, unknown]
@@ -65,7 +73,8 @@ function restoreRecord(execution: Execution, processor: Fold, record: LogRecord)
 /** The state as the processor of today has it. */
 function current(fold: Fold, version: number, state: unknown): unknown {
   const where = `${fold.name}: state version ${version}, this program has ${fold.state.version}`
-  if (version > fold.state.version) throw new StateVersionError(`${where}; it was written by a newer Plumbline, use that one`)
+  if (version > fold.state.version)
+    throw new StateVersionError(`${where}; it was written by a newer Plumbline, use that one`)
   let upcast = state
   for (let step = version; step < fold.state.version; step++) {
     const next = fold.state.upcast?.[step]

@@ -2,9 +2,10 @@ import type { Processor } from '../../processors/processor.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
 import { rowsOf } from '../../schemas/event.ts'
+import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
-import { decodeRecord, type Vocabulary } from './decode-record.ts'
+import { decodeRecord } from './decode-record.ts'
 import type { Output } from './emission.ts'
 import { type Execution, execute, type Failure } from './execution.ts'
 import type { DeadLetter, JournalEntry } from './internal-topics.ts'
@@ -29,7 +30,7 @@ export class Task {
   readonly partition: number
   readonly execution: Execution
   readonly #processor: Processor
-  readonly #vocabulary: Vocabulary
+  readonly #vocabulary: Catalogue
   readonly #partitions: number
   readonly #blobs: Blobs
   #unsaved = nothing()
@@ -40,7 +41,7 @@ export class Task {
     readonly processor: Processor
     readonly partition: number
     readonly partitions: number
-    readonly vocabulary: Vocabulary
+    readonly vocabulary: Catalogue
     readonly blobs: Blobs
   }) {
     this.partition = options.partition
@@ -100,7 +101,11 @@ export class Task {
     this.#unsaved = nothing()
   }
 
-  async #deadLetter(record: LogRecord, failure: Pick<Failure, 'failure' | 'error'>, event?: Event): Promise<DeadLetter> {
+  async #deadLetter(
+    record: LogRecord,
+    failure: Pick<Failure, 'failure' | 'error'>,
+    event?: Event,
+  ): Promise<DeadLetter> {
     const large = record.value !== null && record.value.byteLength > LARGE_BYTES
     const header = (name: string) => record.headers.find((candidate) => candidate.name === name)?.value ?? null
     return {
@@ -116,7 +121,8 @@ export class Task {
       key: record.key,
       headers: record.headers,
       value_base64: record.value === null || large ? null : Buffer.from(record.value).toString('base64'),
-      value_blob: record.value !== null && large ? await this.#blobs.put(record.value, 'application/octet-stream') : null,
+      value_blob:
+        record.value !== null && large ? await this.#blobs.put(record.value, 'application/octet-stream') : null,
     }
   }
 }

@@ -63,9 +63,7 @@ function frozen<P extends Extract<Processor, { shape: 'fold' }>>(fold: P): P {
   return {
     ...fold,
     apply: (state, event, emit) => deepFreeze(fold.apply(state, event, emit)),
-    ...(fold.expire === undefined
-      ? {}
-      : { expire: (state, now, emit) => deepFreeze(fold.expire?.(state, now, emit)) }),
+    ...(fold.expire === undefined ? {} : { expire: (state, now, emit) => deepFreeze(fold.expire?.(state, now, emit)) }),
   }
 }
 

@@ -1,11 +1,12 @@
 import type { Stage } from '../../processors/processor.ts'
 import { canonicalHash, firstDifference } from '../../schemas/canonical.ts'
-import { PoisonError } from '../../schemas/codec.ts'
 import { clockTicked } from '../../schemas/clock.ts'
+import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
+import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord } from '../log/log.ts'
-import { decodeRecord, type Vocabulary } from './decode-record.ts'
+import { decodeRecord } from './decode-record.ts'
 import { sourceOf } from './emission.ts'
 import { execute } from './execution.ts'
 import { DEAD_LETTERS_TOPIC, type DeadLetter } from './internal-topics.ts'
@@ -46,7 +47,7 @@ export async function verifyStage(
   options: {
     readonly log: Log
     readonly blobs: Blobs
-    readonly vocabulary: Vocabulary
+    readonly vocabulary: Catalogue
     readonly partitions: number
     readonly onProgress?: (rebuilt: number) => void
   },
@@ -70,7 +71,7 @@ export async function verifyStage(
           recorded.set(event.id, { hash: canonicalHash(type, event), partition, offset: record.offset })
         } catch (error) {
           if (!(error instanceof PoisonError)) throw error
-          findings.add('unreadable', headerOf(record, 'ce_id') ?? '?', placeOf(record), error.message)
+          findings.add('unreadable', headerOf(record, 'ce_id') ?? '?', placeOf(record), (error as PoisonError).message)
         }
       }
     }
@@ -103,7 +104,12 @@ export async function verifyStage(
         const found = recorded.get(event.id)
         recorded.delete(event.id)
         if (found === undefined) {
-          findings.add('missing', event.id, `${type.type}, key ${event.key}`, 'the rebuild says it and the log does not hold it')
+          findings.add(
+            'missing',
+            event.id,
+            `${type.type}, key ${event.key}`,
+            'the rebuild says it and the log does not hold it',
+          )
         } else if (found.hash === canonicalHash(type, event)) {
           findings.equal++
         } else {
@@ -166,7 +172,8 @@ async function deadLettersOf(log: Log, processor: string, partition: number): Pr
 async function recordAt(log: Log, topic: string, { partition, offset }: Recorded): Promise<LogRecord> {
   const { records } = await log.read({ topic, partition, from: offset, max_bytes: 1 })
   const [record] = records
-  if (record?.offset !== offset) throw new Error(`${topic} partition ${partition} offset ${offset} was there and is gone`)
+  if (record?.offset !== offset)
+    throw new Error(`${topic} partition ${partition} offset ${offset} was there and is gone`)
   return record
 }
 

@@ -1,10 +1,21 @@
 import type { Processor } from '../../processors/processor.ts'
+import type { ClockDomain } from '../../schemas/event.ts'
 import { partitionOf } from '../../schemas/routing.ts'
+import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
-import { FencedError, type Claim, type Log, type LogRecord, type Member, type Polled, type Position, type Producer, type Transaction } from '../log/log.ts'
-import type { Vocabulary } from './decode-record.ts'
+import {
+  type Claim,
+  FencedError,
+  type Log,
+  type LogRecord,
+  type Member,
+  type Polled,
+  type Position,
+  type Producer,
+  type Transaction,
+} from '../log/log.ts'
 import { inputTopics } from './execution.ts'
-import { DEAD_LETTERS_TOPIC, changelogTopic, journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { toJson } from './json-records.ts'
 import { changelogRecord, restoreState, StateVersionError, takeSnapshot } from './state-store.ts'
 import { Task } from './task.ts'
@@ -13,7 +24,7 @@ export interface WorkerOptions {
   readonly log: Log
   readonly blobs: Blobs
   readonly processor: Processor
-  readonly vocabulary: Vocabulary
+  readonly vocabulary: Catalogue
   /** Partition count of every topic of the topology. */
   readonly partitions: number
   /** Distinguishes this worker from others of the same processor. */
@@ -82,9 +93,13 @@ export class Worker {
     return this.#idle
   }
 
-  latestDeadline(clock: 'virtual' | 'wall'): string | undefined {
-    const open = [...this.#tasks.values()].flatMap((task) => task.execution.latestDeadline(clock) ?? [])
-    return open.sort().at(-1)
+  latestDeadline(clock: ClockDomain): string | undefined {
+    return latest([...this.#tasks.values()].map((task) => task.execution.latestDeadline(clock)))
+  }
+
+  /** The latest event time of the owned partitions that no tick has reached. */
+  unticked(clock: ClockDomain): string | undefined {
+    return latest([...this.#tasks.values()].map((task) => task.execution.unticked(clock)))
   }
 
   /** Until the signal aborts; then what was processed is committed and the partitions are given back. */
@@ -112,7 +127,11 @@ export class Worker {
   async #session(signal: AbortSignal, progressed: () => void): Promise<void> {
     const { log, processor, instance } = this.#options
     const topics = inputTopics(processor)
-    const member = await log.join({ group: processor.name, topics, session_timeout_ms: this.#tuning.session_timeout_ms })
+    const member = await log.join({
+      group: processor.name,
+      topics,
+      session_timeout_ms: this.#tuning.session_timeout_ms,
+    })
     let producer: Producer | undefined
     try {
       producer = await log.producer({ transactional_id: `${processor.name}/${instance}` })
@@ -137,14 +156,17 @@ export class Worker {
     const unsaved = this.#unsavedRecords() > 0
     const polled = await member.poll({
       max_bytes: this.#tuning.max_unsaved_bytes,
-      wait_ms: unsaved ? Math.max(0, this.#tuning.commit_interval_ms - (performance.now() - this.#last_commit_ms)) : 200,
+      wait_ms: unsaved
+        ? Math.max(0, this.#tuning.commit_interval_ms - (performance.now() - this.#last_commit_ms))
+        : 200,
     })
     // The claim changes with the assignment: what was processed under the old one is committed under the old one.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, producer)
     this.#claim = polled.claim
     await this.#process(polled)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
-    const full = [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
+    const full =
+      [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
     const pending = this.#unsavedRecords() > 0
     if (pending && (due || full || polled.records.length === 0)) {
       await this.#commit(producer)
@@ -183,7 +205,8 @@ export class Worker {
     }
     for (const [partition, records] of byPartition) {
       const task = this.#tasks.get(partition)
-      if (task === undefined) throw new Error(`the log delivered records of partition ${partition}, which was never gained`)
+      if (task === undefined)
+        throw new Error(`the log delivered records of partition ${partition}, which was never gained`)
       const letters = task.unsaved.dead_letters.length
       await task.process(records)
       this.#watchForBugs(task, letters, records.length)
@@ -253,7 +276,11 @@ export class Worker {
         transaction.append(type.type, partition, { key, headers, value })
       }
     } else {
-      transaction.append(type.type, key === null ? home : partitionOf(key, this.#options.partitions), { key, headers, value })
+      transaction.append(type.type, key === null ? home : partitionOf(key, this.#options.partitions), {
+        key,
+        headers,
+        value,
+      })
     }
   }
 
@@ -274,24 +301,41 @@ export class Worker {
       const transaction = producer.begin()
       transaction.append(SNAPSHOTS_TOPIC, partition, record)
       // Says nothing new, but is refused when the partition has another owner, whose changes the snapshot would miss.
-      transaction.positions(claim, [...this.#committed.values()].filter((position) => position.partition === partition))
+      transaction.positions(
+        claim,
+        [...this.#committed.values()].filter((position) => position.partition === partition),
+      )
       await transaction.commit()
       task.changes_since_snapshot = 0
     }
   }
 }
 
+/** The latest of some RFC 3339 times. */
+export function latest(times: readonly (string | undefined)[]): string | undefined {
+  return times.filter((time) => time !== undefined).sort().at(-1)
+}
+
 /** Errors of JavaScript itself come from our code, and waiting does not mend it. */
 function isBug(error: unknown): boolean {
-  return error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError || !(error instanceof Error)
+  return (
+    error instanceof TypeError ||
+    error instanceof ReferenceError ||
+    error instanceof RangeError ||
+    !(error instanceof Error)
+  )
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    }, { once: true })
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer)
+        resolve()
+      },
+      { once: true },
+    )
   })
 }

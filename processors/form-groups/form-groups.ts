@@ -1,11 +1,28 @@
-import { type Cause, causeOf, type Deadline, type Emit, type Fold, InvariantError, isA } from '../processor.ts'
 import type { Event } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
-import { completionRejected, groupExpired, groupFormed, type REJECTIONS, rolloutRequested } from '../../schemas/rollout.ts'
+import {
+  completionRejected,
+  groupExpired,
+  groupFormed,
+  type REJECTIONS,
+  rolloutRequested,
+} from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
+import { type Cause, causeOf, type Deadline, type Emit, type Fold, InvariantError, isA } from '../processor.ts'
 import type { Dialect } from './advantages.ts'
 import { formedRows } from './formed-rows.ts'
-import { emptyGroup, type Group, groupState, later, MEMORY_MS, missingOf, type Sampled, type Score, type Scored, slotKey } from './group.ts'
+import {
+  emptyGroup,
+  type Group,
+  groupState,
+  later,
+  MEMORY_MS,
+  missingOf,
+  type Sampled,
+  type Score,
+  type Scored,
+  slotKey,
+} from './group.ts'
 
 /**
  * Collects the completions of each group: all N scored ones become one `rollout.group_formed`, or none do. Whatever
@@ -60,7 +77,10 @@ function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: 
     delete slots[index]
     rejected.push(slotKey(slot.sampled_id, Number(index)))
     const completion = { sampled_id: slot.sampled_id, completion_index: Number(index), attempt_id: group.attempt_id }
-    reject(emit, group, completion, 'index_out_of_range', `the group has ${group_size} completions`, [slot.cause, request.cause])
+    reject(emit, group, completion, 'index_out_of_range', `the group has ${group_size} completions`, [
+      slot.cause,
+      request.cause,
+    ])
   }
   return { ...open, request, slots, rejected }
 }
@@ -79,7 +99,12 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
     const key = slotKey(event.id, completion_index)
     const { [key]: early, ...early_scores } = next.early_scores
     const slot = { sampled_id: event.id, cause, row: rest }
-    next = { ...next, attempt_id: next.attempt_id ?? attempt_id, slots: { ...next.slots, [completion_index]: slot }, early_scores }
+    next = {
+      ...next,
+      attempt_id: next.attempt_id ?? attempt_id,
+      slots: { ...next.slots, [completion_index]: slot },
+      early_scores,
+    }
     if (early !== undefined) next = takeScore(next, completion_index, early, emit)
   }
   if (next.request === undefined && next.closed === undefined && next.forget === undefined) {
@@ -100,7 +125,8 @@ function refusalOf(group: Group, row: Sampled): { reason: (typeof REJECTIONS)[nu
     return { reason: 'index_out_of_range', detail: `the group has ${size} completions` }
   }
   const taken = group.slots[row.completion_index]
-  if (taken !== undefined) return { reason: 'duplicate', detail: `completion ${row.completion_index} came with ${taken.sampled_id}` }
+  if (taken !== undefined)
+    return { reason: 'duplicate', detail: `completion ${row.completion_index} came with ${taken.sampled_id}` }
   return undefined
 }
 
@@ -165,14 +191,17 @@ function whole(group: Group, dialect: Dialect, emit: Emit): Group {
   const { request } = group
   if (group.closed !== undefined || request === undefined || missingOf(group).length > 0) return group
   const slots = Object.values(group.slots)
-  const causes = [request.cause, ...slots.flatMap((slot) => (slot.score ? [slot.cause, slot.score.cause] : [slot.cause]))]
+  const causes = [
+    request.cause,
+    ...slots.flatMap((slot) => (slot.score ? [slot.cause, slot.score.cause] : [slot.cause])),
+  ]
   emit(groupFormed, formedRows(group, dialect), { causes })
   return closedGroup(group, 'formed', { clock: request.clock, time: request.deadline })
 }
 
 function closedGroup(group: Group, closed: 'formed' | 'expired', at: Deadline): Group {
   const attempt = group.attempt_id === undefined ? {} : { attempt_id: group.attempt_id }
-  return { ...emptyGroup(group.group_id), ...attempt, closed, forget: later(at, MEMORY_MS) }
+  return { ...emptyGroup(group.group_id), ...attempt, closed, forget: { ...later(at, MEMORY_MS), housekeeping: true } }
 }
 
 function expire(group: Group, now: Deadline, emit: Emit): Group | undefined {

@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import type { Cause, Deadline } from '../processor.ts'
 import type { RowOfEvent } from '../../schemas/event.ts'
 import type { completionsSampled } from '../../schemas/policy.ts'
 import type { rolloutRequested } from '../../schemas/rollout.ts'
 import type { completionsScored } from '../../schemas/tower.ts'
+import type { Cause, Deadline } from '../processor.ts'
 
 export type Requested = RowOfEvent<typeof rolloutRequested>
 export type Sampled = RowOfEvent<typeof completionsSampled>
@@ -58,8 +58,10 @@ export const groupState = z.object({
   /** Completions turned away while the group is open, as `sampled_id/index`: their scores are ignored. */
   rejected: z.array(z.string()),
   closed: z.enum(['formed', 'expired']).optional(),
-  /** When an answer that never gets its request, or the memory of a closed group, is given up. */
-  forget: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }).optional(),
+  /** When an answer that never gets its request, or (housekeeping) the memory of a closed group, is given up. */
+  forget: z
+    .object({ clock: z.enum(['virtual', 'wall']), time: z.string(), housekeeping: z.boolean().optional() })
+    .optional(),
 })
 
 export type Group = z.infer<typeof groupState>

@@ -1,0 +1,77 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { isAbsolute, join, resolve } from 'node:path'
+import { directoryBlobs } from '../infra/blobs/directory.ts'
+import type { Blobs } from '../infra/blobs/blobs.ts'
+import type { Log } from '../infra/log/log.ts'
+import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
+import { UsageError } from './usage-error.ts'
+
+/** Raised when what lies in a data folder changes so that an older program would misread it. */
+const FORMAT = 1
+
+export interface DataFolder {
+  readonly dir: string
+  readonly log: Log
+  readonly blobs: Blobs
+  readonly duckdb_file: string
+  close(): Promise<void>
+}
+
+export interface DataOptions {
+  readonly data: string
+  readonly log?: string
+}
+
+/**
+ * Opens the folder that holds everything of one pipeline.
+ *
+ * @throws UsageError when it was written by a newer program, or the log address is not one that is known.
+ */
+export async function openDataFolder(options: DataOptions, { create }: { create: boolean }): Promise<DataFolder> {
+  const dir = resolve(options.data)
+  if (!create) openedBefore(options)
+  mkdirSync(dir, { recursive: true })
+  checkFormat(dir)
+  const log = await openLog(options.log ?? `lmdb:${join(dir, 'log')}`)
+  return {
+    dir,
+    log,
+    blobs: directoryBlobs(join(dir, 'blobs')),
+    duckdb_file: duckdbFile(dir),
+    close: () => log.close(),
+  }
+}
+
+export const duckdbFile = (dir: string) => join(dir, 'plumbline.duckdb')
+
+/** @throws UsageError when nothing was ever written to this folder. */
+export function openedBefore(options: DataOptions): void {
+  const dir = resolve(options.data)
+  if (existsSync(join(dir, 'plumbline.json'))) return
+  throw new UsageError(
+    `${dir} holds no Plumbline data`,
+    'run `./plumbline generate tower …` or `./plumbline demo` first, or name another folder with --data',
+  )
+}
+
+function checkFormat(dir: string): void {
+  const file = join(dir, 'plumbline.json')
+  if (!existsSync(file)) {
+    writeFileSync(file, `${JSON.stringify({ format: FORMAT })}\n`)
+    return
+  }
+  const { format } = JSON.parse(readFileSync(file, 'utf8')) as { format: unknown }
+  if (typeof format !== 'number' || format > FORMAT) {
+    throw new UsageError(
+      `${file}: expected format ${FORMAT} or older, got ${String(format)}: a newer Plumbline wrote it`,
+      'use that version, or another folder with --data',
+    )
+  }
+}
+
+async function openLog(address: string): Promise<Log> {
+  const [scheme, ...rest] = address.split(':')
+  const place = rest.join(':')
+  if (scheme === 'lmdb' && place !== '') return openLmdbLog({ dir: isAbsolute(place) ? place : resolve(place) })
+  throw new UsageError(`--log ${address}: expected lmdb:DIR`, 'the embedded log is the only driver of this version')
+}

@@ -1,0 +1,86 @@
+import { rm } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import type { Command } from 'commander'
+import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { catalogue } from '../schemas/catalogue.ts'
+import { DEFAULTS, topology } from '../streams/topology.ts'
+import { openDataFolder } from './data-folder.ts'
+import { generate } from './generate.ts'
+import { globals, stopSignal, wholeNumber } from './options.ts'
+import { savePicture } from './picture.ts'
+import { runPipeline } from './pipeline.ts'
+import { RunReport } from './run-report.ts'
+import { ask } from './sql.ts'
+import { verifyFolder } from './verify.ts'
+
+const TASKS = [
+  { dataset: 'top_block', task: 'binary_stability' },
+  { dataset: 'top_block', task: 'x_only' },
+  { dataset: 'side_block', task: 'x_only' },
+  { dataset: 'side_block', task: 'x_y' },
+] as const
+
+const QUESTION = 'select dataset, task, outcome, count(*) as n, avg(reward) as reward from rewards group by all order by all'
+
+export function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('everything, small, end to end: scenes, completions, physics, rewards, groups, tables, an answer')
+    .option('--seed <s>', 'any text', '7')
+    .option('--scenes <n>', 'scenes of each of the four tasks', wholeNumber('scenes', 1, 100_000), 40)
+    .option('--policy <policy>', 'as for run', DEFAULTS.policy)
+    .option('--keep', 'go on with what lies in the folder instead of starting afresh', false)
+    .action(async (options: { seed: string; scenes: number; policy: string; keep: boolean }, command: Command) => {
+      const global = globals(command)
+      // The demo has a folder of its own below the data folder: starting afresh never touches anyone's log.
+      const data = join(global.data, 'demo')
+      if (!options.keep) await rm(data, { recursive: true, force: true })
+      const folder = await openDataFolder({ ...global, data }, { create: true })
+      const signal = stopSignal()
+      try {
+        for (const pair of TASKS) {
+          await generate(
+            folder,
+            { ...pair, split: 'train', variant: 'plain', purpose: 'train', scenes: options.scenes, seed: options.seed, group_size: 16, round: 0 },
+            global.json,
+            signal,
+          )
+        }
+        const wiring = await topology({ ...DEFAULTS, policy: options.policy })
+        const report = new RunReport({ silent: global.json })
+        const sink = await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue, blobs: folder.blobs })
+        try {
+          await runPipeline({
+            folder,
+            topology: wiring,
+            sink,
+            only: [],
+            until_idle: true,
+            expire_pending: false,
+            signal,
+            onWorkerEvent: (processor, event) => report.workerEvent(processor, event),
+            onLag: (lag) => report.lag(lag),
+          })
+        } finally {
+          await sink.close()
+        }
+        report.end()
+        const verified = await verifyFolder(folder, global.json)
+        const picture = join(data, 'tower.png')
+        await savePicture(folder, picture)
+
+        const format = global.json ? 'json' : 'table'
+        const say = (text: string) => global.json || process.stdout.write(`${text}\n`)
+        say('\nEvery sampled completion has one fate:\n')
+        await ask(folder.duckdb_file, 'select * from funnel', format, { limit: 40, timeout: 60 })
+        say(`\n${QUESTION}\n`)
+        await ask(folder.duckdb_file, QUESTION, format, { limit: 40, timeout: 60 })
+        const at = relative(process.cwd(), data)
+        say(`\nA picture: ${join(at, 'tower.png')}`)
+        say(`Ask more:  ./plumbline --data ${at} sql "select * from rewards limit 5"`)
+        if (!verified) process.exitCode = 1
+      } finally {
+        await folder.close()
+      }
+    })
+}

@@ -1,0 +1,43 @@
+import type { Command } from 'commander'
+import { UsageError } from './usage-error.ts'
+
+export interface GlobalOptions {
+  readonly data: string
+  readonly log?: string
+  readonly json: boolean
+  readonly debug: boolean
+}
+
+export const globals = (command: Command) => command.optsWithGlobals<GlobalOptions>()
+
+/** Parser of an option that takes a whole number from `from` to `to`. */
+export function wholeNumber(name: string, from: number, to: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isInteger(value) || value < from || value > to) {
+      throw new UsageError(`--${name} ${text}: expected a whole number from ${from} to ${to}`, `e.g. --${name} ${from}`)
+    }
+    return value
+  }
+}
+
+/** Parser of an option that takes one of some words. */
+export function oneOfWords<const V extends readonly string[]>(name: string, words: V): (text: string) => V[number] {
+  return (text) => {
+    if (!words.includes(text)) throw new UsageError(`--${name} ${text}: not known`, `expected one of ${words.join(', ')}`)
+    return text
+  }
+}
+
+/** Aborts on the first Ctrl-C or SIGTERM, so that work drains; a second one ends the process at once. */
+export function stopSignal(): AbortSignal {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(130)
+      process.stderr.write('\nplumbline: stopping: committing what is done (again to stop at once)\n')
+      stop.abort()
+    })
+  }
+  return stop.signal
+}

@@ -1,0 +1,116 @@
+import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
+import { appendTick } from '../infra/runtime/clock-source.ts'
+import { inputTopics } from '../infra/runtime/execution.ts'
+import { lagOf } from '../infra/runtime/lag.ts'
+import { claimTopology, topicsOf } from '../infra/runtime/topics.ts'
+import { latest, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
+import type { Processor } from '../processors/processor.ts'
+import { catalogue, vocabulary } from '../schemas/catalogue.ts'
+import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
+import type { Topology } from '../streams/topology.ts'
+import type { DataFolder } from './data-folder.ts'
+
+export interface PipelineOptions {
+  readonly folder: DataFolder
+  readonly topology: Topology
+  /** Undefined: only workers run. */
+  readonly sink: DuckDbSink | undefined
+  /** Names of the processors to run; all when empty. */
+  readonly only: readonly string[]
+  readonly until_idle: boolean
+  readonly expire_pending: boolean
+  readonly signal: AbortSignal
+  readonly onWorkerEvent: (processor: string, event: WorkerEvent) => void
+  readonly onLag?: (lag: ReadonlyMap<string, bigint>) => void
+}
+
+const WALL_TICK_MS = 1_000
+const CHECK_MS = 50
+
+/** Creates the topics that a topology needs, and refuses a log whose state it cannot take over. */
+export async function prepareLog(folder: DataFolder, topology: Topology): Promise<void> {
+  await folder.log.createTopics(topicsOf(catalogue, processorsOf(topology), topology.partitions))
+  await claimTopology(folder.log, { ...identityOf(topology), fingerprint: fingerprintOf(topology) })
+}
+
+/** Runs workers and the sink in this process until told to stop, or until everything that can be done is done. */
+export async function runPipeline(options: PipelineOptions): Promise<void> {
+  const { folder, topology, sink, signal } = options
+  await prepareLog(folder, topology)
+  const processors = processorsOf(topology).filter(
+    ({ name }) => options.only.length === 0 || options.only.includes(name),
+  )
+  const stop = new AbortController()
+  signal.addEventListener('abort', () => stop.abort(), { once: true })
+  if (signal.aborted) stop.abort()
+  const workers = processors.map(
+    (processor) =>
+      new Worker({
+        log: folder.log,
+        blobs: folder.blobs,
+        processor,
+        vocabulary,
+        partitions: topology.partitions,
+        instance: `${process.pid}`,
+        onEvent: (event) => options.onWorkerEvent(processor.name, event),
+      }),
+  )
+  const running = [...workers.map((worker) => worker.run(stop.signal)), ...(sink ? [sink.run(stop.signal)] : [])]
+  const failed = Promise.all(running).then(() => undefined)
+  try {
+    await Promise.race([failed, options.until_idle ? untilIdle(options, processors, workers, stop.signal) : tickWall(options, stop.signal)])
+  } finally {
+    stop.abort()
+    await Promise.allSettled(running)
+  }
+  await failed
+  if (options.until_idle && sink !== undefined) while (!(await sink.loadOnce()).caught_up);
+}
+
+async function untilIdle(
+  { folder, topology, expire_pending, onLag }: PipelineOptions,
+  processors: readonly Processor[],
+  workers: readonly Worker[],
+  signal: AbortSignal,
+): Promise<void> {
+  await idle()
+  for (const clock of ['virtual', 'wall'] as const) {
+    const time = latest(workers.map((worker) => worker.unticked(clock)))
+    if (time !== undefined) await appendTick(folder.log, topology.partitions, clock, time)
+  }
+  await idle()
+  if (!expire_pending) return
+  for (const clock of ['virtual', 'wall'] as const) {
+    const time = latest(workers.map((worker) => worker.latestDeadline(clock)))
+    if (time !== undefined) await appendTick(folder.log, topology.partitions, clock, time)
+  }
+  await idle()
+
+  /** Nothing is left to read, in every group, as of one look at all of them after the last of them went quiet. */
+  async function idle(): Promise<void> {
+    for (let quiet = 0; quiet < 2 && !signal.aborted; ) {
+      const lags = new Map<string, bigint>()
+      for (const processor of processors) {
+        lags.set(processor.name, await lagOf(folder.log, processor.name, inputTopics(processor)))
+      }
+      onLag?.(lags)
+      const behind = [...lags.values()].some((lag) => lag > 0n)
+      quiet = !behind && workers.every((worker) => worker.idle) ? quiet + 1 : 0
+      if (quiet < 2) await new Promise((resolve) => setTimeout(resolve, CHECK_MS))
+    }
+  }
+}
+
+/** The wall clock ticks while the pipeline runs on. */
+async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await appendTick(folder.log, topology.partitions, 'wall', new Date().toISOString())
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, WALL_TICK_MS)
+      signal.addEventListener('abort', () => {
+        clearTimeout(timer)
+        resolve()
+      }, { once: true })
+    })
+  }
+}

@@ -1,0 +1,76 @@
+import type { WorkerEvent } from '../infra/runtime/worker.ts'
+import { number } from './progress.ts'
+
+interface Stage {
+  records: number
+  outputs: number
+  dead_letters: number
+}
+
+/** What the workers of a run did: a live line on a terminal, totals at the end. */
+export class RunReport {
+  readonly #silent: boolean
+  readonly #stages = new Map<string, Stage>()
+  readonly #started = performance.now()
+  #lag: ReadonlyMap<string, bigint> = new Map()
+  #drawn_ms = 0
+
+  constructor(options: { readonly silent: boolean }) {
+    this.#silent = options.silent
+  }
+
+  workerEvent(processor: string, event: WorkerEvent): void {
+    const stage = this.#stages.get(processor) ?? { records: 0, outputs: 0, dead_letters: 0 }
+    this.#stages.set(processor, stage)
+    if (event.kind === 'committed') {
+      stage.records += event.records
+      stage.outputs += event.outputs
+      stage.dead_letters += event.dead_letters
+      if (event.dead_letters > 0) {
+        this.#say(`${processor}: ${event.dead_letters} dead letters; see: ./plumbline sql "select * from internal.dead_letters"`)
+      }
+    } else if (event.kind === 'retrying') {
+      this.#say(`${processor}: ${event.error.message}; trying again in ${(event.wait_ms / 1000).toFixed(1)} s, nothing is lost`)
+    } else if (event.kind === 'lost') {
+      this.#say(`${processor}: partitions ${event.partitions.join(', ')} have another owner now`)
+    }
+    this.#draw()
+  }
+
+  lag(lag: ReadonlyMap<string, bigint>): void {
+    this.#lag = lag
+    this.#draw()
+  }
+
+  end(): void {
+    if (this.#silent) return
+    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+    const seconds = (performance.now() - this.#started) / 1_000
+    for (const [name, { records, outputs, dead_letters }] of this.#stages) {
+      const dead = dead_letters > 0 ? `, ${number(dead_letters)} dead letters` : ''
+      process.stderr.write(`${name}: ${number(records)} records in, ${number(outputs)} events out${dead}\n`)
+    }
+    process.stderr.write(`run: ${seconds.toFixed(1)} s\n`)
+  }
+
+  totals(): { readonly stages: Record<string, Stage> } {
+    return { stages: Object.fromEntries(this.#stages) }
+  }
+
+  #say(message: string): void {
+    if (this.#silent) return
+    process.stderr.write(`${process.stderr.isTTY ? '\r\x1b[K' : ''}plumbline: ${message}\n`)
+  }
+
+  #draw(): void {
+    const now = performance.now()
+    if (this.#silent || !process.stderr.isTTY || now - this.#drawn_ms < 200) return
+    this.#drawn_ms = now
+    const seconds = (now - this.#started) / 1_000
+    const parts = [...this.#stages].map(([name, stage]) => {
+      const lag = this.#lag.get(name) ?? 0n
+      return `${name} ${number(stage.records)} (${number(stage.records / seconds)}/s${lag > 0n ? `, ${lag} behind` : ''})`
+    })
+    process.stderr.write(`\r\x1b[K${parts.join('  ')}`)
+  }
+}

@@ -1,0 +1,18 @@
+import type { Command } from 'commander'
+import { asJson, asMermaid, asText } from '../streams/describe.ts'
+import { DEFAULTS, topology } from '../streams/topology.ts'
+import { globals } from './options.ts'
+
+export function addTopology(program: Command): void {
+  program
+    .command('topology')
+    .description('what flows where: sources, processors, sinks and the events between them')
+    .option('--policy <policy>', 'as for run', DEFAULTS.policy)
+    .option('--mermaid', 'as a Mermaid flow chart', false)
+    .action(async (options: { policy: string; mermaid: boolean }, command: Command) => {
+      const wiring = await topology({ ...DEFAULTS, policy: options.policy })
+      const { json } = globals(command)
+      const text = json ? JSON.stringify(asJson(wiring)) : options.mermaid ? asMermaid(wiring) : asText(wiring)
+      process.stdout.write(`${text}\n`)
+    })
+}

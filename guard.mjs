@@ -1,0 +1,173 @@
+/**
+ * Stands in front of everything a person types: installs what the lock files name when they have changed, then runs the
+ * program on the pinned Node. Plain JavaScript for any Node from 20 on, because nothing is installed when it starts.
+ *
+ *   node guard.mjs COMMAND …    the command line (cli/main.ts)
+ *   node guard.mjs --check      lint, types, import directions and every test, as `npm test` does
+ *   node guard.mjs --exec FILE …  any TypeScript file of this repository, e.g. a benchmark
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(fileURLToPath(import.meta.url))
+const at = (...parts) => join(root, ...parts)
+const NODE = at('node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
+const UV_VERSION = '0.13.9'
+
+if (Number(process.versions.node.split('.')[0]) < 20) {
+  stop(`Plumbline needs Node 20 or newer to start (it then runs on the Node it installs); this is ${process.version}.`)
+}
+
+const [first, ...rest] = process.argv.slice(2)
+await installNode()
+if (first === '--check') {
+  await installPython()
+  process.exit(check())
+}
+const file = first === '--exec' ? rest.shift() : at('cli', 'main.ts')
+const args = first === '--exec' ? rest : process.argv.slice(2)
+runForeground(pinnedNode(), ['--disable-warning=ExperimentalWarning', file, ...args])
+
+/** `npm ci` when package-lock.json is not the one that was installed. */
+async function installNode() {
+  await once('node_modules', ['package-lock.json', 'package.json'], () => {
+    say('installing the packages that package-lock.json names (once)')
+    command('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
+  })
+}
+
+/** A Python environment from python/requirements.txt, with uv from the package index where the host has none. */
+async function installPython() {
+  await once('.venv', ['python/requirements.txt'], () => {
+    say('installing the Python packages that python/requirements.txt names (once)')
+    let uv = 'uv'
+    if (spawnSync('uv', ['--version']).status !== 0) {
+      command('python3', ['-m', 'venv', at('.guard', 'uv')])
+      command(at('.guard', 'uv', 'bin', 'python'), [
+        '-m',
+        'pip',
+        'install',
+        '--quiet',
+        '--disable-pip-version-check',
+        `uv==${UV_VERSION}`,
+      ])
+      uv = at('.guard', 'uv', 'bin', 'uv')
+    }
+    command(uv, ['venv', '--quiet', '--allow-existing', '--python', '3.11', at('.venv')])
+    command(uv, [
+      'pip',
+      'sync',
+      '--quiet',
+      '--require-hashes',
+      '--python',
+      at('.venv', 'bin', 'python'),
+      at('python', 'requirements.txt'),
+    ])
+  })
+}
+
+/** Runs `install` when the locks differ from those it last ran for; one process at a time, others wait for it. */
+async function once(folder, locks, install) {
+  const wanted = createHash('sha256')
+    .update(locks.map((lock) => readFileSync(at(lock))).join('\n'))
+    .digest('hex')
+  const stamp = at(folder, '.plumbline-installed')
+  const done = () => existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted
+  if (done()) return
+  const mutex = at('.guard', `${folder.replaceAll('.', '')}.installing`)
+  mkdirSync(dirname(mutex), { recursive: true })
+  for (let told = false; ; told = true) {
+    try {
+      mkdirSync(mutex)
+      break
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error
+      // A lock this old belongs to a process that was killed.
+      if (Date.now() - (statSync(mutex, { throwIfNoEntry: false })?.mtimeMs ?? 0) > 15 * 60_000)
+        rmSync(mutex, { recursive: true, force: true })
+      if (!told) say(`waiting for another process that installs ${folder}`)
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      if (done()) return
+    }
+  }
+  try {
+    if (!done()) {
+      install()
+      writeFileSync(stamp, wanted)
+    }
+  } finally {
+    rmSync(mutex, { recursive: true, force: true })
+  }
+}
+
+/** Every check even after one failed, so that one run tells everything; the test runner's own lines come last. */
+function check() {
+  const node = pinnedNode()
+  const steps = [
+    ['lint and format', at('node_modules', '.bin', 'biome'), ['check', '--error-on-warnings', '.']],
+    ['types', at('node_modules', '.bin', 'tsc'), ['--noEmit', '-p', root]],
+    [
+      'import directions',
+      node,
+      [
+        at('node_modules', 'dependency-cruiser', 'bin', 'dependency-cruiser.mjs'),
+        '--config',
+        at('.dependency-cruiser.mjs'),
+        '.',
+      ],
+    ],
+    ['tests', node, [at('node_modules', 'vitest', 'vitest.mjs'), 'run', ...rest]],
+  ]
+  const failed = []
+  for (const [name, program, parameters] of steps) {
+    say(name)
+    const { status } = spawnSync(program, parameters, { cwd: root, stdio: 'inherit', env: environment() })
+    if (status !== 0) failed.push(name)
+  }
+  if (failed.length > 0) say(`FAILED: ${failed.join(', ')}`)
+  return failed.length === 0 ? 0 : 1
+}
+
+/** The pinned Node where there is one for this platform, else the host's when it is recent enough. */
+function pinnedNode() {
+  if (existsSync(NODE)) return NODE
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major >= 24 || (major === 22 && minor >= 18)) return process.execPath
+  return stop(
+    `There is no pinned Node for ${process.platform}-${process.arch}; install Node 24 and run this with it (this is ${process.version}).`,
+  )
+}
+
+/** Node's own folder first, so that child processes called `node` are the pinned one. */
+function environment() {
+  return { ...process.env, PATH: `${at('node_modules', '.bin')}:${process.env.PATH ?? ''}` }
+}
+
+function runForeground(program, parameters) {
+  const child = spawn(program, parameters, { stdio: 'inherit', env: environment() })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('error', (error) => stop(`cannot start ${program}: ${error.message}`))
+  child.on('exit', (code, signal) => {
+    if (signal === null) process.exit(code ?? 1)
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.removeAllListeners(name)
+    process.kill(process.pid, signal)
+  })
+}
+
+function command(program, parameters) {
+  const { status, error } = spawnSync(program, parameters, { cwd: root, stdio: ['ignore', 2, 2] })
+  if (error !== undefined) stop(`cannot run ${program}: ${error.message}; install it and try again`)
+  if (status !== 0) stop(`${program} ${parameters.join(' ')} ended with ${status}; its own message stands above`)
+}
+
+function say(message) {
+  process.stderr.write(`plumbline: ${message}\n`)
+}
+
+function stop(message) {
+  say(message)
+  process.exit(1)
+}

@@ -1,0 +1,80 @@
+import type { Processor } from '../../processors/processor.ts'
+import type { EventType } from '../../schemas/event.ts'
+import type { Log, TopicSpec } from '../log/log.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from './internal-topics.ts'
+import { readJson, readRange, toJson } from './json-records.ts'
+
+/** Every topic that the events and these processors need. */
+export function topicsOf(
+  events: readonly EventType[],
+  processors: readonly Pick<Processor, 'name'>[],
+  partitions: number,
+): TopicSpec[] {
+  const names = [
+    ...events.map((event) => event.type),
+    ...processors.flatMap((processor) => [journalTopic(processor.name), changelogTopic(processor.name)]),
+    SNAPSHOTS_TOPIC,
+    DEAD_LETTERS_TOPIC,
+  ]
+  return [...names.map((name) => ({ name, partitions })), { name: TOPOLOGY_TOPIC, partitions: 1 }]
+}
+
+/** What a log's stored state was made by; see `identityOf` in streams/. */
+export interface RecordedTopology {
+  readonly fingerprint: string
+  readonly partitions: number
+  readonly processors: readonly {
+    readonly name: string
+    readonly inputs: readonly string[]
+    readonly state_version: number
+  }[]
+}
+
+/** The state in this log cannot be taken over by this program as it is started. */
+export class TopologyMismatchError extends Error {
+  override readonly name = 'TopologyMismatchError'
+}
+
+/**
+ * Compares the topology with the one that the log's state was made by, and records it when it is new.
+ *
+ * @throws TopologyMismatchError when partitions changed, a processor reads other inputs, or a state is newer than this program.
+ */
+export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
+  const before = await recordedTopology(log)
+  if (before?.fingerprint === topology.fingerprint) return
+  if (before !== undefined) refuseTakeover(log.address, before, topology)
+  const producer = await log.producer({ transactional_id: 'topology' })
+  const transaction = producer.begin()
+  transaction.append(TOPOLOGY_TOPIC, 0, { key: 'topology', headers: [], value: toJson(topology) })
+  await transaction.commit()
+  await producer.close()
+}
+
+/** The topology that the log was last run with. */
+export async function recordedTopology(log: Log): Promise<RecordedTopology | undefined> {
+  let last: RecordedTopology | undefined
+  const exists = (await log.topics()).some((topic) => topic.name === TOPOLOGY_TOPIC)
+  if (!exists) return undefined
+  for await (const record of readRange(log, TOPOLOGY_TOPIC, 0, 0n)) last = readJson(record)
+  return last
+}
+
+function refuseTakeover(address: string, before: RecordedTopology, now: RecordedTopology): void {
+  const fail = (problem: string): never => {
+    throw new TopologyMismatchError(`${address}: ${problem}; replay the log into a new folder, or run the program that wrote it`)
+  }
+  if (before.partitions !== now.partitions) {
+    fail(`its topics have ${before.partitions} partitions, the topology wants ${now.partitions}`)
+  }
+  for (const processor of now.processors) {
+    const known = before.processors.find((candidate) => candidate.name === processor.name)
+    if (known === undefined) continue
+    if (known.inputs.join() !== processor.inputs.join()) {
+      fail(`${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`)
+    }
+    if (known.state_version > processor.state_version) {
+      fail(`${processor.name} has state of version ${known.state_version}, this program knows ${processor.state_version}`)
+    }
+  }
+}

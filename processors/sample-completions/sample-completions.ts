@@ -1,0 +1,75 @@
+import { parsePolicy } from '../../environments/tower/policies.ts'
+import { random } from '../../environments/tower/random.ts'
+import type { DataOf, Event } from '../../schemas/event.ts'
+import { sourceId } from '../../schemas/identity.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { rolloutRequested } from '../../schemas/rollout.ts'
+import { causeOf, isA, type Transform } from '../processor.ts'
+
+/**
+ * Answers requests with a scripted policy. It works on the scene's own numbers, not on its picture, and so has no
+ * tokens or log-probabilities: nobody can train on it.
+ *
+ * @param policy `oracle`, `noisy-oracle(σ)`, `random-legal` or `constant(TEXT)`
+ * @throws RangeError when it is none of these
+ */
+export function sampleCompletions(policy: string): Transform {
+  const scripted = parsePolicy(policy)
+  return {
+    shape: 'transform',
+    name: 'sample-completions',
+    version: 1,
+    about: `a scripted policy answers: ${policy}`,
+    variant: [policy],
+    produces: 'derived',
+    max_batch: 64,
+    inputs: [rolloutRequested],
+    outputs: [completionsSampled],
+    apply(events, emit) {
+      for (const event of events) {
+        if (!isA(event, rolloutRequested)) continue
+        emit(completionsSampled, completionsOf(event), { causes: [causeOf(event)] })
+      }
+    },
+  }
+
+  function completionsOf(request: Event<typeof rolloutRequested>): DataOf<typeof completionsSampled> {
+    const { group_id, group_size, scene, task, seed, sampling } = request.data
+    const attempt_id = sourceId(['attempt', policy, group_id, seed])
+    return Array.from({ length: group_size }, (_, completion_index) => ({
+      group_id,
+      completion_index,
+      attempt_id,
+      policy,
+      text: scripted.complete(scene, task, random('completion', seed, completion_index)),
+      ...NO_TOKENS,
+      ...sampling,
+      ...NO_MODEL,
+      seed,
+    }))
+  }
+}
+
+const NO_TOKENS = {
+  finish_reason: null,
+  prompt_token_ids: null,
+  token_ids: null,
+  completion_mask: null,
+  logprobs: null,
+  logprobs_kind: null,
+  token_policy_version: null,
+  turn_index: null,
+  trainable: false,
+} as const
+
+const NO_MODEL = {
+  model_id: null,
+  lineage: null,
+  tokenizer_sha256: null,
+  chat_template_sha256: null,
+  image_processor_sha256: null,
+  adapter_sha256: null,
+  quantisation: null,
+  engine_version: null,
+  latency_ms: null,
+} as const

@@ -1,0 +1,97 @@
+import { z } from 'zod'
+import type { Event } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { rolloutRequested } from '../../schemas/rollout.ts'
+import { completionsScored } from '../../schemas/tower.ts'
+import { type Cause, causeOf, type Emit, type Fold, isA } from '../processor.ts'
+import { type CompletionToScore, type Scorer, scoredRow } from './scored-row.ts'
+
+const cause = z.custom<Cause>((value) => typeof value === 'object' && value !== null && 'id' in value)
+const completion = z.custom<CompletionToScore>((value) => typeof value === 'object' && value !== null && 'text' in value)
+const requestState = z.custom<RequestState>((value) => typeof value === 'object' && value !== null && 'scene' in value)
+
+const scoringState = z.object({
+  /** Until every completion was scored once; after that only that they were. */
+  request: requestState.optional(),
+  done: z.boolean().optional(),
+  /** Completion indices that have a reward so far. */
+  scored: z.array(z.int()),
+  /** Completions that came before their request. */
+  waiting: z.array(z.object({ cause, rows: z.array(completion) })),
+  forget: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
+})
+
+type Requested = Event<typeof rolloutRequested>['data']
+type RequestState = Pick<Requested, 'scene' | 'task' | 'group_size'> & { cause: Cause }
+type Scoring = z.infer<typeof scoringState>
+
+/** How long after its deadline a request is kept for completions that come late. Inferred; form-groups agrees. */
+const MEMORY_MS = 7 * 24 * 3_600_000
+
+/**
+ * Asks the world what each completion does: joins completions with the scene of their request, whichever comes first,
+ * and scores every sampled event as one `tower.completions_scored`.
+ */
+export function scoreCompletions(scorer: Scorer): Fold<Scoring> {
+  return {
+    shape: 'fold',
+    name: 'score-completions',
+    version: 1,
+    about: 'the physics and the reward of each completion',
+    variant: [scorer.reward_name, `v${scorer.reward_version}`],
+    produces: 'derived',
+    inputs: [rolloutRequested, completionsSampled],
+    outputs: [completionsScored],
+    state: { version: 1, schema: scoringState },
+    apply(state, event, emit) {
+      if (isA(event, rolloutRequested)) return takeRequest(state, event, emit, scorer)
+      if (isA(event, completionsSampled)) return takeCompletions(state, event, emit, scorer)
+      return state
+    },
+    deadline: (state) => ({ ...state.forget, housekeeping: true }),
+    expire: () => undefined,
+  }
+}
+
+function takeRequest(state: Scoring | undefined, event: Event<typeof rolloutRequested>, emit: Emit, scorer: Scorer): Scoring {
+  if (state?.request !== undefined || state?.done) return state
+  const { scene, task, group_size, clock, deadline } = event.data
+  const request = { scene, task, group_size, cause: causeOf(event) }
+  const forget = { clock, time: later(deadline) }
+  let next: Scoring = { request, scored: [], waiting: [], forget }
+  for (const { cause, rows } of state?.waiting ?? []) next = score(next, request, cause, rows, emit, scorer)
+  return next
+}
+
+function takeCompletions(
+  state: Scoring | undefined,
+  event: Event<typeof completionsSampled>,
+  emit: Emit,
+  scorer: Scorer,
+): Scoring {
+  const cause = causeOf(event)
+  if (state?.request !== undefined) return score(state, state.request, cause, event.data, emit, scorer)
+  // A group that is done takes no more completions: form-groups turns away what still comes, unscored.
+  if (state?.done) return state
+  const rows = event.data.map(({ group_id, completion_index, attempt_id, text }) => ({ group_id, completion_index, attempt_id, text }))
+  const forget = state?.forget ?? { clock: event.clock, time: later(event.time) }
+  return { scored: [], forget, waiting: [...(state?.waiting ?? []), { cause, rows }] }
+}
+
+function score(
+  state: Scoring,
+  request: RequestState,
+  cause: Cause,
+  rows: readonly CompletionToScore[],
+  emit: Emit,
+  scorer: Scorer,
+): Scoring {
+  const results = rows.map((row) => scoredRow(scorer, request.scene, request.task, row, cause.id))
+  emit(completionsScored, results, { causes: [request.cause, cause] })
+  const rewarded = results.filter((result) => result.reward !== null).map((result) => result.completion_index)
+  const scored = [...new Set([...state.scored, ...rewarded])]
+  const all = scored.filter((index) => index < request.group_size).length === request.group_size
+  return all ? { done: true, scored: [], waiting: [], forget: state.forget } : { ...state, scored }
+}
+
+const later = (time: string) => new Date(Date.parse(time) + MEMORY_MS).toISOString()

@@ -1,0 +1,81 @@
+import type { DataOf, RowOfEvent } from '../../schemas/event.ts'
+import type { completionsSampled } from '../../schemas/policy.ts'
+import type { rolloutRequested } from '../../schemas/rollout.ts'
+import type { completionsScored } from '../../schemas/tower.ts'
+
+type ScoredRow = DataOf<typeof completionsScored>[number]
+type Scene = RowOfEvent<typeof rolloutRequested>['scene']
+export type CompletionToScore = Pick<
+  RowOfEvent<typeof completionsSampled>,
+  'group_id' | 'completion_index' | 'attempt_id' | 'text'
+>
+
+/** What the world says of one completion: the columns of `tower.completions_scored` that depend on nothing else. */
+export type Score = Pick<
+  ScoredRow,
+  | 'answer'
+  | 'parse_error'
+  | 'dx'
+  | 'dy'
+  | 'placed'
+  | 'settled'
+  | 'outcome'
+  | 'distance_world'
+  | 'reward'
+  | 'reward_components'
+>
+
+/** A reward function together with the physics that it asks. */
+export interface Scorer {
+  readonly reward_name: string
+  readonly reward_version: number
+  readonly physics_engine: string
+  readonly physics_version: string
+  score(scene: Scene, task: ScoredRow['task'], text: string): Score
+}
+
+const FAILED: Score = {
+  answer: null,
+  parse_error: null,
+  dx: null,
+  dy: null,
+  placed: null,
+  settled: null,
+  outcome: null,
+  distance_world: null,
+  reward: null,
+  reward_components: {},
+}
+
+/** The row of one completion. A scorer that throws gives a row without a reward: never 0, never −5 for that. */
+export function scoredRow(
+  scorer: Scorer,
+  scene: Scene,
+  task: ScoredRow['task'],
+  completion: CompletionToScore,
+  sampled_id: string,
+): ScoredRow {
+  const { group_id, completion_index, attempt_id, text } = completion
+  const { reward_name, reward_version, physics_engine, physics_version } = scorer
+  let score = FAILED
+  let scorer_error: string | null = null
+  try {
+    score = scorer.score(scene, task, text)
+  } catch (error) {
+    scorer_error = error instanceof Error ? error.message : String(error)
+  }
+  return {
+    group_id,
+    completion_index,
+    attempt_id,
+    sampled_id,
+    scene_id: scene.scene_id,
+    task,
+    ...score,
+    reward_name,
+    reward_version,
+    physics_engine,
+    physics_version,
+    scorer_error,
+  }
+}

@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto'
+import type { Processor } from '../processors/processor.ts'
+import { catalogue } from '../schemas/catalogue.ts'
+import { clockTicked } from '../schemas/clock.ts'
+import type { Topology } from './topology.ts'
+
+interface Line {
+  readonly kind: 'source' | 'fold' | 'transform' | 'sink'
+  readonly name: string
+  readonly about: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+}
+
+function linesOf(topology: Topology): Line[] {
+  const names = (types: readonly { readonly type: string }[]) => types.map((type) => type.type)
+  return [
+    ...topology.sources.map((source) => ({
+      kind: 'source' as const,
+      name: source.name,
+      about: '',
+      inputs: [],
+      outputs: names(source.outputs),
+    })),
+    ...processorsOf(topology).map((processor) => ({
+      kind: processor.shape,
+      name: processor.name,
+      about: processor.about,
+      inputs: [...names(processor.inputs), ...(hasTimers(processor) ? [clockTicked.type] : [])],
+      outputs: names(processor.outputs),
+    })),
+    ...topology.sinks.map((sink) => ({ kind: 'sink' as const, name: sink.name, about: '', inputs: [sink.inputs], outputs: [] })),
+  ]
+}
+
+/** The wiring as text that fits a screen: each line what it is, what it reads and what it says. */
+export function asText(topology: Topology): string {
+  const text: string[] = []
+  for (const line of linesOf(topology)) {
+    text.push(`${line.kind.padEnd(10)}${line.name}${line.about === '' ? '' : `: ${line.about}`}`)
+    for (const input of line.inputs) text.push(`            ← ${input}`)
+    for (const output of line.outputs) text.push(`            → ${output}`)
+  }
+  text.push('', `${topology.partitions} partitions by key (murmur2), fingerprint ${fingerprintOf(topology).slice(0, 16)}`)
+  return text.join('\n')
+}
+
+/** The same as a Mermaid flow chart. */
+export function asMermaid(topology: Topology): string {
+  const lines = linesOf(topology)
+  const id = (name: string) => name.replaceAll(/[^a-z0-9]/g, '_')
+  const events = new Set(lines.flatMap((line) => [...line.inputs, ...line.outputs]))
+  const everything = 'every event'
+  events.delete(everything)
+  const text = ['flowchart LR']
+  for (const event of events) text.push(`  ${id(event)}([${event}])`)
+  for (const line of lines) {
+    text.push(`  ${id(line.name)}${line.kind === 'sink' ? `[(${line.name})]` : `[${line.name}]`}`)
+    for (const input of line.inputs) if (input !== everything) text.push(`  ${id(input)} --> ${id(line.name)}`)
+    for (const output of line.outputs) text.push(`  ${id(line.name)} --> ${id(output)}`)
+    if (line.inputs.includes(everything)) for (const event of events) text.push(`  ${id(event)} -.-> ${id(line.name)}`)
+  }
+  return text.join('\n')
+}
+
+export function asJson(topology: Topology): Record<string, unknown> {
+  return { ...identityOf(topology), fingerprint: fingerprintOf(topology), lines: linesOf(topology) }
+}
+
+/** What must not change under a log's stored state: partition counts, and each processor's inputs and state version. */
+export interface TopologyIdentity {
+  readonly partitions: number
+  readonly processors: readonly { readonly name: string; readonly inputs: readonly string[]; readonly state_version: number }[]
+}
+
+export function identityOf(topology: Topology): TopologyIdentity {
+  return {
+    partitions: topology.partitions,
+    processors: processorsOf(topology).map((processor) => ({
+      name: processor.name,
+      inputs: processor.inputs.map((input) => input.type),
+      state_version: processor.shape === 'fold' ? processor.state.version : 0,
+    })),
+  }
+}
+
+/** SHA-256 over the topology's identity and the event types' versions. */
+export function fingerprintOf(topology: Topology): string {
+  const versions = catalogue.map((type) => [type.type, type.version])
+  return createHash('sha256').update(JSON.stringify([identityOf(topology), versions])).digest('hex')
+}
+
+export function processorsOf(topology: Topology): Processor[] {
+  return topology.stages.map((stage) => stage.create(stage.variant))
+}
+
+const hasTimers = (processor: Processor) => processor.shape === 'fold' && processor.expire !== undefined

@@ -1,0 +1,63 @@
+import { formGroups } from '../processors/form-groups/form-groups.ts'
+import type { Processor, Stage } from '../processors/processor.ts'
+import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
+import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
+import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
+import { clockTicked } from '../schemas/clock.ts'
+import type { EventType } from '../schemas/event.ts'
+import { completionsSampled } from '../schemas/policy.ts'
+import { DIALECTS, rolloutRequested } from '../schemas/rollout.ts'
+import { scenePresented } from '../schemas/tower.ts'
+
+export interface TopologyOptions {
+  /** A scripted policy, or `recorded(FILE.jsonl)`: then completions come from outside and nothing samples them. */
+  readonly policy: string
+  readonly dialect: (typeof DIALECTS)[number]
+  readonly partitions: number
+}
+
+/** What flows where. Sources and sinks are named by what they say and take; stages are made from here. */
+export interface Topology {
+  readonly partitions: number
+  readonly sources: readonly { readonly name: string; readonly outputs: readonly EventType[] }[]
+  readonly stages: readonly Stage[]
+  readonly sinks: readonly { readonly name: string; readonly inputs: 'every event' }[]
+}
+
+export const DEFAULTS: TopologyOptions = { policy: 'noisy-oracle(150)', dialect: 'paper', partitions: 4 }
+
+/** The whole wiring. A new processor is one file and one line in `stages`. */
+export async function topology(options: TopologyOptions): Promise<Topology> {
+  const scorer = await paperScorer()
+  const recorded = isRecorded(options.policy)
+  return {
+    partitions: options.partitions,
+    sources: [
+      { name: 'tower-scenes', outputs: [scenePresented, rolloutRequested] },
+      ...(recorded ? [{ name: 'recorded-completions', outputs: [completionsSampled] }] : []),
+      { name: 'clock', outputs: [clockTicked] },
+    ],
+    stages: [
+      ...(recorded ? [] : [stage(sampleCompletions(options.policy), ([policy]) => sampleCompletions(policy ?? ''))]),
+      stage(scoreCompletions(scorer), () => scoreCompletions(scorer)),
+      stage(formGroups(options), ([dialect]) => formGroups({ dialect: dialectOf(dialect) })),
+    ],
+    sinks: [{ name: 'duckdb', inputs: 'every event' }],
+  }
+}
+
+/** A stage that runs `processor` now and can make it in the variant that a journal names. */
+export function stage(processor: Processor, create: (variant: readonly string[]) => Processor): Stage {
+  return { name: processor.name, variant: processor.variant, create }
+}
+
+export function isRecorded(policy: string): boolean {
+  return policy.startsWith('recorded(')
+}
+
+/** @throws Error naming the known dialects. */
+export function dialectOf(name: string | undefined): (typeof DIALECTS)[number] {
+  const found = DIALECTS.find((dialect) => dialect === name)
+  if (found === undefined) throw new Error(`advantage dialect ${name}: expected one of ${DIALECTS.join(', ')}`)
+  return found
+}
