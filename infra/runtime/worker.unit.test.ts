@@ -1,0 +1,155 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import {
+  add,
+  added,
+  append,
+  appendRaw,
+  counting,
+  double,
+  memoryBlobs,
+  recordsOf,
+  runUntilRead,
+  sumsOf,
+  TOPICS,
+} from '../../tests/counting.ts'
+import { memoryLog } from '../log/memory.ts'
+import type { Log } from '../log/log.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
+import { readJson } from './json-records.ts'
+import { StateVersionError } from './state-store.ts'
+import { ProcessorBrokenError } from './worker.ts'
+
+let log: Log
+
+beforeEach(async () => {
+  log = memoryLog()
+  await log.createTopics(TOPICS)
+})
+
+async function deadLetters(): Promise<DeadLetter[]> {
+  return (await recordsOf(log, DEAD_LETTERS_TOPIC)).map((record) => readJson<DeadLetter>(record))
+}
+
+describe('state', () => {
+  test('goes on after a restart where the last commit left it', async () => {
+    await append(log, add('ann', 1), add('bob', 10), add('ann', 2))
+    await runUntilRead({ log })
+    await append(log, add('ann', 4), add('bob', 20))
+    await runUntilRead({ log })
+    expect(await sumsOf(log, 'ann')).toEqual([1, 3, 7])
+    expect(await sumsOf(log, 'bob')).toEqual([10, 30])
+  })
+
+  test('comes back from a snapshot and the changelog after it', async () => {
+    const blobs = memoryBlobs()
+    for (let round = 0; round < 4; round++) {
+      await append(log, add('ann', 1), add('bob', 1))
+      await runUntilRead({ log, blobs, tuning: { snapshot_every: 3 } })
+    }
+    const snapshots = (await recordsOf(log, SNAPSHOTS_TOPIC)).length
+    await append(log, add('ann', 1))
+    const events = await runUntilRead({ log, blobs })
+    const restored = events.flatMap((event) => (event.kind === 'restored' ? [event.changelog_records] : []))
+    expect(snapshots).toBeGreaterThan(0)
+    const changes = (await recordsOf(log, changelogTopic('count'))).length
+    expect(restored.reduce((a, b) => a + b, 0)).toBeLessThan(changes)
+    expect(await sumsOf(log, 'ann')).toEqual([1, 2, 3, 4, 5])
+  })
+
+  test('of an older version is upcast', async () => {
+    await append(log, add('ann', 5))
+    await runUntilRead({ log })
+    await append(log, add('ann', 1))
+    const { state } = counting()
+    await runUntilRead({
+      log,
+      processor: counting({
+        state: { ...state, version: 2, upcast: { 1: (old) => ({ sum: (old as { sum: number }).sum + 100 }) } },
+      }),
+    })
+    expect(await sumsOf(log, 'ann')).toEqual([5, 106])
+  })
+
+  test.each([
+    ['of a newer version', 2, 1, /written by a newer Plumbline/],
+    ['of an older version without an upcaster', 1, 2, /no upcaster from 1/],
+  ])('%s is refused and nothing is processed', async (_name, before, now, message) => {
+    await append(log, add('ann', 5))
+    const { state } = counting()
+    await runUntilRead({ log, processor: counting({ state: { ...state, version: before } }) })
+    await append(log, add('ann', 1))
+    const run = runUntilRead({ log, processor: counting({ state: { ...state, version: now } }) })
+    await expect(run).rejects.toThrow(StateVersionError)
+    await expect(run).rejects.toThrow(message)
+    expect(await sumsOf(log, 'ann')).toEqual([5])
+  })
+})
+
+describe('a record that cannot be taken becomes a dead letter, and the next ones are processed', () => {
+  test('when it is no event', async () => {
+    await appendRaw(log, added.type, 0, { key: 'x', headers: [], value: Buffer.from('rubbish') })
+    await append(log, add('ann', 1))
+    await runUntilRead({ log })
+    const [letter] = await deadLetters()
+    expect(letter).toMatchObject({ failure: 'poison', topic: added.type, partition: 0, offset: '0', ce_id: null })
+    expect(Buffer.from(letter?.value_base64 ?? '', 'base64').toString()).toBe('rubbish')
+    expect(await sumsOf(log, 'ann')).toEqual([1])
+  })
+
+  test('when it lies in a partition that its key does not belong to', async () => {
+    await append(log, add('ann', 1))
+    const [record] = await recordsOf(log, added.type)
+    if (record === undefined) throw new Error('the record is gone')
+    await appendRaw(log, added.type, 1 - record.partition, record)
+    await runUntilRead({ log })
+    expect((await deadLetters())[0]?.error).toMatch(/key ann belongs to partition \d of 2 \(murmur2\), found in \d/)
+    expect(await sumsOf(log, 'ann')).toEqual([1])
+  })
+
+  test.each([
+    ['when it breaks an invariant', -1, 'poison', 'amount -1: expected 0 or more'],
+    ['when the processor fails on it', -2, 'bug', 'a bug of the processor'],
+  ] as const)('%s', async (_name, amount, failure, error) => {
+    await append(log, add('ann', 1), add('ann', amount), add('ann', 2))
+    await runUntilRead({ log })
+    expect(await deadLetters()).toMatchObject([{ failure, error, rows: 1 }])
+    expect(await sumsOf(log, 'ann')).toEqual([1, 3])
+  })
+})
+
+test('a processor that fails on too many records stops, with what it had read uncommitted', async () => {
+  await append(log, add('ann', 1))
+  await runUntilRead({ log })
+  await append(log, ...Array.from({ length: 30 }, () => add('ann', -2)))
+  await expect(runUntilRead({ log })).rejects.toThrow(ProcessorBrokenError)
+  expect(await deadLetters()).toEqual([])
+  await runUntilRead({
+    log,
+    processor: counting({ apply: (state, event, emit) => counting().apply(state, { ...event, data: { who: 'ann', amount: 1 } } as never, emit) }),
+  })
+  expect((await sumsOf(log, 'ann')).at(-1)).toBe(31)
+})
+
+test('a transient fault is retried, nothing is lost and nothing is a dead letter', async () => {
+  await append(log, add('ann', 1), double('ann'))
+  let failures = 3
+  const flaky = new Proxy(log, {
+    get(target, name) {
+      if (name === 'producer' && failures-- > 0) return () => Promise.reject(new Error('no space left on device'))
+      const value: unknown = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+  const events = await runUntilRead({ log: flaky })
+  expect(events.filter((event) => event.kind === 'retrying')).toHaveLength(3)
+  expect(await sumsOf(log, 'ann')).toHaveLength(2)
+  expect(await deadLetters()).toEqual([])
+})
+
+test('two workers share the partitions, and what one leaves the other goes on with', async () => {
+  await append(log, ...Array.from({ length: 50 }, (_, index) => add(`key-${index}`, index)))
+  await Promise.all([runUntilRead({ log }), runUntilRead({ log })])
+  await append(log, ...Array.from({ length: 50 }, (_, index) => double(`key-${index}`)))
+  await Promise.all([runUntilRead({ log }), runUntilRead({ log })])
+  for (let index = 0; index < 50; index++) expect(await sumsOf(log, `key-${index}`)).toEqual([index, 2 * index])
+})

@@ -1,0 +1,160 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
+import type { Event } from '../../schemas/event.ts'
+import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
+import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
+import { formGroups } from './form-groups.ts'
+
+const driver = () => testDriver(formGroups({ dialect: 'paper' }))
+const both = sampled('s1', sampledRow(0), sampledRow(1))
+const scores = scored('c1', scoredRow(0, 's1', { reward: 20 }), scoredRow(1, 's1', { reward: -5, outcome: 'non_parseable' }))
+
+describe('a group of two', () => {
+  test('forms when both completions are scored, with their advantages', async () => {
+    const group = driver()
+    await group.given(requested(), both)
+    await group.when(scores)
+    const [formed] = group.said(groupFormed)
+    expect(formed?.data.map((row) => [row.completion_index, row.reward, row.advantage])).toEqual([
+      [0, 20, expect.closeTo(Math.SQRT1_2, 12)],
+      [1, -5, expect.closeTo(-Math.SQRT1_2, 12)],
+    ])
+    expect(formed?.data[0]).toMatchObject({ dialect: 'paper', reward_mean: 7.5, zero_variance: false, sampled_id: 's1' })
+    expect(formed?.causes).toEqual(['c1', 'request', 's1'])
+    expect(formed?.time).toBe('2026-01-01T00:00:01.000Z')
+  })
+
+  test('does not form with one completion missing', async () => {
+    const group = driver()
+    await group.when(requested(), sampled('s1', sampledRow(0)), scored('c1', scoredRow(0, 's1')))
+    expect(group.said()).toEqual([])
+  })
+
+  test('is the same whatever order its events come in', async () => {
+    const events: Event[] = [
+      requested(),
+      sampled('s1', sampledRow(0)),
+      sampled('s2', sampledRow(1)),
+      scored('c1', scoredRow(0, 's1', { reward: 3 })),
+      scored('c2', scoredRow(1, 's2', { reward: 4 })),
+    ]
+    const inOrder = driver()
+    await inOrder.when(...events)
+    const [expected] = inOrder.said(groupFormed)
+    const orders = fc.shuffledSubarray(events, { minLength: events.length })
+    await fc.assert(
+      fc.asyncProperty(orders, async (order) => {
+        const group = driver()
+        await group.when(...order)
+        expect(group.said()).toEqual([expected])
+      }),
+    )
+  })
+
+  test('keeps only what turns away late answers once it has formed', async () => {
+    const group = driver()
+    await group.given(requested(), both, scores)
+    expect(group.state('g1')).toMatchObject({ closed: 'formed', attempt_id: 'attempt-1', slots: {} })
+  })
+
+  test('is forgotten a week after its deadline', async () => {
+    const group = driver()
+    await group.given(requested(), both, scores, tick('virtual', '2026-01-08T01:00:00.000Z'))
+    expect(group.state('g1')).toBeUndefined()
+  })
+})
+
+describe('a completion is rejected', () => {
+  test.each([
+    ['duplicate', sampled('s2', sampledRow(0)), 'completion 0 came with s1'],
+    ['mixed_attempt', sampled('s2', sampledRow(1, { attempt_id: 'attempt-2' })), 'the group is of attempt attempt-1'],
+    ['index_out_of_range', sampled('s2', sampledRow(2)), 'the group has 2 completions'],
+  ] as const)('as %s while its group is open', async (reason, event, detail) => {
+    const group = driver()
+    await group.given(requested(), sampled('s1', sampledRow(0)))
+    await group.when(event)
+    expect(group.said(completionRejected).map(({ data }) => [data.sampled_id, data.reason, data.detail])).toEqual([
+      ['s2', reason, detail],
+    ])
+  })
+
+  test('as duplicate or mixed_attempt after its group has formed', async () => {
+    const group = driver()
+    await group.given(requested(), both, scores)
+    await group.when(sampled('s2', sampledRow(0)), sampled('s3', sampledRow(0, { attempt_id: 'attempt-2' })))
+    expect(group.said(completionRejected).map(({ data }) => data.reason)).toEqual(['duplicate', 'mixed_attempt'])
+  })
+
+  test('as index_out_of_range when the request comes after it', async () => {
+    const group = driver()
+    await group.given(sampled('s1', sampledRow(5)))
+    await group.when(requested())
+    expect(group.said(completionRejected)[0]?.data).toMatchObject({ completion_index: 5, reason: 'index_out_of_range' })
+  })
+
+  test('as late after its group has expired', async () => {
+    const group = driver()
+    await group.given(requested(), tick('virtual', '2026-01-01T01:00:00.000Z'))
+    await group.when(both)
+    expect(group.said(completionRejected).map(({ data }) => [data.completion_index, data.reason])).toEqual([
+      [0, 'late'],
+      [1, 'late'],
+    ])
+  })
+
+  test('as scorer_failed, and its place may be filled by another', async () => {
+    const group = driver()
+    const failed = scoredRow(1, 's1', { reward: null, outcome: null, scorer_error: 'the physics diverged' })
+    await group.given(requested(), both)
+    await group.when(scored('c1', scoredRow(0, 's1'), failed))
+    expect(group.said(completionRejected)[0]?.data).toMatchObject({ reason: 'scorer_failed', detail: 'the physics diverged' })
+    await group.when(sampled('s2', sampledRow(1)), scored('c2', scoredRow(1, 's2')))
+    expect(group.said(groupFormed)).toHaveLength(1)
+  })
+
+  test('as late when no request comes for it within a week', async () => {
+    const group = driver()
+    await group.given(both)
+    await group.when(tick('virtual', '2026-01-08T00:00:01.000Z'))
+    expect(group.said(completionRejected).map(({ data }) => [data.sampled_id, data.reason])).toEqual([
+      ['s1', 'late'],
+      ['s1', 'late'],
+    ])
+  })
+})
+
+describe('a group expires', () => {
+  test('on the first tick at its deadline, naming what is missing and what was there', async () => {
+    const group = driver()
+    await group.given(requested(), sampled('s1', sampledRow(1)))
+    await group.when(tick('virtual', '2026-01-01T00:59:59.999Z'))
+    expect(group.said()).toEqual([])
+    await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
+    const [expired] = group.said(groupExpired)
+    expect(expired?.data).toMatchObject({
+      missing: [0, 1],
+      held: [{ sampled_id: 's1', completion_index: 1, attempt_id: 'attempt-1' }],
+    })
+    expect(expired?.causes).toEqual(['request'])
+    expect(expired?.time).toBe('2026-01-01T00:00:00.000Z')
+  })
+
+  test('not on a tick of another clock', async () => {
+    const group = driver()
+    await group.given(requested())
+    await group.when(tick('wall', '2027-01-01T00:00:00.000Z'))
+    expect(group.said()).toEqual([])
+  })
+})
+
+test('a negative index is a dead letter, and the group is as if it had never come', async () => {
+  const group = driver()
+  await group.given(requested())
+  await group.when(sampled('bad', sampledRow(-1)))
+  expect(group.failures().map(({ failure, error }) => [failure, error.message])).toEqual([
+    ['poison', 'completion_index -1: expected 0 or more'],
+  ])
+  await group.when(both, scores)
+  expect(group.said(groupFormed)).toHaveLength(1)
+})

@@ -1,0 +1,56 @@
+import { expect, test } from 'vitest'
+import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
+import { completionsScored } from '../../schemas/tower.ts'
+import { requested, sampled, sampledRow } from '../../tests/tower-events.ts'
+import { paperScorer } from './paper-scorer.ts'
+import { scoreCompletions } from './score-completions.ts'
+import type { Scorer } from './scored-row.ts'
+
+const paper = await paperScorer()
+const best = sampledRow(0, { text: '<answer>-400, 250</answer>' })
+const nonsense = sampledRow(1, { text: 'I would rather not' })
+
+test('a completion is scored whether its request comes before or after it', async () => {
+  const before = testDriver(scoreCompletions(paper))
+  await before.given(requested())
+  await before.when(sampled('s1', best, nonsense))
+  const after = testDriver(scoreCompletions(paper))
+  await after.given(sampled('s1', best, nonsense))
+  await after.when(requested())
+  expect(before.said(completionsScored)[0]?.data.map((row) => [row.outcome, row.reward])).toEqual([
+    ['stable', 20],
+    ['non_parseable', -5],
+  ])
+  expect(after.said()).toEqual(before.said())
+})
+
+test('a scorer that throws gives a row without a reward, and the other rows keep theirs', async () => {
+  const broken: Scorer = {
+    ...paper,
+    score: (scene, task, text) => {
+      if (text.includes('rather not')) throw new Error('the physics diverged')
+      return paper.score(scene, task, text)
+    },
+  }
+  const driver = testDriver(scoreCompletions(broken))
+  await driver.given(requested())
+  await driver.when(sampled('s1', best, nonsense))
+  expect(driver.said(completionsScored)[0]?.data.map((row) => [row.reward, row.scorer_error])).toEqual([
+    [20, null],
+    [null, 'the physics diverged'],
+  ])
+})
+
+test('a group that is scored in full keeps no scene, and takes no more', async () => {
+  const driver = testDriver(scoreCompletions(paper))
+  await driver.given(requested(), sampled('s1', best, nonsense))
+  expect(driver.state('g1')).toMatchObject({ done: true, waiting: [] })
+  await driver.when(sampled('s2', best))
+  expect(driver.said()).toEqual([])
+})
+
+test('a request is forgotten a week after its deadline', async () => {
+  const driver = testDriver(scoreCompletions(paper))
+  await driver.given(requested(), tick('virtual', '2026-01-08T01:00:00.000Z'))
+  expect(driver.state('g1')).toBeUndefined()
+})

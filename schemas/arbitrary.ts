@@ -1,0 +1,150 @@
+import fc from 'fast-check'
+import type { DataOf, Event, EventType } from './event.ts'
+import { defineEvent } from './event.ts'
+import {
+  blob,
+  bool,
+  type Field,
+  type Fields,
+  float32,
+  float64,
+  image,
+  int32,
+  int64,
+  type Logical,
+  type LogicalKind,
+  list,
+  mapOf,
+  nullable,
+  oneOf,
+  struct,
+  type TensorDtype,
+  tensor,
+  timestamp,
+  utf8,
+} from './logical-types.ts'
+
+/** For tests: any valid value of any declaration. Knows nothing of the codecs that it tests. */
+
+type Of<K extends LogicalKind> = Extract<Logical, { kind: K }>
+
+const hash = fc.stringMatching(/^[0-9a-f]{64}$/)
+const text = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 12 }), fc.constantFrom('', 'Ω', '🗼', 'a\u0000b', "it's"))
+const size = fc.nat({ max: 2 ** 40 })
+const finite = { noNaN: true, noDefaultInfinity: true }
+const float = { ...finite, maxExcluded: false }
+const mediaType = fc.constantFrom('image/png', 'application/octet-stream', 'video/mp4; codecs=av01')
+const pixels = fc.integer({ min: 1, max: 4096 })
+
+const elements: { readonly [D in TensorDtype]: (length: number) => fc.Arbitrary<unknown> } = {
+  uint8: (length) => fc.uint8Array({ minLength: length, maxLength: length }),
+  int32: (length) => fc.int32Array({ minLength: length, maxLength: length }),
+  float32: (length) => fc.float32Array({ minLength: length, maxLength: length, ...finite }),
+  float64: (length) => fc.float64Array({ minLength: length, maxLength: length, ...finite }),
+}
+
+const values: { readonly [K in LogicalKind]: (logical: Of<K>) => fc.Arbitrary<unknown> } = {
+  bool: () => fc.boolean(),
+  int32: () => fc.integer(),
+  int64: () => fc.maxSafeInteger(),
+  float32: () => fc.float(float),
+  float64: () => fc.double(float),
+  utf8: () => text,
+  timestamp: () =>
+    fc
+      .date({ min: new Date('0000-01-01T00:00:00.000Z'), max: new Date('9999-12-31T23:59:59.999Z'), noInvalidDate: true })
+      .map((date) => date.toISOString()),
+  one_of: ({ values: allowed }) => fc.constantFrom(...allowed),
+  blob: () => fc.record({ sha256: hash, bytes: size, media_type: mediaType }, { noNullPrototype: true }),
+  image: () =>
+    fc.record(
+      { sha256: hash, bytes: size, media_type: mediaType, width: pixels, height: pixels, pixels_sha256: hash },
+      { noNullPrototype: true },
+    ),
+  list: ({ item }) => fc.array(arbitraryValue(item), { maxLength: 4 }),
+  map: ({ value }) =>
+    fc.dictionary(
+      text.filter((key) => key !== '__proto__'),
+      arbitraryValue(value),
+      { maxKeys: 4, noNullPrototype: true },
+    ),
+  struct: ({ fields }) => arbitraryRow(fields),
+  tensor: ({ dtype, shape }) => elements[dtype](shape.reduce((product, extent) => product * extent, 1)),
+}
+
+export function arbitraryValue({ logical, nullable: isNullable }: Field): fc.Arbitrary<unknown> {
+  const value = (values[logical.kind] as (logical: Logical) => fc.Arbitrary<unknown>)(logical)
+  return isNullable ? fc.option(value, { nil: null, freq: 3 }) : value
+}
+
+export function arbitraryRow(row: Fields): fc.Arbitrary<Record<string, unknown>> {
+  const fields = Object.fromEntries(Object.entries(row).map(([name, field]) => [name, arbitraryValue(field)]))
+  return fc.record(fields, { noNullPrototype: true })
+}
+
+const key = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 })
+
+export function arbitraryData<T extends EventType>(type: T): fc.Arbitrary<DataOf<T>> {
+  const rows = fc
+    .tuple(key, fc.array(arbitraryRow(type.row), { minLength: 1, maxLength: type.encoding === 'json' ? 1 : 5 }))
+    .map(([shared, all]) => all.map((row) => ({ ...row, [type.key]: shared })))
+  return rows.map((all) => (type.encoding === 'json' ? all[0] : all)) as fc.Arbitrary<DataOf<T>>
+}
+
+export function eventOf<T extends EventType>(type: T, data: DataOf<T>, envelope: Partial<Event> = {}): Event<T> {
+  const first = (Array.isArray(data) ? data[0] : data) as Record<string, unknown>
+  return {
+    id: '00112233445566778899aabbccddeeff',
+    source: '/tests',
+    type: type.type,
+    version: type.version,
+    time: '2026-01-31T12:00:00.000Z',
+    clock: 'virtual',
+    causes: [],
+    key: String(first[type.key]),
+    ...envelope,
+    data,
+  }
+}
+
+export const everyTypeFields = {
+  group_id: utf8("the key; it's text"),
+  a_bool: bool(),
+  an_int32: int32(),
+  an_int64: int64(),
+  a_float32: float32(),
+  a_float64: float64(),
+  a_time: timestamp(),
+  a_choice: oneOf(['left', 'right']),
+  a_blob: blob(),
+  an_image: image(),
+  a_list: list(int32()),
+  a_map: mapOf(nullable(float64())),
+  a_struct: struct({ x: float64(), inner: struct({ label: nullable(utf8()) }) }),
+  bytes_tensor: tensor('uint8', [2, 2]),
+  int_tensor: tensor('int32', [3]),
+  flow_tensor: tensor('float32', [2, 3], 'px/frame'),
+  wide_tensor: tensor('float64', [1, 2, 2]),
+  maybe_bool: nullable(bool()),
+  maybe_int64: nullable(int64()),
+  maybe_text: nullable(utf8()),
+  maybe_time: nullable(timestamp()),
+  maybe_choice: nullable(oneOf(['on', 'off'])),
+  maybe_image: nullable(image()),
+  maybe_list: nullable(list(nullable(list(utf8())))),
+  maybe_map: nullable(mapOf(list(int64()))),
+  maybe_struct: nullable(struct({ x: float32(), names: list(utf8()), at: nullable(timestamp()) })),
+  maybe_tensor: nullable(tensor('float32', [2, 3])),
+} satisfies Fields
+
+/** Every logical type, alone, nested and nullable, as a batch and as a fact. */
+export const everyTypeBatch = defineEvent({
+  type: 'test.everything_batched',
+  version: 1,
+  key: 'group_id',
+  encoding: 'arrow',
+  retention: 'derived',
+  about: 'Holds one of everything.',
+  row: everyTypeFields,
+})
+export const everyTypeFact = defineEvent({ ...everyTypeBatch, type: 'test.everything_said', encoding: 'json' })
