@@ -1,0 +1,29 @@
+import { describe, test } from 'vitest'
+import { APPENDING } from './appending.ts'
+import { CONSUMING } from './consuming.ts'
+import type { ConformanceCase, LogHarness, Skips } from './harness.ts'
+import { READING } from './reading.ts'
+import { SHARING } from './sharing.ts'
+
+/** Every promise of the log port. A driver is one that keeps all of them. */
+export const CONFORMANCE: readonly ConformanceCase[] = [...APPENDING, ...READING, ...CONSUMING, ...SHARING]
+
+/** Runs the suite with vitest. A case is skipped only with a reason, and the reason is printed. */
+export function logConformance(driver: string, makeHarness: () => Promise<LogHarness>, skips: Skips = {}): void {
+  describe(`${driver} keeps the log's promises`, () => {
+    for (const one of CONFORMANCE) {
+      const reason = skips[one.name]
+      if (reason !== undefined) test.skip(`${one.name} (skipped: ${reason})`)
+      else test(one.name, { timeout: 90_000 }, async () => await runCase(one, makeHarness))
+    }
+  })
+}
+
+export async function runCase(one: ConformanceCase, makeHarness: () => Promise<LogHarness>): Promise<void> {
+  const harness = await makeHarness()
+  try {
+    await one.run(harness)
+  } finally {
+    await harness.close()
+  }
+}

@@ -1,0 +1,34 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { LogHarness } from './conformance/harness.ts'
+import type { Log } from './log.ts'
+import { memoryLog } from './memory.ts'
+import { MemoryBroker } from './memory-broker.ts'
+
+/** The memory driver for the conformance suite; leases and waiting go by a virtual clock. */
+export function memoryHarness(wrap: (log: Log) => Log = (log) => log): LogHarness {
+  const broker = new MemoryBroker()
+  const handles: Log[] = []
+  let now_ms = 0
+  const clock = {
+    now_ms: () => now_ms,
+    sleep: async (ms: number) => {
+      // Whoever could act before the time has passed acts: its turns come first.
+      for (let i = 0; i < 5; i += 1) await turn()
+      now_ms += ms
+    },
+  }
+  const open = async (heartbeats: 'always' | 'poll') => {
+    const log = wrap(memoryLog({ broker, clock, heartbeats }))
+    handles.push(log)
+    return log
+  }
+  return {
+    session_timeout_ms: 1_000,
+    open: () => open('always'),
+    openSilent: () => open('poll'),
+    elapse: (ms) => clock.sleep(ms),
+    close: async () => {
+      for (const handle of handles) await handle.close()
+    },
+  }
+}
