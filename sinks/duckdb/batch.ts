@@ -1,0 +1,178 @@
+import { BIGINT, type DuckDBConnection, INTEGER, type DuckDBType, type DuckDBValue, VARCHAR } from '@duckdb/node-api'
+import type { LogRecord, Position } from '../../infra/log/log.ts'
+import type { DeadLetter } from '../../infra/runtime/internal-topics.ts'
+import type { Event } from '../../schemas/event.ts'
+import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
+
+/** Where a test may kill the process. */
+export type CommitStage = 'appended' | 'committed'
+
+export interface StateChange {
+  readonly processor: string
+  readonly partition: number
+  readonly key: string
+  /** JSON; null forgets the key. */
+  readonly state: string | null
+}
+
+/** How many batches a table stays on the careful path after a duplicate: duplicates come in runs. */
+const CAREFUL_BATCHES = 16
+
+/** Which tables are to be written carefully, and for how many batches more. Outlives the batches. */
+export class Carefulness {
+  readonly #left = new Map<string, number>()
+
+  /** Ticks lie in every partition under one id, so their table always meets duplicates. */
+  of({ target: { type } }: RowShape): boolean {
+    return type.routing === 'every_partition' || (this.#left.get(type.type) ?? 0) > 0
+  }
+  found({ target: { type } }: RowShape): void {
+    this.#left.set(type.type, CAREFUL_BATCHES)
+  }
+  committed(): void {
+    for (const [type, left] of this.#left) this.#left.set(type, left - 1)
+  }
+}
+
+/**
+ * What one DuckDB transaction takes from the log: rows, what could not become rows, and the positions behind them.
+ * It holds everything until it has committed, so a failed commit can be tried again or dropped without a trace.
+ */
+export class Batch {
+  bytes = 0
+  records = 0
+  readonly #tables = new Map<string, TableRows>()
+  readonly #positions = new Map<string, Position>()
+  readonly #unreadable: DuckDBValue[][] = []
+  readonly #deadLetters: DuckDBValue[][] = []
+  readonly #states = new Map<string, StateChange>()
+
+  get rows(): number {
+    let rows = this.#deadLetters.length
+    for (const table of this.#tables.values()) rows += table.count
+    return rows
+  }
+  get positions(): Iterable<Position> {
+    return this.#positions.values()
+  }
+  get isEmpty(): boolean {
+    return this.#positions.size === 0
+  }
+
+  /** @throws Error when a value does not fit its column. */
+  addEvent(shape: RowShape, event: Event, record: LogRecord): void {
+    let rows = this.#tables.get(event.type)
+    if (rows === undefined) this.#tables.set(event.type, (rows = new TableRows(shape)))
+    rows.add(event, record)
+  }
+
+  addUnreadable(topic: string, partition: number, offset: bigint, ce_id: string | null, error: string): void {
+    this.#unreadable.push([topic, partition, offset, ce_id, error])
+  }
+
+  addDeadLetter(record: LogRecord, letter: DeadLetter): void {
+    const { processor, failure, topic, partition, offset, error, ce_id, ce_type, rows, key } = letter
+    const where = [record.partition, record.offset]
+    this.#deadLetters.push([...where, processor, failure, topic, partition, BigInt(offset), error, ce_id, ce_type, rows, key])
+  }
+
+  addState(change: StateChange): void {
+    this.#states.set(`${change.processor}\0${change.key}`, change)
+  }
+
+  moveTo(position: Position): void {
+    this.#positions.set(`${position.topic}\0${position.partition}`, position)
+  }
+  positionOf(topic: string, partition: number): bigint | undefined {
+    return this.#positions.get(`${topic}\0${partition}`)?.next
+  }
+
+  /**
+   * Rows and positions in one transaction; when a row turns out to be there already, once more with care.
+   *
+   * @throws Error when DuckDB could not commit. The transaction is rolled back, the batch unchanged.
+   */
+  async commit(connection: DuckDBConnection, careful: Carefulness, observe?: (stage: CommitStage) => unknown): Promise<void> {
+    while (!(await this.#tryCommit(connection, careful, observe)));
+    careful.committed()
+  }
+
+  async #tryCommit(connection: DuckDBConnection, careful: Carefulness, observe?: (stage: CommitStage) => unknown): Promise<boolean> {
+    await connection.run('BEGIN')
+    try {
+      for (const rows of this.#tables.values()) {
+        if (careful.of(rows.shape)) {
+          await rows.appendNew(connection)
+          continue
+        }
+        try {
+          await rows.append(connection)
+        } catch (cause) {
+          if (!isDuplicate(cause)) throw cause
+          careful.found(rows.shape)
+          await connection.run('ROLLBACK')
+          return false
+        }
+      }
+      await this.#commitInternal(connection)
+      await observe?.('appended')
+      await connection.run('COMMIT')
+    } catch (cause) {
+      await connection.run('ROLLBACK').catch(() => {})
+      throw cause
+    }
+    await observe?.('committed')
+    return true
+  }
+
+  async #commitInternal(connection: DuckDBConnection): Promise<void> {
+    await insertAll(connection, 'INSERT OR IGNORE INTO internal.unreadable', this.#unreadable, UNREADABLE_TYPES)
+    await insertAll(connection, 'INSERT OR IGNORE INTO internal.dead_letters', this.#deadLetters, DEAD_LETTER_TYPES)
+    await mergeStates(connection, [...this.#states.values()])
+    const positions = [...this.#positions.values()].map(({ topic, partition, next }) => [topic, partition, next])
+    await insertAll(connection, 'INSERT OR REPLACE INTO internal.positions', positions, [VARCHAR, INTEGER, BIGINT])
+  }
+}
+
+const UNREADABLE_TYPES = [VARCHAR, INTEGER, BIGINT, VARCHAR, VARCHAR]
+const DEAD_LETTER_TYPES = [INTEGER, BIGINT, VARCHAR, VARCHAR, VARCHAR, INTEGER, BIGINT, VARCHAR, VARCHAR, VARCHAR, INTEGER, VARCHAR]
+
+/** One prepared statement, a few rows. */
+export async function insertAll(
+  connection: DuckDBConnection,
+  into: string,
+  rows: readonly DuckDBValue[][],
+  types: readonly DuckDBType[],
+): Promise<void> {
+  if (rows.length === 0) return
+  const statement = await connection.prepare(`${into} VALUES (${types.map((_, index) => `$${index + 1}`).join(', ')})`)
+  try {
+    for (const row of rows) {
+      statement.bind(row, [...types])
+      await statement.run()
+    }
+  } finally {
+    statement.destroySync()
+  }
+}
+
+async function mergeStates(connection: DuckDBConnection, changes: readonly StateChange[]): Promise<void> {
+  if (changes.length === 0) return
+  const appender = await connection.createAppender('state_staging', 'main', 'temp')
+  for (const { processor, partition, key, state } of changes) {
+    appender.appendVarchar(processor)
+    appender.appendInteger(partition)
+    appender.appendVarchar(key)
+    if (state === null) appender.appendNull()
+    else appender.appendVarchar(state)
+    appender.endRow()
+  }
+  appender.closeSync()
+  await connection.run(`
+    DELETE FROM internal.state AS kept USING state_staging AS gone
+    WHERE gone.state IS NULL AND kept.processor = gone.processor AND kept.key = gone.key`)
+  await connection.run(`
+    INSERT OR REPLACE INTO internal.state
+    SELECT processor, "partition", key, state FROM state_staging WHERE state IS NOT NULL`)
+  await connection.run('DELETE FROM state_staging')
+}

@@ -1,0 +1,145 @@
+import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
+import { type Column, type EventTable, tableOf } from '../../schemas/duckdb-table.ts'
+import type { EventType } from '../../schemas/event.ts'
+
+/** The table that an event type's rows go to now. */
+export interface LoadTarget {
+  readonly type: EventType
+  readonly schema: string
+  readonly table: string
+  /** In the table's own order, which differs from the declared one after a column was added. */
+  readonly columns: readonly { readonly name: string; readonly type: DuckDBType }[]
+  /** The table is being made anew beside the old one, which stays as it is until `swapIn`. */
+  readonly building: boolean
+}
+
+/** What a table was made from; kept in `internal.meta` under `table:TYPE`, or `building:TYPE` before the swap. */
+interface MadeFrom {
+  readonly version: number
+  readonly columns: readonly Column[]
+}
+type Change = 'none' | 'comments' | 'added_columns' | 'rebuild'
+
+const BUILDING = '__building'
+const nameOf = ({ schema, table }: { schema: string; table: string }) => `"${schema}"."${table}"`
+
+/**
+ * Makes or changes the tables so that they fit the declarations, in the caller's transaction: columns that may be
+ * null are added, any other change starts a table anew, empty, from the beginning of its topic.
+ */
+export async function prepareTables(connection: DuckDBConnection, types: readonly EventType[]): Promise<LoadTarget[]> {
+  const targets: LoadTarget[] = []
+  for (const type of types) targets.push(await prepareTable(connection, type))
+  return targets
+}
+
+async function prepareTable(connection: DuckDBConnection, type: EventType): Promise<LoadTarget> {
+  const declared = tableOf(type)
+  const wanted: MadeFrom = { version: type.version, columns: declared.columns }
+  const made = await recorded(connection, `table:${type.type}`)
+  const building = await recorded(connection, `building:${type.type}`)
+  const change = made === undefined ? 'comments' : await changeOf(connection, type, made, wanted)
+  const goesOn = change === 'rebuild' && building !== undefined && differenceOf(building, wanted) === 'none'
+  if (building !== undefined && !goesOn) {
+    await dropBuilding(connection, type, declared)
+    await restart(connection, type)
+  }
+  switch (change) {
+    case 'none':
+      break
+    case 'added_columns':
+      for (const { name, type: sqlType } of addedColumns(made, wanted)) {
+        await connection.run(`ALTER TABLE ${nameOf(declared)} ADD COLUMN "${name}" ${sqlType}`)
+      }
+      await connection.run(declared.ddl)
+      await record(connection, `table:${type.type}`, wanted)
+      break
+    case 'comments':
+      await connection.run(declared.ddl)
+      await record(connection, `table:${type.type}`, wanted)
+      break
+    case 'rebuild':
+      if (!goesOn) {
+        await connection.run(besideOf(type).ddl)
+        await record(connection, `building:${type.type}`, wanted)
+        await restart(connection, type)
+      }
+      return targetOf(connection, type, besideOf(type), true)
+  }
+  return targetOf(connection, type, declared, false)
+}
+
+/** The built table takes the place of the old one, in the caller's transaction. */
+export async function swapIn(connection: DuckDBConnection, target: LoadTarget): Promise<LoadTarget> {
+  const { type } = target
+  const declared = tableOf(type)
+  await connection.run(`DROP TABLE ${nameOf(declared)}`)
+  await connection.run(`ALTER TABLE ${nameOf(target)} RENAME TO "${declared.table}"`)
+  await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
+  await record(connection, `table:${type.type}`, { version: type.version, columns: declared.columns })
+  return targetOf(connection, type, declared, false)
+}
+
+const besideOf = (type: EventType): EventTable => tableOf({ ...type, type: `${type.type}${BUILDING}` })
+
+async function dropBuilding(connection: DuckDBConnection, type: EventType, { schema, table }: EventTable): Promise<void> {
+  await connection.run(`DROP TABLE IF EXISTS ${nameOf({ schema, table: table + BUILDING })}`)
+  await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
+}
+
+/** The topic is read from its beginning, by whichever table is the target now. */
+async function restart(connection: DuckDBConnection, type: EventType): Promise<void> {
+  for (const table of ['positions', 'unreadable']) {
+    await connection.run(`DELETE FROM internal.${table} WHERE topic = $1`, [type.type])
+  }
+}
+
+async function changeOf(connection: DuckDBConnection, type: EventType, made: MadeFrom, wanted: MadeFrom): Promise<Change> {
+  const change = differenceOf(made, wanted)
+  if (change !== 'added_columns') return change
+  // A record that could not be read may have been written by a newer version: this one.
+  const unreadable = await connection.runAndReadAll('SELECT 1 FROM internal.unreadable WHERE topic = $1 LIMIT 1', [type.type])
+  return unreadable.currentRowCount > 0 ? 'rebuild' : change
+}
+
+function differenceOf(made: MadeFrom, wanted: MadeFrom): Change {
+  const now = new Map(wanted.columns.map((column) => [column.name, column]))
+  for (const before of made.columns) {
+    const after = now.get(before.name)
+    if (after === undefined || after.type !== before.type || after.nullable !== before.nullable) return 'rebuild'
+  }
+  const added = addedColumns(made, wanted)
+  if (added.some(({ nullable }) => !nullable)) return 'rebuild'
+  if (added.length > 0) return 'added_columns'
+  // The same columns under another version: an upcaster changes what is in them.
+  if (made.version !== wanted.version) return 'rebuild'
+  const said = new Map(made.columns.map(({ name, about }) => [name, about]))
+  return wanted.columns.every(({ name, about }) => said.get(name) === about) ? 'none' : 'comments'
+}
+
+function addedColumns(made: MadeFrom | undefined, wanted: MadeFrom): Column[] {
+  const before = new Set(made?.columns.map(({ name }) => name))
+  return wanted.columns.filter(({ name }) => !before.has(name))
+}
+
+async function recorded(connection: DuckDBConnection, name: string): Promise<MadeFrom | undefined> {
+  const found = await connection.runAndReadAll('SELECT value FROM internal.meta WHERE name = $1', [name])
+  const value = found.getRows()[0]?.[0]
+  return value === undefined ? undefined : (JSON.parse(value as string) as MadeFrom)
+}
+
+async function record(connection: DuckDBConnection, name: string, made: MadeFrom): Promise<void> {
+  await connection.run('INSERT OR REPLACE INTO internal.meta VALUES ($1, $2)', [name, JSON.stringify(made)])
+}
+
+async function targetOf(
+  connection: DuckDBConnection,
+  type: EventType,
+  { schema, table }: { schema: string; table: string },
+  building: boolean,
+): Promise<LoadTarget> {
+  const empty = await connection.run(`FROM ${nameOf({ schema, table })} LIMIT 0`)
+  const types = empty.columnTypes()
+  const columns = empty.columnNames().map((name, index) => ({ name, type: types[index] as DuckDBType }))
+  return { type, schema, table, columns, building }
+}

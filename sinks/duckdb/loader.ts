@@ -1,0 +1,256 @@
+import { BIGINT, type DuckDBConnection, INTEGER, VARCHAR } from '@duckdb/node-api'
+import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
+import { type Log, type LogRecord, OffsetGoneError, type Position } from '../../infra/log/log.ts'
+import { decodeRecord } from '../../infra/runtime/decode-record.ts'
+import { type ChangelogEntry, changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter } from '../../infra/runtime/internal-topics.ts'
+import { readJson } from '../../infra/runtime/json-records.ts'
+import { PoisonError } from '../../schemas/codec.ts'
+import type { Catalogue } from '../../schemas/registry.ts'
+import { Batch, Carefulness, type CommitStage, insertAll } from './batch.ts'
+import { type LoadTarget, swapIn } from './event-tables.ts'
+import { type RowShape, rowShapeOf } from './table-rows.ts'
+import { createViews } from './user-views.ts'
+
+export interface LoaderOptions {
+  readonly log: Log
+  readonly vocabulary: Catalogue
+  readonly blobs?: Blobs
+  readonly connection: DuckDBConnection
+  readonly targets: readonly LoadTarget[]
+  /** Folds whose state and positions the funnel counts. */
+  readonly folds: readonly string[]
+  readonly batch_bytes: number
+  readonly batch_rows: number
+  readonly observe?: (stage: CommitStage) => unknown
+}
+
+export interface Loaded {
+  /** Event rows and dead letters that were taken, duplicates in the log included. */
+  readonly rows: number
+  readonly records: number
+}
+
+/** The file knows positions that the log does not have. */
+export class WrongLogError extends Error {
+  override readonly name = 'WrongLogError'
+}
+
+type Ends = ReadonlyMap<string, readonly bigint[]>
+const NO_BLOBS: Pick<Blobs, 'get'> = {
+  get: async ({ sha256 }) => {
+    throw new BlobMissingError(`blob ${sha256} is needed, and the sink was opened without a blob store`)
+  },
+}
+
+/**
+ * One pass over the log, in an order that keeps the funnel exact while everything moves:
+ *
+ * 1. the positions P that each fold has committed;
+ * 2. the ends of the changelogs, and after them the ends E of the event topics and the dead letters: whatever a
+ *    changelog says below its end was committed together with outputs that lie below E;
+ * 3. events and dead letters up to E, in as many transactions as it takes; tables made anew are swapped in;
+ * 4. changelogs up to their ends, and P is published with the last of them.
+ *
+ * So state and outputs are never older than the published P. A pass that breaks off anywhere leaves an older P, for
+ * which that holds as well.
+ */
+export class Loader {
+  readonly #options: LoaderOptions
+  readonly #shapes = new Map<string, RowShape>()
+  readonly #positions = new Map<string, bigint>()
+  readonly #careful = new Carefulness()
+  #published = new Map<string, bigint>()
+
+  private constructor(options: LoaderOptions) {
+    this.#options = options
+    for (const target of options.targets) this.#shapes.set(target.type.type, rowShapeOf(target))
+  }
+
+  static async open(options: LoaderOptions): Promise<Loader> {
+    const loader = new Loader(options)
+    const rows = async (sql: string) => (await options.connection.runAndReadAll(sql)).getRows()
+    for (const [topic, partition, next] of await rows('SELECT topic, "partition", next FROM internal.positions')) {
+      loader.#positions.set(`${topic}\0${partition}`, next as bigint)
+    }
+    for (const [fold, topic, partition, next] of await rows('FROM internal.processor_positions')) {
+      loader.#published.set(`${fold}\0${topic}\0${partition}`, next as bigint)
+    }
+    return loader
+  }
+
+  /** @throws Error when the log, the blobs or DuckDB failed; what had committed stays, nothing else did. */
+  async pass(signal?: AbortSignal): Promise<Loaded> {
+    const { log, folds } = this.#options
+    const partitions = new Map((await log.topics()).map(({ name, partitions }) => [name, partitions]))
+    const committed = new Map<string, readonly Position[]>()
+    for (const fold of folds) committed.set(fold, await log.committed(fold))
+    const changelogs = await this.#endsOf(folds.map(changelogTopic).filter((topic) => partitions.has(topic)))
+    const events = await this.#endsOf([...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => partitions.has(topic)))
+
+    const loaded = { rows: 0, records: 0 }
+    await this.#load(events, (record, batch) => this.#takeEvent(record, batch, events), loaded, signal)
+    if (signal?.aborted) return loaded
+    await this.#swapBuilt()
+    await this.#load(changelogs, (record, batch) => takeState(record, batch), loaded, signal)
+    if (signal?.aborted) return loaded
+    await this.#publish(committed)
+    return loaded
+  }
+
+  /** An upper bound of the records that are not loaded yet. */
+  async lag(): Promise<bigint> {
+    const { log, folds } = this.#options
+    const exists = new Set((await log.topics()).map(({ name }) => name))
+    const topics = [...this.#shapes.keys(), DEAD_LETTERS_TOPIC, ...folds.map(changelogTopic)]
+    let behind = 0n
+    for (const [topic, ends] of await this.#endsOf(topics.filter((topic) => exists.has(topic)))) {
+      ends.forEach((end, partition) => {
+        const next = this.#positionOf(topic, partition)
+        if (end > next) behind += end - next
+      })
+    }
+    return behind
+  }
+
+  async #endsOf(topics: readonly string[]): Promise<Ends> {
+    const ends = new Map<string, readonly bigint[]>()
+    for (const topic of topics) ends.set(topic, await this.#options.log.endOffsets(topic))
+    return ends
+  }
+
+  async #load(
+    ends: Ends,
+    take: (record: LogRecord, batch: Batch) => unknown,
+    loaded: { rows: number; records: number },
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    while (!signal?.aborted) {
+      const batch = new Batch()
+      await this.#fill(batch, ends, take)
+      if (batch.isEmpty) return
+      await batch.commit(this.#options.connection, this.#careful, this.#options.observe)
+      for (const { topic, partition, next } of batch.positions) this.#positions.set(`${topic}\0${partition}`, next)
+      loaded.rows += batch.rows
+      loaded.records += batch.records
+    }
+  }
+
+  /** Reads on, topic by topic (causes before what follows from them), until the batch is full or nothing is left. */
+  async #fill(batch: Batch, ends: Ends, take: (record: LogRecord, batch: Batch) => unknown): Promise<void> {
+    const { batch_bytes, batch_rows } = this.#options
+    for (const [topic, partitionEnds] of ends) {
+      for (const [partition, end] of partitionEnds.entries()) {
+        for (;;) {
+          const from = batch.positionOf(topic, partition) ?? this.#positionOf(topic, partition)
+          if (from > end) throw this.#wrongLog(topic, partition, from, end)
+          if (from === end) break
+          if (batch.bytes >= batch_bytes || batch.rows >= batch_rows) return
+          const next = await this.#readOn(batch, { topic, partition, next: from }, end, take)
+          if (next === from) break
+          batch.moveTo({ topic, partition, next })
+        }
+      }
+    }
+  }
+
+  async #readOn(
+    batch: Batch,
+    { topic, partition, next: from }: Position,
+    end: bigint,
+    take: (record: LogRecord, batch: Batch) => unknown,
+  ): Promise<bigint> {
+    const { log, batch_bytes } = this.#options
+    try {
+      const { records, next } = await log.read({ topic, partition, from, max_bytes: batch_bytes - batch.bytes })
+      for (const record of records) {
+        if (record.offset >= end) return end
+        await take(record, batch)
+        batch.records += 1
+        batch.bytes += (record.value?.length ?? 0) + (record.key?.length ?? 0)
+      }
+      return next < end ? next : end
+    } catch (cause) {
+      if (!(cause instanceof OffsetGoneError)) throw cause
+      const first = (await log.beginningOffsets(topic))[partition] ?? end
+      if (first <= from) throw cause
+      const error = `retention removed offsets ${from} … ${first - 1n} before they were loaded`
+      batch.addUnreadable(topic, partition, from, null, error)
+      return first < end ? first : end
+    }
+  }
+
+  async #takeEvent(record: LogRecord, batch: Batch, ends: Ends): Promise<void> {
+    const { vocabulary, blobs } = this.#options
+    try {
+      if (record.topic === DEAD_LETTERS_TOPIC) return batch.addDeadLetter(record, readJson<DeadLetter>(record))
+      const partitions = ends.get(record.topic)?.length ?? 1
+      const event = await decodeRecord(record, vocabulary, partitions, (blobs ?? NO_BLOBS) as Blobs)
+      batch.addEvent(this.#shapes.get(record.topic) as RowShape, event, record)
+    } catch (cause) {
+      // A system error has a code: a blob that cannot be reached now. Everything else is the record's own fault.
+      if (!(cause instanceof PoisonError) && cause instanceof Error && 'code' in cause) throw cause
+      const ce_id = record.headers.find(({ name }) => name === 'ce_id')?.value ?? null
+      const error = cause instanceof Error ? cause.message : String(cause)
+      batch.addUnreadable(record.topic, record.partition, record.offset, ce_id, error)
+    }
+  }
+
+  /** Tables that were made anew have come as far as the others: they take the place of the old ones. */
+  async #swapBuilt(): Promise<void> {
+    const built = [...this.#shapes.values()].filter(({ target }) => target.building)
+    if (built.length === 0) return
+    const { connection } = this.#options
+    await inTransaction(connection, async () => {
+      const swapped: LoadTarget[] = []
+      for (const { target } of built) swapped.push(await swapIn(connection, target))
+      await createViews(connection, true)
+      for (const target of swapped) this.#shapes.set(target.type.type, rowShapeOf(target))
+    })
+  }
+
+  async #publish(committed: ReadonlyMap<string, readonly Position[]>): Promise<void> {
+    const rows = [...committed].flatMap(([fold, positions]) =>
+      positions.map(({ topic, partition, next }) => [fold, topic, partition, next] as const),
+    )
+    const moved = rows.filter(([fold, topic, partition, next]) => this.#published.get(`${fold}\0${topic}\0${partition}`) !== next)
+    if (moved.length === 0) return
+    const { connection } = this.#options
+    await inTransaction(connection, () =>
+      insertAll(connection, 'INSERT OR REPLACE INTO internal.processor_positions', moved.map((row) => [...row]), [
+        VARCHAR,
+        VARCHAR,
+        INTEGER,
+        BIGINT,
+      ]),
+    )
+    for (const [fold, topic, partition, next] of moved) this.#published.set(`${fold}\0${topic}\0${partition}`, next)
+  }
+
+  #positionOf(topic: string, partition: number): bigint {
+    return this.#positions.get(`${topic}\0${partition}`) ?? 0n
+  }
+
+  #wrongLog(topic: string, partition: number, from: bigint, end: bigint): WrongLogError {
+    return new WrongLogError(
+      `${topic} partition ${partition} is loaded up to offset ${from}, but ${this.#options.log.address} ends at ${end}: the DuckDB file was loaded from another log; delete it (it is made again from the log), or name the right one with --log`,
+    )
+  }
+}
+
+function takeState(record: LogRecord, batch: Batch): void {
+  if (record.key === null) return
+  const state = record.value === null ? null : JSON.stringify(readJson<ChangelogEntry>(record).state)
+  const processor = record.topic.slice(changelogTopic('').length)
+  batch.addState({ processor, partition: record.partition, key: record.key, state })
+}
+
+export async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
+  await connection.run('BEGIN')
+  try {
+    await work()
+    await connection.run('COMMIT')
+  } catch (cause) {
+    await connection.run('ROLLBACK').catch(() => {})
+    throw cause
+  }
+}

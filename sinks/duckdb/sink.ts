@@ -1,0 +1,245 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import type { Blobs } from '../../infra/blobs/blobs.ts'
+import type { Log } from '../../infra/log/log.ts'
+import type { EventType } from '../../schemas/event.ts'
+import { catalogueOf } from '../../schemas/registry.ts'
+import type { CommitStage } from './batch.ts'
+import { type Database, openDatabase } from './database.ts'
+import { prepareTables } from './event-tables.ts'
+import { INTERNAL_SCHEMA, INTERNAL_VERSION, STATE_STAGING } from './internal-schema.ts'
+import { inTransaction, type Loaded, Loader, WrongLogError } from './loader.ts'
+import { type SqlServer, serveSql } from './sql-server.ts'
+import { createViews } from './user-views.ts'
+
+export interface DuckDbSinkOptions {
+  readonly file: string
+  readonly log: Log
+  readonly catalogue: readonly EventType[]
+  /** Where large columns lie; without it, events that have some are unreadable. */
+  readonly blobs?: Blobs
+  /** Folds whose state the funnel counts. */
+  readonly folds?: readonly string[]
+  /** Answer `plumbline sql` on a socket beside the file. */
+  readonly serve?: boolean
+  readonly sql_time_limit_ms?: number
+  readonly export_dir?: string
+  readonly memory_limit?: string
+  readonly threads?: number
+  /** Bounds of one transaction: bytes as they lie in the log, rows as they lie in memory. */
+  readonly batch_bytes?: number
+  readonly batch_rows?: number
+  /** How long `run` waits before it looks for new records. */
+  readonly poll_ms?: number
+  /** How long to wait for a reader of the file to finish. */
+  readonly wait_ms?: number
+  /** Told what a person should know: waiting, trouble that is being retried. */
+  readonly report?: (message: string) => void
+  /** Told where a transaction is; for tests that kill the process there. */
+  readonly observe?: (stage: CommitStage) => unknown
+}
+
+/** The file was made by a program whose own tables in it were other ones. */
+export class DatabaseVersionError extends Error {
+  override readonly name = 'DatabaseVersionError'
+}
+
+const DEFAULT_BATCH_BYTES = 4 * 2 ** 20
+const DEFAULT_BATCH_ROWS = 65_536
+const DEFAULT_POLL_MS = 200
+const LONGEST_BACKOFF_MS = 10_000
+
+/**
+ * Opens the file as its one owner, makes its tables and views fit the catalogue, and answers SQL.
+ *
+ * @throws DatabaseBusyError naming the process that owns it; DatabaseVersionError.
+ */
+export async function openDuckDbSink(options: DuckDbSinkOptions): Promise<DuckDbSink> {
+  const sink = new DuckDbSink(options)
+  await sink.open()
+  return sink
+}
+
+interface Opened {
+  readonly database: Database
+  readonly connection: DuckDBConnection
+  readonly loader: Loader
+}
+
+/** Keeps the log in DuckDB: every event in its table exactly once, the funnel exact at every moment. */
+export class DuckDbSink {
+  readonly #options: DuckDbSinkOptions
+  #opening: Promise<Opened> | undefined
+  #server: SqlServer | undefined
+  #closed = false
+  /** What runs now; passes never overlap. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(options: DuckDbSinkOptions) {
+    this.#options = options
+  }
+
+  async open(): Promise<void> {
+    const { file, serve = true, sql_time_limit_ms } = this.#options
+    await this.#current()
+    if (!serve) return
+    try {
+      const limit = sql_time_limit_ms === undefined ? {} : { time_limit_ms: sql_time_limit_ms }
+      this.#server = await serveSql({ file, connect: () => this.connect(), ...limit })
+    } catch (cause) {
+      await this.close()
+      throw cause
+    }
+  }
+
+  /** Where SQL is answered, when it is. */
+  get socket(): string | undefined {
+    return this.#server?.socket
+  }
+
+  /** A connection of its own for whoever asks; disconnect it. Not for writing: the sink is the only writer. */
+  async connect(): Promise<DuckDBConnection> {
+    return (await this.#current()).database.connect()
+  }
+
+  /**
+   * Loads everything that the log holds when this is called, and publishes how far the folds had come.
+   *
+   * @throws Error when the log, a blob or the disk failed. Nothing is lost or doubled: call it again.
+   */
+  loadOnce(signal?: AbortSignal): Promise<Loaded & { readonly caught_up: boolean }> {
+    return this.#inTurn(async () => {
+      const { loader } = await this.#current()
+      try {
+        const loaded = await loader.pass(signal)
+        return { ...loaded, caught_up: (await loader.lag()) === 0n }
+      } catch (cause) {
+        await this.#abandon()
+        throw cause
+      }
+    })
+  }
+
+  /**
+   * Loads until told to stop. Trouble (a full disk, a log that is away) is reported and retried for ever, with
+   * growing pauses; meanwhile nothing is lost.
+   *
+   * @throws WrongLogError, DatabaseVersionError: what no retry mends.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { poll_ms = DEFAULT_POLL_MS, report } = this.#options
+    let pause = 0
+    while (!signal.aborted) {
+      try {
+        const { records } = await this.loadOnce(signal)
+        if (pause > 0) report?.('the DuckDB sink loads again')
+        pause = 0
+        if (records === 0) await rest(poll_ms, signal)
+      } catch (cause) {
+        if (cause instanceof WrongLogError || cause instanceof DatabaseVersionError || this.#closed) throw cause
+        const first = pause === 0
+        pause = Math.min(LONGEST_BACKOFF_MS, Math.max(100, pause * 2))
+        const message = cause instanceof Error ? cause.message : String(cause)
+        if (first) report?.(`the DuckDB sink cannot load and tries again, nothing is lost: ${message}`)
+        await rest(pause, signal)
+      }
+    }
+  }
+
+  /** An upper bound of the records that are not loaded yet. */
+  lag(): Promise<bigint> {
+    return this.#inTurn(async () => (await this.#current()).loader.lag())
+  }
+
+  async close(): Promise<void> {
+    await this.#server?.close()
+    this.#server = undefined
+    await this.#inTurn(async () => {
+      await this.#abandon()
+      this.#closed = true
+    })
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work, work)
+    this.#turn = turn.catch(() => {})
+    return turn
+  }
+
+  async #current(): Promise<Opened> {
+    if (this.#closed) throw new Error(`${this.#options.file}: the sink is closed`)
+    this.#opening ??= this.#openDatabase()
+    try {
+      return await this.#opening
+    } catch (cause) {
+      this.#opening = undefined
+      throw cause
+    }
+  }
+
+  /**
+   * After a failure nothing in memory is trusted: not the positions, and not the instance, which DuckDB declares
+   * invalid when a disk was full while it wrote. The next use opens the file again.
+   */
+  async #abandon(): Promise<void> {
+    const opened = await this.#opening?.catch(() => undefined)
+    this.#opening = undefined
+    opened?.connection.disconnectSync()
+    await opened?.database.close()
+  }
+
+  async #openDatabase(): Promise<Opened> {
+    const { file, log, catalogue, blobs, export_dir, memory_limit, threads, wait_ms, report, observe } = this.#options
+    const database = await openDatabase({
+      file,
+      access: 'owner',
+      ...(export_dir === undefined ? {} : { export_dir }),
+      ...(memory_limit === undefined ? {} : { memory_limit }),
+      ...(threads === undefined ? {} : { threads }),
+      ...(wait_ms === undefined ? {} : { wait_ms }),
+      ...(report === undefined ? {} : { report }),
+    })
+    let connection: DuckDBConnection | undefined
+    try {
+      connection = await database.connect()
+      await connection.run(STATE_STAGING)
+      const targets = await prepareAll(connection, file, catalogue)
+      const loader = await Loader.open({
+        log,
+        vocabulary: catalogueOf(catalogue),
+        connection,
+        targets,
+        folds: this.#options.folds ?? ['form-groups'],
+        batch_bytes: this.#options.batch_bytes ?? DEFAULT_BATCH_BYTES,
+        batch_rows: this.#options.batch_rows ?? DEFAULT_BATCH_ROWS,
+        ...(blobs === undefined ? {} : { blobs }),
+        ...(observe === undefined ? {} : { observe }),
+      })
+      return { database, connection, loader }
+    } catch (cause) {
+      connection?.disconnectSync()
+      await database.close()
+      throw cause
+    }
+  }
+}
+
+async function prepareAll(connection: DuckDBConnection, file: string, catalogue: readonly EventType[]) {
+  let targets: Awaited<ReturnType<typeof prepareTables>> = []
+  await inTransaction(connection, async () => {
+    await connection.run(INTERNAL_SCHEMA)
+    await connection.run("INSERT OR IGNORE INTO internal.meta VALUES ('internal_version', $1)", [INTERNAL_VERSION])
+    const made = await connection.runAndReadAll("SELECT value FROM internal.meta WHERE name = 'internal_version'")
+    if (made.getRows()[0]?.[0] !== INTERNAL_VERSION) {
+      throw new DatabaseVersionError(
+        `${file} was made by another version of Plumbline; delete it: everything in it is made again from the log`,
+      )
+    }
+    targets = await prepareTables(connection, catalogue)
+    // The old views stay with the old tables until those are replaced.
+    if (!targets.some(({ building }) => building)) await createViews(connection, false)
+  })
+  return targets
+}
+
+const rest = (ms: number, signal: AbortSignal) => wait(ms, undefined, { signal }).catch(() => {})

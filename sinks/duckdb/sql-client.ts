@@ -1,0 +1,134 @@
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import { type Database, DatabaseBusyError, openDatabase } from './database.ts'
+import { readOwner } from './owner-record.ts'
+import type { Plain, SqlColumn, SqlResult } from './sql-result.ts'
+import { type AnswerLine, DEFAULT_TIME_LIMIT_MS, type Question } from './sql-server.ts'
+import { runStatement, SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-statement.ts'
+
+export interface SqlClientOptions {
+  readonly file: string
+  readonly time_limit_ms?: number
+  /** For the file; the owner has its own. */
+  readonly memory_limit?: string
+  readonly report?: (message: string) => void
+}
+
+export interface SqlSession {
+  /** Who answers: the process that loads, or the file itself. */
+  readonly via: 'owner' | 'file'
+  query(sql: string): Promise<SqlResult>
+  close(): Promise<void>
+}
+
+/**
+ * Asks the owner while one runs, and the file when none does. Both give the same answer in the same form.
+ *
+ * @throws NoDatabaseError when there is no file; DatabaseBusyError when it is locked and nobody answers.
+ */
+export async function openSql(options: SqlClientOptions): Promise<SqlSession> {
+  const limit = options.time_limit_ms ?? DEFAULT_TIME_LIMIT_MS
+  const deadline = performance.now() + 10_000
+  for (;;) {
+    const socket = readOwner(options.file)?.socket
+    if (socket !== undefined && (await answers(socket))) {
+      return { via: 'owner', query: (sql) => askOwner(socket, { sql, time_limit_ms: limit }), close: async () => {} }
+    }
+    try {
+      return sessionOnFile(await openFile(options), limit)
+    } catch (cause) {
+      // An owner that has just started holds the lock before it answers.
+      if (!(cause instanceof DatabaseBusyError) || performance.now() > deadline) throw cause
+    }
+  }
+}
+
+function openFile({ file, memory_limit, report }: SqlClientOptions): Promise<Database> {
+  return openDatabase({
+    file,
+    access: 'read_only',
+    wait_ms: 500,
+    ...(memory_limit === undefined ? {} : { memory_limit }),
+    ...(report === undefined ? {} : { report }),
+  })
+}
+
+function sessionOnFile(database: Database, time_limit_ms: number): SqlSession {
+  return {
+    via: 'file',
+    query: async (sql) => runStatement(await database.connect(), sql, { time_limit_ms }),
+    close: () => database.close(),
+  }
+}
+
+async function answers(socketPath: string): Promise<boolean> {
+  try {
+    const lines = await post(socketPath, { sql: 'SELECT 1', time_limit_ms: 1000 })
+    lines.destroy()
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function post(socketPath: string, question: Question): Promise<IncomingMessage> {
+  const asked = request({ socketPath, path: '/sql', method: 'POST', headers: { 'content-type': 'application/json' } })
+  asked.on('error', () => {}) // after the response has come, its reader sees what went wrong
+  asked.end(JSON.stringify(question))
+  const [response] = (await once(asked, 'response')) as [IncomingMessage]
+  return response
+}
+
+async function askOwner(socket: string, question: Question): Promise<SqlResult> {
+  const response = await post(socket, question)
+  const lines = answerLines(response)
+  const first = await lines.next()
+  if (first.done || !('columns' in first.value)) {
+    response.destroy()
+    throw first.done ? endedEarly() : errorOf(first.value)
+  }
+  const columns: readonly SqlColumn[] = first.value.columns
+  async function* batches(): AsyncGenerator<readonly Plain[][]> {
+    try {
+      for await (const line of lines) {
+        if ('rows' in line) yield line.rows
+        else if ('end' in line) return
+        else throw errorOf(line)
+      }
+      throw endedEarly()
+    } finally {
+      response.destroy()
+    }
+  }
+  return { columns, batches: batches(), close: async () => void response.destroy() }
+}
+
+async function* answerLines(response: IncomingMessage): AsyncGenerator<AnswerLine> {
+  let rest = ''
+  response.setEncoding('utf8')
+  try {
+    for await (const part of response as AsyncIterable<string>) {
+      const lines = (rest + part).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) yield JSON.parse(line) as AnswerLine
+    }
+  } catch (cause) {
+    throw endedEarly({ cause })
+  }
+}
+
+const endedEarly = (options?: ErrorOptions) =>
+  new SqlFailedError('the owner of the database stopped before the answer was complete; ask again', options)
+
+function errorOf(line: AnswerLine): Error {
+  if (!('error' in line)) return endedEarly()
+  const { kind, message } = line.error
+  switch (kind) {
+    case 'SqlRefusedError':
+      return new SqlRefusedError(message)
+    case 'SqlTimeoutError':
+      return new SqlTimeoutError(message)
+    default:
+      return new SqlFailedError(message)
+  }
+}

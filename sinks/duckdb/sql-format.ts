@@ -1,0 +1,147 @@
+import { arrowStream } from './sql-arrow.ts'
+import type { Plain, SqlResult, SqlType } from './sql-result.ts'
+
+export const SQL_FORMATS = ['table', 'json', 'csv', 'arrow'] as const
+export type SqlFormat = (typeof SQL_FORMATS)[number]
+
+export interface FormatOptions {
+  /** Rows that a table shows before it counts the rest; the other formats always hold all. */
+  readonly limit?: number
+  /** Characters that a table shows of one value. */
+  readonly max_width?: number
+}
+
+/** `json`, `csv` and `arrow` stream with full precision; `table` is for reading and rounds. */
+export function formatRows(result: SqlResult, format: SqlFormat, options: FormatOptions = {}): AsyncIterable<string | Uint8Array> {
+  switch (format) {
+    case 'table':
+      return tableText(result, options.limit ?? 40, options.max_width ?? 60)
+    case 'json':
+      return jsonText(result)
+    case 'csv':
+      return csvText(result)
+    case 'arrow':
+      return arrowStream(result)
+  }
+}
+
+const WIDE_INTEGERS = new Set(['BIGINT', 'UBIGINT', 'HUGEINT', 'UHUGEINT', 'BIGNUM', 'DECIMAL'])
+const FLOATS = new Set(['FLOAT', 'DOUBLE'])
+const SMALL_INTEGERS = new Set(['TINYINT', 'SMALLINT', 'INTEGER', 'UTINYINT', 'USMALLINT', 'UINTEGER'])
+const isNumeric = ({ name }: SqlType) => WIDE_INTEGERS.has(name) || FLOATS.has(name) || SMALL_INTEGERS.has(name)
+
+/** JSON text of a value, its wide integers and decimals as numbers with every digit. */
+export function jsonOf(value: Plain, type: SqlType): string {
+  if (value === null) return 'null'
+  if (WIDE_INTEGERS.has(type.name)) return String(value)
+  if (type.item !== undefined && Array.isArray(value)) {
+    const { item } = type
+    return `[${value.map((inner) => jsonOf(inner, item)).join(',')}]`
+  }
+  if (typeof value === 'object' && !Array.isArray(value)) {
+    const types = new Map(type.fields?.map((field) => [field.name, field.type]))
+    const entries = Object.entries(value).map(
+      ([name, inner]) => `${JSON.stringify(name)}:${jsonOf(inner, types.get(name) ?? type.item ?? { name: 'VARCHAR' })}`,
+    )
+    return `{${entries.join(',')}}`
+  }
+  return JSON.stringify(value)
+}
+
+async function* jsonText({ columns, batches }: SqlResult): AsyncGenerator<string> {
+  const names = columns.map(({ name }) => JSON.stringify(name))
+  let first = true
+  yield '['
+  for await (const rows of batches) {
+    let text = ''
+    for (const row of rows) {
+      const fields = columns.map(({ type }, column) => `${names[column]}:${jsonOf(row[column] ?? null, type)}`)
+      text += `${first ? '\n' : ',\n'}{${fields.join(',')}}`
+      first = false
+    }
+    yield text
+  }
+  yield first ? ']\n' : '\n]\n'
+}
+
+/** RFC 4180. NULL is an empty field, an empty text is `""`. */
+async function* csvText({ columns, batches }: SqlResult): AsyncGenerator<string> {
+  yield `${columns.map(({ name }) => csvField(name)).join(',')}\r\n`
+  for await (const rows of batches) {
+    let text = ''
+    for (const row of rows) {
+      text += `${columns.map(({ type }, column) => csvValue(row[column] ?? null, type)).join(',')}\r\n`
+    }
+    yield text
+  }
+}
+
+function csvValue(value: Plain, type: SqlType): string {
+  if (value === null) return ''
+  return csvField(typeof value === 'object' ? jsonOf(value, type) : String(value))
+}
+
+function csvField(text: string): string {
+  return text === '' || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}
+
+const NULL = 'NULL'
+
+async function* tableText({ columns, batches }: SqlResult, limit: number, max_width: number): AsyncGenerator<string> {
+  const shown: Plain[][] = []
+  let more = 0
+  for await (const rows of batches) {
+    const room = Math.max(0, limit - shown.length)
+    shown.push(...rows.slice(0, room))
+    more += Math.max(0, rows.length - room)
+  }
+  const texts = columns.map(({ name, type }, column) => {
+    const values = shown.map((row) => row[column] ?? null)
+    const cells = FLOATS.has(type.name) ? floatCells(values) : values.map((value) => cell(value, type))
+    return [shorten(name, max_width), ...cells.map((text) => shorten(text, max_width))]
+  })
+  const widths = texts.map((column) => Math.max(...column.map(widthOf)))
+  const line = (row: number) =>
+    texts
+      .map((column, index) => pad(column[row] ?? '', widths[index] ?? 0, isNumeric((columns[index] as { type: SqlType }).type)))
+      .join('  ')
+      .trimEnd()
+  yield `${line(0)}\n${widths.map((width) => '─'.repeat(width)).join('  ')}\n`
+  for (let row = 1; row <= shown.length; row += 1) yield `${line(row)}\n`
+  if (more > 0) yield `… ${more.toLocaleString('en')} more ${more === 1 ? 'row' : 'rows'}\n`
+}
+
+function cell(value: Plain, type: SqlType): string {
+  if (value === null) return NULL
+  return typeof value === 'object' ? jsonOf(value, type) : String(value)
+}
+
+/** Six significant digits where a column needs them, as few decimals as show them, the same for the whole column. */
+function floatCells(values: readonly Plain[]): string[] {
+  const numbers = values.filter((value) => typeof value === 'number')
+  const plain = numbers.every((value) => value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e12))
+  const decimals = Math.max(0, ...numbers.map(decimalsOf))
+  return values.map((value) => {
+    if (value === null) return NULL
+    if (typeof value !== 'number') return String(value)
+    return plain ? value.toFixed(decimals) : String(Number(value.toPrecision(6)))
+  })
+}
+
+function decimalsOf(value: number): number {
+  if (value === 0) return 0
+  const magnitude = Math.floor(Math.log10(Math.abs(value)))
+  const most = Math.min(6, Math.max(0, 5 - magnitude))
+  return value.toFixed(most).replace(/\.?0+$/, '').split('.')[1]?.length ?? 0
+}
+
+function shorten(text: string, most: number): string {
+  const line = text.replace(/\r?\n/g, '⏎').replace(/\t/g, ' ')
+  const characters = [...line]
+  return characters.length <= most ? line : `${characters.slice(0, most - 1).join('')}…`
+}
+const widthOf = (text: string) => [...text].length
+function pad(text: string, width: number, right: boolean): string {
+  const space = ' '.repeat(Math.max(0, width - widthOf(text)))
+  return right ? space + text : text + space
+}

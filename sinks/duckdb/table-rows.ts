@@ -1,0 +1,119 @@
+import { type DuckDBConnection, DuckDBDataChunk, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
+import type { LogRecord } from '../../infra/log/log.ts'
+import { type Event, rowsOf } from '../../schemas/event.ts'
+import { toDuckDb } from './duckdb-values.ts'
+import type { LoadTarget } from './event-tables.ts'
+
+/** DuckDB's vector size: the most rows of one data chunk. */
+const CHUNK_ROWS = 2048
+
+/** How an envelope column is read; a column that is not named here is a field of the event. */
+const ENVELOPE: Readonly<Record<string, (event: Event, record: LogRecord) => unknown>> = {
+  ce_id: (event) => event.id,
+  ce_source: (event) => event.source,
+  ce_time: (event) => event.time,
+  ce_clock: (event) => event.clock,
+  ce_causes: (event) => event.causes,
+  ce_correlation: (event) => event.correlation,
+  ce_producerversion: (event) => event.producer_version,
+  ce_modelhash: (event) => event.model_hash,
+  ce_seed: (event) => event.seed,
+  log_partition: (_event, record) => record.partition,
+  log_offset: (_event, record) => record.offset,
+}
+
+/** Compiled once per table: where each column's value comes from, and what it becomes. */
+export interface RowShape {
+  readonly target: LoadTarget
+  readonly types: readonly DuckDBType[]
+  readonly ofEvent: readonly { readonly column: number; readonly read: (event: Event, record: LogRecord) => DuckDBValue }[]
+  readonly ofRow: readonly { readonly column: number; readonly name: string; readonly convert: (value: unknown) => DuckDBValue }[]
+  readonly rowColumn: number
+}
+
+export function rowShapeOf(target: LoadTarget): RowShape {
+  const ofEvent: RowShape['ofEvent'][number][] = []
+  const ofRow: RowShape['ofRow'][number][] = []
+  target.columns.forEach(({ name, type }, column) => {
+    const convert = toDuckDb(type)
+    const envelope = ENVELOPE[name]
+    if (envelope !== undefined) ofEvent.push({ column, read: (event, record) => convert(envelope(event, record)) })
+    else if (name !== 'row') ofRow.push({ column, name, convert })
+  })
+  const rowColumn = target.columns.findIndex(({ name }) => name === 'row')
+  return { target, types: target.columns.map(({ type }) => type), ofEvent, ofRow, rowColumn }
+}
+
+/** Rows of one table that wait for their transaction, by column. */
+export class TableRows {
+  readonly shape: RowShape
+  readonly #columns: DuckDBValue[][]
+  readonly #ids = new Set<string>()
+  #count = 0
+
+  constructor(shape: RowShape) {
+    this.shape = shape
+    this.#columns = shape.types.map(() => [])
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  /**
+   * Takes the rows of an event; those of an event that is here already are the same ones, and are left out.
+   *
+   * @throws Error when a value does not fit its column; nothing of the event has been taken then.
+   */
+  add(event: Event, record: LogRecord): void {
+    if (this.#ids.has(event.id)) return
+    const { ofEvent, ofRow, rowColumn } = this.shape
+    const shared = ofEvent.map(({ read }) => read(event, record))
+    const own = rowsOf(event).map((row) => ofRow.map(({ name, convert }) => convert(row[name])))
+    this.#ids.add(event.id)
+    own.forEach((values, row) => {
+      ofEvent.forEach(({ column }, index) => this.#columns[column]?.push(shared[index] as DuckDBValue))
+      ofRow.forEach(({ column }, index) => this.#columns[column]?.push(values[index] as DuckDBValue))
+      this.#columns[rowColumn]?.push(row)
+    })
+    this.#count += own.length
+  }
+
+  /**
+   * The fast path: straight into the table.
+   *
+   * @throws Error (`isDuplicate`) when a row is there already; the transaction is void then.
+   */
+  async append(connection: DuckDBConnection): Promise<void> {
+    const { schema, table } = this.shape.target
+    await this.#appendTo(connection, table, schema)
+  }
+
+  /** The careful path, about half as fast: rows that are there already stay as they are. */
+  async appendNew(connection: DuckDBConnection): Promise<void> {
+    const { schema, table } = this.shape.target
+    const staging = `staging_${schema}_${table}`
+    await connection.run(`CREATE OR REPLACE TEMP TABLE "${staging}" AS FROM "${schema}"."${table}" LIMIT 0`)
+    await this.#appendTo(connection, staging, 'main', 'temp')
+    await connection.run(`INSERT OR IGNORE INTO "${schema}"."${table}" FROM "${staging}"`)
+    await connection.run(`DROP TABLE "${staging}"`)
+  }
+
+  async #appendTo(connection: DuckDBConnection, table: string, schema: string, catalog?: string): Promise<void> {
+    const appender = await connection.createAppender(table, schema, catalog ?? null)
+    try {
+      for (let from = 0; from < this.#count; from += CHUNK_ROWS) {
+        const rows = Math.min(CHUNK_ROWS, this.#count - from)
+        const chunk = DuckDBDataChunk.create(this.shape.types, rows)
+        this.#columns.forEach((values, column) => chunk.setColumnValues(column, values.slice(from, from + rows)))
+        appender.appendDataChunk(chunk)
+      }
+    } finally {
+      appender.closeSync()
+    }
+  }
+}
+
+export function isDuplicate(cause: unknown): boolean {
+  return cause instanceof Error && /Duplicate key|violates (unique|primary key) constraint/i.test(cause.message)
+}

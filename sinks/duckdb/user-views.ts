@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import { advantages } from './views/advantages.ts'
+import { completionFates, funnel, funnelCheck } from './views/funnel.ts'
+import { groups } from './views/groups.ts'
+import { rewards } from './views/rewards.ts'
+import type { View } from './views/view.ts'
+
+/** What people ask, in the order in which one may build on those before it. */
+export const userViews: readonly View[] = [rewards, groups, advantages, completionFates, funnel, funnelCheck]
+
+/** The documentation as a table, so that it can be asked for like everything else. */
+const docs: View = {
+  name: 'docs',
+  about: 'Every table and view, column by column.',
+  columns: { name: 'table or view', kind: 'view or table', column: 'null in the row about the whole', type: 'in DuckDB', about: 'what it means' },
+  sql: `
+    WITH place AS (
+      SELECT column_name, comment, data_type, column_index, table_oid,
+        CASE WHEN schema_name = 'main' THEN table_name ELSE schema_name || '.' || table_name END AS name,
+        CASE WHEN schema_name = 'main' THEN 'view' ELSE 'table' END AS kind
+      FROM duckdb_columns()
+      WHERE NOT internal AND database_name = current_database()
+    ),
+    whole AS (
+      SELECT view_name AS name, 'view' AS kind, comment FROM duckdb_views() WHERE NOT internal AND database_name = current_database()
+      UNION ALL
+      SELECT schema_name || '.' || table_name, 'table', comment FROM duckdb_tables() WHERE database_name = current_database()
+    )
+    SELECT name, kind, "column", type, about
+    FROM (
+      SELECT name, kind, NULL AS "column", NULL AS type, comment AS about, 0 AS place FROM whole
+      UNION ALL
+      SELECT name, kind, column_name, data_type, comment, column_index FROM place
+    )
+    ORDER BY kind DESC, name, place`,
+}
+
+const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`
+
+function statementsOf(view: View): string[] {
+  return [
+    `CREATE OR REPLACE VIEW ${view.name} AS ${view.sql}`,
+    `COMMENT ON VIEW ${view.name} IS ${quoted(view.about)}`,
+    ...Object.entries(view.columns).map(([column, about]) => `COMMENT ON COLUMN ${view.name}."${column}" IS ${quoted(about)}`),
+  ]
+}
+
+const STATEMENTS = [...userViews, docs].flatMap(statementsOf)
+const FINGERPRINT = createHash('sha256').update(STATEMENTS.join(';')).digest('hex')
+
+/**
+ * Makes the views anew when their text has changed, or when a table below them has (`force`): a view remembers the
+ * types of its columns. To be called inside a transaction.
+ */
+export async function createViews(connection: DuckDBConnection, force: boolean): Promise<void> {
+  const known = await connection.runAndReadAll("SELECT value FROM internal.meta WHERE name = 'views'")
+  if (!force && known.getRows()[0]?.[0] === FINGERPRINT) return
+  for (const statement of STATEMENTS) await connection.run(statement)
+  await connection.run("INSERT OR REPLACE INTO internal.meta VALUES ('views', $1)", [FINGERPRINT])
+}

@@ -1,0 +1,89 @@
+import type { View } from './view.ts'
+
+/**
+ * The equations of design §10, in SQL. With r the reward, n the group's size, μ and σ its mean and deviation, and μ₋ᵢ
+ * and σ₋ᵢ those of the other n − 1:
+ *
+ *   paper      (r − μ) / σ          ddof 1 (inferred: paper 1 §3.3 does not say); paper_ddof0 beside it
+ *   trl        (r − μ) / (σ + 1e-4) ddof 1
+ *   verl       (r − μ) / (σ + 1e-6) ddof 1
+ *   openrlhf   (r − μ) / (σ + 1e-9) ddof 1
+ *   pipelinerl (r − μ₋ᵢ) / (σ + 1e-4)
+ *   nemo_rl    (r − μ₋ᵢ) / σ₋ᵢ      ddof 1; not divided where the others have no variance
+ *   prime_rl   r − μ
+ *
+ * A group whose rewards are all equal is 0 in every dialect.
+ */
+export const advantages: View = {
+  name: 'advantages',
+  about: 'One row per completion of a formed group and reward function: its advantage in every dialect, computed from the rewards here.',
+  columns: {
+    group_id: 'the completions of one prompt share it',
+    completion_index: '0 … group_size − 1',
+    reward_name: 'which reward function',
+    reward: 'r',
+    reward_mean: 'μ, over the group',
+    reward_std: 'σ, over the group, ddof 1',
+    zero_variance: 'all rewards of the group are equal; every dialect is 0 then',
+    paper: '(r − μ) / σ, ddof 1',
+    paper_ddof0: '(r − μ) / σ, ddof 0',
+    trl: '(r − μ) / (σ + 1e-4)',
+    verl: '(r − μ) / (σ + 1e-6)',
+    openrlhf: '(r − μ) / (σ + 1e-9)',
+    pipelinerl: '(r − mean of the others) / (σ + 1e-4)',
+    nemo_rl: '(r − mean of the others) / (σ of the others)',
+    prime_rl: 'r − μ',
+    chosen_dialect: 'the dialect that the group was formed with',
+    chosen: 'the advantage that the group was formed with, as a trainer got it',
+  },
+  sql: `
+    WITH completion AS (
+      SELECT group_id, completion_index, reward_name, reward, advantage, dialect
+      FROM rollout.group_formed
+      QUALIFY row_number() OVER (PARTITION BY group_id, reward_name, completion_index ORDER BY ce_id) = 1
+    ),
+    measured AS (
+      SELECT *,
+        count(*) OVER same_group AS n,
+        avg(reward) OVER same_group AS mean,
+        coalesce(stddev_samp(reward) OVER same_group, 0) AS std,
+        stddev_pop(reward) OVER same_group AS std_pop,
+        max(reward) OVER same_group = min(reward) OVER same_group AS flat,
+        list(reward) OVER same_group AS rewards,
+        row_number() OVER (PARTITION BY group_id, reward_name ORDER BY completion_index) AS place
+      FROM completion
+      WINDOW same_group AS (
+        PARTITION BY group_id, reward_name ORDER BY completion_index
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+      )
+    ),
+    compared AS (
+      SELECT *, list_filter(rewards, lambda x, i: i <> place) AS others
+      FROM measured
+    ),
+    left_out AS (
+      SELECT *,
+        coalesce(list_avg(others), 0) AS mean_others,
+        coalesce(list_stddev_samp(others), 0) AS std_others
+      FROM compared
+    )
+    SELECT
+      group_id,
+      completion_index,
+      reward_name,
+      reward,
+      mean AS reward_mean,
+      std AS reward_std,
+      flat AS zero_variance,
+      CASE WHEN flat THEN 0 ELSE (reward - mean) / std END AS paper,
+      CASE WHEN flat THEN 0 ELSE (reward - mean) / std_pop END AS paper_ddof0,
+      CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-4::DOUBLE) END AS trl,
+      CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-6::DOUBLE) END AS verl,
+      CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-9::DOUBLE) END AS openrlhf,
+      CASE WHEN flat THEN 0 ELSE (reward - mean_others) / (std + 1e-4::DOUBLE) END AS pipelinerl,
+      CASE WHEN flat THEN 0 WHEN std_others = 0 THEN reward - mean_others ELSE (reward - mean_others) / std_others END AS nemo_rl,
+      CASE WHEN flat THEN 0 ELSE reward - mean END AS prime_rl,
+      dialect AS chosen_dialect,
+      advantage AS chosen
+    FROM left_out`,
+}
