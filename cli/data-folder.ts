@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { isAbsolute, join, resolve } from 'node:path'
-import { directoryBlobs } from '../infra/blobs/directory.ts'
 import type { Blobs } from '../infra/blobs/blobs.ts'
-import type { Log } from '../infra/log/log.ts'
+import { directoryBlobs } from '../infra/blobs/directory.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
+import type { Log } from '../infra/log/log.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Raised when what lies in a data folder changes so that an older program would misread it. */

@@ -2,7 +2,6 @@ import { rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Command } from 'commander'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
-import { catalogue } from '../schemas/catalogue.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
@@ -20,7 +19,8 @@ const TASKS = [
   { dataset: 'side_block', task: 'x_y' },
 ] as const
 
-const QUESTION = 'select dataset, task, outcome, count(*) as n, avg(reward) as reward from rewards group by all order by all'
+const QUESTION =
+  'select dataset, task, outcome, count(*) as n, avg(reward) as reward from rewards group by all order by all'
 
 export function addDemo(program: Command): void {
   program
@@ -41,14 +41,23 @@ export function addDemo(program: Command): void {
         for (const pair of TASKS) {
           await generate(
             folder,
-            { ...pair, split: 'train', variant: 'plain', purpose: 'train', scenes: options.scenes, seed: options.seed, group_size: 16, round: 0 },
+            {
+              ...pair,
+              split: 'train',
+              variant: 'plain',
+              purpose: 'train',
+              scenes: options.scenes,
+              seed: options.seed,
+              group_size: 16,
+              round: 0,
+            },
             global.json,
             signal,
           )
         }
         const wiring = await topology({ ...DEFAULTS, policy: options.policy })
         const report = new RunReport({ silent: global.json })
-        const sink = await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue, blobs: folder.blobs })
+        const sink = await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue: wiring.events, blobs: folder.blobs })
         try {
           await runPipeline({
             folder,
@@ -65,7 +74,7 @@ export function addDemo(program: Command): void {
           await sink.close()
         }
         report.end()
-        const verified = await verifyFolder(folder, global.json)
+        const verified = await verifyFolder(folder, wiring, global.json)
         const picture = join(data, 'tower.png')
         await savePicture(folder, picture)
 

@@ -44,7 +44,12 @@ export function addGenerate(program: Command): void {
       try {
         await prepareLog(folder, await topology(DEFAULTS))
         const { prompt, groupSize, ...rest } = options
-        const result = await generate(folder, { ...rest, variant: prompt, group_size: groupSize }, global.json, stopSignal())
+        const result = await generate(
+          folder,
+          { ...rest, variant: prompt, group_size: groupSize },
+          global.json,
+          stopSignal(),
+        )
         if (global.json) process.stdout.write(`${JSON.stringify(result)}\n`)
       } finally {
         await folder.close()

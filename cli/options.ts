@@ -24,7 +24,8 @@ export function wholeNumber(name: string, from: number, to: number): (text: stri
 /** Parser of an option that takes one of some words. */
 export function oneOfWords<const V extends readonly string[]>(name: string, words: V): (text: string) => V[number] {
   return (text) => {
-    if (!words.includes(text)) throw new UsageError(`--${name} ${text}: not known`, `expected one of ${words.join(', ')}`)
+    if (!words.includes(text))
+      throw new UsageError(`--${name} ${text}: not known`, `expected one of ${words.join(', ')}`)
     return text
   }
 }

@@ -1,11 +1,11 @@
-import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { appendTick } from '../infra/runtime/clock-source.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { claimTopology, topicsOf } from '../infra/runtime/topics.ts'
 import { latest, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
 import type { Processor } from '../processors/processor.ts'
-import { catalogue, vocabulary } from '../schemas/catalogue.ts'
+import { catalogueOf } from '../schemas/registry.ts'
+import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -29,7 +29,7 @@ const CHECK_MS = 50
 
 /** Creates the topics that a topology needs, and refuses a log whose state it cannot take over. */
 export async function prepareLog(folder: DataFolder, topology: Topology): Promise<void> {
-  await folder.log.createTopics(topicsOf(catalogue, processorsOf(topology), topology.partitions))
+  await folder.log.createTopics(topicsOf(topology.events, processorsOf(topology), topology.partitions))
   await claimTopology(folder.log, { ...identityOf(topology), fingerprint: fingerprintOf(topology) })
 }
 
@@ -49,7 +49,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
         log: folder.log,
         blobs: folder.blobs,
         processor,
-        vocabulary,
+        vocabulary: catalogueOf(topology.events),
         partitions: topology.partitions,
         instance: `${process.pid}`,
         onEvent: (event) => options.onWorkerEvent(processor.name, event),
@@ -58,7 +58,10 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   const running = [...workers.map((worker) => worker.run(stop.signal)), ...(sink ? [sink.run(stop.signal)] : [])]
   const failed = Promise.all(running).then(() => undefined)
   try {
-    await Promise.race([failed, options.until_idle ? untilIdle(options, processors, workers, stop.signal) : tickWall(options, stop.signal)])
+    await Promise.race([
+      failed,
+      options.until_idle ? untilIdle(options, processors, workers, stop.signal) : tickWall(options, stop.signal),
+    ])
   } finally {
     stop.abort()
     await Promise.allSettled(running)
@@ -107,10 +110,14 @@ async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSign
     await appendTick(folder.log, topology.partitions, 'wall', new Date().toISOString())
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, WALL_TICK_MS)
-      signal.addEventListener('abort', () => {
-        clearTimeout(timer)
-        resolve()
-      }, { once: true })
+      signal.addEventListener(
+        'abort',
+        () => {
+          clearTimeout(timer)
+          resolve()
+        },
+        { once: true },
+      )
     })
   }
 }

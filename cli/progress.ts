@@ -22,7 +22,10 @@ export class Progress {
     const seconds = (now - this.#started) / 1_000
     if (seconds < 0.5) return
     const rate = done / seconds
-    const parts = [`${this.#label} ${number(done)}${total === undefined ? '' : `/${number(total)}`}`, `${number(rate)}/s`]
+    const parts = [
+      `${this.#label} ${number(done)}${total === undefined ? '' : `/${number(total)}`}`,
+      `${number(rate)}/s`,
+    ]
     if (total !== undefined && rate > 0) parts.push(`${((total - done) / rate).toFixed(0)} s left`)
     if (detail !== '') parts.push(detail)
     this.#write(parts.join(', '))

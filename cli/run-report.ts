@@ -27,10 +27,14 @@ export class RunReport {
       stage.outputs += event.outputs
       stage.dead_letters += event.dead_letters
       if (event.dead_letters > 0) {
-        this.#say(`${processor}: ${event.dead_letters} dead letters; see: ./plumbline sql "select * from internal.dead_letters"`)
+        this.#say(
+          `${processor}: ${event.dead_letters} dead letters; see: ./plumbline sql "select * from internal.dead_letters"`,
+        )
       }
     } else if (event.kind === 'retrying') {
-      this.#say(`${processor}: ${event.error.message}; trying again in ${(event.wait_ms / 1000).toFixed(1)} s, nothing is lost`)
+      this.#say(
+        `${processor}: ${event.error.message}; trying again in ${(event.wait_ms / 1000).toFixed(1)} s, nothing is lost`,
+      )
     } else if (event.kind === 'lost') {
       this.#say(`${processor}: partitions ${event.partitions.join(', ')} have another owner now`)
     }

@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
+import { DIALECTS } from '../schemas/rollout.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
-import { catalogue } from '../schemas/catalogue.ts'
-import { DIALECTS } from '../schemas/rollout.ts'
 import { DEFAULTS, isRecorded, topology } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal } from './options.ts'
@@ -24,8 +23,17 @@ export function addRun(program: Command): void {
   program
     .command('run')
     .description('run the workers and the DuckDB sink in this process')
-    .option('--policy <policy>', 'oracle, noisy-oracle(σ), random-legal, constant(TEXT) or recorded(FILE.jsonl)', DEFAULTS.policy)
-    .option('--dialect <name>', `how advantages are normalised: ${DIALECTS.join(', ')}`, oneOfWords('dialect', DIALECTS), DEFAULTS.dialect)
+    .option(
+      '--policy <policy>',
+      'oracle, noisy-oracle(σ), random-legal, constant(TEXT) or recorded(FILE.jsonl)',
+      DEFAULTS.policy,
+    )
+    .option(
+      '--dialect <name>',
+      `how advantages are normalised: ${DIALECTS.join(', ')}`,
+      oneOfWords('dialect', DIALECTS),
+      DEFAULTS.dialect,
+    )
     .option('--only <name...>', 'only these processors')
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
@@ -38,7 +46,8 @@ export function addRun(program: Command): void {
       const wiring = await topology({ ...DEFAULTS, policy: options.policy, dialect: options.dialect })
       const names = wiring.stages.map((stage) => stage.name)
       const unknown = options.only?.find((name) => !names.includes(name))
-      if (unknown !== undefined) throw new UsageError(`--only ${unknown}: no such processor`, `there are ${names.join(', ')}`)
+      if (unknown !== undefined)
+        throw new UsageError(`--only ${unknown}: no such processor`, `there are ${names.join(', ')}`)
 
       const folder = await openDataFolder(global, { create: true })
       const signal = stopSignal()
@@ -50,7 +59,7 @@ export function addRun(program: Command): void {
           await runSource(source, { ...folder, partitions: wiring.partitions, signal })
         }
         const sink = options.sink
-          ? await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue, blobs: folder.blobs })
+          ? await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue: wiring.events, blobs: folder.blobs })
           : undefined
         try {
           await runPipeline({

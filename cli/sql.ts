@@ -16,7 +16,12 @@ export function addSql(program: Command): void {
     .command('sql <statement>')
     .description('ask one SQL question, while `run` goes on or after it')
     .option('--format <name>', SQL_FORMATS.join(', '), oneOfWords('format', SQL_FORMATS))
-    .option('--limit <rows>', 'rows that a table shows before it counts the rest', wholeNumber('limit', 1, 1_000_000), 40)
+    .option(
+      '--limit <rows>',
+      'rows that a table shows before it counts the rest',
+      wholeNumber('limit', 1, 1_000_000),
+      40,
+    )
     .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 86_400), 60)
     .addHelpText(
       'after',

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { verifiable, verifyStage } from '../infra/runtime/verify.ts'
-import { vocabulary } from '../schemas/catalogue.ts'
-import { DEFAULTS, topology } from '../streams/topology.ts'
+import { catalogueOf } from '../schemas/registry.ts'
+import { DEFAULTS, type Topology, topology } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals } from './options.ts'
 import { prepareLog } from './pipeline.ts'
@@ -15,7 +15,7 @@ export function addVerify(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: false })
       try {
-        const passed = await verifyFolder(folder, global.json)
+        const passed = await verifyFolder(folder, await topology(DEFAULTS), global.json)
         if (!passed) process.exitCode = 1
       } finally {
         await folder.close()
@@ -24,8 +24,8 @@ export function addVerify(program: Command): void {
 }
 
 /** Verifies every derived stream of a folder and prints what it found. */
-export async function verifyFolder(folder: DataFolder, json: boolean): Promise<boolean> {
-  const wiring = await topology(DEFAULTS)
+export async function verifyFolder(folder: DataFolder, wiring: Topology, json: boolean): Promise<boolean> {
+  const vocabulary = catalogueOf(wiring.events)
   await prepareLog(folder, wiring)
   const reports = []
   for (const stage of verifiable(wiring.stages)) {
@@ -45,7 +45,9 @@ export async function verifyFolder(folder: DataFolder, json: boolean): Promise<b
         : `${number(differences)} DIFFERENCES; ${number(equal)} of ${number(rebuilt)} computed again are equal`,
     )
     if (first !== undefined && !json) {
-      process.stderr.write(`  first: ${first.kind} at ${first.where}, ce_id ${first.ce_id}\n         ${first.message}\n`)
+      process.stderr.write(
+        `  first: ${first.kind} at ${first.where}, ce_id ${first.ce_id}\n         ${first.message}\n`,
+      )
     }
   }
   const passed = reports.every((report) => report.differences === 0)

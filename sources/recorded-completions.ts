@@ -52,7 +52,9 @@ export async function recordedCompletions(policy: string): Promise<Source> {
   const file = /^recorded\((.+)\)$/.exec(policy)?.[1]
   if (file === undefined) throw new RecordingError(`policy ${policy}: expected recorded(FILE.jsonl)`)
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
-    throw new RecordingError(`policy ${policy}: cannot read ${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`)
+    throw new RecordingError(
+      `policy ${policy}: cannot read ${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`,
+    )
   })
   const recorded_at = (await stat(file)).mtime.toISOString()
   const sha256 = createHash('sha256').update(bytes).digest('hex')
@@ -102,7 +104,9 @@ function parse(file: string, text: string): Line[] {
     try {
       value = JSON.parse(source)
     } catch (error) {
-      throw new RecordingError(`${file}:${index + 1}: expected a JSON object, got ${source.slice(0, 60)} (${(error as Error).message})`)
+      throw new RecordingError(
+        `${file}:${index + 1}: expected a JSON object, got ${source.slice(0, 60)} (${(error as Error).message})`,
+      )
     }
     const parsed = line.safeParse(value)
     if (!parsed.success) {

@@ -1,8 +1,8 @@
-import type { Event, EventType } from '../schemas/event.ts'
-import { encodeEvent } from '../schemas/codec.ts'
-import { partitionOf } from '../schemas/routing.ts'
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { Log } from '../infra/log/log.ts'
+import { encodeEvent } from '../schemas/codec.ts'
+import type { Event, EventType } from '../schemas/event.ts'
+import { partitionOf } from '../schemas/routing.ts'
 
 /** An event to append, with its declaration. */
 export interface Said {

@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
-import type { Blobs } from '../infra/blobs/blobs.ts'
 import { promptFor } from '../environments/tower/prompts.ts'
 import { HEIGHT, renderScene, WIDTH } from '../environments/tower/render.ts'
 import { sampleScene } from '../environments/tower/scene.ts'
 import { assertLegalPair } from '../environments/tower/task.ts'
+import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { DataOf, Event, EventType } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
 import type { ImageRef } from '../schemas/logical-types.ts'
 import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schemas/rollout.ts'
-import { type DATASETS, scenePresented, type SPLITS, type TASKS } from '../schemas/tower.ts'
+import { type DATASETS, type SPLITS, scenePresented, type TASKS } from '../schemas/tower.ts'
 import type { Said, Source } from './source.ts'
 
 export interface TowerScenesOptions {

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import type { Processor } from '../processors/processor.ts'
-import { catalogue } from '../schemas/catalogue.ts'
 import { clockTicked } from '../schemas/clock.ts'
 import type { Topology } from './topology.ts'
 
@@ -29,7 +28,13 @@ function linesOf(topology: Topology): Line[] {
       inputs: [...names(processor.inputs), ...(hasTimers(processor) ? [clockTicked.type] : [])],
       outputs: names(processor.outputs),
     })),
-    ...topology.sinks.map((sink) => ({ kind: 'sink' as const, name: sink.name, about: '', inputs: [sink.inputs], outputs: [] })),
+    ...topology.sinks.map((sink) => ({
+      kind: 'sink' as const,
+      name: sink.name,
+      about: '',
+      inputs: [sink.inputs],
+      outputs: [],
+    })),
   ]
 }
 
@@ -41,7 +46,10 @@ export function asText(topology: Topology): string {
     for (const input of line.inputs) text.push(`            ← ${input}`)
     for (const output of line.outputs) text.push(`            → ${output}`)
   }
-  text.push('', `${topology.partitions} partitions by key (murmur2), fingerprint ${fingerprintOf(topology).slice(0, 16)}`)
+  text.push(
+    '',
+    `${topology.partitions} partitions by key (murmur2), fingerprint ${fingerprintOf(topology).slice(0, 16)}`,
+  )
   return text.join('\n')
 }
 
@@ -70,7 +78,11 @@ export function asJson(topology: Topology): Record<string, unknown> {
 /** What must not change under a log's stored state: partition counts, and each processor's inputs and state version. */
 export interface TopologyIdentity {
   readonly partitions: number
-  readonly processors: readonly { readonly name: string; readonly inputs: readonly string[]; readonly state_version: number }[]
+  readonly processors: readonly {
+    readonly name: string
+    readonly inputs: readonly string[]
+    readonly state_version: number
+  }[]
 }
 
 export function identityOf(topology: Topology): TopologyIdentity {
@@ -86,8 +98,10 @@ export function identityOf(topology: Topology): TopologyIdentity {
 
 /** SHA-256 over the topology's identity and the event types' versions. */
 export function fingerprintOf(topology: Topology): string {
-  const versions = catalogue.map((type) => [type.type, type.version])
-  return createHash('sha256').update(JSON.stringify([identityOf(topology), versions])).digest('hex')
+  const versions = topology.events.map((type) => [type.type, type.version])
+  return createHash('sha256')
+    .update(JSON.stringify([identityOf(topology), versions]))
+    .digest('hex')
 }
 
 export function processorsOf(topology: Topology): Processor[] {

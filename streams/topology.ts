@@ -3,6 +3,7 @@ import type { Processor, Stage } from '../processors/processor.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
+import { catalogue } from '../schemas/catalogue.ts'
 import { clockTicked } from '../schemas/clock.ts'
 import type { EventType } from '../schemas/event.ts'
 import { completionsSampled } from '../schemas/policy.ts'
@@ -19,6 +20,8 @@ export interface TopologyOptions {
 /** What flows where. Sources and sinks are named by what they say and take; stages are made from here. */
 export interface Topology {
   readonly partitions: number
+  /** Every event that may flow; each is a topic and a table. */
+  readonly events: readonly EventType[]
   readonly sources: readonly { readonly name: string; readonly outputs: readonly EventType[] }[]
   readonly stages: readonly Stage[]
   readonly sinks: readonly { readonly name: string; readonly inputs: 'every event' }[]
@@ -32,6 +35,7 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
   const recorded = isRecorded(options.policy)
   return {
     partitions: options.partitions,
+    events: catalogue,
     sources: [
       { name: 'tower-scenes', outputs: [scenePresented, rolloutRequested] },
       ...(recorded ? [{ name: 'recorded-completions', outputs: [completionsSampled] }] : []),

@@ -10,7 +10,8 @@ export default class ClosingLine implements Reporter {
         count[state]++
         if (state === 'skipped') console.log(`skipped: ${module.relativeModuleId} › ${test.fullName}`)
       }
-      if (!module.ok() && [...module.children.allTests()].every((test) => test.result().state !== 'failed')) count.failed++
+      if (!module.ok() && [...module.children.allTests()].every((test) => test.result().state !== 'failed'))
+        count.failed++
     }
     console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`)
   }

@@ -1,11 +1,12 @@
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import { BlobMissingError } from '../infra/blobs/blobs.ts'
 import type { Log, LogRecord } from '../infra/log/log.ts'
 import { readRange } from '../infra/runtime/json-records.ts'
+import { example } from '../infra/runtime/test-driver.ts'
 import { topicsOf } from '../infra/runtime/topics.ts'
 import { Worker, type WorkerEvent, type WorkerOptions } from '../infra/runtime/worker.ts'
-import { example } from '../infra/runtime/test-driver.ts'
 import { type Fold, InvariantError, isA } from '../processors/processor.ts'
 import { clockTicked } from '../schemas/clock.ts'
 import { decodeEvent, encodeEvent } from '../schemas/codec.ts'
@@ -13,7 +14,6 @@ import { defineEvent, type Event, type EventType } from '../schemas/event.ts'
 import { int32, utf8 } from '../schemas/logical-types.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import { partitionOf } from '../schemas/routing.ts'
-import { createHash } from 'node:crypto'
 
 /** The smallest pipeline that has everything: two inputs, state, a deadline, an output. For tests of the runtime. */
 
@@ -43,14 +43,20 @@ export function counting(overrides: Partial<Fold<Count>> = {}): Fold<Count> {
     outputs: [counted],
     state: { version: 1, schema: z.object({ sum: z.int() }) },
     apply(state, event, emit) {
-      const sum = isA(event, added) ? (state?.sum ?? 0) + event.data.amount : (state?.sum ?? 0) * 2
-      if (isA(event, added) && event.data.amount === -1) throw new InvariantError('amount -1: expected 0 or more')
-      if (isA(event, added) && event.data.amount === -2) throw new Error('a bug of the processor')
-      emit(counted, { who: event.key, sum: sum % 1_000_003 })
-      return { sum: sum % 1_000_003 }
+      const before = state?.sum ?? 0
+      const sum = (isA(event, added) ? before + amountOf(event) : before * 2) % 1_000_003
+      emit(counted, { who: event.key, sum })
+      return { sum }
     },
     ...overrides,
   }
+}
+
+/** Amounts below 0 are faults: −1 of the event, −2 of the processor. */
+function amountOf({ data: { amount } }: Event<typeof added>): number {
+  if (amount === -1) throw new InvariantError('amount -1: expected 0 or more')
+  if (amount === -2) throw new Error('a bug of the processor')
+  return amount
 }
 
 export const TOPICS = topicsOf(EVENTS, [{ name: 'count' }], PARTITIONS)
@@ -63,14 +69,20 @@ export async function append(log: Log, ...events: Event[]): Promise<void> {
   for (const event of events) {
     const { key, headers, value } = encodeEvent(vocabulary.get(event.type) as EventType, event)
     if (event.type === clockTicked.type) {
-      for (let partition = 0; partition < PARTITIONS; partition++) transaction.append(event.type, partition, { key, headers, value })
+      for (let partition = 0; partition < PARTITIONS; partition++)
+        transaction.append(event.type, partition, { key, headers, value })
     } else transaction.append(event.type, partitionOf(event.key, PARTITIONS), { key, headers, value })
   }
   await transaction.commit()
   await producer.close()
 }
 
-export async function appendRaw(log: Log, topic: string, partition: number, record: Omit<LogRecord, 'topic' | 'partition' | 'offset' | 'appended_ms'>): Promise<void> {
+export async function appendRaw(
+  log: Log,
+  topic: string,
+  partition: number,
+  record: Omit<LogRecord, 'topic' | 'partition' | 'offset' | 'appended_ms'>,
+): Promise<void> {
   const producer = await log.producer({ transactional_id: `test/${unique++}` })
   const transaction = producer.begin()
   transaction.append(topic, partition, record)
@@ -120,7 +132,9 @@ export async function recordsOf(log: Log, topic: string): Promise<LogRecord[]> {
 
 /** What was said of one key, in order. */
 export async function sumsOf(log: Log, who: string): Promise<number[]> {
-  const events = (await recordsOf(log, counted.type)).map((record) => decodeEvent(record, vocabulary) as Event<typeof counted>)
+  const events = (await recordsOf(log, counted.type)).map(
+    (record) => decodeEvent(record, vocabulary) as Event<typeof counted>,
+  )
   return events.filter((event) => event.key === who).map((event) => event.data.sum)
 }
 

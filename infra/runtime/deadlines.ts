@@ -40,7 +40,8 @@ export class Deadlines {
   latest(clock: ClockDomain): string | undefined {
     let latest: string | undefined
     for (const deadline of this.#current.values()) {
-      if (deadline.clock === clock && !deadline.housekeeping && (latest === undefined || deadline.time > latest)) latest = deadline.time
+      if (deadline.clock === clock && !deadline.housekeeping && (latest === undefined || deadline.time > latest))
+        latest = deadline.time
     }
     return latest
   }

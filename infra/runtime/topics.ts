@@ -62,7 +62,9 @@ export async function recordedTopology(log: Log): Promise<RecordedTopology | und
 
 function refuseTakeover(address: string, before: RecordedTopology, now: RecordedTopology): void {
   const fail = (problem: string): never => {
-    throw new TopologyMismatchError(`${address}: ${problem}; replay the log into a new folder, or run the program that wrote it`)
+    throw new TopologyMismatchError(
+      `${address}: ${problem}; replay the log into a new folder, or run the program that wrote it`,
+    )
   }
   if (before.partitions !== now.partitions) {
     fail(`its topics have ${before.partitions} partitions, the topology wants ${now.partitions}`)
@@ -71,10 +73,14 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
     const known = before.processors.find((candidate) => candidate.name === processor.name)
     if (known === undefined) continue
     if (known.inputs.join() !== processor.inputs.join()) {
-      fail(`${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`)
+      fail(
+        `${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`,
+      )
     }
     if (known.state_version > processor.state_version) {
-      fail(`${processor.name} has state of version ${known.state_version}, this program knows ${processor.state_version}`)
+      fail(
+        `${processor.name} has state of version ${known.state_version}, this program knows ${processor.state_version}`,
+      )
     }
   }
 }

@@ -1,7 +1,7 @@
 import type { Processor } from '../../processors/processor.ts'
 import type { ClockDomain } from '../../schemas/event.ts'
-import { partitionOf } from '../../schemas/routing.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
+import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import {
   type Claim,
@@ -313,7 +313,10 @@ export class Worker {
 
 /** The latest of some RFC 3339 times. */
 export function latest(times: readonly (string | undefined)[]): string | undefined {
-  return times.filter((time) => time !== undefined).sort().at(-1)
+  return times
+    .filter((time) => time !== undefined)
+    .sort()
+    .at(-1)
 }
 
 /** Errors of JavaScript itself come from our code, and waiting does not mend it. */

@@ -12,8 +12,8 @@ import {
   sumsOf,
   TOPICS,
 } from '../../tests/counting.ts'
-import { memoryLog } from '../log/memory.ts'
 import type { Log } from '../log/log.ts'
+import { memoryLog } from '../log/memory.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { readJson } from './json-records.ts'
 import { StateVersionError } from './state-store.ts'
@@ -125,7 +125,10 @@ test('a processor that fails on too many records stops, with what it had read un
   expect(await deadLetters()).toEqual([])
   await runUntilRead({
     log,
-    processor: counting({ apply: (state, event, emit) => counting().apply(state, { ...event, data: { who: 'ann', amount: 1 } } as never, emit) }),
+    processor: counting({
+      apply: (state, event, emit) =>
+        counting().apply(state, { ...event, data: { who: 'ann', amount: 1 } } as never, emit),
+    }),
   })
   expect((await sumsOf(log, 'ann')).at(-1)).toBe(31)
 })

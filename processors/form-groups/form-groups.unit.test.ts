@@ -8,7 +8,11 @@ import { formGroups } from './form-groups.ts'
 
 const driver = () => testDriver(formGroups({ dialect: 'paper' }))
 const both = sampled('s1', sampledRow(0), sampledRow(1))
-const scores = scored('c1', scoredRow(0, 's1', { reward: 20 }), scoredRow(1, 's1', { reward: -5, outcome: 'non_parseable' }))
+const scores = scored(
+  'c1',
+  scoredRow(0, 's1', { reward: 20 }),
+  scoredRow(1, 's1', { reward: -5, outcome: 'non_parseable' }),
+)
 
 describe('a group of two', () => {
   test('forms when both completions are scored, with their advantages', async () => {
@@ -20,7 +24,12 @@ describe('a group of two', () => {
       [0, 20, expect.closeTo(Math.SQRT1_2, 12)],
       [1, -5, expect.closeTo(-Math.SQRT1_2, 12)],
     ])
-    expect(formed?.data[0]).toMatchObject({ dialect: 'paper', reward_mean: 7.5, zero_variance: false, sampled_id: 's1' })
+    expect(formed?.data[0]).toMatchObject({
+      dialect: 'paper',
+      reward_mean: 7.5,
+      zero_variance: false,
+      sampled_id: 's1',
+    })
     expect(formed?.causes).toEqual(['c1', 'request', 's1'])
     expect(formed?.time).toBe('2026-01-01T00:00:01.000Z')
   })
@@ -108,7 +117,10 @@ describe('a completion is rejected', () => {
     const failed = scoredRow(1, 's1', { reward: null, outcome: null, scorer_error: 'the physics diverged' })
     await group.given(requested(), both)
     await group.when(scored('c1', scoredRow(0, 's1'), failed))
-    expect(group.said(completionRejected)[0]?.data).toMatchObject({ reason: 'scorer_failed', detail: 'the physics diverged' })
+    expect(group.said(completionRejected)[0]?.data).toMatchObject({
+      reason: 'scorer_failed',
+      detail: 'the physics diverged',
+    })
     await group.when(sampled('s2', sampledRow(1)), scored('c2', scoredRow(1, 's2')))
     expect(group.said(groupFormed)).toHaveLength(1)
   })

@@ -7,7 +7,9 @@ import { type Cause, causeOf, type Emit, type Fold, isA } from '../processor.ts'
 import { type CompletionToScore, type Scorer, scoredRow } from './scored-row.ts'
 
 const cause = z.custom<Cause>((value) => typeof value === 'object' && value !== null && 'id' in value)
-const completion = z.custom<CompletionToScore>((value) => typeof value === 'object' && value !== null && 'text' in value)
+const completion = z.custom<CompletionToScore>(
+  (value) => typeof value === 'object' && value !== null && 'text' in value,
+)
 const requestState = z.custom<RequestState>((value) => typeof value === 'object' && value !== null && 'scene' in value)
 
 const scoringState = z.object({
@@ -53,7 +55,12 @@ export function scoreCompletions(scorer: Scorer): Fold<Scoring> {
   }
 }
 
-function takeRequest(state: Scoring | undefined, event: Event<typeof rolloutRequested>, emit: Emit, scorer: Scorer): Scoring {
+function takeRequest(
+  state: Scoring | undefined,
+  event: Event<typeof rolloutRequested>,
+  emit: Emit,
+  scorer: Scorer,
+): Scoring {
   if (state?.request !== undefined || state?.done) return state
   const { scene, task, group_size, clock, deadline } = event.data
   const request = { scene, task, group_size, cause: causeOf(event) }
@@ -73,7 +80,12 @@ function takeCompletions(
   if (state?.request !== undefined) return score(state, state.request, cause, event.data, emit, scorer)
   // A group that is done takes no more completions: form-groups turns away what still comes, unscored.
   if (state?.done) return state
-  const rows = event.data.map(({ group_id, completion_index, attempt_id, text }) => ({ group_id, completion_index, attempt_id, text }))
+  const rows = event.data.map(({ group_id, completion_index, attempt_id, text }) => ({
+    group_id,
+    completion_index,
+    attempt_id,
+    text,
+  }))
   const forget = state?.forget ?? { clock: event.clock, time: later(event.time) }
   return { scored: [], forget, waiting: [...(state?.waiting ?? []), { cause, rows }] }
 }
