@@ -7,7 +7,7 @@ import { openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
-import { runPipeline } from './pipeline.ts'
+import { prepareLog, runPipeline } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { ask } from './sql.ts'
 import { verifyFolder } from './verify.ts'
@@ -38,6 +38,8 @@ export function addDemo(program: Command): void {
       const folder = await openDataFolder({ ...global, data }, { create: true })
       const signal = stopSignal()
       try {
+        const wiring = await topology({ ...DEFAULTS, policy: options.policy })
+        await prepareLog(folder, wiring)
         for (const pair of TASKS) {
           await generate(
             folder,
@@ -55,7 +57,6 @@ export function addDemo(program: Command): void {
             signal,
           )
         }
-        const wiring = await topology({ ...DEFAULTS, policy: options.policy })
         const report = new RunReport({ silent: global.json })
         const sink = await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue: wiring.events, blobs: folder.blobs })
         try {
