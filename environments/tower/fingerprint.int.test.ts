@@ -1,0 +1,18 @@
+import { execFileSync } from 'node:child_process'
+import { expect, test } from 'vitest'
+import { simulatorFingerprint } from './fingerprint.ts'
+
+const SCENES = 12
+
+test('scenes, pictures and outcomes are the same in another process', async () => {
+  const module = JSON.stringify(new URL('./fingerprint.ts', import.meta.url).href)
+  const program = `import { simulatorFingerprint } from ${module}; console.log(await simulatorFingerprint(${SCENES}))`
+  const elsewhere = execFileSync(process.execPath, ['--input-type=module', '--eval', program], { encoding: 'utf8' })
+  expect(elsewhere.trim()).toBe(await simulatorFingerprint(SCENES))
+})
+
+test('and the same as when SIMULATOR_VERSION was last raised: raise it where this golden changes', async () => {
+  expect(await simulatorFingerprint(SCENES)).toMatchInlineSnapshot(
+    `"bb0ec1c5242ccbcdda52531801a28598f5129455f2948d9e7d072310b0395c95"`,
+  )
+})
