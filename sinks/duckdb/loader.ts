@@ -59,7 +59,7 @@ export class Loader {
   readonly #shapes = new Map<string, RowShape>()
   readonly #positions = new Map<string, bigint>()
   readonly #careful = new Carefulness()
-  #published = new Map<string, bigint>()
+  readonly #published = new Map<string, bigint>()
 
   private constructor(options: LoaderOptions) {
     this.#options = options
@@ -68,14 +68,24 @@ export class Loader {
 
   static async open(options: LoaderOptions): Promise<Loader> {
     const loader = new Loader(options)
-    const rows = async (sql: string) => (await options.connection.runAndReadAll(sql)).getRows()
-    for (const [topic, partition, next] of await rows('SELECT topic, "partition", next FROM internal.positions')) {
-      loader.#positions.set(`${topic}\0${partition}`, next as bigint)
-    }
-    for (const [fold, topic, partition, next] of await rows('FROM internal.processor_positions')) {
-      loader.#published.set(`${fold}\0${topic}\0${partition}`, next as bigint)
-    }
+    await loader.reload()
     return loader
+  }
+
+  /** Forgets what is in memory for what has committed. */
+  async reload(): Promise<void> {
+    const { connection } = this.#options
+    const rows = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()
+    this.#positions.clear()
+    for (const [topic, partition, next] of await rows('SELECT topic, "partition", next FROM internal.positions')) {
+      this.#positions.set(`${topic}\0${partition}`, next as bigint)
+    }
+    this.#published.clear()
+    for (const [fold, topic, partition, next] of await rows('FROM internal.processor_positions')) {
+      this.#published.set(`${fold}\0${topic}\0${partition}`, next as bigint)
+    }
+    // A transaction that broke off may have left rows in a table of the connection's own.
+    await connection.run('DELETE FROM state_staging')
   }
 
   /** @throws Error when the log, the blobs or DuckDB failed; what had committed stays, nothing else did. */

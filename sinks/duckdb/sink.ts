@@ -1,3 +1,4 @@
+import { parse } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
@@ -114,7 +115,7 @@ export class DuckDbSink {
         const loaded = await loader.pass(signal)
         return { ...loaded, caught_up: (await loader.lag()) === 0n }
       } catch (cause) {
-        await this.#abandon()
+        await this.#recover()
         throw cause
       }
     })
@@ -178,9 +179,14 @@ export class DuckDbSink {
   }
 
   /**
-   * After a failure nothing in memory is trusted: not the positions, and not the instance, which DuckDB declares
-   * invalid when a disk was full while it wrote. The next use opens the file again.
+   * After a failure no position in memory is trusted. Where they cannot be read again, neither is the instance, which
+   * DuckDB declares invalid when a disk was full while it wrote: the next use opens the file again.
    */
+  async #recover(): Promise<void> {
+    const opened = await this.#opening?.catch(() => undefined)
+    await opened?.loader.reload().catch(() => this.#abandon())
+  }
+
   async #abandon(): Promise<void> {
     const opened = await this.#opening?.catch(() => undefined)
     this.#opening = undefined
@@ -189,6 +195,7 @@ export class DuckDbSink {
   }
 
   async #openDatabase(): Promise<Opened> {
+    refuseHidingName(this.#options.file, this.#options.catalogue)
     const { file, log, catalogue, blobs, export_dir, memory_limit, threads, wait_ms, report, observe } = this.#options
     const database = await openDatabase({
       file,
@@ -240,6 +247,13 @@ async function prepareAll(connection: DuckDBConnection, file: string, catalogue:
     if (!targets.some(({ building }) => building)) await createViews(connection, false)
   })
   return targets
+}
+
+/** DuckDB calls the database by the file's name, and cannot tell it from a schema of that name. */
+function refuseHidingName(file: string, catalogue: readonly EventType[]): void {
+  const name = parse(file).name
+  const schemas = ['main', 'internal', ...catalogue.map(({ type }) => type.split('.')[0])]
+  if (schemas.includes(name)) throw new Error(`${file}: ${name} is also the name of a schema in it; name the file otherwise`)
 }
 
 const rest = (ms: number, signal: AbortSignal) => wait(ms, undefined, { signal }).catch(() => {})

@@ -9,7 +9,7 @@ import type { View } from './view.ts'
  *   verl       (r − μ) / (σ + 1e-6) ddof 1
  *   openrlhf   (r − μ) / (σ + 1e-9) ddof 1
  *   pipelinerl (r − μ₋ᵢ) / (σ + 1e-4)
- *   nemo_rl    (r − μ₋ᵢ) / σ₋ᵢ      ddof 1; not divided where the others have no variance
+ *   nemo_rl    (r − μ₋ᵢ) / (σ₋ᵢ + 1e-6)  ddof 1; not divided where the others have no variance
  *   prime_rl   r − μ
  *
  * A group whose rewards are all equal is 0 in every dialect.
@@ -31,7 +31,7 @@ export const advantages: View = {
     verl: '(r − μ) / (σ + 1e-6)',
     openrlhf: '(r − μ) / (σ + 1e-9)',
     pipelinerl: '(r − mean of the others) / (σ + 1e-4)',
-    nemo_rl: '(r − mean of the others) / (σ of the others)',
+    nemo_rl: '(r − mean of the others) / (σ of the others + 1e-6)',
     prime_rl: 'r − μ',
     chosen_dialect: 'the dialect that the group was formed with',
     chosen: 'the advantage that the group was formed with, as a trainer got it',
@@ -81,7 +81,7 @@ export const advantages: View = {
       CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-6::DOUBLE) END AS verl,
       CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-9::DOUBLE) END AS openrlhf,
       CASE WHEN flat THEN 0 ELSE (reward - mean_others) / (std + 1e-4::DOUBLE) END AS pipelinerl,
-      CASE WHEN flat THEN 0 WHEN std_others = 0 THEN reward - mean_others ELSE (reward - mean_others) / std_others END AS nemo_rl,
+      CASE WHEN flat THEN 0 WHEN std_others = 0 THEN reward - mean_others ELSE (reward - mean_others) / (std_others + 1e-6::DOUBLE) END AS nemo_rl,
       CASE WHEN flat THEN 0 ELSE reward - mean END AS prime_rl,
       dialect AS chosen_dialect,
       advantage AS chosen

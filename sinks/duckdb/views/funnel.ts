@@ -1,3 +1,4 @@
+import { REJECTIONS } from '../../../schemas/rollout.ts'
 import type { View } from './view.ts'
 
 /**
@@ -8,18 +9,26 @@ import type { View } from './view.ts'
  * `held` and the fold's own outputs come before `duplicate`: an event that the log holds twice makes the fold reject
  * its second copy under the id of the first, which lives on.
  */
-const FATES = [
+const REJECTED: Readonly<Record<(typeof REJECTIONS)[number], string>> = {
+  late: 'its group was closed',
+  mixed_attempt: 'its group holds another sampling attempt',
+  index_out_of_range: 'its group has fewer completions',
+  scorer_failed: 'the scorer failed on it',
+  duplicate: 'its index was taken',
+}
+/** A reason that is the completion's own, before `duplicate`, which may be that of a second copy. */
+const OWN_REASONS = REJECTIONS.filter((reason) => reason !== 'duplicate')
+
+const FATES: readonly (readonly [fate: string, about: string])[] = [
   ['formed', 'in a formed group'],
   ['expired', 'held by a group whose deadline passed'],
-  ['late', 'rejected: its group was closed'],
-  ['mixed_attempt', 'rejected: its group holds another sampling attempt'],
-  ['scorer_failed', 'rejected: the scorer failed on it'],
+  ...OWN_REASONS.map((reason) => [reason, `rejected: ${REJECTED[reason]}`] as const),
   ['dead', 'form-groups could not take its event, which is a dead letter'],
   ['pending_held', 'in the state of form-groups, waiting for the rest of its group'],
-  ['duplicate', 'rejected: its index was taken'],
+  ['duplicate', `rejected: ${REJECTED.duplicate}`],
   ['pending_unread', 'form-groups has not read it yet'],
   ['lost', 'has no fate: must be 0'],
-] as const
+]
 
 const causes = `
     WITH formed AS (
@@ -32,9 +41,7 @@ const causes = `
     rejected AS (
       SELECT sampled_id, completion_index,
         CASE
-          WHEN bool_or(reason = 'late') THEN 'late'
-          WHEN bool_or(reason = 'mixed_attempt') THEN 'mixed_attempt'
-          WHEN bool_or(reason = 'scorer_failed') THEN 'scorer_failed'
+          ${OWN_REASONS.map((reason) => `WHEN bool_or(reason = '${reason}') THEN '${reason}'`).join('\n          ')}
           ELSE 'duplicate'
         END AS reason
       FROM rollout.completion_rejected
@@ -46,7 +53,7 @@ const causes = `
     held AS (
       SELECT DISTINCT slot.value->>'$.sampled_id' AS sampled_id, slot.key::INTEGER AS completion_index
       FROM internal.state AS kept, json_each(kept.state, '$.slots') AS slot
-      WHERE kept.processor = 'form-groups' AND kept.state->>'$.closed' IS NULL
+      WHERE kept.processor = 'form-groups' AND (kept.state->>'$.closed') IS NULL
     )`
 
 export const completionFates: View = {
@@ -93,7 +100,7 @@ export const completionFates: View = {
       ON sampled.ce_id = named.sampled_id AND sampled.completion_index = named.completion_index`,
 }
 
-const fateRows = [...FATES, ['ahead', 'named by an outcome, not loaded itself yet: outside the identity'] as const]
+const fateRows = [...FATES, ['ahead', 'named by an outcome, not loaded itself yet: outside the identity']]
   .map(([fate, about], place) => `(${place}, '${fate}', '${about}')`)
   .join(', ')
 
