@@ -1,0 +1,342 @@
+import type { Claim, JoinOptions, Log, LogRecord, Member, Polled, Producer, Transaction } from '../log.ts'
+
+/** A log that breaks one promise, and the case that must notice. */
+export interface BrokenLog {
+  readonly name: string
+  readonly caught_by: string
+  readonly wrap: (log: Log) => Log
+}
+
+/** By group, over all handles. */
+const LATEST_CLAIMS = new Map<string, Claim>()
+
+export const BROKEN_LOGS: readonly BrokenLog[] = [
+  {
+    name: 'a later producer fences nobody',
+    caught_by: 'a later producer of the same id fences the earlier one, whose commit changes nothing',
+    wrap: (log) => {
+      let producers = 0
+      return changed(log, {
+        producer: async ({ transactional_id }) => {
+          producers += 1
+          return await log.producer({ transactional_id: `${transactional_id}/${process.hrtime.bigint()}/${producers}` })
+        },
+      })
+    },
+  },
+  {
+    name: 'an open transaction is visible',
+    caught_by: 'an open transaction is invisible, to reads, to ends and to members',
+    wrap: (log) =>
+      withTransactions(log, (transaction, side) => ({
+        append: (topic, partition, record) =>
+          void side().then(async (at_once) => {
+            at_once.append(topic, partition, record)
+            await at_once.commit()
+          }),
+        commit: async () => {
+          await new Promise((resolve) => setImmediate(resolve))
+          await transaction.commit()
+        },
+      })),
+  },
+  {
+    name: 'an aborted transaction commits',
+    caught_by: 'an aborted transaction is never visible, nor are its positions',
+    wrap: (log) => withTransactions(log, (transaction) => ({ abort: () => transaction.commit() })),
+  },
+  {
+    name: 'a fenced transaction has already written its appends',
+    caught_by: 'an owner that lost a partition cannot commit it, and its transaction changes nothing',
+    wrap: (log) =>
+      withTransactions(log, (transaction, side) => {
+        const appends: Parameters<Transaction['append']>[] = []
+        return {
+          append: (...append) => void appends.push(append),
+          commit: async () => {
+            const first = await side()
+            for (const append of appends) first.append(...append)
+            await first.commit()
+            await transaction.commit()
+          },
+        }
+      }),
+  },
+  {
+    name: 'the last append of a transaction is lost',
+    caught_by: 'records of a partition come back in the order in which they were appended',
+    wrap: (log) =>
+      withTransactions(log, (transaction) => {
+        let held: Parameters<Transaction['append']> | undefined
+        return {
+          append: (...append) => {
+            if (held !== undefined) transaction.append(...held)
+            held = append
+          },
+        }
+      }),
+  },
+  {
+    name: 'two appends change places',
+    caught_by: 'records of a partition come back in the order in which they were appended',
+    wrap: (log) =>
+      withTransactions(log, (transaction) => {
+        const appends: Parameters<Transaction['append']>[] = []
+        return {
+          append: (...append) => void appends.push(append),
+          commit: async () => {
+            for (const append of appends.reverse()) transaction.append(...append)
+            await transaction.commit()
+          },
+        }
+      }),
+  },
+  {
+    name: 'a committed position is lost',
+    caught_by: 'a group goes on at its committed position',
+    wrap: (log) => withTransactions(log, () => ({ positions: () => {} })),
+  },
+  {
+    name: 'positions commit apart from their transaction',
+    caught_by: 'positions and outputs of a claim commit together, or not at all',
+    wrap: (log) =>
+      withTransactions(log, (transaction, side) => {
+        let apart: Promise<void> = Promise.resolve()
+        return {
+          positions: (claim, positions) => {
+            apart = side().then(async (other) => {
+              other.positions(claim, positions)
+              await other.commit()
+            })
+          },
+          commit: () => apart.then(() => transaction.commit()),
+          abort: () => apart.then(() => transaction.abort()),
+        }
+      }),
+  },
+  {
+    name: 'claims are compared as of the commit',
+    caught_by: 'ownership is compared as of the poll: lost and gained again in between is fenced, and reported as both',
+    wrap: (log) => {
+      const keep = (polled: Polled) => {
+        LATEST_CLAIMS.set(polled.claim.group, polled.claim)
+        return polled
+      }
+      const watched = withPolls(log, keep)
+      return withTransactions(watched, (transaction) => ({
+        positions: (claim, positions) => transaction.positions(LATEST_CLAIMS.get(claim.group) ?? claim, positions),
+      }))
+    },
+  },
+  {
+    name: 'each member owns everything',
+    caught_by: 'from one to three members and back, every partition has exactly one owner and shares are even',
+    wrap: (log) => {
+      let members = 0
+      return changed(log, {
+        join: async (options) => {
+          members += 1
+          return await log.join({ ...options, group: `${options.group}/${process.hrtime.bigint()}/${members}` })
+        },
+      })
+    },
+  },
+  {
+    name: 'topics of a group are assigned apart',
+    caught_by: 'partition p of every topic of the group has the same owner',
+    wrap: (log) => {
+      const second = (topic: string, all: readonly string[]) => all.length > 1 && topic === all[1]
+      return changed(log, {
+        join: async (options) => {
+          const member = await log.join(options)
+          const other = (one: LogRecord) => (second(one.topic, options.topics) ? { ...one, partition: 3 - one.partition } : one)
+          const poll: Member['poll'] = async (o) => {
+            const polled = await member.poll(o)
+            return { ...polled, records: polled.records.map(other) }
+          }
+          return delegate(member, { poll })
+        },
+      })
+    },
+  },
+  {
+    name: 'a record is lost where a page ends',
+    caught_by: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    wrap: (log) =>
+      changed(log, {
+        read: async (request) => {
+          const page = await log.read(request)
+          const end = (await log.endOffsets(request.topic))[request.partition] as bigint
+          return page.next < end && page.records.length > 1 ? { ...page, records: page.records.slice(0, -1) } : page
+        },
+      }),
+  },
+  {
+    name: 'a record comes twice where a page ends',
+    caught_by: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    wrap: (log) =>
+      changed(log, {
+        read: async (request) => {
+          const page = await log.read(request)
+          return page.records.length > 1 ? { ...page, next: page.records.at(-1)?.offset ?? page.next } : page
+        },
+      }),
+  },
+  {
+    name: 'reading stands still at a gap',
+    caught_by: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    wrap: (log) =>
+      changed(log, {
+        read: async (request) => {
+          const page = await log.read(request)
+          const last = page.records.at(-1)
+          return { ...page, next: last === undefined ? request.from : last.offset + 1n }
+        },
+      }),
+  },
+  {
+    name: 'reading is not bounded',
+    caught_by: 'a read takes at most max_bytes, but at least one record',
+    wrap: (log) => changed(log, { read: (request) => log.read({ ...request, max_bytes: 1e9 }) }),
+  },
+  {
+    name: 'polling is not bounded',
+    caught_by: 'a poll takes at most max_bytes, and loses and doubles nothing at the edges',
+    wrap: (log) => withMembers(log, (member) => ({ poll: (o) => member.poll({ ...o, max_bytes: 1e9 }) })),
+  },
+  {
+    name: 'records come with the gain of their partition',
+    caught_by: 'a lone member gets every partition, told before the first record, and reads from the beginning in order',
+    wrap: (log) =>
+      withMembers(log, (member) => ({
+        poll: async (options) => {
+          const first = await member.poll(options)
+          if (first.gained.length === 0) return first
+          return { ...(await member.poll(options)), gained: first.gained, lost: first.lost }
+        },
+      })),
+  },
+  {
+    name: 'losses are not reported',
+    caught_by: 'from one to three members and back, every partition has exactly one owner and shares are even',
+    wrap: (log) => withPolls(log, (polled) => ({ ...polled, lost: [] })),
+  },
+  {
+    name: 'leaving keeps the partitions until the session ends',
+    caught_by: 'a member that leaves hands its partitions over at once',
+    wrap: (log) => withMembers(log, () => ({ leave: async () => {} })),
+  },
+  {
+    name: 'sessions never end',
+    caught_by: 'a member that falls silent is taken over after its session, and fenced when it comes back',
+    wrap: (log) => changed(log, { join: (options) => log.join({ ...options, session_timeout_ms: 1e9 }) }),
+  },
+  {
+    name: 'seeking is ignored',
+    caught_by: 'a member seeks back and forth within what it owns',
+    wrap: (log) => withMembers(log, () => ({ seek: () => {} })),
+  },
+  {
+    name: 'pausing is ignored',
+    caught_by: 'a paused partition gives nothing, keeps its place, and goes on when resumed',
+    wrap: (log) => withMembers(log, () => ({ pause: () => {} })),
+  },
+  {
+    name: 'retention deletes nothing',
+    caught_by: 'what is deleted is gone: the beginning moves, reading below it is refused, the rest stays',
+    wrap: (log) => changed(log, { deleteBefore: async () => {} }),
+  },
+  {
+    name: 'what retention removed is skipped in silence',
+    caught_by: 'what is deleted is gone: the beginning moves, reading below it is refused, the rest stays',
+    wrap: (log) =>
+      changed(log, {
+        read: async (request) => {
+          const begin = (await log.beginningOffsets(request.topic))[request.partition] ?? 0n
+          return await log.read({ ...request, from: request.from < begin ? begin : request.from })
+        },
+      }),
+  },
+  {
+    name: 'the end is one too low',
+    caught_by: 'the end is an offset at which everything committed has been seen',
+    wrap: (log) =>
+      changed(log, {
+        endOffsets: async (topic) => (await log.endOffsets(topic)).map((end) => (end > 1n ? end - 2n : end)),
+      }),
+  },
+  {
+    name: 'tombstones become empty values',
+    caught_by: 'key, headers and value come back as they were: unicode, empty, tombstones, many headers, 512 KiB',
+    wrap: (log) =>
+      withTransactions(log, (transaction) => ({
+        append: (topic, partition, record) =>
+          transaction.append(topic, partition, { ...record, value: record.value ?? new Uint8Array() }),
+      })),
+  },
+  {
+    name: 'standalone positions ignore live members',
+    caught_by: 'a group without members commits positions; with live members that is refused and changes nothing',
+    wrap: (log) =>
+      withTransactions(log, (transaction) => ({
+        commit: () => transaction.commit().catch((error: Error) => ignoreMembers(error)),
+      })),
+  },
+]
+
+function ignoreMembers(error: Error): void {
+  if (!error.message.includes('live members')) throw error
+}
+
+function changed(log: Log, change: Partial<Log>): Log {
+  return delegate(log, change)
+}
+
+/** `side` opens another transaction of the same log, for what must not happen inside the first. */
+function withTransactions(
+  log: Log,
+  change: (transaction: Transaction, side: () => Promise<Transaction>) => Partial<Transaction>,
+): Log {
+  let sides = 0
+  const side = async () => {
+    sides += 1
+    return (await log.producer({ transactional_id: `side/${process.hrtime.bigint()}/${sides}` })).begin()
+  }
+  return changed(log, {
+    producer: async (options) => {
+      const producer = await log.producer(options)
+      return delegate<Producer>(producer, {
+        begin: () => {
+          const transaction = producer.begin()
+          return delegate(transaction, change(transaction, side))
+        },
+      })
+    },
+  })
+}
+
+function withMembers(log: Log, change: (member: Member) => Partial<Member>): Log {
+  return changed(log, {
+    join: async (options: JoinOptions) => {
+      const member = await log.join(options)
+      return delegate(member, change(member))
+    },
+  })
+}
+
+function withPolls(log: Log, change: (polled: Polled) => Polled): Log {
+  return withMembers(log, (member) => ({ poll: async (options) => change(await member.poll(options)) }))
+}
+
+/** `target` with some methods replaced; the others keep their own `this`. */
+function delegate<T extends object>(target: T, change: Partial<T>): T {
+  return new Proxy(target, {
+    get(from, name) {
+      const replaced = change[name as keyof T]
+      if (replaced !== undefined) return replaced
+      const value: unknown = Reflect.get(from, name, from)
+      return typeof value === 'function' ? value.bind(from) : value
+    },
+  })
+}
+
