@@ -58,7 +58,12 @@ export function addDemo(program: Command): void {
           )
         }
         const report = new RunReport({ silent: global.json })
-        const sink = await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue: wiring.events, blobs: folder.blobs })
+        const sink = await openDuckDbSink({
+          file: folder.duckdb_file,
+          log: folder.log,
+          catalogue: wiring.events,
+          blobs: folder.blobs,
+        })
         try {
           await runPipeline({
             folder,

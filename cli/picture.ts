@@ -3,38 +3,48 @@ import sharp from 'sharp'
 import { readRange } from '../infra/runtime/json-records.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
 import { decodeEvent } from '../schemas/codec.ts'
-import type { BlobRef } from '../schemas/logical-types.ts'
-import { scenePresented } from '../schemas/tower.ts'
+import type { Event } from '../schemas/event.ts'
+import type { ImageRef } from '../schemas/logical-types.ts'
+import { DATASETS, scenePresented } from '../schemas/tower.ts'
 import type { DataFolder } from './data-folder.ts'
 
 const COLUMNS = 4
 const SIDE = 256
 const GAP = 4
 
-/** Writes one picture of the first scenes of a log, two rows of four, each with its tower. */
+/** Writes one picture of a log's first scenes: a row of four for each dataset. */
 export async function savePicture(folder: DataFolder, file: string): Promise<void> {
-  const scenes: { at: string; image: BlobRef }[] = []
-  const partitions = (await folder.log.endOffsets(scenePresented.type)).length
-  for (let partition = 0; partition < partitions; partition++) {
-    for await (const record of readRange(folder.log, scenePresented.type, partition, 0n)) {
-      const event = decodeEvent(record, vocabulary)
-      const { dataset, height, index, image, scene_id } = event.data as Record<string, unknown> & { image: BlobRef }
-      scenes.push({ at: `${dataset}/${String(index).padStart(9, '0')}/${height}/${scene_id}`, image })
-    }
-  }
-  scenes.sort((a, b) => (a.at < b.at ? -1 : 1))
-  const first = scenes.slice(0, COLUMNS)
-  const last = scenes.slice(-COLUMNS)
-  const shown = [...last, ...first]
-  const tiles = await Promise.all(
-    shown.map(async ({ image }, place) => ({
+  const images = await firstScenes(folder)
+  const rows = DATASETS.map((dataset) => images.get(dataset) ?? []).filter((row) => row.length > 0)
+  const tiles = rows.flatMap((row, down) =>
+    row.map(async (image, across) => ({
       input: Buffer.from(await folder.blobs.get(image)),
-      left: GAP + (place % COLUMNS) * (SIDE + GAP),
-      top: GAP + Math.floor(place / COLUMNS) * (SIDE + GAP),
+      left: GAP + across * (SIDE + GAP),
+      top: GAP + down * (SIDE + GAP),
     })),
   )
   const width = GAP + COLUMNS * (SIDE + GAP)
-  const height = GAP + 2 * (SIDE + GAP)
-  const sheet = sharp({ create: { width, height, channels: 3, background: '#ffffff' } }).composite(tiles)
-  await writeFile(file, await sheet.png().toBuffer())
+  const height = GAP + rows.length * (SIDE + GAP)
+  const sheet = sharp({ create: { width, height, channels: 3, background: '#ffffff' } })
+  await writeFile(
+    file,
+    await sheet
+      .composite(await Promise.all(tiles))
+      .png()
+      .toBuffer(),
+  )
+}
+
+async function firstScenes({ log }: DataFolder): Promise<Map<string, ImageRef[]>> {
+  const byDataset = new Map<string, Map<number, ImageRef>>()
+  const partitions = (await log.endOffsets(scenePresented.type)).length
+  for (let partition = 0; partition < partitions; partition++) {
+    for await (const record of readRange(log, scenePresented.type, partition, 0n)) {
+      const { data } = decodeEvent(record, vocabulary) as Event<typeof scenePresented>
+      const scenes = byDataset.get(data.dataset) ?? new Map<number, ImageRef>()
+      byDataset.set(data.dataset, scenes.set(data.index, data.image))
+    }
+  }
+  const first = (scenes: Map<number, ImageRef>) => [...scenes].sort(([a], [b]) => a - b).slice(0, COLUMNS)
+  return new Map([...byDataset].map(([dataset, scenes]) => [dataset, first(scenes).map(([, image]) => image)]))
 }

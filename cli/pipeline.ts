@@ -2,7 +2,7 @@ import { appendTick } from '../infra/runtime/clock-source.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { claimTopology, topicsOf } from '../infra/runtime/topics.ts'
-import { latest, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
+import { type CommitStage, latest, type Tuning, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
 import type { Processor } from '../processors/processor.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
@@ -22,6 +22,9 @@ export interface PipelineOptions {
   readonly signal: AbortSignal
   readonly onWorkerEvent: (processor: string, event: WorkerEvent) => void
   readonly onLag?: (lag: ReadonlyMap<string, bigint>) => void
+  readonly tuning?: Partial<Tuning>
+  /** Told where a worker's commit is; for tests that kill the process there. */
+  readonly observe?: (processor: string, stage: CommitStage) => void
 }
 
 const WALL_TICK_MS = 1_000
@@ -53,6 +56,8 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
         partitions: topology.partitions,
         instance: `${process.pid}`,
         onEvent: (event) => options.onWorkerEvent(processor.name, event),
+        observe: (stage) => options.observe?.(processor.name, stage),
+        tuning: options.tuning ?? {},
       }),
   )
   const running = [...workers.map((worker) => worker.run(stop.signal)), ...(sink ? [sink.run(stop.signal)] : [])]

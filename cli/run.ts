@@ -59,7 +59,12 @@ export function addRun(program: Command): void {
           await runSource(source, { ...folder, partitions: wiring.partitions, signal })
         }
         const sink = options.sink
-          ? await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue: wiring.events, blobs: folder.blobs })
+          ? await openDuckDbSink({
+              file: folder.duckdb_file,
+              log: folder.log,
+              catalogue: wiring.events,
+              blobs: folder.blobs,
+            })
           : undefined
         try {
           await runPipeline({

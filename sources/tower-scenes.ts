@@ -54,13 +54,13 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
     }
     const at = START_MS + index * SCENE_MS
     const shared = { source: '/sources/tower', time: iso(at), clock: 'virtual', causes: [], seed } as const
+    // The scene's identity is its own: asked about in two tasks, it is the same event said twice.
     const presented: Event<typeof scenePresented> = {
       ...shared,
-      id: sourceId(['tower/scene_presented', name, scene_id]),
+      id: sourceId(['tower/scene_presented', scene_id]),
       type: scenePresented.type,
       version: scenePresented.version,
       key: scene_id,
-      correlation: group_id,
       data,
     }
     const requested: Event<typeof rolloutRequested> = {

@@ -32,3 +32,7 @@ export async function* readRange(log: Log, topic: string, partition: number, fro
     next = chunk.next
   }
 }
+
+export function headerOf(record: LogRecord, name: string): string | undefined {
+  return record.headers.find((header) => header.name === name)?.value
+}

@@ -1,7 +1,7 @@
 import type { Fold, Processor } from '../../processors/processor.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord, NewRecord } from '../log/log.ts'
-import type { Execution } from './execution.ts'
+import { type Execution, execute } from './execution.ts'
 import {
   type ChangelogEntry,
   changelogTopic,
@@ -10,11 +10,12 @@ import {
   type SnapshotEntry,
 } from './internal-topics.ts'
 import { readJson, readRange, toJson } from './json-records.ts'
+import { type RerunOptions, rerun } from './rerun.ts'
 
 /** The clocks of a task lie beside its keys and are no fold state. */
 const isKey = (key: string) => !key.startsWith('\u0000')
 
-/** The state found is of a version that this program can neither read nor upcast. */
+/** The state found was written by a newer program, or is not what its version says. */
 export class StateVersionError extends Error {
   override readonly name = 'StateVersionError'
 }
@@ -25,20 +26,40 @@ export function changelogRecord(processor: Processor, key: string, state: unknow
   return { key, headers: [], value: toJson(entry) }
 }
 
+/** How a task's state came back. */
+export interface Restored {
+  readonly execution: Execution
+  /** Changelog records read after the snapshot; when the state was rebuilt instead, everything counts as unsaved. */
+  readonly changelog_records: number
+  readonly rebuilt: boolean
+}
+
 /**
- * Brings a task's state back: the last snapshot, then the changelog's tail.
+ * Brings a task's state back: the last snapshot, then the changelog's tail. A state of an older version is upcast, or,
+ * where no upcaster leads here, computed again from the inputs in journal order.
  *
- * @returns how many changelog records were read after the snapshot
- * @throws StateVersionError when the state was written by a newer version, or by one without an upcaster.
+ * @throws StateVersionError when the state was written by a newer version.
  */
-export async function restoreState(
+export async function restoreState(processor: Processor, partition: number, options: RerunOptions): Promise<Restored> {
+  const execution = execute(processor)
+  if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
+  try {
+    return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }
+  } catch (error) {
+    if (!(error instanceof NoUpcasterError)) throw error
+  }
+  const rebuilt = execute(processor)
+  for await (const _outputs of rerun(rebuilt, processor.name, partition, () => processor, options));
+  rebuilt.become(processor)
+  return { execution: rebuilt, changelog_records: 0, rebuilt: true }
+}
+
+async function readState(
   execution: Execution,
-  processor: Processor,
+  processor: Fold,
   partition: number,
-  log: Log,
-  blobs: Blobs,
+  { log, blobs }: RerunOptions,
 ): Promise<number> {
-  if (processor.shape !== 'fold') return 0
   const snapshot = await lastSnapshot(log, processor.name, partition)
   let from = 0n
   if (snapshot !== undefined) {
@@ -70,6 +91,8 @@ function restoreRecord(execution: Execution, processor: Fold, record: LogRecord)
   execution.restore(key, isKey(key) ? current(processor, entry.state_version, entry.state) : entry.state)
 }
 
+class NoUpcasterError extends Error {}
+
 /** The state as the processor of today has it. */
 function current(fold: Fold, version: number, state: unknown): unknown {
   const where = `${fold.name}: state version ${version}, this program has ${fold.state.version}`
@@ -78,7 +101,7 @@ function current(fold: Fold, version: number, state: unknown): unknown {
   let upcast = state
   for (let step = version; step < fold.state.version; step++) {
     const next = fold.state.upcast?.[step]
-    if (next === undefined) throw new StateVersionError(`${where} and no upcaster from ${step}`)
+    if (next === undefined) throw new NoUpcasterError(`${where} and no upcaster from ${step}`)
     upcast = next(upcast)
   }
   const checked = fold.state.schema.safeParse(upcast)

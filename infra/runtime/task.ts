@@ -7,7 +7,7 @@ import type { Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
 import type { Output } from './emission.ts'
-import { type Execution, execute, type Failure } from './execution.ts'
+import type { Execution, Failure } from './execution.ts'
 import type { DeadLetter, JournalEntry } from './internal-topics.ts'
 
 /** What one task has computed and not committed yet. */
@@ -43,13 +43,15 @@ export class Task {
     readonly partitions: number
     readonly vocabulary: Catalogue
     readonly blobs: Blobs
+    /** With its state restored. */
+    readonly execution: Execution
   }) {
     this.partition = options.partition
     this.#processor = options.processor
     this.#partitions = options.partitions
     this.#vocabulary = options.vocabulary
     this.#blobs = options.blobs
-    this.execution = execute(options.processor)
+    this.execution = options.execution
   }
 
   get unsaved(): Readonly<Unsaved> {

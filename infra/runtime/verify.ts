@@ -1,17 +1,12 @@
 import type { Stage } from '../../processors/processor.ts'
 import { canonicalHash, firstDifference } from '../../schemas/canonical.ts'
-import { clockTicked } from '../../schemas/clock.ts'
 import { PoisonError } from '../../schemas/codec.ts'
-import type { Event } from '../../schemas/event.ts'
-import type { Catalogue } from '../../schemas/registry.ts'
-import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
 import { sourceOf } from './emission.ts'
 import { execute } from './execution.ts'
-import { DEAD_LETTERS_TOPIC, type DeadLetter } from './internal-topics.ts'
-import { readJournalled } from './journal-reader.ts'
-import { readJson, readRange } from './json-records.ts'
+import { headerOf, readRange } from './json-records.ts'
+import { type RerunOptions, rerun } from './rerun.ts'
 
 export interface Difference {
   readonly kind: 'different' | 'missing' | 'unexpected' | 'unreadable'
@@ -44,13 +39,7 @@ interface Recorded {
  */
 export async function verifyStage(
   stage: Stage,
-  options: {
-    readonly log: Log
-    readonly blobs: Blobs
-    readonly vocabulary: Catalogue
-    readonly partitions: number
-    readonly onProgress?: (rebuilt: number) => void
-  },
+  options: RerunOptions & { readonly onProgress?: (rebuilt: number) => void },
 ): Promise<VerifyReport> {
   const { log, blobs, vocabulary, partitions } = options
   const processor = stage.create(stage.variant)
@@ -79,26 +68,7 @@ export async function verifyStage(
   findings.recorded = recorded.size
 
   for (let partition = 0; partition < partitions; partition++) {
-    const dead = await deadLettersOf(log, stage.name, partition)
-    const execution = execute(processor)
-    let variant = JSON.stringify(stage.variant)
-    for await (const { entry, records } of readJournalled(log, stage.name, partition)) {
-      const journalled = JSON.stringify(entry.variant)
-      if (journalled !== variant) {
-        execution.become(stage.create(entry.variant))
-        variant = journalled
-      }
-      const events: Event[] = []
-      for (const record of records) {
-        if (record.topic !== clockTicked.type && dead.has(headerOf(record, 'ce_id') ?? '')) continue
-        const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
-          if (error instanceof PoisonError) return undefined
-          throw error
-        })
-        if (event !== undefined) events.push(event)
-      }
-      const { outputs } = await execution.process(events)
-      execution.takeChanges()
+    for await (const outputs of rerun(execute(processor), stage.name, partition, stage.create, options)) {
       for (const { type, event } of outputs) {
         findings.rebuilt++
         const found = recorded.get(event.id)
@@ -160,15 +130,6 @@ class Findings {
   }
 }
 
-async function deadLettersOf(log: Log, processor: string, partition: number): Promise<Set<string>> {
-  const ids = new Set<string>()
-  for await (const record of readRange(log, DEAD_LETTERS_TOPIC, partition, 0n)) {
-    const letter = readJson<DeadLetter>(record)
-    if (letter.processor === processor && letter.ce_id !== null) ids.add(letter.ce_id)
-  }
-  return ids
-}
-
 async function recordAt(log: Log, topic: string, { partition, offset }: Recorded): Promise<LogRecord> {
   const { records } = await log.read({ topic, partition, from: offset, max_bytes: 1 })
   const [record] = records
@@ -177,7 +138,6 @@ async function recordAt(log: Log, topic: string, { partition, offset }: Recorded
   return record
 }
 
-const headerOf = (record: LogRecord, name: string) => record.headers.find((header) => header.name === name)?.value
 const placeOf = (record: LogRecord) => `${record.topic} partition ${record.partition} offset ${record.offset}`
 
 /** Every stage whose outputs are derived; what an effect recorded are facts and not computed again. */

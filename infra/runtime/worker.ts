@@ -31,7 +31,11 @@ export interface WorkerOptions {
   readonly instance: string
   readonly tuning?: Partial<Tuning>
   readonly onEvent?: (event: WorkerEvent) => void
+  /** Told where a commit is; for tests that kill the process there. */
+  readonly observe?: (stage: CommitStage) => void
 }
+
+export type CommitStage = 'processed' | 'appended' | 'committed'
 
 export interface Tuning {
   readonly commit_interval_ms: number
@@ -55,7 +59,12 @@ export const DEFAULT_TUNING: Tuning = {
 
 export type WorkerEvent =
   | { readonly kind: 'committed'; readonly records: number; readonly outputs: number; readonly dead_letters: number }
-  | { readonly kind: 'restored'; readonly partition: number; readonly changelog_records: number }
+  | {
+      readonly kind: 'restored'
+      readonly partition: number
+      readonly changelog_records: number
+      readonly rebuilt: boolean
+    }
   | { readonly kind: 'lost'; readonly partitions: readonly number[] }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
 
@@ -180,12 +189,16 @@ export class Worker {
     if (polled.lost.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions: polled.lost })
     await this.#commit(producer)
     for (const partition of polled.gained) {
-      const task = new Task({ ...this.#options, partition })
-      const { processor, log, blobs } = this.#options
-      const tail = await restoreState(task.execution, processor, partition, log, blobs)
-      task.changes_since_snapshot = tail
+      const { execution, changelog_records, rebuilt } = await restoreState(
+        this.#options.processor,
+        partition,
+        this.#options,
+      )
+      const task = new Task({ ...this.#options, partition, execution })
+      // A rebuilt state is nowhere yet: the next commit takes a snapshot of it.
+      task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
       this.#tasks.set(partition, task)
-      this.#options.onEvent?.({ kind: 'restored', partition, changelog_records: tail })
+      this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt })
     }
   }
 
@@ -241,6 +254,7 @@ export class Worker {
     const { processor } = this.#options
     const tasks = [...this.#tasks.values()].filter((task) => task.unsaved.records > 0)
     await this.#putBlobs(tasks)
+    this.#options.observe?.('processed')
     const transaction = producer.begin()
     let records = 0
     let outputs = 0
@@ -261,7 +275,9 @@ export class Worker {
       dead_letters += task.unsaved.dead_letters.length
     }
     transaction.positions(claim, [...this.#positions.values()])
+    this.#options.observe?.('appended')
     await transaction.commit()
+    this.#options.observe?.('committed')
     for (const task of tasks) task.saved()
     for (const [at, position] of this.#positions) this.#committed.set(at, position)
     this.#positions.clear()

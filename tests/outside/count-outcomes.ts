@@ -27,10 +27,11 @@ export function countOutcomes(): Fold<{ groups: number }> {
     outputs: [outcomesCounted],
     state: { version: 1, schema: z.object({ groups: z.int() }) },
     apply(state, event, emit) {
-      if (!isA(event, groupFormed)) return state
-      const outcomes: Record<string, number> = {}
-      for (const { outcome } of event.data) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
-      emit(outcomesCounted, { group_id: event.key, outcomes })
+      if (isA(event, groupFormed)) {
+        const outcomes: Record<string, number> = {}
+        for (const { outcome } of event.data) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+        emit(outcomesCounted, { group_id: event.key, outcomes })
+      }
       return { groups: (state?.groups ?? 0) + 1 }
     },
   }

@@ -3,8 +3,8 @@ import { openDataFolder } from '../../cli/data-folder.ts'
 import { generate } from '../../cli/generate.ts'
 import { prepareLog, runPipeline } from '../../cli/pipeline.ts'
 import { verifyFolder } from '../../cli/verify.ts'
-import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
+import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, stage, topology } from '../../streams/topology.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { countOutcomes, outcomesCounted } from './count-outcomes.ts'
@@ -17,11 +17,23 @@ test('a processor from outside is one new file and one line in the topology: it 
     events: [...base.events, outcomesCounted],
     stages: [...base.stages, stage(countOutcomes(), countOutcomes)],
   }
-  const scenes = { dataset: 'top_block', task: 'x_only', split: 'train', variant: 'plain', purpose: 'train', round: 0 } as const
+  const scenes = {
+    dataset: 'top_block',
+    task: 'x_only',
+    split: 'train',
+    variant: 'plain',
+    purpose: 'train',
+    round: 0,
+  } as const
   const signal = new AbortController().signal
   await prepareLog(folder, wiring)
   await generate(folder, { ...scenes, scenes: 5, seed: '1', group_size: 4 }, true, signal)
-  const sink = await openDuckDbSink({ file: folder.duckdb_file, log: folder.log, catalogue: wiring.events, blobs: folder.blobs })
+  const sink = await openDuckDbSink({
+    file: folder.duckdb_file,
+    log: folder.log,
+    catalogue: wiring.events,
+    blobs: folder.blobs,
+  })
   const options = { folder, topology: wiring, sink, only: [], until_idle: true, expire_pending: false, signal }
   await runPipeline({ ...options, onWorkerEvent: () => {} })
   await sink.close()
@@ -29,7 +41,9 @@ test('a processor from outside is one new file and one line in the topology: it 
   await folder.close()
 
   const session = await openSql({ file: folder.duckdb_file })
-  const { batches } = await session.query('select count(*), sum(list_sum(map_values(outcomes))) from lab.outcomes_counted')
+  const { batches } = await session.query(
+    'select count(*), sum(list_sum(map_values(outcomes))) from lab.outcomes_counted',
+  )
   for await (const rows of batches) expect(rows.map((row) => row.map(Number))).toEqual([[5, 20]])
   session.close()
 })
