@@ -13,6 +13,8 @@ import { faceTexture, TEXELS, VARIANTS } from './texture.ts'
 /** How much light a face has, of 256, by the way it looks; a right side is on the sun's far side. */
 const LIGHT = { front: 236, top: 292, left: 200, right: 136 }
 const DEPTH_STEPS = 16_384
+/** Sides count as this much farther, in world units, so that the top wins where it is blended over them; cubes of a scene are 0.05 apart. */
+const SIDE_BEHIND = 0.02
 const FARTHEST = 65_535
 /** Fixed point with 16 fractional bits, for positions in a texture. */
 const ONE = 65_536
@@ -46,10 +48,6 @@ export class Rasteriser {
     const bottom = block.y - half
     const near = EYE_DISTANCE - block.z - half
     const far = near + block.edge
-    if (top < EYE_HEIGHT) {
-      this.#paint(block, LIGHT.top)
-      this.#drawTop(left, right, top, near, far)
-    }
     if (left > 0) {
       this.#paint(block, LIGHT.left)
       this.#drawSide(left, top, bottom, near, far)
@@ -57,6 +55,10 @@ export class Rasteriser {
     if (right < 0) {
       this.#paint(block, LIGHT.right)
       this.#drawSide(right, top, bottom, near, far)
+    }
+    if (top < EYE_HEIGHT) {
+      this.#paint(block, LIGHT.top)
+      this.#drawTop(left, right, top, near, far)
     }
     this.#paint(block, LIGHT.front)
     this.#drawFront(left, right, top, bottom, near)
@@ -119,6 +121,7 @@ export class Rasteriser {
     const first = Math.floor(x0)
     const last = Math.ceil(x1) - 1
     const shared = x > 0 ? last : first
+    const farRow = HORIZON_ROW + (FOCAL * (EYE_HEIGHT - top)) / far
     for (let column = Math.max(0, first); column <= Math.min(WIDTH - 1, last); column++) {
       // Pixels per world unit at the column's left edge and right edge, within the face.
       const leftScale = (Math.max(x0, column) - CENTRE_COLUMN) / x
@@ -126,18 +129,20 @@ export class Rasteriser {
       const depth = (2 * FOCAL) / (leftScale + rightScale)
       const covered = column === shared ? 1 : Math.min(x1, column + 1) - Math.max(x0, column)
       const u = texelOf(((depth - near) / (far - near)) * TEXELS)
+      // It reaches a pixel under the top face, which is blended over it, but not beyond the cube's far corner.
+      const start = Math.max(farRow, HORIZON_ROW + Math.min(leftScale, rightScale) * (EYE_HEIGHT - top) - 1)
       this.#drawLine(
         column,
         WIDTH,
         HEIGHT,
-        HORIZON_ROW + leftScale * (EYE_HEIGHT - top),
-        HORIZON_ROW + rightScale * (EYE_HEIGHT - top),
+        start,
+        start,
         HORIZON_ROW + leftScale * (EYE_HEIGHT - bottom),
         HORIZON_ROW + rightScale * (EYE_HEIGHT - bottom),
         covered,
         x > 0 ? TEXELS - 1 - u : u,
         TEXELS,
-        depth,
+        depth + SIDE_BEHIND,
       )
     }
   }

@@ -18,7 +18,7 @@ const DARKEST = 176
 /** Fixed point with 16 fractional bits, for positions in a shadow's table. */
 const ONE = 65_536
 
-/** Everything that pictures share, made for the first one: about a tenth of a second. */
+/** Everything that pictures share, made for the first one, in about 0.3 s. */
 class Studio {
   readonly rasteriser = new Rasteriser()
   readonly #backdrop = backdrop()

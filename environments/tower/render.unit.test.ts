@@ -41,7 +41,7 @@ describe('renderScene', () => {
     expect(hashes).toMatchInlineSnapshot(`
       [
         "45361072ab8038084a8457aecb6d35c3946953130f7c780f81b90fc3c079c668",
-        "f9100964bfc0cab9d0df5d773a965ce02c98746d6c4f6544084c79623ae614ce",
+        "7cac5cd70af4c6cd3e71df3a842681264c20a7d8cd762d6c64800610a6fb654c",
       ]
     `)
   })
@@ -70,9 +70,9 @@ describe('renderScene', () => {
     expect(tower.left).toBeGreaterThanOrEqual(CENTRE_COLUMN - 22)
     expect(tower.bottom).toBe(225)
     expect(moved.left).toBeGreaterThanOrEqual(Math.floor(CENTRE_COLUMN + 0.17 * (offset - 125)) - 12)
-    expect(moved.right).toBe(Math.ceil(CENTRE_COLUMN + 0.17 * (offset + 125)) - 1)
+    expect(Math.abs(moved.right + 1 - (CENTRE_COLUMN + 0.17 * (offset + 125)))).toBeLessThanOrEqual(1)
+    // A pixel that two things share is neither red nor blue.
     const meetsBelow = dataset === 'top_block' ? 226 - 42.5 * (height - 1) : 226
-    // Where two blocks meet within a row of pixels, that row is part red, part blue, and counts as neither.
     expect(Math.abs(moved.bottom + 1 - meetsBelow)).toBeLessThanOrEqual(1)
   })
 
