@@ -29,7 +29,10 @@ import {
 type Of<K extends LogicalKind> = Extract<Logical, { kind: K }>
 
 const hash = fc.stringMatching(/^[0-9a-f]{64}$/)
-const text = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 12 }), fc.constantFrom('', 'Ω', '🗼', 'a\u0000b', "it's"))
+const text = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 12 }),
+  fc.constantFrom('', 'Ω', '🗼', 'a\u0000b', "it's"),
+)
 const size = fc.nat({ max: 2 ** 40 })
 const finite = { noNaN: true, noDefaultInfinity: true }
 const float = { ...finite, maxExcluded: false }
@@ -52,7 +55,11 @@ const values: { readonly [K in LogicalKind]: (logical: Of<K>) => fc.Arbitrary<un
   utf8: () => text,
   timestamp: () =>
     fc
-      .date({ min: new Date('0000-01-01T00:00:00.000Z'), max: new Date('9999-12-31T23:59:59.999Z'), noInvalidDate: true })
+      .date({
+        min: new Date('0001-01-01T00:00:00.000Z'),
+        max: new Date('9999-12-31T23:59:59.999Z'),
+        noInvalidDate: true,
+      })
       .map((date) => date.toISOString()),
   one_of: ({ values: allowed }) => fc.constantFrom(...allowed),
   blob: () => fc.record({ sha256: hash, bytes: size, media_type: mediaType }, { noNullPrototype: true }),
@@ -147,4 +154,9 @@ export const everyTypeBatch = defineEvent({
   about: 'Holds one of everything.',
   row: everyTypeFields,
 })
-export const everyTypeFact = defineEvent({ ...everyTypeBatch, type: 'test.everything_said', encoding: 'json' })
+export const everyTypeFact = defineEvent({
+  ...everyTypeBatch,
+  type: 'test.everything_said',
+  encoding: 'json',
+  key: 'group_id',
+})

@@ -121,7 +121,10 @@ export function readMaps(data: Data, readKeys: ColumnReader, readValues: ColumnR
 
 export function readTensors(data: Data, size: number): TensorArray[] {
   const child = data.children[0] as Data
-  if (child.nullCount > 0) throw new Error('a tensor holds a null element')
+  // Under a null tensor the elements may be null too, which is how pyarrow writes it; in any other they may not.
+  for (let at = 0; child.nullCount > 0 && at < child.length; at++) {
+    if (!child.getValid(at) && data.getValid(Math.floor(at / size))) throw new Error('a tensor holds a null element')
+  }
   const elements = child.values as TensorArray
   // A copy each: a view would keep the whole record alive and let one consumer change another's value.
   return Array.from({ length: data.length }, (_, i) =>

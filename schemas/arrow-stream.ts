@@ -1,6 +1,7 @@
 import { type Data, DataType, type Field, type Schema } from 'apache-arrow'
 import { BufferRegion, FieldNode, Message, RecordBatch } from 'apache-arrow/ipc/metadata/message'
 import { columnOf } from './arrow-columns.ts'
+import { type BatchHeader, type MessageMetadata, readMetadata } from './arrow-metadata.ts'
 
 /**
  * Arrow IPC streams: what an Arrow event's value is, and what an offloaded column is. apache-arrow reads and writes
@@ -86,40 +87,38 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
   // Arrow's buffers are eight-byte aligned within the stream; a record's bytes may lie anywhere in a fetch.
   const bytes = unaligned.byteOffset % 8 === 0 ? unaligned : new Uint8Array(unaligned)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const nextMessage = (at: number): { message: Message; bodyStart: number } | undefined => {
+  const nextMessage = (at: number): { message: MessageMetadata; bodyStart: number; end: number } | undefined => {
     if (at + PREFIX_BYTES > bytes.length) return undefined
     if (view.getInt32(at, true) !== CONTINUATION) throw new Error(`no Arrow IPC message at byte ${at}`)
     const length = view.getInt32(at + 4, true)
     if (length === 0) return undefined
     const bodyStart = at + PREFIX_BYTES + length
     if (length < 0 || bodyStart > bytes.length) throw new Error(`the message at byte ${at} is cut off`)
-    return { message: Message.decode(bytes.subarray(at + PREFIX_BYTES, bodyStart)), bodyStart }
+    const message = readMetadata(bytes.subarray(at + PREFIX_BYTES, bodyStart))
+    const end = bodyStart + message.bodyBytes
+    if (end > bytes.length) throw new Error(`the body at byte ${bodyStart} is cut off`)
+    return { message, bodyStart, end }
   }
-  const { schema, start } = readSchema()
 
-  function readSchema(): { schema: Schema; start: number } {
-    const expected = known && schemaMessage(known)
-    if (known && expected && Buffer.compare(bytes.subarray(0, expected.length), expected) === 0) {
-      return { schema: known, start: expected.length }
-    }
-    const first = nextMessage(0)
-    if (!first?.message.isSchema()) throw new Error('the stream does not begin with a schema')
-    return { schema: first.message.header(), start: first.bodyStart }
-  }
+  const expected = known && schemaMessage(known)
+  const isKnown = expected && Buffer.compare(bytes.subarray(0, expected.length), expected) === 0
+  const first = isKnown ? undefined : nextMessage(0)
+  const schema = isKnown ? known : first?.message.schema?.()
+  if (schema === undefined) throw new Error('the stream does not begin with a schema')
+  const start = isKnown ? expected.length : (first?.end ?? 0)
 
   return {
     schema,
     batches() {
       const batches = []
-      for (let next = nextMessage(start); next !== undefined; ) {
-        const { message, bodyStart } = next
-        if (!message.isRecordBatch()) throw new Error('a message is not a record batch; dictionaries are not read')
-        const end = bodyStart + message.bodyLength
-        if (end > bytes.length) throw new Error(`the record batch at byte ${bodyStart} is cut off`)
-        const header = message.header()
-        if (header.compression !== null) throw new Error('the record batch is compressed; write it without')
-        batches.push({ rows: header.length, columns: readColumns(schema, header, bytes.subarray(bodyStart, end)) })
-        next = nextMessage(end)
+      for (let next = nextMessage(start); next !== undefined; next = nextMessage(next.end)) {
+        const batch = next.message.batch?.()
+        if (batch === undefined) throw new Error('a message is not a record batch; dictionaries are not read')
+        if (batch.compressed) throw new Error('the record batch is compressed; write it without')
+        const body = bytes.subarray(next.bodyStart, next.end)
+        const columns = readColumns(schema, batch, body)
+        if (columns.some(({ length }) => length !== batch.rows)) throw new Error('columns differ in length')
+        batches.push({ rows: batch.rows, columns })
       }
       return batches
     },
@@ -127,7 +126,7 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
 }
 
 /** In the order of the format: a column's node, its buffers (validity, offsets, values), then its children. */
-function readColumns(schema: Schema, { nodes, buffers }: RecordBatch, body: Uint8Array): Data[] {
+function readColumns(schema: Schema, { nodes, buffers }: BatchHeader, body: Uint8Array): Data[] {
   let nextNode = 0
   let nextBuffer = 0
   const takeBuffer = (): Uint8Array => {

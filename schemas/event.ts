@@ -69,7 +69,7 @@ export interface Envelope {
 }
 
 /** One event in memory: the envelope and its data (an object for a fact, rows for a batch). */
-export interface Event<T extends EventType = EventType> extends Envelope {
+export interface Event<out T extends EventType = EventType> extends Envelope {
   readonly data: DataOf<T>
 }
 

@@ -16,7 +16,9 @@ const golden = new Map(
 /** The gate: a record says which fingerprint wrote it, and is refused by a program that has another one. */
 function problemsWith(types: readonly EventType[], recorded: ReadonlyMap<string, string>): string[] {
   const current = new Map(
-    types.flatMap((type) => versionsOf(type).map((version) => [`${type.type}/${version.version}`, fingerprintOf(type, version)])),
+    types.flatMap((type) =>
+      versionsOf(type).map((version) => [`${type.type}/${version.version}`, fingerprintOf(type, version)]),
+    ),
   )
   const changed = [...current].flatMap(([version, fingerprint]) => {
     const before = recorded.get(version)
@@ -58,7 +60,12 @@ test('the gate tells what to do', () => {
 
 test('what is for people, and the order of things, says nothing', () => {
   const { id, side, at } = declared.row
-  const reworded = defineEvent({ ...declared, about: 'twice', retention: 'source', row: { at, side, id: utf8('the key') } })
+  const reworded = defineEvent({
+    ...declared,
+    about: 'twice',
+    retention: 'source',
+    row: { at, side, id: utf8('the key') },
+  })
   const reordered = defineEvent({ ...declared, row: { id, at, side: oneOf(['right', 'left']) } })
   expect(fingerprintOf(reworded)).toBe(fingerprintOf(said))
   expect(fingerprintOf(reordered)).toBe(fingerprintOf(said))
@@ -80,6 +87,10 @@ test('a data schema URI says type, version and fingerprint', () => {
   const uri = dataSchemaUri(said)
   expect(uri).toBe(`plumbline:test.said/1/${fingerprintOf(said).slice(0, 16)}`)
   expect(URL.canParse(uri)).toBe(true)
-  expect(parseDataSchemaUri(uri)).toEqual({ type: 'test.said', version: 1, fingerprint: fingerprintOf(said).slice(0, 16) })
+  expect(parseDataSchemaUri(uri)).toEqual({
+    type: 'test.said',
+    version: 1,
+    fingerprint: fingerprintOf(said).slice(0, 16),
+  })
   expect(parseDataSchemaUri('https://example.org/schema')).toBeUndefined()
 })

@@ -12,7 +12,9 @@ const derivation: Derivation = {
 
 test('is 128 bits, in hexadecimal, and stays what it was', () => {
   expect(derivedId(derivation)).toMatchInlineSnapshot(`"5220ce542a628aebec93f6faed527f7a"`)
-  expect(sourceId(['tower', 'side_block', 'train', '7', '0'])).toMatchInlineSnapshot(`"79f8547bad0448894853b314c62184e3"`)
+  expect(sourceId(['tower', 'side_block', 'train', '7', '0'])).toMatchInlineSnapshot(
+    `"79f8547bad0448894853b314c62184e3"`,
+  )
 })
 
 test('no part is left out', () => {

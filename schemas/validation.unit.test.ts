@@ -35,17 +35,25 @@ test.each([
   [{ group_id: 'a\ud800' }, 'group_id: expected a text of whole Unicode characters, got "a\\ud800"'],
   [{ a_choice: 'up' }, 'a_choice: expected one of left, right, got "up"'],
   [{ a_list: [1, 2, 0.5] }, 'a_list[2]: expected an integer of 32 bits, got 0.5'],
-  [{ a_struct: { x: 1, inner: { label: 3 } } }, 'a_struct.inner.label: expected a text of whole Unicode characters, got 3'],
+  [
+    { a_struct: { x: 1, inner: { label: 3 } } },
+    'a_struct.inner.label: expected a text of whole Unicode characters, got 3',
+  ],
   [{ a_struct: { x: 1, inner: { label: null, more: 3 } } }, 'a_struct.inner.more: the declaration has no such field'],
   [{ more: 1 }, 'more: the declaration has no such field'],
   [{ a_map: { a: 'b' } }, 'a_map.a: expected a finite float64, got "b"'],
-  [{ flow_tensor: new Float32Array(5) }, 'flow_tensor: expected a Float32Array of 6 finite elements, shape [2, 3], got a Float32Array of 5'],
+  [
+    { flow_tensor: new Float32Array(5) },
+    'flow_tensor: expected a Float32Array of 6 finite elements, shape [2, 3], got a Float32Array of 5',
+  ],
 ])('names row, field, expected and actual of %j', (change, problem) => {
   expect(problemWith(change)).toBe(`${at} ${problem}`)
 })
 
 test('a missing field is not null, and keys of a map cannot reach a prototype', () => {
-  expect(problemWith({}, 'maybe_text')).toContain('maybe_text: expected a text of whole Unicode characters, got nothing')
+  expect(problemWith({}, 'maybe_text')).toContain(
+    'maybe_text: expected a text of whole Unicode characters, got nothing',
+  )
   expect(problemWith({ a_map: JSON.parse('{"__proto__": 1}') })).toContain('none of them __proto__')
   expect(problemWith({ a_blob: { ...row.a_blob, sha256: 'ABC' } })).toContain('a_blob.sha256: expected a SHA-256')
 })

@@ -12,7 +12,8 @@ const PIXELS = expect('a positive number of pixels')
 const BYTES = expect('a number of bytes, 0 … 2⁵³−1')
 const FLOAT32 = expect('a finite float32 (round it with Math.fround)')
 
-const RFC3339_MS = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
+/** Not the year 0, which Python has no date for. */
+const RFC3339_MS = /^(?!0000)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
 
 /** Also refuses days that no calendar has: they would come back as others. */
 export function isTimestamp(text: string): boolean {

@@ -1,0 +1,112 @@
+import { Message, type Schema } from 'apache-arrow'
+
+/**
+ * The metadata of Arrow IPC messages, read from bytes that are not to be trusted. A flatbuffer is tables that point at
+ * vectors; apache-arrow believes the length that a vector claims, so that one flipped bit makes it loop for minutes.
+ * Here every length is held against the bytes there are, and DataView refuses what lies outside of them.
+ */
+
+export interface Region {
+  readonly offset: number
+  readonly length: number
+}
+export interface BatchHeader {
+  readonly rows: number
+  readonly nodes: readonly { readonly length: number; readonly nullCount: number }[]
+  readonly buffers: readonly Region[]
+  readonly compressed: boolean
+}
+export interface MessageMetadata {
+  readonly bodyBytes: number
+  /** Exactly one of these for the messages that are read; neither for any other. */
+  readonly schema?: () => Schema
+  readonly batch?: () => BatchHeader
+}
+
+// Field numbers of the tables in Arrow's Message.fbs and Schema.fbs.
+const MESSAGE = { headerType: 1, header: 2, bodyLength: 3 }
+const BATCH = { length: 0, nodes: 1, buffers: 2, compression: 3 }
+const SCHEMA = { fields: 1, metadata: 2 }
+const FIELD = { children: 5, metadata: 6 }
+const HEADER_TYPES = { schema: 1, batch: 3 }
+/** A FieldNode (length, null count) and a Buffer (offset, length) are each two 64-bit integers. */
+const PAIR_BYTES = 16
+const OFFSET_BYTES = 4
+
+/** @throws Error when a length is not backed by bytes */
+export function readMetadata(bytes: Uint8Array): MessageMetadata {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const root = view.getUint32(0, true)
+  const headerTypeAt = fieldAt(view, root, MESSAGE.headerType)
+  const headerType = headerTypeAt === undefined ? 0 : view.getUint8(headerTypeAt)
+  const header = fieldAt(view, root, MESSAGE.header)
+  const bodyAt = fieldAt(view, root, MESSAGE.bodyLength)
+  const bodyBytes = bodyAt === undefined ? 0 : countAt(view, bodyAt)
+  if (header !== undefined && headerType === HEADER_TYPES.schema) {
+    return { bodyBytes, schema: () => readSchema(bytes, view, pointedAt(view, header)) }
+  }
+  if (header !== undefined && headerType === HEADER_TYPES.batch) {
+    return { bodyBytes, batch: () => readBatch(view, pointedAt(view, header)) }
+  }
+  return { bodyBytes }
+}
+
+function readBatch(view: DataView, table: number): BatchHeader {
+  const pairs = (field: number): [number, number][] => {
+    const { start, count } = vectorAt(view, table, field, PAIR_BYTES)
+    return Array.from({ length: count }, (_, at) => {
+      const pair = start + at * PAIR_BYTES
+      return [countAt(view, pair), countAt(view, pair + 8)]
+    })
+  }
+  const rowsAt = fieldAt(view, table, BATCH.length)
+  return {
+    rows: rowsAt === undefined ? 0 : countAt(view, rowsAt),
+    nodes: pairs(BATCH.nodes).map(([length, nullCount]) => ({ length, nullCount })),
+    buffers: pairs(BATCH.buffers).map(([offset, length]) => ({ offset, length })),
+    compressed: fieldAt(view, table, BATCH.compression) !== undefined,
+  }
+}
+
+/** apache-arrow builds the types, after every vector that it will follow has been found to be there. */
+function readSchema(bytes: Uint8Array, view: DataView, table: number): Schema {
+  let budget = bytes.length / OFFSET_BYTES
+  const check = (parent: number, children: number, metadata: number): void => {
+    const { start, count } = vectorAt(view, parent, children, OFFSET_BYTES)
+    budget -= count + vectorAt(view, parent, metadata, OFFSET_BYTES).count
+    // Also what ends a table that points back at itself.
+    if (budget < 0) throw new Error('the schema claims more fields than it has bytes for')
+    for (let at = 0; at < count; at++) {
+      check(pointedAt(view, start + at * OFFSET_BYTES), FIELD.children, FIELD.metadata)
+    }
+  }
+  check(table, SCHEMA.fields, SCHEMA.metadata)
+  return Message.decode(bytes).header() as Schema
+}
+
+/** Where a field of a table lies; undefined when the table leaves it out. */
+function fieldAt(view: DataView, table: number, field: number): number | undefined {
+  const vtable = table - view.getInt32(table, true)
+  const entry = 4 + 2 * field
+  if (entry >= view.getUint16(vtable, true)) return undefined
+  const offset = view.getUint16(vtable + entry, true)
+  return offset === 0 ? undefined : table + offset
+}
+
+const pointedAt = (view: DataView, at: number) => at + view.getUint32(at, true)
+
+function vectorAt(view: DataView, table: number, field: number, itemBytes: number): { start: number; count: number } {
+  const at = fieldAt(view, table, field)
+  if (at === undefined) return { start: 0, count: 0 }
+  const vector = pointedAt(view, at)
+  const count = view.getUint32(vector, true)
+  const start = vector + 4
+  if (start + count * itemBytes > view.byteLength) throw new Error(`a vector of ${count} does not lie in its message`)
+  return { start, count }
+}
+
+function countAt(view: DataView, at: number): number {
+  const count = Number(view.getBigInt64(at, true))
+  if (count < 0 || !Number.isSafeInteger(count)) throw new Error(`a length or offset is out of range (${count})`)
+  return count
+}
