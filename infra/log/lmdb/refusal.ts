@@ -1,3 +1,4 @@
+import { statfsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { LogFullError, LogReadOnlyError } from '../log.ts'
 
@@ -13,7 +14,9 @@ export function refusal(dir: string, error: unknown): unknown {
   if (code === MAP_FULL || /MDB_MAP_FULL/.test(text)) {
     return new LogFullError(`lmdb:${dir}: expected less than 1 TiB, the largest a log may be. Delete old records. (${text})`)
   }
-  if (is('ENOSPC', /no space left/i) || is('EDQUOT', /quota/i) || is('EFBIG', /file too large/i)) {
+  // LMDB calls a write that found room for its first part only an input/output error.
+  const cut_short = is('EIO', /input\/output error/i) && freeBytes(dir) < ALMOST_FULL_BYTES
+  if (cut_short || is('ENOSPC', /no space left/i) || is('EDQUOT', /quota/i) || is('EFBIG', /file too large/i)) {
     return new LogFullError(
       `lmdb:${dir}: expected room on the disk, found none. Nothing was written; make room and retry. (${text})`,
     )
@@ -28,4 +31,16 @@ export function refusal(dir: string, error: unknown): unknown {
     return new Error(`lmdb:${dir}: expected at most 1,024 readers at a time, found no free place. Stop some. (${text})`)
   }
   return error
+}
+
+/** More than one transaction writes. */
+const ALMOST_FULL_BYTES = 64 * 1024 * 1024
+
+function freeBytes(dir: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(dir)
+    return bavail * bsize
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
 }

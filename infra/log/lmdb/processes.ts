@@ -1,0 +1,92 @@
+import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/** Real processes for the log's recovery tests, and a folder for them; `await using` ends all of it. */
+export class Processes implements AsyncDisposable {
+  readonly dir: string
+  readonly #children: Child[] = []
+
+  constructor(dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))) {
+    this.dir = dir
+  }
+
+  start(role: string, args: object, options: SpawnOptions = {}): Child {
+    const child = new Child(role, this.dir, args, options)
+    this.#children.push(child)
+    return child
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#children) await child.end()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+}
+
+export type Said = Record<string, unknown>
+
+export class Child {
+  readonly said: Said[] = []
+  errors = ''
+  readonly exited: Promise<number | null>
+  readonly #process: ChildProcess
+  #heard: (() => void)[] = []
+
+  constructor(role: string, dir: string, args: object, options: SpawnOptions) {
+    const program = fileURLToPath(new URL('./test-process.ts', import.meta.url))
+    this.#process = spawn(process.execPath, [program, role, dir, JSON.stringify(args)], { stdio: 'pipe', ...options })
+    this.#process.stderr?.on('data', (data) => {
+      this.errors += data
+    })
+    if (this.#process.stdout) createInterface(this.#process.stdout).on('line', (line) => this.#hear(JSON.parse(line)))
+    this.exited = new Promise((resolve) => {
+      this.#process.once('close', (code) => {
+        resolve(code)
+        this.#wake()
+      })
+    })
+  }
+
+  /** The first line, said before or later, that fits. */
+  async says(fits: (said: Said) => boolean, limit_ms = 30_000): Promise<Said> {
+    const deadline_ms = performance.now() + limit_ms
+    for (;;) {
+      const found = this.said.find(fits)
+      if (found !== undefined) return found
+      const left_ms = deadline_ms - performance.now()
+      const gone = this.#process.exitCode !== null || this.#process.signalCode !== null
+      if (left_ms <= 0 || gone) {
+        throw new Error(`process ${this.#process.pid} said only ${JSON.stringify(this.said)} ${this.errors}`)
+      }
+      await new Promise<void>((resolve) => {
+        this.#heard.push(resolve)
+        setTimeout(resolve, Math.min(left_ms, 1_000))
+      })
+    }
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process.kill(signal)
+  }
+
+  get pid(): number {
+    return this.#process.pid as number
+  }
+
+  async end(): Promise<void> {
+    this.#process.kill('SIGKILL')
+    await this.exited
+  }
+
+  #hear(said: Said): void {
+    this.said.push(said)
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const resolve of this.#heard.splice(0)) resolve()
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * A process of its own for the tests that kill, stop and starve processes:
+ * `node test-process.ts ROLE DIR JSON`. Says what it did as lines of JSON.
+ */
+import { FencedError, type Log } from '../log.ts'
+import { ChunkBuilder } from './chunk.ts'
+import { type LmdbLogOptions, openLmdbLog } from './lmdb-log.ts'
+import { Store } from './store.ts'
+import { openTables } from './tables.ts'
+
+export interface ProduceArgs {
+  readonly topic: string
+  readonly name: string
+  readonly transactions: number
+  readonly records: number
+  readonly value_bytes: number
+}
+
+export interface WorkArgs {
+  readonly topic: string
+  readonly output: string
+  readonly group: string
+  readonly session_timeout_ms: number
+}
+
+/** Where in a write transaction a process ends or stops. */
+export interface InsideArgs {
+  readonly topic: string
+  readonly signal: NodeJS.Signals
+  readonly when: 'before commit' | 'after commit'
+}
+
+const [role, dir = '', json = '{}'] = process.argv.slice(2)
+
+function say(message: object): void {
+  process.stdout.write(`${JSON.stringify(message)}\n`)
+}
+
+async function open(options: Partial<LmdbLogOptions> = {}): Promise<Log> {
+  return await openLmdbLog({ dir, ...options })
+}
+
+/** Transaction i appends its records to partitions 0 and 1 alternately, each value starting with `name:i:`. */
+async function produce(args: ProduceArgs): Promise<void> {
+  const log = await open()
+  const producer = await log.producer({ transactional_id: args.name })
+  say({ ready: true })
+  for (let i = 0; i < args.transactions; i += 1) {
+    const transaction = producer.begin()
+    for (let k = 0; k < args.records; k += 1) {
+      const value = Buffer.from(`${args.name}:${i}:${k}`.padEnd(args.value_bytes))
+      transaction.append(args.topic, k % 2, { key: null, headers: [], value })
+    }
+    await transaction.commit()
+    say({ committed: i })
+  }
+  await log.close()
+}
+
+/** Copies values to partition 0 of `output` until it is ended. */
+async function work(args: WorkArgs): Promise<void> {
+  const log = await open()
+  const { group, topic, output, session_timeout_ms } = args
+  let member = await log.join({ group, topics: [topic], session_timeout_ms })
+  const producer = await log.producer({ transactional_id: `worker-${process.pid}` })
+  for (;;) {
+    const { records, claim, gained, lost, positions } = await member.poll({ max_bytes: 200, wait_ms: 50 })
+    if (gained.length + lost.length > 0) say({ gained, lost })
+    if (records.length === 0) continue
+    const transaction = producer.begin()
+    for (const { key, headers, value } of records) transaction.append(output, 0, { key, headers, value })
+    transaction.positions(claim, positions)
+    try {
+      await transaction.commit()
+      say({ copied: records.length })
+    } catch (error) {
+      if (!(error instanceof FencedError)) throw error
+      say({ fenced: error.message })
+      // What this transaction held comes again to whoever owns it now: start over from the committed positions.
+      await member.leave()
+      member = await log.join({ group, topics: [topic], session_timeout_ms })
+    }
+  }
+}
+
+/** Gets a signal in the middle of LMDB's own write transaction, with a half of it written, or right after it. */
+function inside(args: InsideArgs): void {
+  const tables = openTables(dir, false, 'flushed')
+  const store = new Store(tables, `lmdb:${dir}`)
+  const epoch = tables.env.transactionSync(() => store.apply({ kind: 'fence', transactional_id: 'inside' })) as number
+  const appends = [0, 1].map((partition) => {
+    const builder = new ChunkBuilder()
+    for (let k = 0; k < 50; k += 1) builder.add({ key: null, headers: [], value: Buffer.from(`inside:0:${k}`) })
+    return { topic: args.topic, partition, chunks: builder.finish() }
+  })
+  const progress = { claimed: [], standalone: [{ group: 'inside', positions: [{ topic: args.topic, partition: 0, next: 50n }] }] }
+  tables.env.transactionSync(() => {
+    store.apply({ kind: 'commit', transactional_id: 'inside', epoch, appends, progress })
+    if (args.when === 'before commit') process.kill(process.pid, args.signal)
+  })
+  if (args.when === 'after commit') process.kill(process.pid, args.signal)
+  say({ went_on: true })
+}
+
+/** Tries to open, append and read; says which errors came. */
+async function attempt(args: { topic: string; access: 'read' | 'write'; lock_wait_ms?: number }): Promise<void> {
+  const outcome = async (act: () => Promise<unknown>) =>
+    await act().then(
+      () => 'done',
+      (error: Error) => `${error.name}: ${error.message}`,
+    )
+  let log: Log | undefined
+  const opened = await outcome(async () => {
+    log = await open({ access: args.access, lock_wait_ms: args.lock_wait_ms ?? 10_000 })
+  })
+  const appended = await outcome(async () => {
+    const transaction = (await log?.producer({ transactional_id: 'attempt' }))?.begin()
+    transaction?.append(args.topic, 0, { key: null, headers: [], value: Buffer.from('attempt') })
+    await transaction?.commit()
+  })
+  const read = await outcome(async () => {
+    const found = await log?.read({ topic: args.topic, partition: 0, from: 0n, max_bytes: 1e6 })
+    say({ records: found?.records.length ?? 0 })
+  })
+  say({ opened, appended, read })
+  process.exit(0)
+}
+
+const args = JSON.parse(json)
+if (role === 'produce') await produce(args)
+else if (role === 'work') await work(args)
+else if (role === 'inside') inside(args)
+else if (role === 'attempt') await attempt(args)
+else throw new Error(`test-process.ts: expected a role, got ${role}`)
