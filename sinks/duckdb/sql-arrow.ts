@@ -2,7 +2,7 @@ import {
   Binary,
   Bool,
   type Data,
-  type DataType,
+  DataType,
   DateDay,
   Decimal,
   Field,
@@ -47,7 +47,7 @@ export async function* arrowStream({ columns, batches }: SqlResult): AsyncGenera
   const head = empty.subarray(0, empty.length - END_MARKER_BYTES)
   yield head
   for await (const rows of batches) {
-    const children = written.map(({ type, value }, column) => dataOf(rows.map((row) => present(row[column] ?? null, value)), type))
+    const children = written.map((each, column) => dataOf(rows.map((row) => present(row[column] ?? null, each.value)), each.type))
     const data = makeData({ type: new Struct(schema.fields), length: rows.length, nullCount: 0, children })
     const stream = streamOf(schema, [new RecordBatch(schema, data)])
     yield stream.subarray(head.length, stream.length - END_MARKER_BYTES)
@@ -67,7 +67,26 @@ function streamOf(schema: Schema, batches: readonly RecordBatch[]): Uint8Array {
 }
 
 function dataOf(values: unknown[], type: DataType): Data {
-  return vectorFromArray(values, type).data[0] ?? makeData({ type: type as Utf8, length: 0 })
+  const [data] = vectorFromArray(values, builtAs(type)).data
+  return data === undefined ? makeData({ type: type as Utf8, length: 0 }) : readAs(data, type)
+}
+
+/** Arrow's builder takes an instant as milliseconds; to keep the microseconds it is built as the integer that it is. */
+function builtAs(type: DataType): DataType {
+  const parts = type.children?.map((field) => new Field(field.name, builtAs(field.type as DataType), field.nullable)) ?? []
+  const [first] = parts
+  if (DataType.isTimestamp(type)) return new Int64()
+  if (DataType.isStruct(type)) return new Struct(parts)
+  if (first === undefined) return type
+  if (DataType.isList(type)) return new List(first)
+  if (DataType.isFixedSizeList(type)) return new FixedSizeList(type.listSize, first)
+  return new Map_(first as Field<Struct<{ key: Utf8; value: DataType }>>)
+}
+
+/** The same buffers under the type that was meant. */
+function readAs(data: Data, type: DataType): Data {
+  const children = data.children.map((child, index) => readAs(child, type.children[index]?.type as DataType))
+  return data.clone(type, data.offset, data.length, data.nullCount, data.buffers, children)
 }
 
 const present = (plain: Plain, value: ArrowColumn['value']) => (plain === null ? null : value(plain))

@@ -135,7 +135,7 @@ function explain(cause: unknown, limit_ms: number | undefined): Error {
   if (/file system operations are disabled|Loading external extensions is disabled|disabled (by|through) configuration/.test(message)) {
     return new SqlRefusedError(`files, other databases and extensions are out of reach from here; ${REMEDY} over the tables that are loaded. ${message}`, { cause })
   }
-  if (/transaction is launched in read-only mode|configuration has been locked/.test(message)) {
+  if (/transaction is launched in read-only mode|attached in read-only mode|configuration has been locked/.test(message)) {
     return new SqlRefusedError(`the statement would change something; ${REMEDY}. ${message}`, { cause })
   }
   return new SqlFailedError(message.replace(/^Failed to extract statements: /, ''), { cause })
