@@ -2,12 +2,12 @@ import { rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Command } from 'commander'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
-import { DEFAULTS, topology } from '../streams/topology.ts'
+import { DEFAULTS } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
-import { prepareLog, runPipeline } from './pipeline.ts'
+import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { ask } from './sql.ts'
 import { verifyFolder } from './verify.ts'
@@ -38,7 +38,7 @@ export function addDemo(program: Command): void {
       const folder = await openDataFolder({ ...global, data }, { create: true })
       const signal = stopSignal()
       try {
-        const wiring = await topology({ ...DEFAULTS, policy: options.policy })
+        const wiring = await wiringOf({ policy: options.policy })
         await prepareLog(folder, wiring)
         for (const pair of TASKS) {
           await generate(

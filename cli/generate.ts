@@ -4,10 +4,10 @@ import { PROMPT_VARIANTS, PURPOSES } from '../schemas/rollout.ts'
 import { DATASETS, SPLITS, TASKS } from '../schemas/tower.ts'
 import { runSource } from '../sources/source.ts'
 import { type TowerScenesOptions, towerScenes } from '../sources/tower-scenes.ts'
-import { DEFAULTS, topology } from '../streams/topology.ts'
+import { DEFAULTS } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
-import { prepareLog } from './pipeline.ts'
+import { prepareLog, wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -42,7 +42,7 @@ export function addGenerate(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: true })
       try {
-        await prepareLog(folder, await topology(DEFAULTS))
+        await prepareLog(folder, await wiringOf({}))
         const { prompt, groupSize, ...rest } = options
         const result = await generate(
           folder,

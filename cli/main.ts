@@ -8,16 +8,18 @@ import { addSql } from './sql.ts'
 import { addTopology } from './topology.ts'
 import { addVerify } from './verify.ts'
 
+const FIRST_WALK = `
+A first walk:
+  ./plumbline demo
+  ./plumbline generate tower --dataset side_block --task x_y --scenes 500 --seed 7
+  ./plumbline run --until-idle --policy random-legal
+  ./plumbline sql "select * from funnel"
+  ./plumbline verify
+`
+
 const program = new Command('plumbline')
-  .description(
-    'Interaction data as a log of events: block towers in; rewards, GRPO groups and SQL answers out.\n\n' +
-      'A first walk:\n' +
-      '  ./plumbline demo                                      everything, small, end to end\n' +
-      '  ./plumbline generate tower --dataset side_block --task x_y --scenes 500 --seed 7\n' +
-      '  ./plumbline run --until-idle --policy random-legal\n' +
-      '  ./plumbline sql "select * from funnel"\n' +
-      '  ./plumbline verify',
-  )
+  .description('Interaction data as a log of events: block towers in; rewards, GRPO groups and SQL answers out.')
+  .addHelpText('after', FIRST_WALK)
   .option('--data <dir>', 'folder that holds the log, the blobs and the tables', process.env.PLUMBLINE_DATA ?? './data')
   .option('--log <address>', 'lmdb:DIR; the data folder’s own log when left out', process.env.PLUMBLINE_LOG)
   .option('--json', 'results as JSON on standard output', false)

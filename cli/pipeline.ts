@@ -7,8 +7,9 @@ import type { Processor } from '../processors/processor.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
-import type { Topology } from '../streams/topology.ts'
+import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
+import { UsageError } from './usage-error.ts'
 
 export interface PipelineOptions {
   readonly folder: DataFolder
@@ -29,6 +30,16 @@ export interface PipelineOptions {
 
 const WALL_TICK_MS = 1_000
 const CHECK_MS = 50
+
+/** The topology that was asked for. @throws UsageError when it cannot be made of these options. */
+export async function wiringOf(options: Partial<TopologyOptions>): Promise<Topology> {
+  try {
+    return await topology({ ...DEFAULTS, ...options })
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(error.message, 'see ./plumbline help run')
+    throw error
+  }
+}
 
 /** Creates the topics that a topology needs, and refuses a log whose state it cannot take over. */
 export async function prepareLog(folder: DataFolder, topology: Topology): Promise<void> {

@@ -3,10 +3,10 @@ import { DIALECTS } from '../schemas/rollout.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
-import { DEFAULTS, isRecorded, topology } from '../streams/topology.ts'
+import { DEFAULTS, isRecorded } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal } from './options.ts'
-import { prepareLog, runPipeline } from './pipeline.ts'
+import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -43,7 +43,7 @@ export function addRun(program: Command): void {
       if (options.expirePending && !options.untilIdle) {
         throw new UsageError('--expire-pending only makes sense at the end of the work', 'add --until-idle')
       }
-      const wiring = await topology({ ...DEFAULTS, policy: options.policy, dialect: options.dialect })
+      const wiring = await wiringOf({ policy: options.policy, dialect: options.dialect })
       const names = wiring.stages.map((stage) => stage.name)
       const unknown = options.only?.find((name) => !names.includes(name))
       if (unknown !== undefined)

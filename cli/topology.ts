@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import { asJson, asMermaid, asText } from '../streams/describe.ts'
-import { DEFAULTS, topology } from '../streams/topology.ts'
+import { DEFAULTS } from '../streams/topology.ts'
 import { globals } from './options.ts'
+import { wiringOf } from './pipeline.ts'
 
 export function addTopology(program: Command): void {
   program
@@ -10,7 +11,7 @@ export function addTopology(program: Command): void {
     .option('--policy <policy>', 'as for run', DEFAULTS.policy)
     .option('--mermaid', 'as a Mermaid flow chart', false)
     .action(async (options: { policy: string; mermaid: boolean }, command: Command) => {
-      const wiring = await topology({ ...DEFAULTS, policy: options.policy })
+      const wiring = await wiringOf({ policy: options.policy })
       const { json } = globals(command)
       const text = json ? JSON.stringify(asJson(wiring)) : options.mermaid ? asMermaid(wiring) : asText(wiring)
       process.stdout.write(`${text}\n`)

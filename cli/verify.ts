@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
 import { verifiable, verifyStage } from '../infra/runtime/verify.ts'
 import { catalogueOf } from '../schemas/registry.ts'
-import { DEFAULTS, type Topology, topology } from '../streams/topology.ts'
+import type { Topology } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals } from './options.ts'
-import { prepareLog } from './pipeline.ts'
+import { prepareLog, wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 
 export function addVerify(program: Command): void {
@@ -15,7 +15,7 @@ export function addVerify(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: false })
       try {
-        const passed = await verifyFolder(folder, await topology(DEFAULTS), global.json)
+        const passed = await verifyFolder(folder, await wiringOf({}), global.json)
         if (!passed) process.exitCode = 1
       } finally {
         await folder.close()

@@ -29,7 +29,11 @@ export interface Topology {
 
 export const DEFAULTS: TopologyOptions = { policy: 'noisy-oracle(150)', dialect: 'paper', partitions: 4 }
 
-/** The whole wiring. A new processor is one file and one line in `stages`. */
+/**
+ * The whole wiring. A new processor is one file and one line in `stages`.
+ *
+ * @throws RangeError when the policy or the dialect is not known.
+ */
 export async function topology(options: TopologyOptions): Promise<Topology> {
   const scorer = await paperScorer()
   const recorded = isRecorded(options.policy)
@@ -59,9 +63,9 @@ export function isRecorded(policy: string): boolean {
   return policy.startsWith('recorded(')
 }
 
-/** @throws Error naming the known dialects. */
+/** @throws RangeError naming the known dialects. */
 export function dialectOf(name: string | undefined): (typeof DIALECTS)[number] {
   const found = DIALECTS.find((dialect) => dialect === name)
-  if (found === undefined) throw new Error(`advantage dialect ${name}: expected one of ${DIALECTS.join(', ')}`)
+  if (found === undefined) throw new RangeError(`advantage dialect ${name}: expected one of ${DIALECTS.join(', ')}`)
   return found
 }

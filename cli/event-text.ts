@@ -1,0 +1,61 @@
+import type { EventType } from '../schemas/event.ts'
+import { fingerprintOf } from '../schemas/fingerprint.ts'
+import type { Field, Fields, Logical } from '../schemas/logical-types.ts'
+
+/** The catalogue, a line for each event. */
+export function catalogueText(catalogue: readonly EventType[]): string {
+  const width = Math.max(...catalogue.map((type) => type.type.length))
+  return catalogue
+    .map(({ type, version, key, encoding, about }) => {
+      return `${type.padEnd(width)}  v${version}  ${encoding.padEnd(5)}  [${key}]  ${about}\n`
+    })
+    .join('')
+}
+
+/** One event with every field: name, type (a trailing ? where it may be null), meaning. */
+export function eventText(type: EventType): string {
+  const rows = rowsOf(type.row, '  ')
+  const nameWidth = Math.max(...rows.map(([name]) => name.length))
+  const kindWidth = Math.min(48, Math.max(...rows.map(([, kind]) => kind.length)))
+  const lines = rows.map(([name, kind, about]) =>
+    `${name.padEnd(nameWidth)}  ${kind.padEnd(kindWidth)}  ${about}`.trimEnd(),
+  )
+  const { encoding, key, retention } = type
+  const what = encoding === 'json' ? 'a fact, JSON' : 'a batch of rows, Arrow'
+  const head = `${type.type} v${type.version}: ${what}; key ${key}; ${retention}; fingerprint ${fingerprintOf(type).slice(0, 16)}`
+  return [head, type.about, '', ...lines, ''].join('\n')
+}
+
+function rowsOf(fields: Fields, indent: string): [string, string, string][] {
+  return Object.entries(fields).flatMap(([name, field]) => {
+    const row: [string, string, string] = [`${indent}${name}`, kindOf(field), field.about]
+    const inner = structOf(field)
+    return inner === undefined ? [row] : [row, ...rowsOf(inner, `${indent}  `)]
+  })
+}
+
+const kindOf = (field: Field) => `${KIND[field.logical.kind](field.logical as never)}${field.nullable ? '?' : ''}`
+
+/** How each logical type is written for people. */
+const KIND: { [K in Logical['kind']]: (logical: Extract<Logical, { kind: K }>) => string } = {
+  bool: () => 'bool',
+  int32: () => 'int32',
+  int64: () => 'int64',
+  float32: () => 'float32',
+  float64: () => 'float64',
+  utf8: () => 'utf8',
+  timestamp: () => 'timestamp',
+  one_of: ({ values }) => values.join(' | '),
+  blob: () => 'blob reference',
+  image: () => 'image reference',
+  list: ({ item }) => `list of ${kindOf(item)}`,
+  map: ({ value }) => `map of ${kindOf(value)}`,
+  struct: () => 'struct',
+  tensor: ({ dtype, shape }) => `tensor ${dtype} [${shape.join(', ')}]`,
+}
+
+/** The fields inside a struct, or inside a list of structs. */
+function structOf({ logical }: Field): Fields | undefined {
+  if (logical.kind === 'struct') return logical.fields
+  return logical.kind === 'list' ? structOf(logical.item) : undefined
+}
