@@ -108,6 +108,10 @@ export class TableRows {
         this.#columns.forEach((values, column) => chunk.setColumnValues(column, values.slice(from, from + rows)))
         appender.appendDataChunk(chunk)
       }
+      appender.flushSync()
+    } catch (cause) {
+      appender.clear() // or closing would try again, and hide what went wrong
+      throw cause
     } finally {
       appender.closeSync()
     }

@@ -1,0 +1,29 @@
+import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import type { CommitStage } from './batch.ts'
+import { openDuckDbSink } from './sink.ts'
+
+/**
+ * A process that loads a log and dies by kill -9 where it is told to: `node killed-loader.ts FILE LOG STAGE COUNT`.
+ * The COUNT-th time that a transaction is at STAGE is its last moment; it says so first.
+ */
+const [file = '', dir = '', stage = '', count = ''] = process.argv.slice(2)
+let left = Number(count)
+const log = await openLmdbLog({ dir, access: 'read' })
+const sink = await openDuckDbSink({
+  file,
+  log,
+  catalogue,
+  batch_bytes: 2_000,
+  observe: (now: CommitStage) => {
+    if (now !== stage) return
+    left -= 1
+    if (left > 0) return
+    process.stdout.write(`killed: ${stage}\n`, () => process.kill(process.pid, 'SIGKILL'))
+    return new Promise(() => {}) // the transaction goes no further
+  },
+})
+while (!(await sink.loadOnce()).caught_up);
+await sink.close()
+await log.close()
+process.stdout.write('finished\n')
