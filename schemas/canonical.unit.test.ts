@@ -1,13 +1,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { arbitraryData, eventOf, everyTypeBatch, everyTypeFact } from './arbitrary.ts'
 import { canonicalHash, firstDifference } from './canonical.ts'
+import { arbitraryData, eventOf, everyTypeBatch, everyTypeFact, present } from './conformance/arbitrary.ts'
 import type { Event } from './event.ts'
 
-const rows = fc.sample(arbitraryData(everyTypeBatch), { numRuns: 30, seed: 11 }).find((data) => data.length > 2)!
-const row = rows[0]!
-const event = eventOf(everyTypeBatch, rows)
-const changed = (change: object): Event => eventOf(everyTypeBatch, [...rows.slice(0, 2), { ...rows[2]!, ...change }])
+const samples = fc.sample(arbitraryData(everyTypeBatch), { numRuns: 30, seed: 11 })
+const rows = present(samples.find((data) => data.length > 2))
+const row = present(rows[0])
+const changed = (change: object): Event =>
+  eventOf(everyTypeBatch, [...rows.slice(0, 2), { ...present(rows[2]), ...change }])
 const base = changed({
   a_float64: 0,
   a_map: { b: 1, a: null },
@@ -83,5 +84,4 @@ test('two events have a first difference exactly when their hashes differ', () =
       expect(areEqual || !same).toBe(true)
     }),
   )
-  expect(event.data.length).toBeGreaterThan(2)
 })

@@ -61,7 +61,7 @@ export function encodeEvent(type: EventType, event: Event): EncodedEvent {
 
 /**
  * The event in a record, upcast to the current version and validated. `blobs` gives the bytes of the blobs that
- * `offloadedBlobs(record)` names.
+ * `offloadedBlobs(record)` names, and must have held them against their hashes.
  *
  * @throws PoisonError when the record is no event of the catalogue. BlobUnavailableError when a blob was not given.
  */

@@ -1,4 +1,4 @@
-import type { Field, Fields, RowOf } from './logical-types.ts'
+import { FIELD_NAME, type Field, type Fields, type RowOf } from './logical-types.ts'
 
 /**
  * How long an event must be kept (design §3): sources and recorded facts cannot be computed again, ledgers prove
@@ -48,7 +48,7 @@ export type RowOfEvent<T extends EventType> = T extends EventType<'json' | 'arro
 /** Which clock stamps an event: a generator's own (`virtual`), or the host's at the edge (`wall`). */
 export type ClockDomain = 'virtual' | 'wall'
 
-/** CloudEvents 1.0 attributes; `codec/headers.ts` says how each is written as a record header. */
+/** CloudEvents 1.0 attributes; `headers.ts` says how each is written as a record header. */
 export interface Envelope {
   readonly id: string
   readonly source: string
@@ -74,7 +74,6 @@ export interface Event<out T extends EventType = EventType> extends Envelope {
 }
 
 const TYPE_NAME = /^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$/
-const FIELD_NAME = /^[a-z][a-z0-9_]*$/
 
 /**
  * Declares an event. Everything else (TypeScript type, validation, JSON Schema, Arrow schema, DuckDB table, Python

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { arbitraryData, eventOf, everyTypeFact } from './arbitrary.ts'
 import { catalogue } from './catalogue.ts'
 import { clockTicked } from './clock.ts'
 import { encodeEvent } from './codec.ts'
+import { arbitraryData, eventOf, everyTypeFact } from './conformance/arbitrary.ts'
 import { jsonSchemaOf } from './json-schema.ts'
 
 test('says every field, its meaning, and that nothing else may be there', () => {

@@ -51,6 +51,8 @@ export interface ImageRef extends BlobRef {
   pixels_sha256: string
 }
 
+export const FIELD_NAME = /^[a-z][a-z0-9_]*$/
+
 function field<T>(logical: Logical, about: string): Field<T> {
   return { logical, about, nullable: false }
 }
@@ -78,7 +80,11 @@ export function list<T>(item: Field<T>, about = ''): Field<readonly T[]> {
 export function mapOf<T>(value: Field<T>, about = ''): Field<Record<string, T>> {
   return field({ kind: 'map', value }, about)
 }
+/** @throws Error when a name is not snake_case: it is spelled the same from the simulator to the SQL prompt. */
 export function struct<R extends Fields>(fields: R, about = ''): Field<RowOf<R>> {
+  for (const name of Object.keys(fields)) {
+    if (!FIELD_NAME.test(name)) throw new Error(`struct field ${name}: expected snake_case`)
+  }
   return field({ kind: 'struct', fields }, about)
 }
 /** Row-major tensor of a fixed shape; in Arrow the canonical `arrow.fixed_shape_tensor` extension type. */

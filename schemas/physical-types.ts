@@ -64,12 +64,12 @@ const texts = {
   arrow: () => new Utf8(),
   arrowWrite: () => writeTexts,
   arrowRead: () => readTexts,
+  blank: () => '',
   duckdb: () => 'VARCHAR',
   pyarrow: () => 'pa.utf8()',
   canonical: () => (bytes: CanonicalBytes, value: string) => bytes.utf8(value),
 }
 
-const millisecondsOf = (time: string) => Date.parse(time)
 const timeOf = (milliseconds: number) => new Date(milliseconds).toISOString()
 
 /** In the order of their UTF-16 code units, which is how encodings and equality sort them. */
@@ -153,13 +153,11 @@ const physicalTypes: PhysicalTypes = {
     ...texts,
     zod: () => textCheck,
     jsonSchema: () => ({ type: 'string' }),
-    blank: () => '',
   },
   one_of: {
     ...texts,
     zod: ({ values }) => oneOfCheck(values),
     jsonSchema: ({ values }) => ({ type: 'string', enum: values }),
-    blank: () => '',
     declared: ({ values }) => ({ kind: 'one_of', values: [...values].sort() }),
   },
   timestamp: {
@@ -167,13 +165,13 @@ const physicalTypes: PhysicalTypes = {
     zod: () => timestampCheck,
     jsonSchema: () => ({ type: 'string', format: 'date-time' }),
     arrow: () => new TimestampMillisecond('UTC'),
-    arrowWrite: () => (values) => writeInt64s(values.map(millisecondsOf)),
+    arrowWrite: () => (values) => writeInt64s(values.map((time) => Date.parse(time))),
     arrowRead: () => (data) => readInt64s(data).map(timeOf),
     blank: () => timeOf(0),
     // DuckDB's ICU is linked into @duckdb/node-api: nothing is downloaded for a time zone.
     duckdb: () => 'TIMESTAMPTZ',
     pyarrow: () => "pa.timestamp('ms', tz='UTC')",
-    canonical: () => (bytes, value) => bytes.int64(millisecondsOf(value)),
+    canonical: () => (bytes, value) => bytes.int64(Date.parse(value)),
   },
   blob: {
     ...blobs,

@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { arbitraryData, eventOf, everyTypeBatch } from './arbitrary.ts'
 import { canonicalHash } from './canonical.ts'
 import { catalogue } from './catalogue.ts'
 import { decodeEvent, encodeEvent } from './codec.ts'
-import { defineEvent, type EventType } from './event.ts'
+import { arbitraryData, eventOf, everyTypeBatch, present } from './conformance/arbitrary.ts'
+import { defineEvent, type Event, type EventType } from './event.ts'
 import { jsonCodec } from './json-codec.ts'
 import { pythonReaderOf } from './python-reader.ts'
 import { catalogueOf } from './registry.ts'
@@ -21,14 +21,15 @@ const fileOf = (type: EventType, ending: string) => join(folder, `${type.type.re
 
 /** Facts too: their rows as a batch, which is how a Python user collects many of them. */
 const types = [...catalogue, everyTypeBatch].map((type) => defineEvent({ ...type, encoding: 'arrow' }))
-const events = new Map(
+const events = new Map<EventType, Event>(
   types.map((type) => {
     const rows = fc.sample(arbitraryData(type), { numRuns: 8, seed: 42 }).flat() as Record<string, unknown>[]
     const sameKey = rows.map((row) => ({ ...row, [type.key]: 'Schlüssel' }))
     return [type, eventOf(type, sameKey)]
   }),
 )
-const encodedOf = (type: EventType) => encodeEvent(type, events.get(type as (typeof types)[number])!)
+const said = (type: EventType) => present(events.get(type))
+const encodedOf = (type: EventType) => encodeEvent(type, said(type))
 
 beforeAll(() => {
   if (!existsSync(python)) {
@@ -59,7 +60,7 @@ function asPairs(value: unknown): unknown {
 
 test.each(types)('pyarrow reads $type by the generated schema, value for value', (type) => {
   const { toJson } = jsonCodec(type.row)
-  const rows = (events.get(type)!.data as object[]).map((row) => toJson(row) as Record<string, unknown>)
+  const rows = (said(type).data as object[]).map((row) => toJson(row) as Record<string, unknown>)
   const { columns } = readBy(type)
   expect(Object.keys(columns)).toEqual(Object.keys(type.row))
   for (const [name, values] of Object.entries(columns)) {
@@ -72,11 +73,11 @@ test.each(types)('pyarrow reads $type by the generated schema, value for value',
 test.each(types)('what pyarrow writes as $type is decoded, value for value', (type) => {
   const value = readFileSync(fileOf(type, 'echo.arrow'))
   const decoded = decodeEvent({ ...encodedOf(type), value }, catalogueOf(types))
-  expect(canonicalHash(type, decoded)).toBe(canonicalHash(type, events.get(type)!))
+  expect(canonicalHash(type, decoded)).toBe(canonicalHash(type, said(type)))
 })
 
 test('a tensor is a tensor there, with its shape and its type', () => {
-  const rows = events.get(types.at(-1)!)!.data as unknown as { flow_tensor: Float32Array }[]
+  const rows = said(present(types.at(-1))).data as unknown as { flow_tensor: Float32Array }[]
   const { tensors } = readBy(everyTypeBatch)
   expect(tensors.flow_tensor).toMatchObject({ shape: [rows.length, 2, 3], dtype: 'float32' })
   expect(tensors.bytes_tensor).toMatchObject({ shape: [rows.length, 2, 2], dtype: 'uint8' })

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { eventOf } from './arbitrary.ts'
 import { decodeEvent, encodeEvent, PoisonError } from './codec.ts'
+import { eventOf } from './conformance/arbitrary.ts'
 import { defineEvent } from './event.ts'
 import { float64, int32, nullable, oneOf, utf8 } from './logical-types.ts'
 import { catalogueOf } from './registry.ts'

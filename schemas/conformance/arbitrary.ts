@@ -1,6 +1,6 @@
 import fc from 'fast-check'
-import type { DataOf, Event, EventType } from './event.ts'
-import { defineEvent } from './event.ts'
+import type { DataOf, Event, EventType } from '../event.ts'
+import { defineEvent } from '../event.ts'
 import {
   blob,
   bool,
@@ -22,7 +22,7 @@ import {
   tensor,
   timestamp,
   utf8,
-} from './logical-types.ts'
+} from '../logical-types.ts'
 
 /** For tests: any valid value of any declaration. Knows nothing of the codecs that it tests. */
 
@@ -87,6 +87,17 @@ export function arbitraryValue({ logical, nullable: isNullable }: Field): fc.Arb
 export function arbitraryRow(row: Fields): fc.Arbitrary<Record<string, unknown>> {
   const fields = Object.fromEntries(Object.entries(row).map(([name, field]) => [name, arbitraryValue(field)]))
   return fc.record(fields, { noNullPrototype: true })
+}
+
+/** The same data on every run. */
+export function sampleOf<T extends EventType>(type: T, seed: number): DataOf<T> {
+  return present(fc.sample(arbitraryData(type), { numRuns: 1, seed })[0])
+}
+
+/** A test's claim that something is there. */
+export function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('expected a value, got undefined')
+  return value
 }
 
 const key = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 })
