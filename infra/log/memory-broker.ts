@@ -1,4 +1,12 @@
-import { fencedClaim, fencedProducer, groupHasMembers, offsetGone, topicMismatch, unknownPartition, unknownTopic } from './failure.ts'
+import {
+  fencedClaim,
+  fencedProducer,
+  groupHasMembers,
+  offsetGone,
+  topicMismatch,
+  unknownPartition,
+  unknownTopic,
+} from './failure.ts'
 import {
   EMPTY_GROUP,
   type Epochs,
@@ -104,7 +112,8 @@ export class MemoryBroker {
       }
       found.push({ ...record, value: record.value?.slice() ?? null })
     }
-    return { records: found, next: from > end ? from : end }
+    const beyond_end = from > end
+    return { records: found, next: beyond_end ? from : end }
   }
 
   deleteBefore(topic: string, partition: number, before: bigint): void {
@@ -130,7 +139,8 @@ export class MemoryBroker {
       if (lost !== undefined) throw new FencedError(fencedClaim(group, member, lost))
     }
     for (const { group, positions } of commit.progress.standalone) {
-      if (positions.length > 0 && hasLiveMembers(this.#group(group), commit.now_ms)) throw new Error(groupHasMembers(group))
+      if (positions.length > 0 && hasLiveMembers(this.#group(group), commit.now_ms))
+        throw new Error(groupHasMembers(group))
     }
     commit.appends.write(commit.appended_ms)
     for (const { group, positions } of [...commit.progress.claimed, ...commit.progress.standalone]) {

@@ -10,8 +10,8 @@ import {
   type Producer,
   type ReadRequest,
   type ReadResult,
-  type TopicSpec,
   TopicMismatchError,
+  type TopicSpec,
 } from './log.ts'
 import { MemoryAppends, MemoryBroker } from './memory-broker.ts'
 import { BufferedProducer } from './producer.ts'
@@ -162,4 +162,3 @@ interface Joined {
   readonly group: string
   readonly session_ms: number
 }
-

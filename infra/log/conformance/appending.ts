@@ -27,7 +27,10 @@ export const APPENDING: readonly ConformanceCase[] = [
       await append(log, topic, 0, numbered(3))
       const offsets = (await readAll(log, topic, 0)).map((one) => one.offset)
       assert.equal(offsets.length, 6)
-      offsets.reduce((before, now) => (assert(now > before, `${now} after ${before}`), now))
+      for (const [i, offset] of offsets.entries()) {
+        const before = offsets[i - 1] ?? -1n
+        assert(offset > before, `${offset} after ${before}`)
+      }
     },
   },
   {
@@ -40,7 +43,14 @@ export const APPENDING: readonly ConformanceCase[] = [
       const headers = numbered(200, 'header').map((name, i) => ({ name, value: `${'wert ü '.repeat(i % 5)}${i}` }))
       const written: NewRecord[] = [
         { key: 'plain', headers: [], value: bytes },
-        { key: null, headers: [{ name: 'a', value: '' }, { name: 'a', value: 'again' }], value: Buffer.alloc(0) },
+        {
+          key: null,
+          headers: [
+            { name: 'a', value: '' },
+            { name: 'a', value: 'again' },
+          ],
+          value: Buffer.alloc(0),
+        },
         { key: '', headers: [], value: null },
         { key: 'gräßlich 塔 🗼 \u0000 \u00ff', headers, value: Buffer.from('x') },
         { key: 'big', headers, value: big },
@@ -108,7 +118,12 @@ export const APPENDING: readonly ConformanceCase[] = [
       const group = fresh('group')
       const producer = await log.producer({ transactional_id: fresh('p') })
       const transaction = producer.begin()
-      for (const [topic, partition] of [[a, 0], [a, 1], [b, 2], [a, 0]] as const) {
+      for (const [topic, partition] of [
+        [a, 0],
+        [a, 1],
+        [b, 2],
+        [a, 0],
+      ] as const) {
         transaction.append(topic, partition, record(`${partition}`))
       }
       transaction.standalonePositions(group, [{ topic: a, partition: 1, next: 5n }])
@@ -123,7 +138,10 @@ export const APPENDING: readonly ConformanceCase[] = [
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
-      for (const [name, partition] of [[fresh('unknown'), 0], [topic, 1]] as const) {
+      for (const [name, partition] of [
+        [fresh('unknown'), 0],
+        [topic, 1],
+      ] as const) {
         const producer = await log.producer({ transactional_id: fresh('p') })
         const transaction = producer.begin()
         await rejectsWith(UnknownTopicError, async () => {

@@ -149,7 +149,8 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       return changed(log, {
         join: async (options) => {
           const member = await log.join(options)
-          const other = (one: LogRecord) => (second(one.topic, options.topics) ? { ...one, partition: 3 - one.partition } : one)
+          const other = (one: LogRecord) =>
+            second(one.topic, options.topics) ? { ...one, partition: 3 - one.partition } : one
           const poll: Member['poll'] = async (o) => {
             const polled = await member.poll(o)
             return { ...polled, records: polled.records.map(other) }
@@ -206,7 +207,8 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
   },
   {
     name: 'records come with the gain of their partition',
-    caught_by: 'a lone member gets every partition, told before the first record, and reads from the beginning in order',
+    caught_by:
+      'a lone member gets every partition, told before the first record, and reads from the beginning in order',
     wrap: (log) =>
       withMembers(log, (member) => ({
         poll: async (options) => {
@@ -339,4 +341,3 @@ function delegate<T extends object>(target: T, change: Partial<T>): T {
     },
   })
 }
-

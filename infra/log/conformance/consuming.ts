@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
+import { TopicMismatchError, UnknownTopicError } from '../log.ts'
 import type { ConformanceCase } from './harness.ts'
 import { append, createTopic, Follower, fresh, numbered, record, rejectsWith, text, until, values } from './steps.ts'
-import { TopicMismatchError, UnknownTopicError } from '../log.ts'
 
 const LONG_MS = 30_000
 
@@ -62,7 +62,13 @@ export const CONSUMING: readonly ConformanceCase[] = [
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 4)
-      for (const p of [0, 1, 2, 3]) await append(log, topic, p, numbered(50).map((value) => value.padEnd(1_000)))
+      for (const p of [0, 1, 2, 3])
+        await append(
+          log,
+          topic,
+          p,
+          numbered(50).map((value) => value.padEnd(1_000)),
+        )
       const follower = await Follower.join(log, fresh('group'), [topic], LONG_MS)
       await until([follower], () => follower.owned.size === 4, 'the partitions')
       for (let i = 0; i < 12; i += 1) await follower.poll(2_000, 2_500)

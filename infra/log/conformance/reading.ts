@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import { OffsetGoneError, TopicMismatchError, UnknownTopicError } from '../log.ts'
 import type { ConformanceCase } from './harness.ts'
-import { append, createTopic, Follower, fresh, numbered, readAll, record, rejectsWith, text, until, values } from './steps.ts'
+import {
+  append,
+  createTopic,
+  Follower,
+  fresh,
+  numbered,
+  readAll,
+  record,
+  rejectsWith,
+  text,
+  until,
+  values,
+} from './steps.ts'
 
 export const READING: readonly ConformanceCase[] = [
   {
@@ -14,7 +26,10 @@ export const READING: readonly ConformanceCase[] = [
       assert.deepEqual(await values(log, topic, 0), ['kept'])
       const other = fresh('topic')
       await rejectsWith(TopicMismatchError, () =>
-        log.createTopics([{ name: other, partitions: 1 }, { name: topic, partitions: 4 }]),
+        log.createTopics([
+          { name: other, partitions: 1 },
+          { name: topic, partitions: 4 },
+        ]),
       )
       const names = (await log.topics()).map((one) => one.name)
       assert(!names.includes(other))

@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import { FencedError } from '../log.ts'
 import type { ConformanceCase } from './harness.ts'
-import { append, createTopic, Follower, fresh, numbered, record, rejectsWith, text, until, untilBalanced, values } from './steps.ts'
+import {
+  append,
+  createTopic,
+  Follower,
+  fresh,
+  numbered,
+  record,
+  rejectsWith,
+  text,
+  until,
+  untilBalanced,
+  values,
+} from './steps.ts'
 
 const LONG_MS = 30_000
 

@@ -38,7 +38,13 @@ export async function append(log: Log, topic: string, partition: number, values:
 }
 
 /** Everything from an offset to the end as it is now. */
-export async function readAll(log: Log, topic: string, partition: number, from?: bigint, max_bytes = 1e6): Promise<LogRecord[]> {
+export async function readAll(
+  log: Log,
+  topic: string,
+  partition: number,
+  from?: bigint,
+  max_bytes = 1e6,
+): Promise<LogRecord[]> {
   const end = (await log.endOffsets(topic))[partition] as bigint
   let next = from ?? ((await log.beginningOffsets(topic))[partition] as bigint)
   const records: LogRecord[] = []

@@ -44,11 +44,38 @@ export interface LmdbLogOptions {
  */
 export async function openLmdbLog(options: LmdbLogOptions): Promise<Log> {
   const dir = resolve(options.dir)
+  // One at a time: LMDB shares one environment among all who open a folder in a process, with the first one's access.
+  const before = OPENING.get(dir)
+  const opening = (async () => {
+    await before?.catch(() => undefined)
+    return await open(dir, options)
+  })()
+  OPENING.set(dir, opening)
+  try {
+    return await opening
+  } finally {
+    if (OPENING.get(dir) === opening) OPENING.delete(dir)
+  }
+}
+
+const OPENING = new Map<string, Promise<Log>>()
+
+/** How many handles of this process have opened a folder for reading while none had opened it for writing. */
+const READ_ONLY = new Map<string, number>()
+const WRITING = new Map<string, number>()
+
+async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
   const { access = 'write', durability = 'flushed', lock_wait_ms = 10_000, heartbeats = 'always' } = options
   const waiting: { nudge?: () => void } = {}
   let writer: WriterThread | undefined
   try {
     if (access === 'write') {
+      if (count(READ_ONLY, dir) > 0) {
+        throw new Error(
+          `lmdb:${dir}: expected no handle of this process that was opened with access 'read' first, found ` +
+            `${count(READ_ONLY, dir)}. Close it, or open for writing first.`,
+        )
+      }
       mkdirSync(dir, { recursive: true })
       writer = await WriterThread.start({ dir, durability, lock_wait_ms }, () => waiting.nudge?.())
     } else if (!existsSync(join(dir, 'data.mdb'))) {
@@ -57,11 +84,18 @@ export async function openLmdbLog(options: LmdbLogOptions): Promise<Log> {
     const reader = new Reader(openTables(dir, true, durability), `lmdb:${dir}`)
     waiting.nudge = () => reader.nudge()
     checkFormat(dir, reader.tables.catalog.get(['format']))
-    return new LmdbLog(`lmdb:${dir}`, reader, writer, heartbeats)
+    const counted = access === 'write' ? WRITING : count(WRITING, dir) > 0 ? undefined : READ_ONLY
+    counted?.set(dir, count(counted, dir) + 1)
+    const closed = () => counted?.set(dir, count(counted, dir) - 1)
+    return new LmdbLog(`lmdb:${dir}`, reader, writer, heartbeats, closed)
   } catch (error) {
     await writer?.close()
     throw refusal(dir, error)
   }
+}
+
+function count(handles: ReadonlyMap<string, number>, dir: string): number {
+  return handles.get(dir) ?? 0
 }
 
 class LmdbLog implements Log {
@@ -69,14 +103,22 @@ class LmdbLog implements Log {
   readonly #reader: Reader
   readonly #writer: WriterThread | undefined
   readonly #heartbeats: 'always' | 'poll'
+  readonly #onClose: () => void
   readonly #members = new Set<Member>()
   #closed = false
 
-  constructor(address: string, reader: Reader, writer: WriterThread | undefined, heartbeats: 'always' | 'poll') {
+  constructor(
+    address: string,
+    reader: Reader,
+    writer: WriterThread | undefined,
+    heartbeats: 'always' | 'poll',
+    onClose: () => void,
+  ) {
     this.address = address
     this.#reader = reader
     this.#writer = writer
     this.#heartbeats = heartbeats
+    this.#onClose = onClose
   }
 
   async createTopics(topics: readonly TopicSpec[]): Promise<void> {
@@ -159,6 +201,7 @@ class LmdbLog implements Log {
     this.#closed = true
     await this.#reader.close()
     await this.#writer?.close()
+    this.#onClose()
   }
 
   #fresh(): Reader {
@@ -170,7 +213,9 @@ class LmdbLog implements Log {
   async #write(request: Request, transfer?: ArrayBuffer[]): Promise<unknown> {
     if (this.#closed) throw new Error(`${this.address}: this handle is closed: open another one.`)
     if (this.#writer === undefined) {
-      throw new LogReadOnlyError(`${this.address}: expected a log opened for writing, this one was opened with access 'read'.`)
+      throw new LogReadOnlyError(
+        `${this.address}: expected a log opened for writing, this one was opened with access 'read'.`,
+      )
     }
     return await this.#writer.ask(request, transfer)
   }

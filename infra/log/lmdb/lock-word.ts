@@ -1,4 +1,13 @@
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 
 /**
  * Looks at LMDB's writer lock without taking it.
@@ -79,7 +88,9 @@ function threadOf(word: number): number {
 
 function mappedAt(file: string): number {
   try {
-    const line = readFileSync('/proc/self/maps', 'utf8').split('\n').find((l) => l.endsWith(` ${file}`))
+    const line = readFileSync('/proc/self/maps', 'utf8')
+      .split('\n')
+      .find((l) => l.endsWith(` ${file}`))
     return line === undefined ? 0 : Number.parseInt(line, 16)
   } catch {
     return 0

@@ -23,7 +23,10 @@ function gained(...partitions: number[]): (said: Said) => boolean {
 /** A topic, workers that copy it to another one, and what both hold. */
 async function copying(processes: Processes) {
   const log = await openLmdbLog({ dir: processes.dir })
-  await log.createTopics([{ name: 't', partitions: 2 }, { name: 'out', partitions: 1 }])
+  await log.createTopics([
+    { name: 't', partitions: 2 },
+    { name: 'out', partitions: 1 },
+  ])
   const producer = await log.producer({ transactional_id: 'inputs' })
   let written = 0
   return {
@@ -39,46 +42,62 @@ async function copying(processes: Processes) {
   }
 }
 
-test('producers in several processes append to one partition at a time, beside a reader: nothing lost, in order', LIMIT, async () => {
-  await using processes = new Processes()
-  const log = await openLmdbLog({ dir: processes.dir })
-  await log.createTopics([{ name: 't', partitions: 2 }])
-  const names = ['a', 'b', 'c']
-  const producers = names.map((name) =>
-    processes.start('produce', { topic: 't', name, transactions: 60, records: 10, value_bytes: 100 }),
-  )
-  const member = await log.join({ group: 'reader', topics: ['t'], session_timeout_ms: 10_000 })
-  let seen = 0
-  while (seen < 3 * 60 * 10) seen += (await member.poll({ max_bytes: 1e5, wait_ms: 5_000 })).records.length
-  for (const producer of producers) expect(await producer.exited, producer.errors).toBe(0)
-  for (const partition of [0, 1]) {
-    const found = (await values(log, 't', partition)).map((value) => value.trim())
-    for (const name of names) {
-      const expected = Array.from({ length: 60 }, (_, i) => numbered(10, `${name}:${i}:`).filter((_, k) => k % 2 === partition))
-      expect(found.filter((value) => value.startsWith(name))).toEqual(expected.flat())
+test(
+  'producers in several processes append to one partition at a time, beside a reader: nothing lost, in order',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    const log = await openLmdbLog({ dir: processes.dir })
+    await log.createTopics([{ name: 't', partitions: 2 }])
+    const names = ['a', 'b', 'c']
+    const producers = names.map((name) =>
+      processes.start('produce', { topic: 't', name, transactions: 60, records: 10, value_bytes: 100 }),
+    )
+    const member = await log.join({ group: 'reader', topics: ['t'], session_timeout_ms: 10_000 })
+    let seen = 0
+    while (seen < 3 * 60 * 10) seen += (await member.poll({ max_bytes: 1e5, wait_ms: 5_000 })).records.length
+    for (const producer of producers) expect(await producer.exited, producer.errors).toBe(0)
+    for (const partition of [0, 1]) {
+      const found = (await values(log, 't', partition)).map((value) => value.trim())
+      for (const name of names) {
+        const expected = Array.from({ length: 60 }, (_, i) =>
+          numbered(10, `${name}:${i}:`).filter((_, k) => k % 2 === partition),
+        )
+        expect(found.filter((value) => value.startsWith(name))).toEqual(expected.flat())
+      }
     }
-  }
-  await log.close()
-})
+    await log.close()
+  },
+)
 
-test('a producer killed at any moment leaves whole transactions, and every one that was acknowledged', LIMIT, async () => {
-  await using processes = new Processes()
-  const log = await openLmdbLog({ dir: processes.dir })
-  await log.createTopics([{ name: 't', partitions: 2 }])
-  const acknowledged = new Set<string>()
-  for (let kill = 0; kill < 8; kill += 1) {
-    const name = `k${kill}`
-    const producer = processes.start('produce', { topic: 't', name, transactions: 1e6, records: 40, value_bytes: 3_000 })
-    await producer.says((said) => said.committed === kill)
-    await sleep(kill * 0.7)
-    await producer.end()
-    for (const { committed } of producer.said) if (committed !== undefined) acknowledged.add(`${name}:${committed}`)
-  }
-  const found = transactions([...(await values(log, 't', 0)), ...(await values(log, 't', 1))])
-  expect([...found].filter(([, count]) => count !== 40)).toEqual([])
-  expect([...acknowledged].filter((one) => !found.has(one))).toEqual([])
-  await log.close()
-})
+test(
+  'a producer killed at any moment leaves whole transactions, and every one that was acknowledged',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    const log = await openLmdbLog({ dir: processes.dir })
+    await log.createTopics([{ name: 't', partitions: 2 }])
+    const acknowledged = new Set<string>()
+    for (let kill = 0; kill < 8; kill += 1) {
+      const name = `k${kill}`
+      const producer = processes.start('produce', {
+        topic: 't',
+        name,
+        transactions: 1e6,
+        records: 40,
+        value_bytes: 3_000,
+      })
+      await producer.says((said) => said.committed === kill)
+      await sleep(kill * 0.7)
+      await producer.end()
+      for (const { committed } of producer.said) if (committed !== undefined) acknowledged.add(`${name}:${committed}`)
+    }
+    const found = transactions([...(await values(log, 't', 0)), ...(await values(log, 't', 1))])
+    expect([...found].filter(([, count]) => count !== 40)).toEqual([])
+    expect([...acknowledged].filter((one) => !found.has(one))).toEqual([])
+    await log.close()
+  },
+)
 
 test('killed inside the write transaction: nothing of it is there, and others write on at once', LIMIT, async () => {
   await using processes = new Processes()
@@ -89,7 +108,11 @@ test('killed inside the write transaction: nothing of it is there, and others wr
   const transaction = producer.begin()
   transaction.append('t', 0, { key: null, headers: [], value: Buffer.from('after') })
   await transaction.commit()
-  expect([await values(log, 't', 0), await values(log, 't', 1), await log.committed('inside')]).toEqual([['after'], [], []])
+  expect([await values(log, 't', 0), await values(log, 't', 1), await log.committed('inside')]).toEqual([
+    ['after'],
+    [],
+    [],
+  ])
   await log.close()
 })
 
@@ -122,53 +145,63 @@ test('a killed worker is taken over after its session: every input copied once',
   await log.close()
 })
 
-test('a worker stopped past its lease is fenced when it comes back, and goes on with what it owns then', LIMIT, async () => {
-  await using processes = new Processes()
-  const { log, work, write, copied, inputs } = await copying(processes)
-  const first = work()
-  await first.says(gained(0, 1))
-  await write(200)
-  await first.says((said) => said.copied !== undefined)
-  first.signal('SIGSTOP')
-  const second = work()
-  await second.says(gained(1))
-  await second.says(gained(0))
-  await write(50)
-  await second.says((said) => said.copied !== undefined)
-  first.signal('SIGCONT')
-  await first.says((said) => said.fenced !== undefined || (said.lost as number[] | undefined)?.length === 2)
-  await write(50)
-  await expect.poll(copied, { timeout: 30_000 }).toEqual(await inputs())
-  await sleep(300)
-  expect(await copied()).toEqual(await inputs())
-  await log.close()
-})
+test(
+  'a worker stopped past its lease is fenced when it comes back, and goes on with what it owns then',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    const { log, work, write, copied, inputs } = await copying(processes)
+    const first = work()
+    await first.says(gained(0, 1))
+    await write(200)
+    await first.says((said) => said.copied !== undefined)
+    first.signal('SIGSTOP')
+    const second = work()
+    await second.says(gained(1))
+    await second.says(gained(0))
+    await write(50)
+    await second.says((said) => said.copied !== undefined)
+    first.signal('SIGCONT')
+    await first.says((said) => said.fenced !== undefined || (said.lost as number[] | undefined)?.length === 2)
+    await write(50)
+    await expect.poll(copied, { timeout: 30_000 }).toEqual(await inputs())
+    await sleep(300)
+    expect(await copied()).toEqual(await inputs())
+    await log.close()
+  },
+)
 
-test('a process stopped inside a write transaction: reads go on, writes say who holds the lock, and go on after it', LIMIT, async () => {
-  await using processes = new Processes()
-  const log = await openLmdbLog({ dir: processes.dir, lock_wait_ms: 400 })
-  await log.createTopics([{ name: 't', partitions: 2 }])
-  const holder = processes.start('inside', { topic: 't', signal: 'SIGSTOP', when: 'before commit' })
-  await sleep(1_500)
-  const write = async () => {
-    const producer = await log.producer({ transactional_id: 'p' })
-    const transaction = producer.begin()
-    transaction.append('t', 0, { key: null, headers: [], value: Buffer.from('after') })
-    await transaction.commit()
-  }
-  let turns = 0
-  const ticking = setInterval(() => (turns += 1), 10)
-  const message = new RegExp(`lmdb:.*: waited 0\\.\\d s for the write lock, which process ${holder.pid} .*stopped.*kill -CONT`)
-  await expect(write()).rejects.toThrow(message)
-  clearInterval(ticking)
-  expect(turns, 'turns of the event loop while a write waited').toBeGreaterThan(10)
-  expect(await values(log, 't', 0)).toEqual([])
-  const late = processes.start('attempt', { topic: 't', access: 'write', lock_wait_ms: 400 })
-  expect((await late.says((said) => said.opened !== undefined)).opened).toMatch(message)
-  expect(await late.exited).toBe(0)
-  holder.signal('SIGCONT')
-  await holder.says((said) => said.went_on === true)
-  await write()
-  expect(await values(log, 't', 0)).toEqual([...numbered(50, 'inside:0:'), 'after'])
-  await log.close()
-})
+test(
+  'a process stopped inside a write transaction: reads go on, writes say who holds the lock, and go on after it',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    const log = await openLmdbLog({ dir: processes.dir, lock_wait_ms: 400 })
+    await log.createTopics([{ name: 't', partitions: 2 }])
+    const holder = processes.start('inside', { topic: 't', signal: 'SIGSTOP', when: 'before commit' })
+    await sleep(1_500)
+    const write = async () => {
+      const producer = await log.producer({ transactional_id: 'p' })
+      const transaction = producer.begin()
+      transaction.append('t', 0, { key: null, headers: [], value: Buffer.from('after') })
+      await transaction.commit()
+    }
+    let turns = 0
+    const ticking = setInterval(() => (turns += 1), 10)
+    const message = new RegExp(
+      `lmdb:.*: waited 0\\.\\d s for the write lock, which process ${holder.pid} .*stopped.*kill -CONT`,
+    )
+    await expect(write()).rejects.toThrow(message)
+    clearInterval(ticking)
+    expect(turns, 'turns of the event loop while a write waited').toBeGreaterThan(10)
+    expect(await values(log, 't', 0)).toEqual([])
+    const late = processes.start('attempt', { topic: 't', access: 'write', lock_wait_ms: 400 })
+    expect((await late.says((said) => said.opened !== undefined)).opened).toMatch(message)
+    expect(await late.exited).toBe(0)
+    holder.signal('SIGCONT')
+    await holder.says((said) => said.went_on === true)
+    await write()
+    expect(await values(log, 't', 0)).toEqual([...numbered(50, 'inside:0:'), 'after'])
+    await log.close()
+  },
+)

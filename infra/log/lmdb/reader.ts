@@ -67,7 +67,8 @@ export class Reader {
     let from = Number(start)
     while (from < end && (budget.bytes > 0 || budget.at_least_one)) {
       const chunk = this.#chunkWith(row.id, partition, from)
-      if (chunk === undefined) throw new Error(`${this.#address} topic ${topic} partition ${partition}: no record at ${from}.`)
+      if (chunk === undefined)
+        throw new Error(`${this.#address} topic ${topic} partition ${partition}: no record at ${from}.`)
       const reached = readChunk(chunk.bytes, { topic, partition, first: chunk.first }, from, budget, records)
       if (reached === from) break
       from = reached
@@ -118,7 +119,7 @@ export class Reader {
     const nudge = () => stop.abort()
     this.#nudges.add(nudge)
     try {
-      for (let pause_ms = 1; ; pause_ms = Math.min(pause_ms * 1.5, 20)) {
+      for (let pause_ms = 1; ; pause_ms = Math.min(pause_ms * 1.2, 50)) {
         const left_ms = deadline_ms - performance.now()
         if (left_ms <= 0) return
         await sleep(Math.min(pause_ms, left_ms), undefined, { signal: stop.signal }).catch(() => undefined)

@@ -12,7 +12,9 @@ export function refusal(dir: string, error: unknown): unknown {
   const is = (name: keyof typeof constants.errno, words: RegExp) =>
     code === constants.errno[name] || code === name || words.test(text)
   if (code === MAP_FULL || /MDB_MAP_FULL/.test(text)) {
-    return new LogFullError(`lmdb:${dir}: expected less than 1 TiB, the largest a log may be. Delete old records. (${text})`)
+    return new LogFullError(
+      `lmdb:${dir}: expected less than 1 TiB, the largest a log may be. Delete old records. (${text})`,
+    )
   }
   // LMDB calls a write that found room for its first part only an input/output error.
   const cut_short = is('EIO', /input\/output error/i) && freeBytes(dir) < ALMOST_FULL_BYTES

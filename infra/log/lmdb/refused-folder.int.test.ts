@@ -80,24 +80,34 @@ test.skipIf(no_mount !== undefined)(`what retention deletes makes room on a full
   const { committed } = await fill(log)
   await log.deleteBefore('t', 0, BigInt(committed - 2))
   await append(log, 't', 0, ['after'])
-  expect((await values(log, 't', 0)).map((value) => value.trim())).toEqual([`${committed - 2}`, `${committed - 1}`, 'after'])
+  expect((await values(log, 't', 0)).map((value) => value.trim())).toEqual([
+    `${committed - 2}`,
+    `${committed - 1}`,
+    'after',
+  ])
   await log.close()
 })
 
-test.skipIf(no_mount !== undefined)(`a read-only file system: reading works, writing says what to do${skipped}`, LIMIT, async () => {
-  await using disk = new SmallDisk()
-  const log = await openLmdbLog({ dir: disk.dir })
-  await log.createTopics([{ name: 't', partitions: 1 }])
-  await append(log, 't', 0, numbered(3))
-  await log.close()
-  expect(mount('-o', 'remount,ro', disk.dir)).toBeUndefined()
-  await expect(openLmdbLog({ dir: disk.dir })).rejects.toThrow(LogReadOnlyError)
-  await expect(openLmdbLog({ dir: disk.dir })).rejects.toThrow(/expected a folder that this user may write.*access 'read'/)
-  const reader = await openLmdbLog({ dir: disk.dir, access: 'read' })
-  expect(await values(reader, 't', 0)).toEqual(numbered(3))
-  await expect(append(reader, 't', 0, ['no'])).rejects.toThrow(LogReadOnlyError)
-  await reader.close()
-})
+test.skipIf(no_mount !== undefined)(
+  `a read-only file system: reading works, writing says what to do${skipped}`,
+  LIMIT,
+  async () => {
+    await using disk = new SmallDisk()
+    const log = await openLmdbLog({ dir: disk.dir })
+    await log.createTopics([{ name: 't', partitions: 1 }])
+    await append(log, 't', 0, numbered(3))
+    await log.close()
+    expect(mount('-o', 'remount,ro', disk.dir)).toBeUndefined()
+    await expect(openLmdbLog({ dir: disk.dir })).rejects.toThrow(LogReadOnlyError)
+    await expect(openLmdbLog({ dir: disk.dir })).rejects.toThrow(
+      /expected a folder that this user may write.*access 'read'/,
+    )
+    const reader = await openLmdbLog({ dir: disk.dir, access: 'read' })
+    expect(await values(reader, 't', 0)).toEqual(numbered(3))
+    await expect(append(reader, 't', 0, ['no'])).rejects.toThrow(LogReadOnlyError)
+    await reader.close()
+  },
+)
 
 test.skipIf(!is_root)(
   `a folder of another user: a clear error${is_root ? '' : ' (skipped: needs root, to become another user)'}`,
@@ -110,7 +120,9 @@ test.skipIf(!is_root)(
     chmodSync(processes.dir, 0o755)
     const other = processes.start('attempt', { topic: 't', access: 'write' }, { uid: 65534, gid: 65534 })
     const { opened } = await other.says((said) => said.opened !== undefined)
-    expect(opened).toMatch(/LogReadOnlyError: lmdb:.*expected a folder that this user may write.*Change its owner or mode/)
+    expect(opened).toMatch(
+      /LogReadOnlyError: lmdb:.*expected a folder that this user may write.*Change its owner or mode/,
+    )
     await log.close()
   },
 )
@@ -128,12 +140,18 @@ test('a handle opened for reading reads beside a writer and refuses to write', L
   await log.close()
 })
 
-test('a folder that a newer release wrote is refused, and one that is not there is not made by reading', LIMIT, async () => {
-  await using processes = new Processes()
-  await expect(openLmdbLog({ dir: join(processes.dir, 'none'), access: 'read' })).rejects.toThrow(/found none/)
-  const { env, catalog } = openTables(processes.dir, false, 'flushed')
-  catalog.putSync(['format'], 99)
-  await env.close()
-  await expect(openLmdbLog({ dir: processes.dir })).rejects.toThrow(/format 1 or older, found 99. A newer release wrote it/)
-  await expect(openLmdbLog({ dir: processes.dir, access: 'read' })).rejects.toThrow(/A newer release wrote it/)
-})
+test(
+  'a folder that a newer release wrote is refused, and one that is not there is not made by reading',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    await expect(openLmdbLog({ dir: join(processes.dir, 'none'), access: 'read' })).rejects.toThrow(/found none/)
+    const { env, catalog } = openTables(processes.dir, false, 'flushed')
+    catalog.putSync(['format'], 99)
+    await env.close()
+    await expect(openLmdbLog({ dir: processes.dir })).rejects.toThrow(
+      /format 1 or older, found 99. A newer release wrote it/,
+    )
+    await expect(openLmdbLog({ dir: processes.dir, access: 'read' })).rejects.toThrow(/A newer release wrote it/)
+  },
+)

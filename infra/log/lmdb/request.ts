@@ -3,8 +3,8 @@ import {
   LogBusyError,
   LogFullError,
   LogReadOnlyError,
-  type TopicSpec,
   TopicMismatchError,
+  type TopicSpec,
   UnknownTopicError,
 } from '../log.ts'
 import { FencedProducerError, type Progress } from '../producer.ts'

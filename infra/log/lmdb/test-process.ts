@@ -93,7 +93,10 @@ function inside(args: InsideArgs): void {
     for (let k = 0; k < 50; k += 1) builder.add({ key: null, headers: [], value: Buffer.from(`inside:0:${k}`) })
     return { topic: args.topic, partition, chunks: builder.finish() }
   })
-  const progress = { claimed: [], standalone: [{ group: 'inside', positions: [{ topic: args.topic, partition: 0, next: 50n }] }] }
+  const progress = {
+    claimed: [],
+    standalone: [{ group: 'inside', positions: [{ topic: args.topic, partition: 0, next: 50n }] }],
+  }
   tables.env.transactionSync(() => {
     store.apply({ kind: 'commit', transactional_id: 'inside', epoch, appends, progress })
     if (args.when === 'before commit') process.kill(process.pid, args.signal)

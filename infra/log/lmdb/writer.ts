@@ -4,7 +4,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { LogBusyError } from '../log.ts'
 import { describeThread, LockWord } from './lock-word.ts'
 import { refusal } from './refusal.ts'
-import { type FromWriter, type Request, toFailure, type ToWriter, type WriterOptions } from './request.ts'
+import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOptions } from './request.ts'
 import { Store } from './store.ts'
 import { checkFormat, FORMAT, openTables, type Tables } from './tables.ts'
 

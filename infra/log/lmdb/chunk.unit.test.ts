@@ -1,0 +1,68 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { LogRecord, NewRecord } from '../log.ts'
+import { type Budget, ChunkBuilder, readChunk, stampChunk } from './chunk.ts'
+
+const words = fc.string({ unit: 'grapheme', maxLength: 30 })
+const records: fc.Arbitrary<NewRecord> = fc.record({
+  key: fc.option(words),
+  headers: fc.array(fc.record({ name: words, value: words }), { maxLength: 6 }),
+  value: fc.option(fc.uint8Array({ maxLength: 40_000 })),
+})
+
+function readAll(builder: ChunkBuilder): LogRecord[] {
+  const found: LogRecord[] = []
+  let first = 7
+  for (const { bytes, count } of builder.finish()) {
+    stampChunk(bytes, 123)
+    const budget: Budget = { bytes: 1e9, at_least_one: true }
+    const next = readChunk(Buffer.from(bytes), { topic: 't', partition: 2, first }, 0, budget, found)
+    expect(next).toBe(first + count)
+    first = next
+  }
+  return found
+}
+
+test('records come out of chunks as they went in, with consecutive offsets', () => {
+  fc.assert(
+    fc.property(fc.array(records, { maxLength: 20 }), (written) => {
+      const builder = new ChunkBuilder()
+      for (const record of written) builder.add(record)
+      const found = readAll(builder)
+      expect(found.map(({ offset }) => offset)).toEqual(written.map((_, i) => BigInt(7 + i)))
+      expect(found.every((one) => one.topic === 't' && one.partition === 2 && one.appended_ms === 123)).toBe(true)
+      const plain = ({ key, headers, value }: NewRecord) => ({ key, headers, value: value && [...value] })
+      expect(found.map(plain)).toEqual(written.map(plain))
+    }),
+  )
+})
+
+test('a read in the middle of a chunk starts and stops at the right record', () => {
+  const builder = new ChunkBuilder()
+  for (let i = 0; i < 10; i += 1) builder.add({ key: `${i}`, headers: [], value: Buffer.alloc(100) })
+  const [chunk] = builder.finish()
+  const bytes = Buffer.from(chunk?.bytes ?? [])
+  for (let from = 0; from <= 10; from += 1) {
+    const found: LogRecord[] = []
+    const next = readChunk(
+      bytes,
+      { topic: 't', partition: 0, first: 0 },
+      from,
+      { bytes: 250, at_least_one: true },
+      found,
+    )
+    expect(found.map(({ key }) => key)).toEqual(
+      ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'].slice(from, from + 2),
+    )
+    expect(next).toBe(Math.min(from + 2, 10))
+  }
+})
+
+test('a chunk of a newer layout is refused', () => {
+  const builder = new ChunkBuilder()
+  builder.add({ key: null, headers: [], value: null })
+  const bytes = Buffer.from(builder.finish()[0]?.bytes ?? [])
+  bytes[0] = 9
+  const read = () => readChunk(bytes, { topic: 't', partition: 0, first: 5 }, 5, { bytes: 1, at_least_one: true }, [])
+  expect(read).toThrow(/t partition 0 offset 5: expected a chunk of version 1, found 9/)
+})
