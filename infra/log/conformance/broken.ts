@@ -1,4 +1,5 @@
-import type { Claim, JoinOptions, Log, LogRecord, Member, Polled, Producer, Transaction } from '../log.ts'
+import type { Claim, Log, LogRecord, Member, Polled, Transaction } from '../log.ts'
+import { changed, delegate, withMembers, withPolls, withTransactions } from './altered-log.ts'
 
 /** A log that breaks one promise, and the case that must notice. */
 export interface BrokenLog {
@@ -288,56 +289,4 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
 
 function ignoreMembers(error: Error): void {
   if (!error.message.includes('live members')) throw error
-}
-
-function changed(log: Log, change: Partial<Log>): Log {
-  return delegate(log, change)
-}
-
-/** `side` opens another transaction of the same log, for what must not happen inside the first. */
-function withTransactions(
-  log: Log,
-  change: (transaction: Transaction, side: () => Promise<Transaction>) => Partial<Transaction>,
-): Log {
-  let sides = 0
-  const side = async () => {
-    sides += 1
-    return (await log.producer({ transactional_id: `side/${process.hrtime.bigint()}/${sides}` })).begin()
-  }
-  return changed(log, {
-    producer: async (options) => {
-      const producer = await log.producer(options)
-      return delegate<Producer>(producer, {
-        begin: () => {
-          const transaction = producer.begin()
-          return delegate(transaction, change(transaction, side))
-        },
-      })
-    },
-  })
-}
-
-function withMembers(log: Log, change: (member: Member) => Partial<Member>): Log {
-  return changed(log, {
-    join: async (options: JoinOptions) => {
-      const member = await log.join(options)
-      return delegate(member, change(member))
-    },
-  })
-}
-
-function withPolls(log: Log, change: (polled: Polled) => Polled): Log {
-  return withMembers(log, (member) => ({ poll: async (options) => change(await member.poll(options)) }))
-}
-
-/** `target` with some methods replaced; the others keep their own `this`. */
-function delegate<T extends object>(target: T, change: Partial<T>): T {
-  return new Proxy(target, {
-    get(from, name) {
-      const replaced = change[name as keyof T]
-      if (replaced !== undefined) return replaced
-      const value: unknown = Reflect.get(from, name, from)
-      return typeof value === 'function' ? value.bind(from) : value
-    },
-  })
 }

@@ -155,3 +155,24 @@ test(
     await expect(openLmdbLog({ dir: processes.dir, access: 'read' })).rejects.toThrow(/A newer release wrote it/)
   },
 )
+
+test(
+  'a transaction that LMDB refuses half way leaves nothing, and others that share its write go through',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    const log = await openLmdbLog({ dir: processes.dir })
+    await log.createTopics([{ name: 't', partitions: 1 }])
+    const commits = ['a', 'refused', 'b'].map(async (name) => {
+      const transaction = (await log.producer({ transactional_id: name })).begin()
+      transaction.append('t', 0, { key: null, headers: [], value: Buffer.from(name) })
+      const group = name === 'refused' ? 'g'.repeat(4_000) : name
+      transaction.standalonePositions(group, [{ topic: 't', partition: 0, next: 1n }])
+      await transaction.commit()
+    })
+    const outcomes = await Promise.allSettled(commits)
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect((await values(log, 't', 0)).sort()).toEqual(['a', 'b'])
+    await log.close()
+  },
+)

@@ -12,18 +12,28 @@ import { FencedError, TopicMismatchError, type TopicSpec, UnknownTopicError } fr
 import { FencedProducerError } from '../producer.ts'
 import { chunkCount, stampChunk } from './chunk.ts'
 import type { Commit, Renewal, Request } from './request.ts'
-import { chunkKey, groupState, leaseClock_ms, offsetOf, type Tables, type TopicRow, topicRow } from './tables.ts'
+import {
+  type CatalogKey,
+  chunkKey,
+  groupState,
+  leaseClock_ms,
+  offsetOf,
+  type Tables,
+  type TopicRow,
+  topicRow,
+} from './tables.ts'
 
 /** How many chunks one transaction of retention deletes, so that nobody waits long for the lock. */
 const TRIM_CHUNKS = 256
 
 /**
- * The log's writes. Each method runs inside one LMDB write transaction, and several may share one: whatever a method
- * refuses, it refuses before its first put.
+ * The log's writes. Each runs inside one LMDB write transaction, and several may share one: whatever is refused is
+ * refused before its first put. An error after it (`half_done`) must end the whole transaction.
  */
 export class Store {
   readonly #tables: Tables
   readonly #address: string
+  half_done = false
 
   constructor(tables: Tables, address: string) {
     this.#tables = tables
@@ -31,6 +41,13 @@ export class Store {
   }
 
   apply(request: Request): unknown {
+    this.half_done = false
+    const value = this.#apply(request)
+    this.half_done = false
+    return value
+  }
+
+  #apply(request: Request): unknown {
     switch (request.kind) {
       case 'createTopics':
         return this.#createTopics(request.topics)
@@ -59,12 +76,12 @@ export class Store {
       const zeros = Array.from({ length: partitions }, () => 0)
       this.#putTopic(name, { id, begins: zeros, ends: zeros })
     }
-    this.#tables.catalog.putSync(['topics'], id)
+    this.#put(['topics'], id)
   }
 
   #fence(transactional_id: string): number {
     const epoch = this.#producerEpoch(transactional_id) + 1
-    this.#tables.catalog.putSync(['producer', transactional_id], epoch)
+    this.#put(['producer', transactional_id], epoch)
     return epoch
   }
 
@@ -91,6 +108,7 @@ export class Store {
       for (const { count, bytes } of chunks) {
         stampChunk(bytes, appended_ms)
         const first = ends[partition] as number
+        this.half_done = true
         this.#tables.chunks.putSync(chunkKey(row.id, partition, first), bytes as Buffer)
         ends[partition] = first + count
       }
@@ -98,7 +116,7 @@ export class Store {
     for (const [name, { row, ends }] of topics) this.#putTopic(name, { ...row, ends })
     for (const { group, positions } of [...progress.claimed, ...progress.standalone]) {
       for (const { topic, partition, next } of positions) {
-        this.#tables.catalog.putSync(['position', group, topic, partition], Number(next))
+        this.#put(['position', group, topic, partition], Number(next))
       }
     }
   }
@@ -127,6 +145,7 @@ export class Store {
       seen += 1
       if (offsetOf(key) + chunkCount(value) <= begin) passed.push(Buffer.from(key))
     }
+    this.half_done = true
     for (const key of passed) this.#tables.chunks.removeSync(key)
     return seen < TRIM_CHUNKS
   }
@@ -140,8 +159,13 @@ export class Store {
     return row
   }
 
+  #put(key: CatalogKey, value: unknown): void {
+    this.half_done = true
+    this.#tables.catalog.putSync(key, value)
+  }
+
   #putTopic(name: string, row: TopicRow): void {
-    this.#tables.catalog.putSync(['topic', name], row)
+    this.#put(['topic', name], row)
   }
 
   #group(group: string): GroupState {
@@ -149,7 +173,7 @@ export class Store {
   }
 
   #putGroup(group: string, state: GroupState): void {
-    this.#tables.catalog.putSync(['group', group], state)
+    this.#put(['group', group], state)
   }
 
   #producerEpoch(transactional_id: string): number {

@@ -39,11 +39,17 @@ class Writer {
   }
 
   /** Does all of this in one LMDB transaction. What one request is refused for does not concern the others. */
-  handle(asked: readonly { readonly id: number; readonly request: Request }[]): FromWriter[] {
+  handle(asked: readonly Asked[]): FromWriter[] {
     try {
       this.#awaitLock(this.#lock)
-      return this.#tables.env.transactionSync(() => asked.map(({ id, request }) => this.#answer(id, request)))
+      const answers = this.#tables.env.transactionSync(() => asked.map(({ id, request }) => this.#answer(id, request)))
+      asked.forEach(({ request }, i) => {
+        if (answers[i]?.kind === 'done') this.#keepAlive(request)
+      })
+      return answers
     } catch (error) {
+      // Nothing was written. Alone, each fails for its own reasons only.
+      if (asked.length > 1 && !(error instanceof LogBusyError)) return asked.flatMap((one) => this.handle([one]))
       const failure = toFailure(refusal(this.#options.dir, error))
       return asked.map(({ id }) => ({ kind: 'failed', id, failure }))
     }
@@ -51,12 +57,10 @@ class Writer {
 
   #answer(id: number, request: Request): FromWriter {
     try {
-      const value = this.#store.apply(request)
-      this.#keepAlive(request)
-      return { kind: 'done', id, value }
+      return { kind: 'done', id, value: this.#store.apply(request) }
     } catch (error) {
-      // LMDB's errors carry a code: they concern the whole transaction, and everyone in it.
-      if ((error as { code?: unknown }).code !== undefined) throw error
+      // LMDB's own errors carry a code: they spoil the transaction, as everything does that comes after a put.
+      if (this.#store.half_done || (error as { code?: unknown }).code !== undefined) throw error
       return { kind: 'failed', id, failure: toFailure(error) }
     }
   }
@@ -108,6 +112,8 @@ class Writer {
   }
 }
 
+type Asked = Exclude<ToWriter, 'close'>
+
 const PAUSE = new Int32Array(new SharedArrayBuffer(4))
 
 function start(): void {
@@ -123,7 +129,7 @@ function start(): void {
     return
   }
   port.on('message', async (first: ToWriter) => {
-    const asked: Exclude<ToWriter, 'close'>[] = []
+    const asked: Asked[] = []
     let closing = false
     for (let next: { message: ToWriter } | undefined = { message: first }; next; next = receiveMessageOnPort(port)) {
       if (next.message === 'close') closing = true
