@@ -1,4 +1,4 @@
-import { BIGINT, type DuckDBConnection, INTEGER, type DuckDBType, type DuckDBValue, VARCHAR } from '@duckdb/node-api'
+import { BIGINT, type DuckDBConnection, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api'
 import type { LogRecord, Position } from '../../infra/log/log.ts'
 import type { DeadLetter } from '../../infra/runtime/internal-topics.ts'
 import type { Event } from '../../schemas/event.ts'
@@ -61,8 +61,8 @@ export class Batch {
 
   /** @throws Error when a value does not fit its column. */
   addEvent(shape: RowShape, event: Event, record: LogRecord): void {
-    let rows = this.#tables.get(event.type)
-    if (rows === undefined) this.#tables.set(event.type, (rows = new TableRows(shape)))
+    const rows = this.#tables.get(event.type) ?? new TableRows(shape)
+    this.#tables.set(event.type, rows)
     rows.add(event, record)
   }
 
@@ -73,7 +73,19 @@ export class Batch {
   addDeadLetter(record: LogRecord, letter: DeadLetter): void {
     const { processor, failure, topic, partition, offset, error, ce_id, ce_type, rows, key } = letter
     const where = [record.partition, record.offset]
-    this.#deadLetters.push([...where, processor, failure, topic, partition, BigInt(offset), error, ce_id, ce_type, rows, key])
+    this.#deadLetters.push([
+      ...where,
+      processor,
+      failure,
+      topic,
+      partition,
+      BigInt(offset),
+      error,
+      ce_id,
+      ce_type,
+      rows,
+      key,
+    ])
   }
 
   addState(change: StateChange): void {
@@ -92,12 +104,20 @@ export class Batch {
    *
    * @throws Error when DuckDB could not commit. The transaction is rolled back, the batch unchanged.
    */
-  async commit(connection: DuckDBConnection, careful: Carefulness, observe?: (stage: CommitStage) => unknown): Promise<void> {
+  async commit(
+    connection: DuckDBConnection,
+    careful: Carefulness,
+    observe?: (stage: CommitStage) => unknown,
+  ): Promise<void> {
     while (!(await this.#tryCommit(connection, careful, observe)));
     careful.committed()
   }
 
-  async #tryCommit(connection: DuckDBConnection, careful: Carefulness, observe?: (stage: CommitStage) => unknown): Promise<boolean> {
+  async #tryCommit(
+    connection: DuckDBConnection,
+    careful: Carefulness,
+    observe?: (stage: CommitStage) => unknown,
+  ): Promise<boolean> {
     await connection.run('BEGIN')
     try {
       for (const rows of this.#tables.values()) {
@@ -135,7 +155,20 @@ export class Batch {
 }
 
 const UNREADABLE_TYPES = [VARCHAR, INTEGER, BIGINT, VARCHAR, VARCHAR]
-const DEAD_LETTER_TYPES = [INTEGER, BIGINT, VARCHAR, VARCHAR, VARCHAR, INTEGER, BIGINT, VARCHAR, VARCHAR, VARCHAR, INTEGER, VARCHAR]
+const DEAD_LETTER_TYPES = [
+  INTEGER,
+  BIGINT,
+  VARCHAR,
+  VARCHAR,
+  VARCHAR,
+  INTEGER,
+  BIGINT,
+  VARCHAR,
+  VARCHAR,
+  VARCHAR,
+  INTEGER,
+  VARCHAR,
+]
 
 /** One prepared statement, a few rows. */
 export async function insertAll(

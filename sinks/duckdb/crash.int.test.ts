@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import { memoryLog } from '../../infra/log/memory.ts'
@@ -26,11 +27,15 @@ function randomOf(seed: number): () => number {
 
 function load(file: string, dir: string, stage: string, count: number): Promise<string> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [LOADER, file, dir, stage, String(count)], { timeout: 60_000 }, (_error, out, errors) => resolve(out.trim() || errors))
+    execFile(process.execPath, [LOADER, file, dir, stage, String(count)], { timeout: 60_000 }, (_error, out, errors) =>
+      resolve(out.trim() || errors),
+    )
   })
 }
 
-test('a sink that is killed before or after a commit, again and again, neither loses nor doubles a row', { timeout: 240_000 }, async () => {
+test('a sink that is killed before or after a commit, again and again, neither loses nor doubles a row', {
+  timeout: 240_000,
+}, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'crash-'))
   const dir = join(folder, 'log')
   const file = join(folder, 'test.duckdb')
@@ -40,7 +45,11 @@ test('a sink that is killed before or after a commit, again and again, neither l
     for (let index = 0; index < GROUPS; index += 1) {
       const group = `g${index}`
       await append(log, (story) => {
-        story.requested(group, 4).sampled(group, [0, 1, 2, 3]).scored(group, [index, 0, 0, -5]).formed(group, [index, 0, 0, -5])
+        story
+          .requested(group, 4)
+          .sampled(group, [0, 1, 2, 3])
+          .scored(group, [index, 0, 0, -5])
+          .formed(group, [index, 0, 0, -5])
         if (index % 7 === 0) story.sampled(group, [0, 1, 2, 3]) // the log holds it twice
         story.read(0, 10_000n).read(1, 10_000n)
       })
@@ -64,8 +73,15 @@ test('a sink that is killed before or after a commit, again and again, neither l
     expect(await load(file, dir, 'none', 1)).toBe('finished')
     const session = await openSql({ file })
     const rows: unknown[] = []
-    const counts = ['rollout.requested', 'policy.completions_sampled', 'tower.completions_scored', 'rollout.group_formed']
-      .map((table) => `SELECT '${table}' AS name, count(*) AS rows, count(DISTINCT (ce_id, "row")) AS different, sum(log_offset)::BIGINT > 0 AS placed FROM ${table}`)
+    const counts = [
+      'rollout.requested',
+      'policy.completions_sampled',
+      'tower.completions_scored',
+      'rollout.group_formed',
+    ].map(
+      (table) =>
+        `SELECT '${table}' AS name, count(*) AS rows, count(DISTINCT (ce_id, "row")) AS different, sum(log_offset)::BIGINT > 0 AS placed FROM ${table}`,
+    )
     for await (const batch of (await session.query(counts.join(' UNION ALL '))).batches) rows.push(...batch)
     for await (const batch of (await session.query('SELECT holds, lost FROM funnel_check')).batches) rows.push(...batch)
     await session.close()
@@ -82,7 +98,49 @@ test('a sink that is killed before or after a commit, again and again, neither l
   }
 })
 
-test('two processes: the second owner is told the pid of the first, a reader is waited for', { timeout: 60_000 }, async () => {
+test('a disk without room stops the sink with a reason, and with room it goes on without loss', {
+  timeout: 120_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'full-'))
+  const dir = join(folder, 'log')
+  const file = join(folder, 'test.duckdb')
+  try {
+    const log = await openLmdbLog({ dir })
+    await createTopics(log)
+    expect(await load(file, dir, 'none', 1)).toBe('finished')
+    const random = randomOf(3)
+    const groups = 300
+    const noise = () => Array.from({ length: 2000 }, () => random().toString(36).slice(2)).join('')
+    for (let first = 0; first < groups; first += 50) {
+      await append(log, (story) => {
+        for (let index = first; index < first + 50; index += 1) story.requested(`g${index}`, 4, noise())
+      })
+    }
+    await log.close()
+    // A limit on the size of a file stands in for a full disk: the write fails just as well, and needs no other disk.
+    const blocks = Math.ceil(statSync(file).size / 1024) + 1024
+    const limited = ['-c', `ulimit -f ${blocks}; exec "$@"`, 'bash', process.execPath, LOADER, file, dir, 'none', '1']
+    const failed = await promisify(execFile)('bash', limited, { timeout: 60_000 }).catch(
+      (error: { stderr: string }) => error,
+    )
+    expect(failed.stderr).toMatch(/File too large|No space|Could not write|could not be written/i)
+
+    expect(await load(file, dir, 'none', 1)).toBe('finished')
+    const session = await openSql({ file })
+    const counted: unknown[] = []
+    for await (const batch of (await session.query('SELECT count(*), count(DISTINCT ce_id) FROM rollout.requested'))
+      .batches)
+      counted.push(...batch)
+    await session.close()
+    expect(counted).toEqual([[String(groups), String(groups)]])
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+})
+
+test('two processes: the second owner is told the pid of the first, a reader is waited for', {
+  timeout: 60_000,
+}, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'owners-'))
   const dir = join(folder, 'log')
   const file = join(folder, 'test.duckdb')
@@ -117,14 +175,22 @@ test('trouble is reported once and retried, and nothing is lost', { timeout: 30_
       failures -= 1
       throw new Error('No space left on device')
     }
-    const sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, observe, report: (message) => messages.push(message) })
+    const sink = await openDuckDbSink({
+      file: join(folder, 'test.duckdb'),
+      log,
+      catalogue,
+      observe,
+      report: (message) => messages.push(message),
+    })
     const stop = new AbortController()
     const running = sink.run(stop.signal)
     await expect.poll(async () => sink.lag(), { timeout: 10_000 }).toBe(0n)
     stop.abort()
     await running
     const connection = await sink.connect()
-    expect((await connection.runAndReadAll('SELECT count(*) FROM policy.completions_sampled')).getRowsJson()).toEqual([['4']])
+    expect((await connection.runAndReadAll('SELECT count(*) FROM policy.completions_sampled')).getRowsJson()).toEqual([
+      ['4'],
+    ])
     connection.disconnectSync()
     await sink.close()
     expect(messages).toEqual([expect.stringContaining('No space left on device'), 'the DuckDB sink loads again'])

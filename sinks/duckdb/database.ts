@@ -60,7 +60,10 @@ const LONGEST_CLOSE_MS = 2000
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const file = resolve(options.file)
   if (openHere.has(file)) {
-    throw new DatabaseBusyError(`${file} is already open in this process (pid ${process.pid}); close it there first`, process.pid)
+    throw new DatabaseBusyError(
+      `${file} is already open in this process (pid ${process.pid}); close it there first`,
+      process.pid,
+    )
   }
   if (options.access === 'read_only' && !existsSync(file)) {
     throw new NoDatabaseError(`${file} does not exist: nothing has been loaded yet; run: plumbline run`)

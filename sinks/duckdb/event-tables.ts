@@ -82,7 +82,11 @@ export async function swapIn(connection: DuckDBConnection, target: LoadTarget): 
 
 const besideOf = (type: EventType): EventTable => tableOf({ ...type, type: `${type.type}${BUILDING}` })
 
-async function dropBuilding(connection: DuckDBConnection, type: EventType, { schema, table }: EventTable): Promise<void> {
+async function dropBuilding(
+  connection: DuckDBConnection,
+  type: EventType,
+  { schema, table }: EventTable,
+): Promise<void> {
   await connection.run(`DROP TABLE IF EXISTS ${nameOf({ schema, table: table + BUILDING })}`)
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
 }
@@ -94,11 +98,18 @@ async function restart(connection: DuckDBConnection, type: EventType): Promise<v
   }
 }
 
-async function changeOf(connection: DuckDBConnection, type: EventType, made: MadeFrom, wanted: MadeFrom): Promise<Change> {
+async function changeOf(
+  connection: DuckDBConnection,
+  type: EventType,
+  made: MadeFrom,
+  wanted: MadeFrom,
+): Promise<Change> {
   const change = differenceOf(made, wanted)
   if (change !== 'added_columns') return change
   // A record that could not be read may have been written by a newer version: this one.
-  const unreadable = await connection.runAndReadAll('SELECT 1 FROM internal.unreadable WHERE topic = $1 LIMIT 1', [type.type])
+  const unreadable = await connection.runAndReadAll('SELECT 1 FROM internal.unreadable WHERE topic = $1 LIMIT 1', [
+    type.type,
+  ])
   return unreadable.currentRowCount > 0 ? 'rebuild' : change
 }
 

@@ -2,7 +2,12 @@ import { BIGINT, type DuckDBConnection, INTEGER, VARCHAR } from '@duckdb/node-ap
 import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
 import { type Log, type LogRecord, OffsetGoneError, type Position } from '../../infra/log/log.ts'
 import { decodeRecord } from '../../infra/runtime/decode-record.ts'
-import { type ChangelogEntry, changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter } from '../../infra/runtime/internal-topics.ts'
+import {
+  type ChangelogEntry,
+  changelogTopic,
+  DEAD_LETTERS_TOPIC,
+  type DeadLetter,
+} from '../../infra/runtime/internal-topics.ts'
 import { readJson } from '../../infra/runtime/json-records.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
@@ -95,7 +100,9 @@ export class Loader {
     const committed = new Map<string, readonly Position[]>()
     for (const fold of folds) committed.set(fold, await log.committed(fold))
     const changelogs = await this.#endsOf(folds.map(changelogTopic).filter((topic) => partitions.has(topic)))
-    const events = await this.#endsOf([...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => partitions.has(topic)))
+    const events = await this.#endsOf(
+      [...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => partitions.has(topic)),
+    )
 
     const loaded = { rows: 0, records: 0 }
     await this.#load(events, (record, batch) => this.#takeEvent(record, batch, events), loaded, signal)
@@ -222,16 +229,18 @@ export class Loader {
     const rows = [...committed].flatMap(([fold, positions]) =>
       positions.map(({ topic, partition, next }) => [fold, topic, partition, next] as const),
     )
-    const moved = rows.filter(([fold, topic, partition, next]) => this.#published.get(`${fold}\0${topic}\0${partition}`) !== next)
+    const moved = rows.filter(
+      ([fold, topic, partition, next]) => this.#published.get(`${fold}\0${topic}\0${partition}`) !== next,
+    )
     if (moved.length === 0) return
     const { connection } = this.#options
     await inTransaction(connection, () =>
-      insertAll(connection, 'INSERT OR REPLACE INTO internal.processor_positions', moved.map((row) => [...row]), [
-        VARCHAR,
-        VARCHAR,
-        INTEGER,
-        BIGINT,
-      ]),
+      insertAll(
+        connection,
+        'INSERT OR REPLACE INTO internal.processor_positions',
+        moved.map((row) => [...row]),
+        [VARCHAR, VARCHAR, INTEGER, BIGINT],
+      ),
     )
     for (const [fold, topic, partition, next] of moved) this.#published.set(`${fold}\0${topic}\0${partition}`, next)
   }

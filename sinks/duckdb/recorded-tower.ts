@@ -6,8 +6,14 @@ import { catalogue } from '../../schemas/catalogue.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
 import type { DataOf, Event, EventType, RowOfEvent } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
+import {
+  completionRejected,
+  groupExpired,
+  groupFormed,
+  type REJECTIONS,
+  rolloutRequested,
+} from '../../schemas/rollout.ts'
 import { partitionOf } from '../../schemas/routing.ts'
-import { completionRejected, groupExpired, groupFormed, type REJECTIONS, rolloutRequested } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
 
 /** What tests of the sink say of a tower pipeline: a log with hand-made events, one story at a time. */
@@ -21,7 +27,17 @@ export async function createTopics(log: Log, types: readonly EventType[] = catal
 }
 
 export function eventOf<T extends EventType>(type: T, id: string, key: string, data: DataOf<T>): Event<T> {
-  return { id, source: 'test', type: type.type, version: type.version, time: TIME, key, clock: 'virtual', causes: [], data }
+  return {
+    id,
+    source: 'test',
+    type: type.type,
+    version: type.version,
+    time: TIME,
+    key,
+    clock: 'virtual',
+    causes: [],
+    data,
+  }
 }
 
 /** Appends in one transaction, optionally with positions of form-groups. */
@@ -59,8 +75,11 @@ export class Story {
     return this
   }
 
-  requested(group_id: string, group_size: number): this {
-    return this.event(rolloutRequested, eventOf(rolloutRequested, `req-${group_id}`, group_id, requestData(group_id, group_size)))
+  requested(group_id: string, group_size: number, prompt = 'How far?'): this {
+    return this.event(
+      rolloutRequested,
+      eventOf(rolloutRequested, `req-${group_id}`, group_id, requestData(group_id, group_size, prompt)),
+    )
   }
 
   sampled(group_id: string, indices: readonly number[], { id = `sampled-${group_id}`, attempt = 'a1' } = {}): this {
@@ -90,7 +109,12 @@ export class Story {
     return this.event(groupExpired, eventOf(groupExpired, `expired-${group_id}`, group_id, data))
   }
 
-  rejected(group_id: string, completion_index: number, reason: (typeof REJECTIONS)[number], sampled_id = `sampled-${group_id}`): this {
+  rejected(
+    group_id: string,
+    completion_index: number,
+    reason: (typeof REJECTIONS)[number],
+    sampled_id = `sampled-${group_id}`,
+  ): this {
     const data = { group_id, sampled_id, completion_index, attempt_id: 'a1', reason, detail: 'told by the test' }
     const id = `rejected-${sampled_id}-${completion_index}-${reason}`
     return this.event(completionRejected, eventOf(completionRejected, id, group_id, data))
@@ -105,9 +129,18 @@ export class Story {
 
   dead(group_id: string, ce_id: string): this {
     const value = toJson({
-      processor: FOLD, failure: 'bug', topic: completionsSampled.type, partition: partitionOf(group_id, PARTITIONS),
-      offset: '0', error: 'told by the test', ce_id, ce_type: completionsSampled.type, rows: 1, key: group_id,
-      headers: [], value_base64: null,
+      processor: FOLD,
+      failure: 'bug',
+      topic: completionsSampled.type,
+      partition: partitionOf(group_id, PARTITIONS),
+      offset: '0',
+      error: 'told by the test',
+      ce_id,
+      ce_type: completionsSampled.type,
+      rows: 1,
+      key: group_id,
+      headers: [],
+      value_base64: null,
     })
     this.#append(DEAD_LETTERS_TOPIC, partitionOf(group_id, PARTITIONS), { key: group_id, headers: [], value })
     return this
@@ -120,43 +153,120 @@ export class Story {
   }
 }
 
-const image = { sha256: 'a'.repeat(64), bytes: 10, media_type: 'image/png', width: 256, height: 256, pixels_sha256: 'b'.repeat(64) }
+const image = {
+  sha256: 'a'.repeat(64),
+  bytes: 10,
+  media_type: 'image/png',
+  width: 256,
+  height: 256,
+  pixels_sha256: 'b'.repeat(64),
+}
 
-function requestData(group_id: string, group_size: number): RowOfEvent<typeof rolloutRequested> {
+function requestData(group_id: string, group_size: number, text: string): RowOfEvent<typeof rolloutRequested> {
   return {
-    group_id, origin: 'tower', task: 'x_only', policy_role: 'policy', group_size, seed: '1', round: 0, purpose: 'train',
-    prompt: { text: 'How far?', sha256: 'c'.repeat(64), variant: 'plain' },
+    group_id,
+    origin: 'tower',
+    task: 'x_only',
+    policy_role: 'policy',
+    group_size,
+    seed: '1',
+    round: 0,
+    purpose: 'train',
+    prompt: { text, sha256: 'c'.repeat(64), variant: 'plain' },
     scene: {
-      scene_id: `scene-${group_id}`, dataset: 'side_block', split: 'train', seed: '1', index: 0, height: 2,
-      blocks: [{ x: 0, y: 0.125, z: 0, edge: 0.25, colour: [1, 2, 3] }], moved_block: 0, image,
-      offset_world: 0.3, offset_units: 300, com_margin_world: 0.1, is_stable: true,
-      optimal_move: { dx_units: -300, dy_units: 0 }, unit: 0.001, simulator_version: 'test', content_key: 'k',
+      scene_id: `scene-${group_id}`,
+      dataset: 'side_block',
+      split: 'train',
+      seed: '1',
+      index: 0,
+      height: 2,
+      blocks: [{ x: 0, y: 0.125, z: 0, edge: 0.25, colour: [1, 2, 3] }],
+      moved_block: 0,
+      image,
+      offset_world: 0.3,
+      offset_units: 300,
+      com_margin_world: 0.1,
+      is_stable: true,
+      optimal_move: { dx_units: -300, dy_units: 0 },
+      unit: 0.001,
+      simulator_version: 'test',
+      content_key: 'k',
     },
     sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
-    clock: 'virtual', deadline: TIME,
+    deadline: { clock: 'virtual', time: TIME },
   }
 }
 
 const TOKENS = {
-  finish_reason: null, prompt_token_ids: null, token_ids: [1, 2, 3], completion_mask: [1, 1, 1], logprobs: [-0.5, -0.25, -1],
-  logprobs_kind: 'raw' as const, token_policy_version: [3, 3, 4], turn_index: null, trainable: false,
+  finish_reason: null,
+  prompt_token_ids: null,
+  token_ids: [1, 2, 3],
+  completion_mask: [1, 1, 1],
+  logprobs: [-0.5, -0.25, -1],
+  logprobs_kind: 'raw' as const,
+  token_policy_version: [3, 3, 4],
+  turn_index: null,
+  trainable: false,
 }
 
-function sampledRow(group_id: string, completion_index: number, attempt_id: string): RowOfEvent<typeof completionsSampled> {
+function sampledRow(
+  group_id: string,
+  completion_index: number,
+  attempt_id: string,
+): RowOfEvent<typeof completionsSampled> {
   return {
-    group_id, completion_index, attempt_id, policy: 'random-legal', text: `<answer>${completion_index}</answer>`, ...TOKENS,
-    temperature: 1, top_p: null, top_k: null, max_tokens: null, stop: [], model_id: null, lineage: null, tokenizer_sha256: null,
-    chat_template_sha256: null, image_processor_sha256: null, adapter_sha256: null, quantisation: null, engine_version: null,
-    seed: null, latency_ms: null,
+    group_id,
+    completion_index,
+    attempt_id,
+    policy: 'random-legal',
+    text: `<answer>${completion_index}</answer>`,
+    ...TOKENS,
+    temperature: 1,
+    top_p: null,
+    top_k: null,
+    max_tokens: null,
+    stop: [],
+    model_id: null,
+    lineage: null,
+    tokenizer_sha256: null,
+    chat_template_sha256: null,
+    image_processor_sha256: null,
+    adapter_sha256: null,
+    quantisation: null,
+    engine_version: null,
+    seed: null,
+    latency_ms: null,
   }
 }
 
-function scoredRow(group_id: string, completion_index: number, reward: number, sampled_id: string): RowOfEvent<typeof completionsScored> {
+function scoredRow(
+  group_id: string,
+  completion_index: number,
+  reward: number,
+  sampled_id: string,
+): RowOfEvent<typeof completionsScored> {
   return {
-    group_id, completion_index, attempt_id: 'a1', sampled_id, scene_id: `scene-${group_id}`, task: 'x_only',
-    answer: String(completion_index), parse_error: null, dx: completion_index, dy: null, placed: { x: 0.5, y: 1 }, settled: null,
-    outcome: 'stable', distance_world: 0.1, reward, reward_components: { base: reward, extra: 0 }, reward_name: 'paper',
-    reward_version: 1, physics_engine: 'test', physics_version: '1', scorer_error: null,
+    group_id,
+    completion_index,
+    attempt_id: 'a1',
+    sampled_id,
+    scene_id: `scene-${group_id}`,
+    task: 'x_only',
+    answer: String(completion_index),
+    parse_error: null,
+    dx: completion_index,
+    dy: null,
+    placed: { x: 0.5, y: 1 },
+    settled: null,
+    outcome: 'stable',
+    distance_world: 0.1,
+    reward,
+    reward_components: { base: reward, extra: 0 },
+    reward_name: 'paper',
+    reward_version: 1,
+    physics_engine: 'test',
+    physics_version: '1',
+    scorer_error: null,
   }
 }
 
@@ -169,10 +279,29 @@ function formedRow(
 ): RowOfEvent<typeof groupFormed> {
   const mean = rewards.reduce((sum, value) => sum + value, 0) / rewards.length
   return {
-    group_id, completion_index, attempt_id: 'a1', sampled_id, origin: 'tower', task: 'x_only', group_size: rewards.length,
-    scene_id: `scene-${group_id}`, prompt_sha256: 'c'.repeat(64), images: [image], policy: 'random-legal',
-    text: `<answer>${completion_index}</answer>`, ...TOKENS, outcome: 'stable', reward, reward_name: 'paper',
-    advantage: reward - mean, dialect: 'prime_rl', reward_mean: mean, reward_std: 1,
-    zero_variance: rewards.every((value) => value === rewards[0]), policy_version_oldest: 3, policy_version_newest: 4, lineage: null,
+    group_id,
+    completion_index,
+    attempt_id: 'a1',
+    sampled_id,
+    origin: 'tower',
+    task: 'x_only',
+    group_size: rewards.length,
+    scene_id: `scene-${group_id}`,
+    prompt_sha256: 'c'.repeat(64),
+    images: [image],
+    policy: 'random-legal',
+    text: `<answer>${completion_index}</answer>`,
+    ...TOKENS,
+    outcome: 'stable',
+    reward,
+    reward_name: 'paper',
+    advantage: reward - mean,
+    dialect: 'prime_rl',
+    reward_mean: mean,
+    reward_std: 1,
+    zero_variance: rewards.every((value) => value === rewards[0]),
+    policy_version_oldest: 3,
+    policy_version_newest: 4,
+    lineage: null,
   }
 }

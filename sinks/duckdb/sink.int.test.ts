@@ -17,7 +17,10 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
-async function withSink(options: Omit<DuckDbSinkOptions, 'file' | 'catalogue'> & { catalogue?: readonly EventType[] }, use: (sink: DuckDbSink) => Promise<void>) {
+async function withSink(
+  options: Omit<DuckDbSinkOptions, 'file' | 'catalogue'> & { catalogue?: readonly EventType[] },
+  use: (sink: DuckDbSink) => Promise<void>,
+) {
   const sink = await openDuckDbSink({ catalogue, file: join(folder, 'test.duckdb'), serve: false, ...options })
   try {
     await use(sink)
@@ -40,7 +43,8 @@ describe('loading', () => {
     const log = memoryLog()
     await withSink({ log }, async (sink) => {
       expect(await sink.loadOnce()).toEqual({ rows: 0, records: 0, caught_up: true })
-      for (const view of ['rewards', 'groups', 'advantages', 'completion_fates']) expect(await ask(sink, `FROM ${view}`)).toEqual([])
+      for (const view of ['rewards', 'groups', 'advantages', 'completion_fates'])
+        expect(await ask(sink, `FROM ${view}`)).toEqual([])
       expect(await ask(sink, 'SELECT sum(completions) FROM funnel')).toEqual([['0']])
       expect(await ask(sink, 'FROM funnel_check')).toEqual([['0', '0', '0', '0', true]])
     })
@@ -56,16 +60,35 @@ describe('loading', () => {
   test('rows of many kinds arrive as they were said, over transactions of any size', async () => {
     const log = memoryLog()
     await createTopics(log)
-    await append(log, (story) => story.requested('g1', 4).sampled('g1', [0, 1, 2, 3]).scored('g1', [20, 0, 0, -5]).formed('g1', [20, 0, 0, -5]))
+    await append(log, (story) =>
+      story.requested('g1', 4).sampled('g1', [0, 1, 2, 3]).scored('g1', [20, 0, 0, -5]).formed('g1', [20, 0, 0, -5]),
+    )
     await withSink({ log, batch_bytes: 1 }, async (sink) => {
       expect(await sink.loadOnce()).toEqual({ rows: 13, records: 4, caught_up: true })
-      expect(await ask(sink, `SELECT ce_id, "row", completion_index, placed.x, reward_components['base'], ce_time::VARCHAR
-        FROM tower.completions_scored WHERE reward > 0`)).toEqual([['scored-g1', 0, 0, 0.5, 20, '2026-01-01 00:00:00+00']])
-      expect(await ask(sink, 'SELECT token_ids, logprobs FROM policy.completions_sampled WHERE completion_index = 0')).toEqual([[[1, 2, 3], [-0.5, -0.25, -1]]])
-      expect(await ask(sink, 'SELECT scene.blocks[1].edge, prompt.text FROM rollout.requested')).toEqual([[0.25, 'How far?']])
-      expect(await ask(sink, 'SELECT dataset, split, policy, model_version, reward, advantage FROM rewards ORDER BY reward DESC LIMIT 1')).toEqual([
-        ['side_block', 'train', 'random-legal', '4', 20, 16.25],
+      expect(
+        await ask(
+          sink,
+          `SELECT ce_id, "row", completion_index, placed.x, reward_components['base'], ce_time::VARCHAR
+        FROM tower.completions_scored WHERE reward > 0`,
+        ),
+      ).toEqual([['scored-g1', 0, 0, 0.5, 20, '2026-01-01 00:00:00+00']])
+      expect(
+        await ask(sink, 'SELECT token_ids, logprobs FROM policy.completions_sampled WHERE completion_index = 0'),
+      ).toEqual([
+        [
+          [1, 2, 3],
+          [-0.5, -0.25, -1],
+        ],
       ])
+      expect(await ask(sink, 'SELECT scene.blocks[1].edge, prompt.text FROM rollout.requested')).toEqual([
+        [0.25, 'How far?'],
+      ])
+      expect(
+        await ask(
+          sink,
+          'SELECT dataset, split, policy, model_version, reward, advantage FROM rewards ORDER BY reward DESC LIMIT 1',
+        ),
+      ).toEqual([['side_block', 'train', 'random-legal', '4', 20, 16.25]])
     })
   })
 
@@ -89,9 +112,11 @@ describe('loading', () => {
     const log = memoryLog()
     await createTopics(log)
     const tick = { tick: 't1', clock: 'virtual' as const, time: '2026-01-01T00:00:00.000Z' }
-    const say = () => append(log, (story) => {
-      for (let partition = 0; partition < PARTITIONS; partition += 1) story.eventIn(clockTicked, eventOf(clockTicked, 't1', 't1', tick), partition)
-    })
+    const say = () =>
+      append(log, (story) => {
+        for (let partition = 0; partition < PARTITIONS; partition += 1)
+          story.eventIn(clockTicked, eventOf(clockTicked, 't1', 't1', tick), partition)
+      })
     await say()
     await withSink({ log, batch_bytes: 1 }, async (sink) => {
       await sink.loadOnce()
@@ -105,12 +130,17 @@ describe('loading', () => {
     const log = memoryLog()
     await createTopics(log)
     await append(log, (story) =>
-      story.raw('policy.completions_sampled', 0, { key: 'k', headers: [], value: Buffer.from('?') }).sampled('g1', [0]).raw('dead_letters', 0, { key: 'k', headers: [], value: Buffer.from('?') }),
+      story
+        .raw('policy.completions_sampled', 0, { key: 'k', headers: [], value: Buffer.from('?') })
+        .sampled('g1', [0])
+        .raw('dead_letters', 0, { key: 'k', headers: [], value: Buffer.from('?') }),
     )
     await withSink({ log }, async (sink) => {
       expect((await sink.loadOnce()).caught_up).toBe(true)
       expect(await ask(sink, 'SELECT count(*) FROM policy.completions_sampled')).toEqual([['1']])
-      expect(await ask(sink, 'SELECT topic, "partition", "offset", error FROM internal.unreadable ORDER BY topic')).toEqual([
+      expect(
+        await ask(sink, 'SELECT topic, "partition", "offset", error FROM internal.unreadable ORDER BY topic'),
+      ).toEqual([
         ['dead_letters', 0, '0', expect.stringContaining('expected JSON')],
         ['policy.completions_sampled', 0, '0', expect.stringContaining('ce_specversion')],
       ])
@@ -137,33 +167,68 @@ describe('loading', () => {
 
   test('the second owner is told who the first one is', async () => {
     await withSink({ log: memoryLog() }, async () => {
-      await expect(openDuckDbSink({ file: join(folder, 'test.duckdb'), log: memoryLog(), catalogue })).rejects.toThrow(`pid ${process.pid}`)
+      await expect(openDuckDbSink({ file: join(folder, 'test.duckdb'), log: memoryLog(), catalogue })).rejects.toThrow(
+        `pid ${process.pid}`,
+      )
     })
   })
 })
 
 describe('changed declarations', () => {
   const fields = { thing_id: utf8('which'), weight: int32('in grams') }
-  const v1 = defineEvent({ type: 'thing.weighed', version: 1, key: 'thing_id', encoding: 'json', retention: 'derived', about: 'For a test.', row: fields })
+  const v1 = defineEvent({
+    type: 'thing.weighed',
+    version: 1,
+    key: 'thing_id',
+    encoding: 'json',
+    retention: 'derived',
+    about: 'For a test.',
+    row: fields,
+  })
   const earlier = [{ version: 1, row: fields, upcast: (row: Record<string, unknown>) => ({ ...row, note: null }) }]
-  const added = defineEvent({ ...v1, key: 'thing_id', version: 2, row: { ...fields, note: nullable(utf8('what else')) }, earlier })
-  const kilograms = [{ version: 1, row: fields, upcast: (row: Record<string, unknown>) => ({ ...row, weight: Number(row.weight) / 1000 }) }]
-  const changed = defineEvent({ ...v1, key: 'thing_id', version: 2, row: { ...fields, weight: float64('in kilograms') }, earlier: kilograms })
+  const added = defineEvent({
+    ...v1,
+    key: 'thing_id',
+    version: 2,
+    row: { ...fields, note: nullable(utf8('what else')) },
+    earlier,
+  })
+  const kilograms = [
+    {
+      version: 1,
+      row: fields,
+      upcast: (row: Record<string, unknown>) => ({ ...row, weight: Number(row.weight) / 1000 }),
+    },
+  ]
+  const changed = defineEvent({
+    ...v1,
+    key: 'thing_id',
+    version: 2,
+    row: { ...fields, weight: float64('in kilograms') },
+    earlier: kilograms,
+  })
 
   async function loaded() {
     const log = memoryLog()
     await createTopics(log, [...catalogue, v1])
-    await append(log, (story) => story.event(v1, eventOf(v1, 'e1', 't1', { thing_id: 't1', weight: 1500 })).sampled('g1', [0]))
+    await append(log, (story) =>
+      story.event(v1, eventOf(v1, 'e1', 't1', { thing_id: 't1', weight: 1500 })).sampled('g1', [0]),
+    )
     await withSink({ log, catalogue: [...catalogue, v1] }, async (sink) => void (await sink.loadOnce()))
     return log
   }
 
   test('a column that may be null is added, and nothing is loaded again', async () => {
     const log = await loaded()
-    await append(log, (story) => story.event(added, eventOf(added, 'e2', 't1', { thing_id: 't1', weight: 2, note: 'new' })))
+    await append(log, (story) =>
+      story.event(added, eventOf(added, 'e2', 't1', { thing_id: 't1', weight: 2, note: 'new' })),
+    )
     await withSink({ log, catalogue: [...catalogue, added] }, async (sink) => {
       expect((await sink.loadOnce()).rows).toBe(1)
-      expect(await ask(sink, 'SELECT ce_id, weight, note FROM thing.weighed ORDER BY ALL')).toEqual([['e1', 1500, null], ['e2', 2, 'new']])
+      expect(await ask(sink, 'SELECT ce_id, weight, note FROM thing.weighed ORDER BY ALL')).toEqual([
+        ['e1', 1500, null],
+        ['e2', 2, 'new'],
+      ])
     })
   })
 
@@ -173,7 +238,10 @@ describe('changed declarations', () => {
     await withSink({ log, catalogue: [...catalogue, changed] }, async (sink) => {
       expect(await ask(sink, 'SELECT ce_id, weight FROM thing.weighed')).toEqual([['e1', 1500]])
       expect((await sink.loadOnce()).rows).toBe(2)
-      expect(await ask(sink, 'SELECT ce_id, weight FROM thing.weighed ORDER BY ALL')).toEqual([['e1', 1.5], ['e2', 2.5]])
+      expect(await ask(sink, 'SELECT ce_id, weight FROM thing.weighed ORDER BY ALL')).toEqual([
+        ['e1', 1.5],
+        ['e2', 2.5],
+      ])
       expect(await ask(sink, `SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE '%building'`)).toEqual([['0']])
     })
     await withSink({ log, catalogue: [...catalogue, changed] }, async (sink) => {

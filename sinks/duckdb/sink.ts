@@ -253,7 +253,8 @@ async function prepareAll(connection: DuckDBConnection, file: string, catalogue:
 function refuseHidingName(file: string, catalogue: readonly EventType[]): void {
   const name = parse(file).name
   const schemas = ['main', 'internal', ...catalogue.map(({ type }) => type.split('.')[0])]
-  if (schemas.includes(name)) throw new Error(`${file}: ${name} is also the name of a schema in it; name the file otherwise`)
+  if (schemas.includes(name))
+    throw new Error(`${file}: ${name} is also the name of a schema in it; name the file otherwise`)
 }
 
 const rest = (ms: number, signal: AbortSignal) => wait(ms, undefined, { signal }).catch(() => {})

@@ -42,12 +42,19 @@ interface ArrowColumn {
  */
 export async function* arrowStream({ columns, batches }: SqlResult): AsyncGenerator<Uint8Array> {
   const written = columns.map(({ type }) => arrowColumn(type))
-  const schema = new Schema(columns.map(({ name }, index) => new Field(name, (written[index] as ArrowColumn).type, true)))
+  const schema = new Schema(
+    columns.map(({ name }, index) => new Field(name, (written[index] as ArrowColumn).type, true)),
+  )
   const empty = streamOf(schema, [])
   const head = empty.subarray(0, empty.length - END_MARKER_BYTES)
   yield head
   for await (const rows of batches) {
-    const children = written.map((each, column) => dataOf(rows.map((row) => present(row[column] ?? null, each.value)), each.type))
+    const children = written.map((each, column) =>
+      dataOf(
+        rows.map((row) => present(row[column] ?? null, each.value)),
+        each.type,
+      ),
+    )
     const data = makeData({ type: new Struct(schema.fields), length: rows.length, nullCount: 0, children })
     const stream = streamOf(schema, [new RecordBatch(schema, data)])
     yield stream.subarray(head.length, stream.length - END_MARKER_BYTES)
@@ -73,7 +80,8 @@ function dataOf(values: unknown[], type: DataType): Data {
 
 /** Arrow's builder takes an instant as milliseconds; to keep the microseconds it is built as the integer that it is. */
 function builtAs(type: DataType): DataType {
-  const parts = type.children?.map((field) => new Field(field.name, builtAs(field.type as DataType), field.nullable)) ?? []
+  const parts =
+    type.children?.map((field) => new Field(field.name, builtAs(field.type as DataType), field.nullable)) ?? []
   const [first] = parts
   if (DataType.isTimestamp(type)) return new Int64()
   if (DataType.isStruct(type)) return new Struct(parts)
@@ -115,7 +123,10 @@ const SCALARS: Readonly<Record<string, ArrowColumn>> = {
   BLOB: { type: new Binary(), value: (plain) => new Uint8Array(Buffer.from(plain as string, 'hex')) },
 }
 /** What has no Arrow type of its own here (UUID, INTERVAL, TIME, …) is written as its text. */
-const TEXT: ArrowColumn = { type: new Utf8(), value: (plain) => (typeof plain === 'object' ? JSON.stringify(plain) : String(plain)) }
+const TEXT: ArrowColumn = {
+  type: new Utf8(),
+  value: (plain) => (typeof plain === 'object' ? JSON.stringify(plain) : String(plain)),
+}
 
 function arrowColumn(type: SqlType): ArrowColumn {
   switch (type.name) {
@@ -138,11 +149,16 @@ function arrowColumn(type: SqlType): ArrowColumn {
       return structColumn(type.fields ?? [])
     case 'MAP': {
       const item = arrowColumn(type.item as SqlType)
-      const entries = new Struct<{ key: Utf8; value: DataType }>([new Field('key', new Utf8(), false), new Field('value', item.type, true)])
+      const entries = new Struct<{ key: Utf8; value: DataType }>([
+        new Field('key', new Utf8(), false),
+        new Field('value', item.type, true),
+      ])
       return {
         type: new Map_(new Field('entries', entries, false)),
         value: (plain) =>
-          new Map(Object.entries(plain as { [name: string]: Plain }).map(([key, inner]) => [key, present(inner, item.value)])),
+          new Map(
+            Object.entries(plain as { [name: string]: Plain }).map(([key, inner]) => [key, present(inner, item.value)]),
+          ),
       }
     }
     default:

@@ -12,7 +12,11 @@ export interface FormatOptions {
 }
 
 /** `json`, `csv` and `arrow` stream with full precision; `table` is for reading and rounds. */
-export function formatRows(result: SqlResult, format: SqlFormat, options: FormatOptions = {}): AsyncIterable<string | Uint8Array> {
+export function formatRows(
+  result: SqlResult,
+  format: SqlFormat,
+  options: FormatOptions = {},
+): AsyncIterable<string | Uint8Array> {
   switch (format) {
     case 'table':
       return tableText(result, options.limit ?? 40, options.max_width ?? 60)
@@ -41,7 +45,8 @@ export function jsonOf(value: Plain, type: SqlType): string {
   if (typeof value === 'object' && !Array.isArray(value)) {
     const types = new Map(type.fields?.map((field) => [field.name, field.type]))
     const entries = Object.entries(value).map(
-      ([name, inner]) => `${JSON.stringify(name)}:${jsonOf(inner, types.get(name) ?? type.item ?? { name: 'VARCHAR' })}`,
+      ([name, inner]) =>
+        `${JSON.stringify(name)}:${jsonOf(inner, types.get(name) ?? type.item ?? { name: 'VARCHAR' })}`,
     )
     return `{${entries.join(',')}}`
   }
@@ -103,7 +108,9 @@ async function* tableText({ columns, batches }: SqlResult, limit: number, max_wi
   const widths = texts.map((column) => Math.max(...column.map(widthOf)))
   const line = (row: number) =>
     texts
-      .map((column, index) => pad(column[row] ?? '', widths[index] ?? 0, isNumeric((columns[index] as { type: SqlType }).type)))
+      .map((column, index) =>
+        pad(column[row] ?? '', widths[index] ?? 0, isNumeric((columns[index] as { type: SqlType }).type)),
+      )
       .join('  ')
       .trimEnd()
   yield `${line(0)}\n${widths.map((width) => '─'.repeat(width)).join('  ')}\n`
@@ -132,7 +139,12 @@ function decimalsOf(value: number): number {
   if (value === 0) return 0
   const magnitude = Math.floor(Math.log10(Math.abs(value)))
   const most = Math.min(6, Math.max(0, 5 - magnitude))
-  return value.toFixed(most).replace(/\.?0+$/, '').split('.')[1]?.length ?? 0
+  return (
+    value
+      .toFixed(most)
+      .replace(/\.?0+$/, '')
+      .split('.')[1]?.length ?? 0
+  )
 }
 
 function shorten(text: string, most: number): string {

@@ -52,7 +52,10 @@ export async function serveSql(options: SqlServerOptions): Promise<SqlServer> {
 
   const server = createServer(async (request, response) => {
     if (running >= most) {
-      return answerError(response, new SqlRefusedError(`${most} statements run already; try again when one has finished`))
+      return answerError(
+        response,
+        new SqlRefusedError(`${most} statements run already; try again when one has finished`),
+      )
     }
     running += 1
     try {
@@ -130,7 +133,8 @@ async function readQuestion(request: IncomingMessage): Promise<Question> {
   let bytes = 0
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length
-    if (bytes > LONGEST_QUESTION_BYTES) throw new SqlRefusedError(`a statement may have ${LONGEST_QUESTION_BYTES} bytes`)
+    if (bytes > LONGEST_QUESTION_BYTES)
+      throw new SqlRefusedError(`a statement may have ${LONGEST_QUESTION_BYTES} bytes`)
     parts.push(part)
   }
   const question = JSON.parse(Buffer.concat(parts).toString('utf8')) as Question

@@ -50,11 +50,14 @@ async function prepareReading(connection: DuckDBConnection, sql: string): Promis
   if (harmful !== null) {
     throw new SqlRefusedError(`the function ${harmful[1]} is refused: it would change the running database, not ask it`)
   }
-  if (UNICODE_IDENTIFIER.test(sql)) throw new SqlRefusedError('an identifier written as U&"…" is refused; write it plainly')
+  if (UNICODE_IDENTIFIER.test(sql))
+    throw new SqlRefusedError('an identifier written as U&"…" is refused; write it plainly')
   const extracted = await connection.extractStatements(sql)
   if (extracted.count !== 1) {
     if (/\bpivot\b/i.test(bare)) {
-      throw new SqlRefusedError('a PIVOT that finds its own columns is two statements; list them: PIVOT … ON column IN (…)')
+      throw new SqlRefusedError(
+        'a PIVOT that finds its own columns is two statements; list them: PIVOT … ON column IN (…)',
+      )
     }
     throw new SqlRefusedError(`expected one statement, got ${extracted.count}; ${REMEDY}`)
   }
@@ -64,7 +67,9 @@ async function prepareReading(connection: DuckDBConnection, sql: string): Promis
     throw new SqlRefusedError(`a statement of kind ${kind} is refused; ${REMEDY}`)
   }
   if (statement.parameterCount > 0) {
-    throw new SqlRefusedError('the statement has parameters (? or $name), and nothing gives them values; write the values in')
+    throw new SqlRefusedError(
+      'the statement has parameters (? or $name), and nothing gives them values; write the values in',
+    )
   }
   return statement
 }
@@ -130,12 +135,24 @@ function explain(cause: unknown, limit_ms: number | undefined): Error {
   if (cause instanceof SqlRefusedError || cause instanceof SqlTimeoutError) return cause
   const message = cause instanceof Error ? cause.message : String(cause)
   if (limit_ms !== undefined && /interrupt/i.test(message)) {
-    return new SqlTimeoutError(`the statement was interrupted after ${limit_ms / 1000} s; ask for less, or raise the limit`, { cause })
+    return new SqlTimeoutError(
+      `the statement was interrupted after ${limit_ms / 1000} s; ask for less, or raise the limit`,
+      { cause },
+    )
   }
-  if (/file system operations are disabled|Loading external extensions is disabled|disabled (by|through) configuration/.test(message)) {
-    return new SqlRefusedError(`files, other databases and extensions are out of reach from here; ${REMEDY} over the tables that are loaded. ${message}`, { cause })
+  if (
+    /file system operations are disabled|Loading external extensions is disabled|disabled (by|through) configuration/.test(
+      message,
+    )
+  ) {
+    return new SqlRefusedError(
+      `files, other databases and extensions are out of reach from here; ${REMEDY} over the tables that are loaded. ${message}`,
+      { cause },
+    )
   }
-  if (/transaction is launched in read-only mode|attached in read-only mode|configuration has been locked/.test(message)) {
+  if (
+    /transaction is launched in read-only mode|attached in read-only mode|configuration has been locked/.test(message)
+  ) {
     return new SqlRefusedError(`the statement would change something; ${REMEDY}. ${message}`, { cause })
   }
   return new SqlFailedError(message.replace(/^Failed to extract statements: /, ''), { cause })

@@ -23,7 +23,9 @@ let reader: SqlSession
 
 beforeAll(async () => {
   await createTopics(log)
-  await append(log, (story) => story.requested('g1', 2).sampled('g1', [0, 1]).scored('g1', [20, -5]).formed('g1', [20, -5]))
+  await append(log, (story) =>
+    story.requested('g1', 2).sampled('g1', [0, 1]).scored('g1', [20, -5]).formed('g1', [20, -5]),
+  )
   const another = join(folder, 'another.duckdb')
   const once = await openDuckDbSink({ file: another, log, catalogue })
   await once.loadOnce()
@@ -52,6 +54,22 @@ async function text(session: SqlSession, sql: string, format: SqlFormat, limit?:
 
 test('the owner answers while it runs, the file when nobody does', () => {
   expect([owner.via, reader.via]).toEqual(['owner', 'file'])
+})
+
+test('a path that is too long for a socket gets one elsewhere, and is found', async () => {
+  const long = join(folder, 'x'.repeat(120), 'test.duckdb')
+  const other = await openDuckDbSink({ file: long, log, catalogue })
+  const socket = other.socket ?? ''
+  expect(socket).not.toContain('xxx')
+  expect(existsSync(socket)).toBe(true)
+  const session = await openSql({ file: long })
+  expect([session.via, await text(session, 'SELECT 1 AS one', 'csv')]).toEqual(['owner', 'one\r\n1\r\n'])
+  await other.close()
+  expect(existsSync(socket)).toBe(false)
+})
+
+test('without a file, what to do is said', async () => {
+  await expect(openSql({ file: join(folder, 'none.duckdb') })).rejects.toThrow(/plumbline run/)
 })
 
 const REFUSED = [
@@ -101,22 +119,35 @@ const REFUSED = [
   'CREATE SECRET (TYPE s3)',
 ]
 
-describe.each([['owner', () => owner], ['file', () => reader]] as const)('asked through the %s', (_via, session) => {
+describe.each([
+  ['owner', () => owner],
+  ['file', () => reader],
+] as const)('asked through the %s', (_via, session) => {
   test.each(REFUSED)('refuses %s', async (sql) => {
     const answer = session().query(sql).then(drained)
     await expect(answer).rejects.toThrow(SqlRefusedError)
   })
 
   test('nothing was written, and it still answers', async () => {
-    for (const name of ['out.csv', 'out.parquet', 'export', 'new.duckdb']) expect(existsSync(join(folder, name))).toBe(false)
+    for (const name of ['out.csv', 'out.parquet', 'export', 'new.duckdb'])
+      expect(existsSync(join(folder, name))).toBe(false)
     expect(await text(session(), 'SELECT count(*) AS n FROM rewards', 'csv')).toBe('n\r\n2\r\n')
   })
 
-  test.each(['FROM rewards', 'WITH a AS (SELECT 1 AS x) SELECT * FROM a;', 'VALUES (1)', 'DESCRIBE rewards', 'SUMMARIZE rewards', 'SHOW TABLES',
-    'EXPLAIN FROM rewards', 'EXPLAIN ANALYZE FROM rewards', "PIVOT rewards ON outcome IN ('stable') USING count(*)", "SELECT 'INSERT; -- not a comment' AS t"])(
-    'answers %s', async (sql) => {
-      expect(await text(session(), sql, 'json')).toMatch(/^\[\n/)
-    })
+  test.each([
+    'FROM rewards',
+    'WITH a AS (SELECT 1 AS x) SELECT * FROM a;',
+    'VALUES (1)',
+    'DESCRIBE rewards',
+    'SUMMARIZE rewards',
+    'SHOW TABLES',
+    'EXPLAIN FROM rewards',
+    'EXPLAIN ANALYZE FROM rewards',
+    "PIVOT rewards ON outcome IN ('stable') USING count(*)",
+    "SELECT 'INSERT; -- not a comment' AS t",
+  ])('answers %s', async (sql) => {
+    expect(await text(session(), sql, 'json')).toMatch(/^\[\n/)
+  })
 
   test('what DuckDB cannot run is said in its words', async () => {
     await expect(session().query('SELEC 1')).rejects.toThrow(SqlFailedError)
@@ -149,7 +180,9 @@ test('answers are consistent while rows arrive', async () => {
   const loading = sink.run(stop.signal)
   for (let index = 0; index < 10; index += 1) {
     await append(log, (story) => story.sampled(`more${index}`, [0, 1, 2, 3]))
-    const [[whole]] = JSON.parse(await text(owner, 'SELECT count(*) % 4 = 2 AS whole FROM policy.completions_sampled', 'json')).map(Object.values)
+    const [[whole]] = JSON.parse(
+      await text(owner, 'SELECT count(*) % 4 = 2 AS whole FROM policy.completions_sampled', 'json'),
+    ).map(Object.values)
     expect(whole).toBe(true)
   }
   stop.abort()
@@ -176,9 +209,17 @@ two')) AS t(i, f, s, n)`
   })
 
   test('csv and json keep every digit', async () => {
-    expect(await text(owner, SQL, 'csv')).toBe('i,f,s,n\r\n1,0.1,a,\r\n20,-123.456789,"x,""y""",""\r\n300,0,,"line\ntwo"\r\n')
-    const json = await text(owner, "SELECT 9007199254740993::BIGINT AS big, 0.1 + 0.2::DOUBLE AS f, [1, NULL] AS l, {'a': 12345678901234567890123::HUGEINT} AS s, MAP {'k': 1.50::DECIMAL(5,2)} AS m, 'NaN'::DOUBLE AS nan", 'json')
-    expect(json).toBe('[\n{"big":9007199254740993,"f":0.30000000000000004,"l":[1,null],"s":{"a":12345678901234567890123},"m":{"k":1.50},"nan":"NaN"}\n]\n')
+    expect(await text(owner, SQL, 'csv')).toBe(
+      'i,f,s,n\r\n1,0.1,a,\r\n20,-123.456789,"x,""y""",""\r\n300,0,,"line\ntwo"\r\n',
+    )
+    const json = await text(
+      owner,
+      "SELECT 9007199254740993::BIGINT AS big, 0.1 + 0.2::DOUBLE AS f, [1, NULL] AS l, {'a': 12345678901234567890123::HUGEINT} AS s, MAP {'k': 1.50::DECIMAL(5,2)} AS m, 'NaN'::DOUBLE AS nan",
+      'json',
+    )
+    expect(json).toBe(
+      '[\n{"big":9007199254740993,"f":0.30000000000000004,"l":[1,null],"s":{"a":12345678901234567890123},"m":{"k":1.50},"nan":"NaN"}\n]\n',
+    )
   })
 
   test('arrow: a stream that Arrow reads, types and values kept', async () => {
@@ -191,17 +232,39 @@ two')) AS t(i, f, s, n)`
     const table = tableFromIPC(bytes)
     expect(table.numRows).toBe(5000)
     expect(table.schema.fields.map(({ name, type }) => `${name} ${type}`)).toEqual([
-      'i Int32', 'b Int64', 'h Decimal[38e0]', 'f Float64', 's Utf8', 't Timestamp<MICROSECOND, UTC>', 'l List<Int64>',
-      'st Struct<{x:Int64, y:Utf8}>', 'm Map<{key:Utf8, value:Int64}>', 'a FixedSizeList[2]<Float32>', 'd Decimal[9e+2]', 'bool Bool', 'n Int32', 'day Date32<DAY>',
+      'i Int32',
+      'b Int64',
+      'h Decimal[38e0]',
+      'f Float64',
+      's Utf8',
+      't Timestamp<MICROSECOND, UTC>',
+      'l List<Int64>',
+      'st Struct<{x:Int64, y:Utf8}>',
+      'm Map<{key:Utf8, value:Int64}>',
+      'a FixedSizeList[2]<Float32>',
+      'd Decimal[9e+2]',
+      'bool Bool',
+      'n Int32',
+      'day Date32<DAY>',
     ])
     const row = table.get(4001)?.toJSON() as Record<string, unknown>
     expect(row).toMatchObject({ i: 4001, b: 4001n, f: 1000.25, s: 't4001', bool: false, n: null })
     expect(row.t).toBe(Date.parse('2026-01-31T12:00:00.500Z'))
-    expect(JSON.stringify([row.l, row.st, row.m, row.a], (_key, value) => (typeof value === 'bigint' ? Number(value) : value))).toBe('[[4001,null],{"x":4001,"y":null},{"k":4001},[1.5,2]]')
-    expect([...(row.h as Uint32Array)].map((word) => word >>> 0)).toEqual([2 ** 32 - 4001, 2 ** 32 - 1, 2 ** 32 - 1, 2 ** 32 - 1])
+    expect(
+      JSON.stringify([row.l, row.st, row.m, row.a], (_key, value) =>
+        typeof value === 'bigint' ? Number(value) : value,
+      ),
+    ).toBe('[[4001,null],{"x":4001,"y":null},{"k":4001},[1.5,2]]')
+    expect([...(row.h as Uint32Array)].map((word) => word >>> 0)).toEqual([
+      2 ** 32 - 4001,
+      2 ** 32 - 1,
+      2 ** 32 - 1,
+      2 ** 32 - 1,
+    ])
     expect((row.d as Uint32Array)[0]).toBe(125)
     const empty: Uint8Array[] = []
-    for await (const part of formatRows(await owner.query('SELECT 1 AS i WHERE false'), 'arrow')) empty.push(part as Uint8Array)
+    for await (const part of formatRows(await owner.query('SELECT 1 AS i WHERE false'), 'arrow'))
+      empty.push(part as Uint8Array)
     expect(tableFromIPC(empty).schema.fields[0]?.name).toBe('i')
   })
 })

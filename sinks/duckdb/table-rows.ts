@@ -26,8 +26,15 @@ const ENVELOPE: Readonly<Record<string, (event: Event, record: LogRecord) => unk
 export interface RowShape {
   readonly target: LoadTarget
   readonly types: readonly DuckDBType[]
-  readonly ofEvent: readonly { readonly column: number; readonly read: (event: Event, record: LogRecord) => DuckDBValue }[]
-  readonly ofRow: readonly { readonly column: number; readonly name: string; readonly convert: (value: unknown) => DuckDBValue }[]
+  readonly ofEvent: readonly {
+    readonly column: number
+    readonly read: (event: Event, record: LogRecord) => DuckDBValue
+  }[]
+  readonly ofRow: readonly {
+    readonly column: number
+    readonly name: string
+    readonly convert: (value: unknown) => DuckDBValue
+  }[]
   readonly rowColumn: number
 }
 
@@ -71,11 +78,11 @@ export class TableRows {
     const shared = ofEvent.map(({ read }) => read(event, record))
     const own = rowsOf(event).map((row) => ofRow.map(({ name, convert }) => convert(row[name])))
     this.#ids.add(event.id)
-    own.forEach((values, row) => {
-      ofEvent.forEach(({ column }, index) => this.#columns[column]?.push(shared[index] as DuckDBValue))
-      ofRow.forEach(({ column }, index) => this.#columns[column]?.push(values[index] as DuckDBValue))
+    for (const [row, values] of own.entries()) {
+      for (const [index, { column }] of ofEvent.entries()) this.#columns[column]?.push(shared[index] as DuckDBValue)
+      for (const [index, { column }] of ofRow.entries()) this.#columns[column]?.push(values[index] as DuckDBValue)
       this.#columns[rowColumn]?.push(row)
-    })
+    }
     this.#count += own.length
   }
 
@@ -105,7 +112,8 @@ export class TableRows {
       for (let from = 0; from < this.#count; from += CHUNK_ROWS) {
         const rows = Math.min(CHUNK_ROWS, this.#count - from)
         const chunk = DuckDBDataChunk.create(this.shape.types, rows)
-        this.#columns.forEach((values, column) => chunk.setColumnValues(column, values.slice(from, from + rows)))
+        for (const [column, values] of this.#columns.entries())
+          chunk.setColumnValues(column, values.slice(from, from + rows))
         appender.appendDataChunk(chunk)
       }
       appender.flushSync()

@@ -13,7 +13,13 @@ export const userViews: readonly View[] = [rewards, groups, advantages, completi
 const docs: View = {
   name: 'docs',
   about: 'Every table and view, column by column.',
-  columns: { name: 'table or view', kind: 'view or table', column: 'null in the row about the whole', type: 'in DuckDB', about: 'what it means' },
+  columns: {
+    name: 'table or view',
+    kind: 'view or table',
+    column: 'null in the row about the whole',
+    type: 'in DuckDB',
+    about: 'what it means',
+  },
   sql: `
     WITH place AS (
       SELECT column_name, comment, data_type, column_index, table_oid,
@@ -42,7 +48,9 @@ function statementsOf(view: View): string[] {
   return [
     `CREATE OR REPLACE VIEW ${view.name} AS ${view.sql}`,
     `COMMENT ON VIEW ${view.name} IS ${quoted(view.about)}`,
-    ...Object.entries(view.columns).map(([column, about]) => `COMMENT ON COLUMN ${view.name}."${column}" IS ${quoted(about)}`),
+    ...Object.entries(view.columns).map(
+      ([column, about]) => `COMMENT ON COLUMN ${view.name}."${column}" IS ${quoted(about)}`,
+    ),
   ]
 }
 

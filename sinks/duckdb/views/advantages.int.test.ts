@@ -24,15 +24,24 @@ test('every dialect of design §10, side by side, and 0 where a group does not v
   const folder = mkdtempSync(join(tmpdir(), 'advantages-'))
   const log = memoryLog()
   await createTopics(log)
-  await append(log, (story) => story.formed('g', [20, 0, 0, -5]).formed('flat', [0.1, 0.1, 0.1]).formed('one', [5]).formed('lone', [3, 0, 0]))
+  await append(log, (story) =>
+    story.formed('g', [20, 0, 0, -5]).formed('flat', [0.1, 0.1, 0.1]).formed('one', [5]).formed('lone', [3, 0, 0]),
+  )
   const sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, serve: false })
   try {
     await sink.loadOnce()
     const connection = await sink.connect()
     const columns = async (group: string) =>
-      (await connection.runAndReadAll(`SELECT ${DIALECTS} FROM advantages WHERE group_id = '${group}' ORDER BY completion_index`)).getColumnsObjectJson()
+      (
+        await connection.runAndReadAll(
+          `SELECT ${DIALECTS} FROM advantages WHERE group_id = '${group}' ORDER BY completion_index`,
+        )
+      ).getColumnsObjectJson()
     const rounded = Object.fromEntries(
-      Object.entries(await columns('g')).map(([dialect, values]) => [dialect, values.map((value) => Number((value as number).toFixed(5)))]),
+      Object.entries(await columns('g')).map(([dialect, values]) => [
+        dialect,
+        values.map((value) => Number((value as number).toFixed(5))),
+      ]),
     )
     expect(rounded).toEqual(GOLDEN)
     for (const values of Object.values(await columns('flat'))) expect(values).toEqual([0, 0, 0])

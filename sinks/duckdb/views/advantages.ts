@@ -16,7 +16,8 @@ import type { View } from './view.ts'
  */
 export const advantages: View = {
   name: 'advantages',
-  about: 'One row per completion of a formed group and reward function: its advantage in every dialect, computed from the rewards here.',
+  about:
+    'One row per completion of a formed group and reward function: its advantage in every dialect, computed from the rewards here.',
   columns: {
     group_id: 'the completions of one prompt share it',
     completion_index: '0 … group_size − 1',
@@ -44,28 +45,20 @@ export const advantages: View = {
     ),
     measured AS (
       SELECT *,
-        count(*) OVER same_group AS n,
         avg(reward) OVER same_group AS mean,
         coalesce(stddev_samp(reward) OVER same_group, 0) AS std,
         stddev_pop(reward) OVER same_group AS std_pop,
         max(reward) OVER same_group = min(reward) OVER same_group AS flat,
-        list(reward) OVER same_group AS rewards,
-        row_number() OVER (PARTITION BY group_id, reward_name ORDER BY completion_index) AS place
+        avg(reward) OVER the_others AS mean_others,
+        stddev_samp(reward) OVER the_others AS std_others,
+        max(reward) OVER the_others = min(reward) OVER the_others AS flat_others
       FROM completion
-      WINDOW same_group AS (
-        PARTITION BY group_id, reward_name ORDER BY completion_index
-        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-      )
-    ),
-    compared AS (
-      SELECT *, list_filter(rewards, lambda x, i: i <> place) AS others
-      FROM measured
-    ),
-    left_out AS (
-      SELECT *,
-        coalesce(list_avg(others), 0) AS mean_others,
-        coalesce(list_stddev_samp(others), 0) AS std_others
-      FROM compared
+      WINDOW
+        same_group AS (PARTITION BY group_id, reward_name),
+        the_others AS (
+          PARTITION BY group_id, reward_name ORDER BY completion_index
+          ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW
+        )
     )
     SELECT
       group_id,
@@ -81,9 +74,9 @@ export const advantages: View = {
       CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-6::DOUBLE) END AS verl,
       CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-9::DOUBLE) END AS openrlhf,
       CASE WHEN flat THEN 0 ELSE (reward - mean_others) / (std + 1e-4::DOUBLE) END AS pipelinerl,
-      CASE WHEN flat THEN 0 WHEN std_others = 0 THEN reward - mean_others ELSE (reward - mean_others) / (std_others + 1e-6::DOUBLE) END AS nemo_rl,
+      CASE WHEN flat THEN 0 WHEN flat_others THEN reward - mean_others ELSE (reward - mean_others) / (std_others + 1e-6::DOUBLE) END AS nemo_rl,
       CASE WHEN flat THEN 0 ELSE reward - mean END AS prime_rl,
       dialect AS chosen_dialect,
       advantage AS chosen
-    FROM left_out`,
+    FROM measured`,
 }

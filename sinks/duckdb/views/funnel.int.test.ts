@@ -34,7 +34,9 @@ async function ask(sql: string): Promise<unknown[][]> {
 }
 /** index → fate, of one group's first sampled event. */
 const fatesOf = async (group: string) =>
-  Object.fromEntries(await ask(`SELECT completion_index, fate FROM completion_fates WHERE sampled_id = 'sampled-${group}' ORDER BY ALL`))
+  Object.fromEntries(
+    await ask(`SELECT completion_index, fate FROM completion_fates WHERE sampled_id = 'sampled-${group}' ORDER BY ALL`),
+  )
 const check = async () => (await ask('SELECT sampled, with_a_fate, lost, ahead, holds FROM funnel_check'))[0]
 const everythingRead = (story: Story) => {
   for (let partition = 0; partition < PARTITIONS; partition += 1) story.read(partition, 1_000_000n)
@@ -47,18 +49,31 @@ const slots = (group: string, ...indices: number[]) => ({
 test('each fate is found by its cause', async () => {
   await append(log, (story) =>
     everythingRead(story)
-      .sampled('formed', [0, 1]).formed('formed', [1, 2])
-      .sampled('expired', [0, 2]).expired('expired', [0, 2], [1])
+      .sampled('formed', [0, 1])
+      .formed('formed', [1, 2])
+      .sampled('expired', [0, 2])
+      .expired('expired', [0, 2], [1])
       .sampled('turned', [0, 1, 2, 3, 4])
-      .rejected('turned', 0, 'late').rejected('turned', 1, 'mixed_attempt').rejected('turned', 2, 'scorer_failed')
-      .rejected('turned', 3, 'duplicate').rejected('turned', 4, 'index_out_of_range')
-      .sampled('dead', [0, 1]).dead('dead', 'sampled-dead')
-      .sampled('held', [0, 5]).state('held', slots('held', 0, 5)),
+      .rejected('turned', 0, 'late')
+      .rejected('turned', 1, 'mixed_attempt')
+      .rejected('turned', 2, 'scorer_failed')
+      .rejected('turned', 3, 'duplicate')
+      .rejected('turned', 4, 'index_out_of_range')
+      .sampled('dead', [0, 1])
+      .dead('dead', 'sampled-dead')
+      .sampled('held', [0, 5])
+      .state('held', slots('held', 0, 5)),
   )
   await sink.loadOnce()
   expect(await fatesOf('formed')).toEqual({ 0: 'formed', 1: 'formed' })
   expect(await fatesOf('expired')).toEqual({ 0: 'expired', 2: 'expired' })
-  expect(await fatesOf('turned')).toEqual({ 0: 'late', 1: 'mixed_attempt', 2: 'scorer_failed', 3: 'duplicate', 4: 'index_out_of_range' })
+  expect(await fatesOf('turned')).toEqual({
+    0: 'late',
+    1: 'mixed_attempt',
+    2: 'scorer_failed',
+    3: 'duplicate',
+    4: 'index_out_of_range',
+  })
   expect(await fatesOf('dead')).toEqual({ 0: 'dead', 1: 'dead' })
   expect(await fatesOf('held')).toEqual({ 0: 'pending_held', 5: 'pending_held' })
   expect(await check()).toEqual(['13', '13', '0', '0', true])
@@ -87,13 +102,22 @@ test('a completion that was read and is nowhere is lost', async () => {
 })
 
 test('an outcome whose completion is not loaded is ahead and outside the identity', async () => {
-  await append(log, (story) => everythingRead(story).formed('g', [1, 2]).expired('h', [0], [1]).rejected('i', 0, 'late').sampled('j', [0]).formed('j', [1]))
+  await append(log, (story) =>
+    everythingRead(story)
+      .formed('g', [1, 2])
+      .expired('h', [0], [1])
+      .rejected('i', 0, 'late')
+      .sampled('j', [0])
+      .formed('j', [1]),
+  )
   await sink.loadOnce()
   expect(await check()).toEqual(['1', '1', '0', '4', true])
 })
 
 test('a second copy of an event does not change the fate of the first', async () => {
-  await append(log, (story) => everythingRead(story).sampled('g', [0]).sampled('g', [0]).rejected('g', 0, 'duplicate').state('g', slots('g', 0)))
+  await append(log, (story) =>
+    everythingRead(story).sampled('g', [0]).sampled('g', [0]).rejected('g', 0, 'duplicate').state('g', slots('g', 0)),
+  )
   await sink.loadOnce()
   expect(await fatesOf('g')).toEqual({ 0: 'pending_held' })
   await append(log, (story) => story.formed('g', [1]).rejected('g', 0, 'late'))
@@ -107,29 +131,41 @@ test('nothing is lost at any moment of a load, whatever form-groups does meanwhi
     does: fc.constantFrom('sample', 'hold', 'form', 'expire', 'reject', 'die', 'load', 'load'),
   })
   await fc.assert(
-    fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 30 }), fc.integer({ min: 1, max: 4000 }), async (actions, batch_bytes) => {
-      const log = memoryLog()
-      await createTopics(log)
-      const fold = new PretendFold(log)
-      const seen: unknown[] = []
-      const file = join(folder, `${Math.floor(performance.now() * 1000)}.duckdb`)
-      sink = await reopened(sink, { file, log, batch_bytes, observe: async () => {
-        await fold.work() // the fold goes on while the sink is in the middle of a pass
-        const connection = await sink.connect()
-        const [row] = (await connection.runAndReadAll('SELECT lost, holds FROM funnel_check')).getRowsJson()
-        connection.disconnectSync()
-        seen.push(row)
-      } })
-      for (const { group, does } of actions) does === 'load' ? await sink.loadOnce() : await fold.take(group, does)
-      await sink.loadOnce()
-      for (const row of seen) expect(row).toEqual(['0', true])
-      expect((await check())?.slice(2)).toEqual(['0', '0', true])
-    }),
+    fc.asyncProperty(
+      fc.array(action, { minLength: 5, maxLength: 30 }),
+      fc.integer({ min: 1, max: 4000 }),
+      async (actions, batch_bytes) => {
+        const log = memoryLog()
+        await createTopics(log)
+        const fold = new PretendFold(log)
+        const seen: unknown[] = []
+        const file = join(folder, `${Math.floor(performance.now() * 1000)}.duckdb`)
+        sink = await reopened(sink, {
+          file,
+          log,
+          batch_bytes,
+          observe: async () => {
+            await fold.work() // the fold goes on while the sink is in the middle of a pass
+            const connection = await sink.connect()
+            const [row] = (await connection.runAndReadAll('SELECT lost, holds FROM funnel_check')).getRowsJson()
+            connection.disconnectSync()
+            seen.push(row)
+          },
+        })
+        for (const { group, does } of actions) does === 'load' ? await sink.loadOnce() : await fold.take(group, does)
+        await sink.loadOnce()
+        for (const row of seen) expect(row).toEqual(['0', true])
+        expect((await check())?.slice(2)).toEqual(['0', '0', true])
+      },
+    ),
     { numRuns: 12, seed: 7 },
   )
 })
 
-async function reopened(before: DuckDbSink, options: { file: string; log: Log; batch_bytes: number; observe: () => unknown }): Promise<DuckDbSink> {
+async function reopened(
+  before: DuckDbSink,
+  options: { file: string; log: Log; batch_bytes: number; observe: () => unknown },
+): Promise<DuckDbSink> {
   await before.close()
   return openDuckDbSink({ catalogue, serve: false, ...options })
 }
@@ -165,10 +201,17 @@ class PretendFold {
     if (does === 'hold') {
       this.#held.push(group)
       const partition = partitionOf(group, PARTITIONS)
-      const { records } = await this.#log.read({ topic: 'policy.completions_sampled', partition, from: 0n, max_bytes: 1e9 })
+      const { records } = await this.#log.read({
+        topic: 'policy.completions_sampled',
+        partition,
+        from: 0n,
+        max_bytes: 1e9,
+      })
       const offset = records.find(({ key }) => key === group)?.offset ?? 0n
       const before = (await this.#log.committed('form-groups')).find((at) => at.partition === partition)?.next ?? 0n
-      await append(this.#log, (story) => story.state(group, slots(group, 0)).read(partition, offset + 1n > before ? offset + 1n : before))
+      await append(this.#log, (story) =>
+        story.state(group, slots(group, 0)).read(partition, offset + 1n > before ? offset + 1n : before),
+      )
       return
     }
     if (!this.#held.includes(group)) return

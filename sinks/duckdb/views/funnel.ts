@@ -58,7 +58,8 @@ const causes = `
 
 export const completionFates: View = {
   name: 'completion_fates',
-  about: 'One row per sampled completion, with its one fate; and one per completion that an outcome names and the sink has not loaded yet (ahead).',
+  about:
+    'One row per sampled completion, with its one fate; and one per completion that an outcome names and the sink has not loaded yet (ahead).',
   columns: {
     group_id: 'the group it was sampled for; null when ahead',
     sampled_id: 'ce_id of the policy.completions_sampled that held it',
@@ -106,7 +107,8 @@ const fateRows = [...FATES, ['ahead', 'named by an outcome, not loaded itself ye
 
 export const funnel: View = {
   name: 'funnel',
-  about: 'What became of every sampled completion. The fates but `ahead` add up to what was sampled; funnel_check says so.',
+  about:
+    'What became of every sampled completion. The fates but `ahead` add up to what was sampled; funnel_check says so.',
   columns: {
     fate: 'one for each completion',
     completions: 'how many have it',
