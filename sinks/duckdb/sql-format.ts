@@ -123,11 +123,13 @@ function cell(value: Plain, type: SqlType): string {
   return typeof value === 'object' ? jsonOf(value, type) : String(value)
 }
 
-/** Six significant digits where a column needs them, as few decimals as show them, the same for the whole column. */
+/** Six significant digits of the largest value of a column, as few decimals as show them, the same for all of it. */
 function floatCells(values: readonly Plain[]): string[] {
   const numbers = values.filter((value) => typeof value === 'number')
   const plain = numbers.every((value) => value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e12))
-  const decimals = Math.max(0, ...numbers.map(decimalsOf))
+  const largest = Math.max(1, ...numbers.map(Math.abs))
+  const most = Math.max(0, 5 - Math.floor(Math.log10(largest)))
+  const decimals = Math.max(0, ...numbers.map((value) => decimalsOf(value, most)))
   return values.map((value) => {
     if (value === null) return NULL
     if (typeof value !== 'number') return String(value)
@@ -135,16 +137,9 @@ function floatCells(values: readonly Plain[]): string[] {
   })
 }
 
-function decimalsOf(value: number): number {
-  if (value === 0) return 0
-  const magnitude = Math.floor(Math.log10(Math.abs(value)))
-  const most = Math.min(6, Math.max(0, 5 - magnitude))
-  return (
-    value
-      .toFixed(most)
-      .replace(/\.?0+$/, '')
-      .split('.')[1]?.length ?? 0
-  )
+function decimalsOf(value: number, most: number): number {
+  const fraction = value.toFixed(most).split('.')[1] ?? ''
+  return fraction.replace(/0+$/, '').length
 }
 
 function shorten(text: string, most: number): string {
