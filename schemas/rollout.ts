@@ -33,28 +33,45 @@ export const samplingFields = {
   stop: list(utf8()),
 }
 
+const requestFields = {
+  group_id: utf8(),
+  origin: oneOf(ORIGINS, 'the environment that asks'),
+  task: oneOf(TASKS),
+  prompt: struct(
+    { text: utf8(), sha256: utf8('of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) },
+    'paper 1 A.4',
+  ),
+  scene: struct(sceneFields, 'snapshot of the scene, so that a scorer needs no join'),
+  policy_role: utf8('which model role must answer'),
+  group_size: int32('N of paper 1 §3.3; 16 there'),
+  sampling: struct(samplingFields),
+  seed: utf8('seed of the completions'),
+  round: int32('how often this scene was asked before'),
+  purpose: oneOf(PURPOSES),
+}
+
 export const rolloutRequested = defineEvent({
   type: 'rollout.requested',
-  version: 1,
+  version: 2,
   key: 'group_id',
   encoding: 'json',
   retention: 'source',
   about: 'A policy is asked for a group of completions of one prompt.',
   row: {
-    group_id: utf8(),
-    origin: oneOf(ORIGINS, 'the environment that asks'),
-    task: oneOf(TASKS),
-    prompt: struct({ text: utf8(), sha256: utf8('of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) }, 'paper 1 A.4'),
-    scene: struct(sceneFields, 'snapshot of the scene, so that a scorer needs no join'),
-    policy_role: utf8('which model role must answer'),
-    group_size: int32('N of paper 1 §3.3; 16 there'),
-    sampling: struct(samplingFields),
-    seed: utf8('seed of the completions'),
-    round: int32('how often this scene was asked before'),
-    purpose: oneOf(PURPOSES),
-    clock: oneOf(CLOCKS, 'the domain of the deadline'),
-    deadline: timestamp('the group expires on the first tick of its clock at or after this time'),
+    ...requestFields,
+    deadline: struct(
+      { clock: oneOf(CLOCKS), time: timestamp() },
+      'the group expires on the first tick of this clock at or after this time',
+    ),
   },
+  earlier: [
+    {
+      // A time means nothing without its clock: v1 had the two side by side.
+      version: 1,
+      row: { ...requestFields, clock: oneOf(CLOCKS), deadline: timestamp() },
+      upcast: ({ clock, deadline, ...row }) => ({ ...row, deadline: { clock, time: deadline } }),
+    },
+  ],
 })
 
 /** What a sampled completion carries for a trainer; token ids are never recomputed from text. */

@@ -64,6 +64,8 @@ export async function recordedCompletions(policy: string): Promise<Source> {
     const [first] = rows as readonly [Line]
     const data: DataOf<typeof completionsSampled> = rows.map(({ time: _time, attempt_id, policy: named, ...row }) => ({
       ...row,
+      // As the event holds them: log-probabilities are float32.
+      logprobs: row.logprobs?.map(Math.fround) ?? null,
       attempt_id: attempt_id ?? sourceId(['recorded/attempt', sha256, row.group_id]),
       policy: named ?? policy,
       trainable: row.token_ids !== null && row.logprobs !== null,

@@ -83,8 +83,7 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
         seed: sourceId(['tower/completions', seed, group_id]),
         round,
         purpose,
-        clock: 'virtual',
-        deadline: iso(at + DEADLINE_MS),
+        deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },
       },
     }
     return [said(scenePresented, presented), said(rolloutRequested, requested)]

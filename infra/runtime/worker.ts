@@ -17,6 +17,7 @@ import {
 import { inputTopics } from './execution.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { toJson } from './json-records.ts'
+import { positionsFromJournal } from './resume.ts'
 import { changelogRecord, restoreState, StateVersionError, takeSnapshot } from './state-store.ts'
 import { Task } from './task.ts'
 
@@ -162,7 +163,7 @@ export class Worker {
   }
 
   async #step(member: Member, producer: Producer): Promise<void> {
-    const unsaved = this.#unsavedRecords() > 0
+    const unsaved = this.#unsavedRecords() > 0 || this.#positions.size > 0
     const polled = await member.poll({
       max_bytes: this.#tuning.max_unsaved_bytes,
       wait_ms: unsaved
@@ -170,13 +171,13 @@ export class Worker {
         : 200,
     })
     // The claim changes with the assignment: what was processed under the old one is committed under the old one.
-    if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, producer)
+    if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer)
     this.#claim = polled.claim
     await this.#process(polled)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
     const full =
       [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
-    const pending = this.#unsavedRecords() > 0
+    const pending = this.#unsavedRecords() > 0 || this.#positions.size > 0
     if (pending && (due || full || polled.records.length === 0)) {
       await this.#commit(producer)
       await this.#snapshot(producer, this.#tuning.snapshot_every)
@@ -184,21 +185,28 @@ export class Worker {
     this.#idle = !pending && polled.records.length === 0 && polled.gained.length === 0
   }
 
-  async #reassign(polled: Polled, producer: Producer): Promise<void> {
+  async #reassign(polled: Polled, member: Member, producer: Producer): Promise<void> {
     for (const partition of polled.lost) this.#drop(partition)
     if (polled.lost.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions: polled.lost })
     await this.#commit(producer)
+    const { log, processor } = this.#options
+    for (const position of await log.committed(processor.name)) {
+      if (polled.gained.includes(position.partition))
+        this.#committed.set(`${position.topic}/${position.partition}`, position)
+    }
     for (const partition of polled.gained) {
-      const { execution, changelog_records, rebuilt } = await restoreState(
-        this.#options.processor,
-        partition,
-        this.#options,
-      )
+      const { execution, changelog_records, rebuilt } = await restoreState(processor, partition, this.#options)
       const task = new Task({ ...this.#options, partition, execution })
       // A rebuilt state is nowhere yet: the next commit takes a snapshot of it.
       task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
       this.#tasks.set(partition, task)
       this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt })
+      const journalled = await positionsFromJournal(log, processor.name, partition)
+      if (journalled.length === 0) continue
+      member.seek(journalled)
+      const transaction = producer.begin()
+      transaction.positions(polled.claim, journalled)
+      await transaction.commit()
     }
   }
 
@@ -224,7 +232,11 @@ export class Worker {
       await task.process(records)
       this.#watchForBugs(task, letters, records.length)
     }
-    for (const position of polled.positions) this.#positions.set(`${position.topic}/${position.partition}`, position)
+    // Also where no record came: behind the last one may lie gaps, which count as lag until they are passed.
+    for (const position of polled.positions) {
+      const at = `${position.topic}/${position.partition}`
+      if (this.#committed.get(at)?.next !== position.next) this.#positions.set(at, position)
+    }
   }
 
   #watchForBugs(task: Task, known: number, records: number): void {
@@ -250,7 +262,7 @@ export class Worker {
   async #commit(producer: Producer): Promise<void> {
     const claim = this.#claim
     this.#last_commit_ms = performance.now()
-    if (claim === undefined || this.#unsavedRecords() === 0) return
+    if (claim === undefined || (this.#unsavedRecords() === 0 && this.#positions.size === 0)) return
     const { processor } = this.#options
     const tasks = [...this.#tasks.values()].filter((task) => task.unsaved.records > 0)
     await this.#putBlobs(tasks)
@@ -281,7 +293,7 @@ export class Worker {
     for (const task of tasks) task.saved()
     for (const [at, position] of this.#positions) this.#committed.set(at, position)
     this.#positions.clear()
-    this.#options.onEvent?.({ kind: 'committed', records, outputs, dead_letters })
+    if (records > 0) this.#options.onEvent?.({ kind: 'committed', records, outputs, dead_letters })
   }
 
   #append(transaction: Transaction, home: number, output: Task['unsaved']['outputs'][number]): void {

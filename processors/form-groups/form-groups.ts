@@ -13,6 +13,7 @@ import type { Dialect } from './advantages.ts'
 import { formedRows } from './formed-rows.ts'
 import {
   emptyGroup,
+  fromVersion1,
   type Group,
   groupState,
   later,
@@ -39,7 +40,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
     produces: 'derived',
     inputs: [rolloutRequested, completionsSampled, completionsScored],
     outputs: [groupFormed, groupExpired, completionRejected],
-    state: { version: 1, schema: groupState },
+    state: { version: 2, schema: groupState, upcast: { 1: fromVersion1 } },
     apply(state, event, emit) {
       const group = state ?? emptyGroup(event.key)
       if (isA(event, rolloutRequested)) return whole(takeRequest(group, event, emit), options.dialect, emit)
@@ -49,7 +50,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
     },
     deadline(group) {
       if (group.forget !== undefined) return group.forget
-      return group.request && { clock: group.request.clock, time: group.request.deadline }
+      return group.request?.deadline
     },
     expire,
   }
@@ -57,7 +58,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
 
 function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: Emit): Group {
   if (group.request !== undefined || group.closed !== undefined) return group
-  const { group_size, origin, task, scene, prompt, clock, deadline } = event.data
+  const { group_size, origin, task, scene, prompt, deadline } = event.data
   const request = {
     cause: causeOf(event),
     group_size,
@@ -66,7 +67,6 @@ function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: 
     scene_id: scene.scene_id,
     prompt_sha256: prompt.sha256,
     images: [scene.image],
-    clock,
     deadline,
   }
   const { forget: _, ...open } = group
@@ -196,7 +196,7 @@ function whole(group: Group, dialect: Dialect, emit: Emit): Group {
     ...slots.flatMap((slot) => (slot.score ? [slot.cause, slot.score.cause] : [slot.cause])),
   ]
   emit(groupFormed, formedRows(group, dialect), { causes })
-  return closedGroup(group, 'formed', { clock: request.clock, time: request.deadline })
+  return closedGroup(group, 'formed', request.deadline)
 }
 
 function closedGroup(group: Group, closed: 'formed' | 'expired', at: Deadline): Group {
@@ -220,8 +220,8 @@ function expire(group: Group, now: Deadline, emit: Emit): Group | undefined {
     {
       group_id: group.group_id,
       group_size: request.group_size,
-      clock: request.clock,
-      deadline: request.deadline,
+      clock: request.deadline.clock,
+      deadline: request.deadline.time,
       missing: missingOf(group),
       held: slots.map(([index, slot]) => ({
         sampled_id: slot.sampled_id,
@@ -229,7 +229,7 @@ function expire(group: Group, now: Deadline, emit: Emit): Group | undefined {
         attempt_id: group.attempt_id ?? '',
       })),
     },
-    { causes: [request.cause], discriminator: request.deadline },
+    { causes: [request.cause], discriminator: request.deadline.time },
   )
   return closedGroup(group, 'expired', now)
 }

@@ -24,8 +24,7 @@ const request = z.object({
   scene_id: z.string(),
   prompt_sha256: z.string(),
   images: z.array(z.unknown()),
-  clock: z.enum(['virtual', 'wall']),
-  deadline: z.string(),
+  deadline: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
 })
 
 /** What a group keeps of a score; null reward: the scorer failed. */
@@ -71,6 +70,14 @@ export type GroupRequest = z.infer<typeof request>
 
 export function emptyGroup(group_id: string): Group {
   return { group_id, slots: {}, early_scores: {}, rejected: [] }
+}
+
+/** State version 1 held a request's clock beside its deadline, as rollout.requested v1 did. */
+export function fromVersion1(state: unknown): unknown {
+  const { request, ...group } = state as { request?: { clock: string; deadline: string } }
+  if (request === undefined) return group
+  const { clock, deadline, ...rest } = request
+  return { ...group, request: { ...rest, deadline: { clock, time: deadline } } }
 }
 
 /** How long a closed group is remembered to turn away what still comes, and an answer waits for its request. Inferred. */

@@ -62,9 +62,9 @@ function takeRequest(
   scorer: Scorer,
 ): Scoring {
   if (state?.request !== undefined || state?.done) return state
-  const { scene, task, group_size, clock, deadline } = event.data
+  const { scene, task, group_size, deadline } = event.data
   const request = { scene, task, group_size, cause: causeOf(event) }
-  const forget = { clock, time: later(deadline) }
+  const forget = { clock: deadline.clock, time: later(deadline.time) }
   let next: Scoring = { request, scored: [], waiting: [], forget }
   for (const { cause, rows } of state?.waiting ?? []) next = score(next, request, cause, rows, emit, scorer)
   return next

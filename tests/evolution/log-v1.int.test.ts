@@ -1,0 +1,62 @@
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { openDataFolder } from '../../cli/data-folder.ts'
+import { generate } from '../../cli/generate.ts'
+import { prepareLog, runPipeline } from '../../cli/pipeline.ts'
+import { verifyFolder } from '../../cli/verify.ts'
+import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
+import { openSql } from '../../sinks/duckdb/sql-client.ts'
+import { DEFAULTS, topology } from '../../streams/topology.ts'
+import { readLogFile } from '../log-file.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+
+/**
+ * What `generate tower --dataset side_block --task x_y --scenes 4 --seed 1 --group-size 2` and
+ * `run --until-idle --policy "noisy-oracle(100)"` wrote when rollout.requested was v1 and so was form-groups' state.
+ */
+const RECORDED = fileURLToPath(new URL('./log-v1.jsonl', import.meta.url))
+
+test('a log that was recorded with rollout.requested v1 is verified, asked and gone on with by this version', async () => {
+  const folder = await openDataFolder({ data: await temporaryFolder() }, { create: true })
+  const wiring = await topology({ ...DEFAULTS, policy: 'noisy-oracle(100)' })
+  await readLogFile(folder.log, RECORDED)
+  await prepareLog(folder, wiring)
+  expect(await verifyFolder(folder, wiring, true)).toBe(true)
+
+  const scenes = {
+    dataset: 'side_block',
+    task: 'x_y',
+    split: 'train',
+    variant: 'plain',
+    purpose: 'train',
+    round: 1,
+  } as const
+  const signal = new AbortController().signal
+  await generate(folder, { ...scenes, scenes: 2, seed: '1', group_size: 2 }, true, signal)
+  const sink = await openDuckDbSink({
+    file: folder.duckdb_file,
+    log: folder.log,
+    catalogue: wiring.events,
+    blobs: folder.blobs,
+  })
+  await runPipeline({
+    folder,
+    topology: wiring,
+    sink,
+    only: [],
+    until_idle: true,
+    expire_pending: false,
+    signal,
+    onWorkerEvent: () => {},
+  })
+  await sink.close()
+  expect(await verifyFolder(folder, wiring, true)).toBe(true)
+  await folder.close()
+
+  const session = await openSql({ file: folder.duckdb_file })
+  const { batches } = await session.query(
+    'select count(*), count(distinct group_id), min(deadline.clock) from rollout.requested',
+  )
+  for await (const rows of batches) expect(rows).toEqual([['6', '6', 'virtual']])
+  session.close()
+})
