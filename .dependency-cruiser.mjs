@@ -18,7 +18,11 @@ const folderRules = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
   comment: `${folder}/ may import ${[folder, ...allowed].join(', ')} and packages`,
   severity: 'error',
   from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance' },
-  to: { path: '^[a-z]', pathNot: ['^node_modules/', '^node:', ...[folder, ...allowed].map((to) => `^${to}`)], dependencyTypesNot: ['core'] },
+  to: {
+    path: '^[a-z]',
+    pathNot: ['^node_modules/', '^node:', ...[folder, ...allowed].map((to) => `^${to}`)],
+    dependencyTypesNot: ['core'],
+  },
 }))
 
 export default {
@@ -37,6 +41,10 @@ export default {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '^(node_modules|data|\\.venv|\\.guard)/' },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { extensions: ['.ts', '.mjs', '.js'], conditionNames: ['import', 'node', 'default'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.mjs', '.js'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default'],
+    },
   },
 }

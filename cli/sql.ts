@@ -55,6 +55,6 @@ export async function ask(
       if (!process.stdout.write(chunk)) await new Promise((drained) => process.stdout.once('drain', drained))
     }
   } finally {
-    session.close()
+    await session.close()
   }
 }

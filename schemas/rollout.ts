@@ -37,10 +37,7 @@ const requestFields = {
   group_id: utf8(),
   origin: oneOf(ORIGINS, 'the environment that asks'),
   task: oneOf(TASKS),
-  prompt: struct(
-    { text: utf8(), sha256: utf8('of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) },
-    'paper 1 A.4',
-  ),
+  prompt: struct({ text: utf8(), sha256: utf8('of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) }, 'paper 1 A.4'),
   scene: struct(sceneFields, 'snapshot of the scene, so that a scorer needs no join'),
   policy_role: utf8('which model role must answer'),
   group_size: int32('N of paper 1 §3.3; 16 there'),

@@ -35,7 +35,14 @@ test('a worker killed five times, also between append and commit, loses nothing 
   const folder = await openDataFolder({ data }, { create: true })
   const wiring = await topology({ ...DEFAULTS, policy: 'random-legal' })
   await prepareLog(folder, wiring)
-  const scenes = { dataset: 'side_block', task: 'x_y', split: 'train', variant: 'plain', purpose: 'train', round: 0 } as const
+  const scenes = {
+    dataset: 'side_block',
+    task: 'x_y',
+    split: 'train',
+    variant: 'plain',
+    purpose: 'train',
+    round: 0,
+  } as const
   await generate(folder, { ...scenes, scenes: SCENES, seed: '7', group_size: 16 }, true, new AbortController().signal)
   await folder.close()
 
