@@ -29,9 +29,8 @@ export interface DataOptions {
  */
 export async function openDataFolder(options: DataOptions, { create }: { create: boolean }): Promise<DataFolder> {
   const dir = resolve(options.data)
-  if (!create) openedBefore(options)
-  mkdirSync(dir, { recursive: true })
-  checkFormat(dir)
+  if (create) createFolder(dir)
+  openedBefore(options)
   const log = await openLog(options.log ?? `lmdb:${join(dir, 'log')}`)
   return {
     dir,
@@ -44,28 +43,63 @@ export async function openDataFolder(options: DataOptions, { create }: { create:
 
 export const duckdbFile = (dir: string) => join(dir, 'plumbline.duckdb')
 
-/** @throws UsageError when nothing was ever written to this folder. */
+/** @throws UsageError when nothing was ever written to this folder, or by a newer program. */
 export function openedBefore(options: DataOptions): void {
   const dir = resolve(options.data)
-  if (existsSync(join(dir, 'plumbline.json'))) return
-  throw new UsageError(
-    `${dir} holds no Plumbline data`,
-    'run `./plumbline generate tower …` or `./plumbline demo` first, or name another folder with --data',
-  )
+  if (!existsSync(formatFile(dir))) {
+    throw new UsageError(
+      `${dir} holds no Plumbline data`,
+      'run `./plumbline generate tower …` or `./plumbline demo` first, or name another folder with --data',
+    )
+  }
+  checkFormat(formatFile(dir))
 }
 
-function checkFormat(dir: string): void {
-  const file = join(dir, 'plumbline.json')
-  if (!existsSync(file)) {
-    writeFileSync(file, `${JSON.stringify({ format: FORMAT })}\n`)
-    return
-  }
-  const { format } = JSON.parse(readFileSync(file, 'utf8')) as { format: unknown }
-  if (typeof format !== 'number' || format > FORMAT) {
+const formatFile = (dir: string) => join(dir, 'plumbline.json')
+
+function createFolder(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true })
+    if (!existsSync(formatFile(dir))) writeFileSync(formatFile(dir), `${JSON.stringify({ format: FORMAT })}\n`)
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    const why = {
+      EEXIST: 'a file is in its place',
+      ENOTDIR: 'a file is in its place',
+      EACCES: 'not permitted',
+      EROFS: 'the disk is read-only',
+    }
     throw new UsageError(
-      `${file}: expected format ${FORMAT} or older, got ${String(format)}: a newer Plumbline wrote it`,
+      `${dir} cannot be made or written: ${why[code as keyof typeof why] ?? message}`,
+      'name another folder with --data',
+      { cause },
+    )
+  }
+}
+
+function checkFormat(file: string): void {
+  const text = readFileSync(file, 'utf8')
+  const format = formatOf(text)
+  if (format === undefined) {
+    throw new UsageError(
+      `${file}: expected {"format":${FORMAT}}, got ${text.trim().slice(0, 60) || 'nothing'}`,
+      'the file is damaged, or no Plumbline folder lies here: restore it, or name another folder with --data',
+    )
+  }
+  if (format > FORMAT) {
+    throw new UsageError(
+      `${file}: expected format ${FORMAT} or older, got ${format}: a newer Plumbline wrote it`,
       'use that version, or another folder with --data',
     )
+  }
+}
+
+function formatOf(text: string): number | undefined {
+  try {
+    const { format } = JSON.parse(text) as { format?: unknown }
+    return typeof format === 'number' ? format : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -63,6 +63,7 @@ export function addDemo(program: Command): void {
           log: folder.log,
           catalogue: wiring.events,
           blobs: folder.blobs,
+          report: (message) => report.say(message),
         })
         try {
           await runPipeline({
@@ -87,9 +88,9 @@ export function addDemo(program: Command): void {
         const format = global.json ? 'json' : 'table'
         const say = (text: string) => global.json || process.stdout.write(`${text}\n`)
         say('\nEvery sampled completion has one fate:\n')
-        await ask(folder.duckdb_file, 'select * from funnel', format, { limit: 40, timeout: 60 })
+        await ask(folder.duckdb_file, 'select * from funnel', format, { limit: 40, width: 80, timeout: 60 })
         say(`\n${QUESTION}\n`)
-        await ask(folder.duckdb_file, QUESTION, format, { limit: 40, timeout: 60 })
+        await ask(folder.duckdb_file, QUESTION, format, { limit: 40, width: 80, timeout: 60 })
         const at = relative(process.cwd(), data)
         say(`\nA picture: ${join(at, 'tower.png')}`)
         say(`Ask more:  ./plumbline --data ${at} sql "select * from rewards limit 5"`)

@@ -13,8 +13,8 @@ export const globals = (command: Command) => command.optsWithGlobals<GlobalOptio
 /** Parser of an option that takes a whole number from `from` to `to`. */
 export function wholeNumber(name: string, from: number, to: number): (text: string) => number {
   return (text) => {
-    const value = Number(text)
-    if (!Number.isInteger(value) || value < from || value > to) {
+    const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN
+    if (!Number.isSafeInteger(value) || value < from || value > to) {
       throw new UsageError(`--${name} ${text}: expected a whole number from ${from} to ${to}`, `e.g. --${name} ${from}`)
     }
     return value

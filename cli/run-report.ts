@@ -27,16 +27,16 @@ export class RunReport {
       stage.outputs += event.outputs
       stage.dead_letters += event.dead_letters
       if (event.dead_letters > 0) {
-        this.#say(
+        this.say(
           `${processor}: ${event.dead_letters} dead letters; see: ./plumbline sql "select * from internal.dead_letters"`,
         )
       }
     } else if (event.kind === 'retrying') {
-      this.#say(
+      this.say(
         `${processor}: ${event.error.message}; trying again in ${(event.wait_ms / 1000).toFixed(1)} s, nothing is lost`,
       )
     } else if (event.kind === 'lost') {
-      this.#say(`${processor}: partitions ${event.partitions.join(', ')} have another owner now`)
+      this.say(`${processor}: partitions ${event.partitions.join(', ')} have another owner now`)
     }
     this.#draw()
   }
@@ -50,6 +50,10 @@ export class RunReport {
     if (this.#silent) return
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
     const seconds = (performance.now() - this.#started) / 1_000
+    if ([...this.#stages.values()].every(({ records }) => records === 0)) {
+      process.stderr.write('run: nothing to compute; new work comes from ./plumbline generate\n')
+      return
+    }
     for (const [name, { records, outputs, dead_letters }] of this.#stages) {
       const dead = dead_letters > 0 ? `, ${number(dead_letters)} dead letters` : ''
       process.stderr.write(`${name}: ${number(records)} records in, ${number(outputs)} events out${dead}\n`)
@@ -61,7 +65,8 @@ export class RunReport {
     return { stages: Object.fromEntries(this.#stages) }
   }
 
-  #say(message: string): void {
+  /** A message of its own line, around the live one. */
+  say(message: string): void {
     if (this.#silent) return
     process.stderr.write(`${process.stderr.isTTY ? '\r\x1b[K' : ''}plumbline: ${message}\n`)
   }

@@ -7,6 +7,7 @@ import { DEFAULTS, isRecorded } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal } from './options.ts'
 import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
+import { number, Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -49,14 +50,26 @@ export function addRun(program: Command): void {
       if (unknown !== undefined)
         throw new UsageError(`--only ${unknown}: no such processor`, `there are ${names.join(', ')}`)
 
+      const recording = isRecorded(options.policy) ? await recordedCompletions(options.policy) : undefined
+
       const folder = await openDataFolder(global, { create: true })
       const signal = stopSignal()
       const report = new RunReport({ silent: global.json })
       try {
         await prepareLog(folder, wiring)
-        if (isRecorded(options.policy)) {
-          const source = await recordedCompletions(options.policy)
-          await runSource(source, { ...folder, partitions: wiring.partitions, signal })
+        if (recording !== undefined) {
+          const progress = new Progress('recorded completions', { silent: global.json })
+          const { log, blobs } = folder
+          const { done, already } = await runSource(recording, {
+            log,
+            blobs,
+            partitions: wiring.partitions,
+            signal,
+            onProgress: (step, steps) => progress.at(step, steps),
+          })
+          progress.done(
+            `${number(done)} parts of groups${already > 0 ? `, ${number(already)} were there already` : ''}`,
+          )
         }
         const sink = options.sink
           ? await openDuckDbSink({
@@ -64,6 +77,7 @@ export function addRun(program: Command): void {
               log: folder.log,
               catalogue: wiring.events,
               blobs: folder.blobs,
+              report: (message) => report.say(message),
             })
           : undefined
         try {

@@ -4,10 +4,12 @@ import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { formatRows, SQL_FORMATS, type SqlFormat } from '../sinks/duckdb/sql-format.ts'
 import { duckdbFile, openedBefore } from './data-folder.ts'
 import { globals, oneOfWords, wholeNumber } from './options.ts'
+import { UsageError } from './usage-error.ts'
 
 interface SqlOptions {
   format?: SqlFormat
   limit: number
+  width: number
   timeout: number
 }
 
@@ -22,6 +24,12 @@ export function addSql(program: Command): void {
       wholeNumber('limit', 1, 1_000_000),
       40,
     )
+    .option(
+      '--width <characters>',
+      'characters that a table shows of one value',
+      wholeNumber('width', 2, 1_000_000),
+      60,
+    )
     .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 86_400), 60)
     .addHelpText(
       'after',
@@ -33,6 +41,9 @@ export function addSql(program: Command): void {
       const global = globals(command)
       openedBefore(global)
       const format = options.format ?? (global.json ? 'json' : 'table')
+      if (format === 'arrow' && process.stdout.isTTY) {
+        throw new UsageError('--format arrow is binary, and standard output is a terminal', 'add > FILE.arrow')
+      }
       await ask(duckdbFile(resolve(global.data)), statement, format, options)
     })
 }
@@ -42,7 +53,7 @@ export async function ask(
   file: string,
   statement: string,
   format: SqlFormat,
-  options: { readonly limit: number; readonly timeout: number },
+  options: { readonly limit: number; readonly width: number; readonly timeout: number },
 ): Promise<void> {
   const session = await openSql({
     file,
@@ -51,7 +62,7 @@ export async function ask(
   })
   try {
     const result = await session.query(statement)
-    for await (const chunk of formatRows(result, format, { limit: options.limit })) {
+    for await (const chunk of formatRows(result, format, { limit: options.limit, max_width: options.width })) {
       if (!process.stdout.write(chunk)) await new Promise((drained) => process.stdout.once('drain', drained))
     }
   } finally {

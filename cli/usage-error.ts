@@ -3,8 +3,8 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
   readonly remedy: string
 
-  constructor(problem: string, remedy: string) {
-    super(problem)
+  constructor(problem: string, remedy: string, options?: ErrorOptions) {
+    super(problem, options)
     this.remedy = remedy
   }
 }

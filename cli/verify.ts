@@ -52,6 +52,8 @@ export async function verifyFolder(folder: DataFolder, wiring: Topology, json: b
   }
   const passed = reports.every((report) => report.differences === 0)
   if (json) process.stdout.write(`${JSON.stringify({ passed, reports })}\n`)
+  else if (reports.every((report) => report.rebuilt + report.recorded === 0))
+    process.stdout.write('verify: passed, but nothing has been computed yet: ./plumbline run --until-idle\n')
   else process.stdout.write(passed ? 'verify: passed\n' : 'verify: FAILED\n')
   return passed
 }

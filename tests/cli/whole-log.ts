@@ -1,0 +1,65 @@
+import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
+import type { Log, LogRecord, NewRecord } from '../../infra/log/log.ts'
+import { headerOf, readRange } from '../../infra/runtime/json-records.ts'
+
+/** Opens a data folder's log, or any other folder of one, and closes it again. */
+export async function withLog<T>(dir: string, use: (log: Log) => Promise<T>): Promise<T> {
+  const log = await openLmdbLog({ dir })
+  try {
+    return await use(log)
+  } finally {
+    await log.close()
+  }
+}
+
+/** Every record of a topic, partition after partition. */
+export async function recordsOf(log: Log, topic: string): Promise<LogRecord[]> {
+  const records: LogRecord[] = []
+  const { length } = await log.endOffsets(topic)
+  for (let partition = 0; partition < length; partition++) {
+    for await (const record of readRange(log, topic, partition, 0n)) records.push(record)
+  }
+  return records
+}
+
+/**
+ * What a log says to the world, as a sorted list of texts: topic, partition, key, CloudEvents headers and value of every
+ * record of every public topic. Offsets and times of append are the log's own business and left out.
+ */
+export async function everythingSaid(dir: string): Promise<string[]> {
+  return withLog(dir, async (log) => {
+    const said: string[] = []
+    for (const { name } of await log.topics()) {
+      if (name.startsWith('_')) continue
+      for (const { partition, key, headers, value } of await recordsOf(log, name)) {
+        const bytes = value === null ? null : Buffer.from(value).toString('base64')
+        said.push(JSON.stringify([name, partition, key, headers.map((header) => [header.name, header.value]), bytes]))
+      }
+    }
+    return said.sort()
+  })
+}
+
+/** Copies a whole log, record by record, into a new folder; `change` may put another record in the place of any. */
+export async function copyLog(from: string, to: string, change: (record: LogRecord) => NewRecord): Promise<void> {
+  await withLog(from, (source) =>
+    withLog(to, async (copy) => {
+      const topics = await source.topics()
+      await copy.createTopics(topics)
+      const producer = await copy.producer({ transactional_id: 'copy' })
+      for (const { name } of topics) {
+        const records = await recordsOf(source, name)
+        if (records.length === 0) continue
+        const transaction = producer.begin()
+        for (const record of records) {
+          const { key, headers, value } = change(record)
+          transaction.append(name, record.partition, { key, headers, value })
+        }
+        await transaction.commit()
+      }
+      await producer.close()
+    }),
+  )
+}
+
+export const idOf = (record: LogRecord): string => headerOf(record, 'ce_id') ?? ''
