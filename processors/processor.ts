@@ -60,7 +60,8 @@ export interface Deadline {
 
 /**
  * Keyed state and one event at a time, synchronous and pure: grouping, joining, counting, expiring. Input events
- * that share a key meet in one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged.
+ * that share a key meet in one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged. A producer
+ * outside may deliver an event twice: a fold that cares knows it by its id.
  */
 export interface Fold<S = unknown> extends Declared {
   readonly shape: 'fold'

@@ -44,7 +44,8 @@ export async function verifyStage(
   const { log, blobs, vocabulary, partitions } = options
   const processor = stage.create(stage.variant)
   const findings = new Findings(stage.name)
-  const recorded = new Map<string, Recorded>()
+  // In the order of the log: a source may deliver an event twice, and what follows from it is then recorded twice.
+  const recorded = new Map<string, Recorded[]>()
   const types = new Map(processor.outputs.map((type) => [type.type, type]))
 
   for (const type of types.values()) {
@@ -53,11 +54,11 @@ export async function verifyStage(
         if (headerOf(record, 'ce_source') !== sourceOf(stage.name)) continue
         try {
           const event = await decodeRecord(record, vocabulary, partitions, blobs)
+          const hash = canonicalHash(type, event)
           const known = recorded.get(event.id)
-          if (known !== undefined) {
-            findings.add('unexpected', event.id, placeOf(record), `is recorded twice, also at offset ${known.offset}`)
-          }
-          recorded.set(event.id, { hash: canonicalHash(type, event), partition, offset: record.offset })
+          if (known === undefined) recorded.set(event.id, [{ hash, partition, offset: record.offset }])
+          else known.push({ hash, partition, offset: record.offset })
+          findings.recorded++
         } catch (error) {
           if (!(error instanceof PoisonError)) throw error
           findings.add('unreadable', headerOf(record, 'ce_id') ?? '?', placeOf(record), (error as PoisonError).message)
@@ -65,14 +66,12 @@ export async function verifyStage(
       }
     }
   }
-  findings.recorded = recorded.size
 
   for (let partition = 0; partition < partitions; partition++) {
     for await (const outputs of rerun(execute(processor), stage.name, partition, stage.create, options)) {
       for (const { type, event } of outputs) {
         findings.rebuilt++
-        const found = recorded.get(event.id)
-        recorded.delete(event.id)
+        const found = recorded.get(event.id)?.shift()
         if (found === undefined) {
           findings.add(
             'missing',
@@ -100,8 +99,15 @@ export async function verifyStage(
     }
   }
 
-  for (const [id, { partition, offset }] of recorded) {
-    findings.add('unexpected', id, `partition ${partition} offset ${offset}`, 'the log holds it and no rebuild says it')
+  for (const [id, left] of recorded) {
+    for (const { partition, offset } of left) {
+      findings.add(
+        'unexpected',
+        id,
+        `partition ${partition} offset ${offset}`,
+        'the log holds it and no rebuild says it',
+      )
+    }
   }
   return findings.report()
 }

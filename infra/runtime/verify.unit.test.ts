@@ -74,6 +74,13 @@ test('names a changed value, with what was recorded and what the rebuild says', 
   expect(report.first?.message).toMatch(/sum: recorded 999, rebuilt \d+/)
 })
 
+test('passes when a source delivered an event twice', async () => {
+  const twice = add('eve', 3)
+  await append(log, twice, twice)
+  await runUntilRead({ log })
+  expect(await verify()).toMatchObject({ rebuilt: 32, equal: 32, differences: 0 })
+})
+
 test('names an event that is not in the log, and one that nothing said', async () => {
   expect(await verify(counting(), await copyWith((event, index) => (index === 3 ? [] : [event])))).toMatchObject({
     differences: 1,

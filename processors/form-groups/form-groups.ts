@@ -89,6 +89,7 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
   const cause = causeOf(event)
   let next = group
   for (const row of event.data) {
+    if (isRedelivered(next, event.id, row)) continue
     const refusal = refusalOf(next, row)
     if (refusal !== undefined) {
       reject(emit, next, { ...row, sampled_id: event.id }, refusal.reason, refusal.detail, [cause])
@@ -111,6 +112,14 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
     next = { ...next, forget: later({ clock: event.clock, time: event.time }, MEMORY_MS) }
   }
   return next
+}
+
+/** The same event again, not another completion for the same place. */
+function isRedelivered(group: Group, sampled_id: string, { completion_index }: Sampled): boolean {
+  return (
+    group.slots[completion_index]?.sampled_id === sampled_id ||
+    group.rejected.includes(slotKey(sampled_id, completion_index))
+  )
 }
 
 function refusalOf(group: Group, row: Sampled): { reason: (typeof REJECTIONS)[number]; detail: string } | undefined {

@@ -74,6 +74,14 @@ describe('a group of two', () => {
   })
 })
 
+test('an event that is delivered again is not a duplicate', async () => {
+  const group = driver()
+  const rejected = sampled('s2', sampledRow(0))
+  await group.given(requested(), sampled('s1', sampledRow(0)), rejected)
+  await group.when(sampled('s1', sampledRow(0)), rejected)
+  expect(group.said()).toEqual([])
+})
+
 describe('a completion is rejected', () => {
   test.each([
     ['duplicate', sampled('s2', sampledRow(0)), 'completion 0 came with s1'],

@@ -31,10 +31,10 @@ export const CONSUMING: readonly ConformanceCase[] = [
       const follower = await Follower.join(log, fresh('group'), [topic], LONG_MS)
       await until([follower], () => follower.owned.size === 1, 'the partition')
       const start_ms = performance.now()
-      const waiting = follower.poll(10_000)
+      const waiting = follower.poll(60_000)
       await append(other, topic, 0, ['news'])
       assert.deepEqual((await waiting).map(text), ['news'])
-      assert(performance.now() - start_ms < 5_000)
+      assert(performance.now() - start_ms < 30_000)
       assert.deepEqual(await follower.poll(30), [])
     },
   },
