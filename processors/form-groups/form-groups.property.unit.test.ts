@@ -1,0 +1,262 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type Execution, execute } from '../../infra/runtime/execution.ts'
+import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
+import type { Event } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
+import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
+import { isA } from '../processor.ts'
+import { scoreCompletions } from '../score-completions/score-completions.ts'
+import { formGroups } from './form-groups.ts'
+import type { Group } from './group.ts'
+
+// `test.fails`: a fault that was found and is still there; when its fix makes the test pass, drop `.fails`.
+
+type Step = { readonly event: Event } | 'restart'
+
+interface Ran {
+  readonly said: readonly Event[]
+  /** Fates by `sampled_id/completion_index`. */
+  readonly fates: ReadonlyMap<string, readonly string[]>
+}
+
+const key = (sampled_id: string, index: number) => `${sampled_id}/${index}`
+
+/** What every completion of the steps came to; `restarts: false` runs straight through them. */
+async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ran> {
+  let execution: Execution = execute(formGroups({ dialect: 'paper' }))
+  const changelog = new Map<string, string>()
+  const said: Event[] = []
+  const fates = new Map<string, string[]>()
+  const fate = (sampled_id: string, index: number, name: string) =>
+    fates.set(key(sampled_id, index), [...(fates.get(key(sampled_id, index)) ?? []), name])
+  for (const step of steps) {
+    if (step === 'restart') {
+      if (!restarts) continue
+      execution = execute(formGroups({ dialect: 'paper' }))
+      for (const [name, state] of changelog) execution.restore(name, JSON.parse(state))
+      continue
+    }
+    const { outputs, failures } = await execution.process([step.event])
+    for (const { key: name, state } of execution.takeChanges()) {
+      if (state === undefined) changelog.delete(name)
+      else changelog.set(name, JSON.stringify(state))
+    }
+    said.push(...outputs.map((output) => output.event))
+    for (const { event, failure } of failures) {
+      expect(failure).toBe('poison')
+      if (isA(event, completionsSampled)) for (const row of event.data) fate(event.id, row.completion_index, 'dead')
+    }
+  }
+  for (const event of said) {
+    if (isA(event, groupFormed)) for (const row of event.data) fate(row.sampled_id, row.completion_index, 'formed')
+    if (isA(event, completionRejected)) fate(event.data.sampled_id, event.data.completion_index, event.data.reason)
+    if (isA(event, groupExpired))
+      for (const { sampled_id, completion_index } of event.data.held) fate(sampled_id, completion_index, 'expired')
+  }
+  for (const [, state] of execution.states()) {
+    for (const [index, slot] of Object.entries((state as Partial<Group>).slots ?? {}))
+      fate(slot.sampled_id, Number(index), 'pending')
+  }
+  return { said, fates }
+}
+
+const SIZE = 3
+const attempt = fc.constantFrom('attempt-1', 'attempt-1', 'attempt-2')
+/** −1 is poison, 3 and 4 are out of range. */
+const index = fc.constantFrom(0, 0, 1, 1, 2, 2, 3, 4, -1)
+const reward = fc.constantFrom(20, 3, 0, -5, null)
+const rowOf = fc.record({ index, attempt, reward })
+const answers = fc.array(fc.uniqueArray(rowOf, { selector: (row) => row.index, minLength: 1, maxLength: 4 }), {
+  maxLength: 6,
+})
+const TIMES = ['2026-01-01T00:30:00', '2026-01-01T01:00:00', '2026-01-05T00:00:00', '2026-01-08T01:00:00']
+const ticks = fc.array(fc.constantFrom(...TIMES), { maxLength: 3 })
+
+/** Events of one group, in any order at all, with restarts between them. */
+const histories = fc
+  .record({ answers, ticks, restarts: fc.nat(4), is_requested: fc.boolean() })
+  .chain(({ answers, ticks, restarts, is_requested }) => {
+    const logprobs = [Math.fround(-0.1), 0]
+    const steps: Step[] = [
+      ...(is_requested ? [{ event: requested({ group_size: SIZE }) }] : []),
+      ...ticks.map((time, at) => ({ event: tick('virtual', `${time}.00${at}Z`) })),
+      ...Array.from({ length: restarts }, () => 'restart' as const),
+      ...answers.flatMap((rows, at) => [
+        {
+          event: sampled(
+            `s${at}`,
+            ...rows.map((row) =>
+              sampledRow(row.index, {
+                attempt_id: row.attempt,
+                token_ids: [1, 2],
+                logprobs,
+                token_policy_version: [row.index, 2 ** 40],
+              }),
+            ),
+          ),
+        },
+        {
+          event: scored(
+            `c${at}`,
+            ...rows.map((row) =>
+              scoredRow(row.index, `s${at}`, {
+                attempt_id: row.attempt,
+                reward: row.reward,
+                outcome: row.reward === null ? null : 'stable',
+              }),
+            ),
+          ),
+        },
+      ]),
+    ]
+    return fc.shuffledSubarray(steps, { minLength: steps.length })
+  })
+
+const END: readonly Step[] = ['2026-02-01', '2026-03-01', '2026-04-01'].map((day) => ({
+  event: tick('virtual', `${day}T00:00:00.000Z`),
+}))
+
+function completionsOf(steps: readonly Step[]): string[] {
+  return steps.flatMap((step) =>
+    step !== 'restart' && isA(step.event, completionsSampled)
+      ? step.event.data.map((row) => key(step.event.id, row.completion_index))
+      : [],
+  )
+}
+
+describe('whatever comes in whatever order, with restarts between', () => {
+  test('each sampled completion has exactly one fate, at every moment and in the end', async () => {
+    await fc.assert(
+      fc.asyncProperty(histories, fc.nat(), async (steps, cut) => {
+        for (const part of [steps.slice(0, cut % (steps.length + 1)), steps, [...steps, ...END]]) {
+          const { fates } = await run(part)
+          const completions = completionsOf(part)
+          for (const completion of completions)
+            expect([completion, fates.get(completion)]).toHaveProperty('1.length', 1)
+          expect([...fates.keys()].sort()).toEqual([...completions].sort())
+        }
+      }),
+      { numRuns: 400 },
+    )
+  })
+
+  test('nothing is pending after the deadlines, and the state is forgotten', async () => {
+    await fc.assert(
+      fc.asyncProperty(histories, async (steps) => {
+        const { fates } = await run([...steps, ...END])
+        expect([...fates.values()].flat()).not.toContain('pending')
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('a restart changes nothing: the same events with the same ids and values', async () => {
+    await fc.assert(
+      fc.asyncProperty(histories, async (steps) => {
+        const [restarted, straight] = [
+          await run([...steps, ...END]),
+          await run([...steps, ...END], { restarts: false }),
+        ]
+        expect(restarted.said).toEqual(straight.said)
+        expect(new Set(restarted.said.map((event) => event.id)).size).toBe(restarted.said.length)
+      }),
+      { numRuns: 200 },
+    )
+  })
+})
+
+const SCORER = {
+  reward_name: 'test',
+  reward_version: 1,
+  physics_engine: 'test',
+  physics_version: '1',
+  score(_scene: unknown, _task: unknown, text: string) {
+    if (text === 'fail') throw new Error('the scorer fails on this')
+    return {
+      answer: text,
+      parse_error: null,
+      dx: 0,
+      dy: 0,
+      placed: null,
+      settled: null,
+      outcome: 'stable' as const,
+      distance_world: 0,
+      reward: 20,
+      reward_components: {},
+    }
+  },
+}
+
+/** Requests and completions through score-completions; its scores reach form-groups `delay` completions later. */
+async function throughBoth(events: readonly Event[], delay = 0): Promise<Event[]> {
+  const scoring = testDriver(scoreCompletions(SCORER))
+  const grouping = testDriver(formGroups({ dialect: 'paper' }))
+  const scores: Event[][] = []
+  const said: Event[] = []
+  for (const event of events) {
+    await scoring.when(event)
+    scores.push([...scoring.said()])
+    await grouping.when(event)
+    said.push(...grouping.said())
+    for (const score of scores.length > delay ? (scores.shift() ?? []) : []) {
+      await grouping.when(score)
+      said.push(...grouping.said())
+    }
+  }
+  for (const score of scores.flat()) {
+    await grouping.when(score)
+    said.push(...grouping.said())
+  }
+  return said
+}
+
+describe('scoring and grouping together: a group whose first attempt is whole forms', () => {
+  const row = (at: number, attempt_id = 'A', text = 'x') => sampledRow(at, { attempt_id, text })
+  const formedBy = async (events: readonly Event[], delay = 0) =>
+    (await throughBoth(events, delay)).filter((event) => isA(event, groupFormed)).length
+
+  test.fails('although another attempt was scored in full before', async () => {
+    expect(
+      await formedBy([
+        requested(),
+        sampled('s1', row(0)),
+        sampled('s2', row(0, 'B'), row(1, 'B')),
+        sampled('s3', row(1)),
+      ]),
+    ).toBe(1)
+  })
+
+  test.fails('although a completion that was turned away as a duplicate was scored, and the one that held its place failed', async () => {
+    const events = [
+      requested(),
+      sampled('s1', row(0, 'A', 'fail')),
+      sampled('s2', row(0)),
+      sampled('s3', row(1)),
+      sampled('s4', row(0)),
+    ]
+    expect(await formedBy(events, 1)).toBe(1)
+  })
+
+  test('although one event says a completion twice', async () => {
+    expect(await formedBy([requested(), sampled('s1', row(0), row(0), row(1))])).toBe(1)
+  })
+
+  test('although the log holds an event of completions twice', async () => {
+    const answers = sampled('s1', row(0), row(1))
+    expect(await formedBy([requested(), answers, answers], 2)).toBe(1)
+  })
+
+  test.fails('although a completion out of range, of another attempt, came before the request', async () => {
+    expect(await formedBy([sampled('s0', row(7, 'B')), requested(), sampled('s1', row(0), row(1))])).toBe(1)
+  })
+})
+
+test.fails('a group whose deadline lies before the last tick expires on the next one, wherever that is', async () => {
+  const group = testDriver(formGroups({ dialect: 'paper' }))
+  await group.given(tick('virtual', '2026-01-01T02:00:00.000Z'), requested(), sampled('s1', sampledRow(0)))
+  // What --expire-pending appends: the latest deadline that is open.
+  await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
+  expect(group.said(groupExpired)).toHaveLength(1)
+})
