@@ -1,7 +1,6 @@
 import type { Processor } from '../../processors/processor.ts'
 import type { ClockDomain } from '../../schemas/event.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
-import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import {
   type Claim,
@@ -12,13 +11,13 @@ import {
   type Polled,
   type Position,
   type Producer,
-  type Transaction,
 } from '../log/log.ts'
+import { BugWatch, ProcessorBrokenError } from './bug-watch.ts'
+import { appendUnsaved, type Committed, putBlobs } from './commit-tasks.ts'
 import { inputTopics } from './execution.ts'
-import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
-import { toJson } from './json-records.ts'
+import { SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { positionsFromJournal } from './resume.ts'
-import { changelogRecord, restoreState, StateVersionError, takeSnapshot } from './state-store.ts'
+import { restoreState, StateVersionError, takeSnapshot } from './state-store.ts'
 import { Task } from './task.ts'
 
 export interface WorkerOptions {
@@ -59,7 +58,7 @@ export const DEFAULT_TUNING: Tuning = {
 }
 
 export type WorkerEvent =
-  | { readonly kind: 'committed'; readonly records: number; readonly outputs: number; readonly dead_letters: number }
+  | ({ readonly kind: 'committed' } & Committed)
   | {
       readonly kind: 'restored'
       readonly partition: number
@@ -69,11 +68,6 @@ export type WorkerEvent =
   | { readonly kind: 'lost'; readonly partitions: readonly number[] }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
 
-/** Too many records in a row made the processor fail: a fault in its code. Nothing of the last batch was committed. */
-export class ProcessorBrokenError extends Error {
-  override readonly name = 'ProcessorBrokenError'
-}
-
 /**
  * Runs one processor as a member of its consumer group: poll → decode and upcast → process → one transaction (outputs,
  * journal, changelog, dead letters, positions) per commit interval. Whatever goes wrong between two commits is undone
@@ -82,20 +76,19 @@ export class ProcessorBrokenError extends Error {
 export class Worker {
   readonly #options: WorkerOptions
   readonly #tuning: Tuning
+  readonly #bugs: BugWatch
   readonly #tasks = new Map<number, Task>()
   /** Read and not committed yet, by topic/partition. */
   readonly #positions = new Map<string, Position>()
   readonly #committed = new Map<string, Position>()
   #claim: Claim | undefined
   #last_commit_ms = 0
-  /** At which record each of the latest bugs came. */
-  #recent_bugs: number[] = []
-  #records_seen = 0
   #idle = false
 
   constructor(options: WorkerOptions) {
     this.#options = options
     this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
+    this.#bugs = new BugWatch(options.processor.name, this.#tuning)
   }
 
   /** The last poll brought nothing and nothing is waiting to be committed. */
@@ -230,27 +223,13 @@ export class Worker {
         throw new Error(`the log delivered records of partition ${partition}, which was never gained`)
       const letters = task.unsaved.dead_letters.length
       await task.process(records)
-      this.#watchForBugs(task, letters, records.length)
+      this.#bugs.see(records.length, task.unsaved.dead_letters.slice(letters))
     }
     // Also where no record came: behind the last one may lie gaps, which count as lag until they are passed.
     for (const position of polled.positions) {
       const at = `${position.topic}/${position.partition}`
       if (this.#committed.get(at)?.next !== position.next) this.#positions.set(at, position)
     }
-  }
-
-  #watchForBugs(task: Task, known: number, records: number): void {
-    this.#records_seen += records
-    const letters = task.unsaved.dead_letters.slice(known)
-    for (const letter of letters) if (letter.failure === 'bug') this.#recent_bugs.push(this.#records_seen)
-    this.#recent_bugs = this.#recent_bugs.filter((at) => at > this.#records_seen - this.#tuning.bug_window)
-    const culprit = letters.find((letter) => letter.failure === 'bug')
-    if (culprit === undefined || this.#recent_bugs.length <= this.#tuning.max_bugs) return
-    throw new ProcessorBrokenError(
-      `${this.#options.processor.name}: ${this.#recent_bugs.length} of the last ${this.#tuning.bug_window} records made it fail, ` +
-        `the latest ${culprit.topic} partition ${culprit.partition} offset ${culprit.offset}: ${culprit.error}. ` +
-        'It stopped before committing them; correct the processor and run again.',
-    )
   }
 
   #unsavedRecords(): number {
@@ -263,29 +242,12 @@ export class Worker {
     const claim = this.#claim
     this.#last_commit_ms = performance.now()
     if (claim === undefined || (this.#unsavedRecords() === 0 && this.#positions.size === 0)) return
-    const { processor } = this.#options
+    const { processor, blobs, partitions } = this.#options
     const tasks = [...this.#tasks.values()].filter((task) => task.unsaved.records > 0)
-    await this.#putBlobs(tasks)
+    await putBlobs(tasks, blobs)
     this.#options.observe?.('processed')
     const transaction = producer.begin()
-    let records = 0
-    let outputs = 0
-    let dead_letters = 0
-    for (const task of tasks) {
-      for (const output of task.unsaved.outputs) this.#append(transaction, task.partition, output)
-      for (const { key, state } of task.execution.takeChanges()) {
-        transaction.append(changelogTopic(processor.name), task.partition, changelogRecord(processor, key, state))
-        task.changes_since_snapshot++
-      }
-      for (const letter of task.unsaved.dead_letters) {
-        transaction.append(DEAD_LETTERS_TOPIC, task.partition, { key: letter.key, headers: [], value: toJson(letter) })
-      }
-      const journal = { key: null, headers: [], value: toJson(task.journalEntry()) }
-      transaction.append(journalTopic(processor.name), task.partition, journal)
-      records += task.unsaved.records
-      outputs += task.unsaved.outputs.length
-      dead_letters += task.unsaved.dead_letters.length
-    }
+    const committed = appendUnsaved(transaction, processor, tasks, partitions)
     transaction.positions(claim, [...this.#positions.values()])
     this.#options.observe?.('appended')
     await transaction.commit()
@@ -293,29 +255,7 @@ export class Worker {
     for (const task of tasks) task.saved()
     for (const [at, position] of this.#positions) this.#committed.set(at, position)
     this.#positions.clear()
-    if (records > 0) this.#options.onEvent?.({ kind: 'committed', records, outputs, dead_letters })
-  }
-
-  #append(transaction: Transaction, home: number, output: Task['unsaved']['outputs'][number]): void {
-    const { type, encoded } = output
-    const { key, headers, value } = encoded
-    if (type.routing === 'every_partition') {
-      for (let partition = 0; partition < this.#options.partitions; partition++) {
-        transaction.append(type.type, partition, { key, headers, value })
-      }
-    } else {
-      transaction.append(type.type, key === null ? home : partitionOf(key, this.#options.partitions), {
-        key,
-        headers,
-        value,
-      })
-    }
-  }
-
-  /** Blobs are durable before the transaction that names them commits. */
-  async #putBlobs(tasks: readonly Task[]): Promise<void> {
-    const blobs = tasks.flatMap((task) => task.unsaved.outputs.flatMap((output) => output.encoded.blobs))
-    for (const blob of blobs) await this.#options.blobs.put(blob.bytes, blob.ref.media_type)
+    if (committed.records > 0) this.#options.onEvent?.({ kind: 'committed', ...committed })
   }
 
   /** The state as of the last commit; the changelog ends where it does, since only the owner of a partition writes it. */

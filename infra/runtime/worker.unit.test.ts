@@ -16,10 +16,10 @@ import {
 } from '../../tests/counting.ts'
 import type { Log } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
+import { ProcessorBrokenError } from './bug-watch.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { readJson } from './json-records.ts'
 import { StateVersionError } from './state-store.ts'
-import { ProcessorBrokenError } from './worker.ts'
 
 let log: Log
 

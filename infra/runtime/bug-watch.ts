@@ -1,0 +1,37 @@
+import type { DeadLetter } from './internal-topics.ts'
+
+/** Too many records in a row made the processor fail: a fault in its code. Nothing of the last batch was committed. */
+export class ProcessorBrokenError extends Error {
+  override readonly name = 'ProcessorBrokenError'
+}
+
+/** Tells records that one processor cannot take from a processor that can take none. */
+export class BugWatch {
+  readonly #processor: string
+  readonly #max_bugs: number
+  readonly #window: number
+  /** At which record each of the latest bugs came. */
+  #bugs: number[] = []
+  #records = 0
+
+  constructor(processor: string, limits: { readonly max_bugs: number; readonly bug_window: number }) {
+    this.#processor = processor
+    this.#max_bugs = limits.max_bugs
+    this.#window = limits.bug_window
+  }
+
+  /** @throws ProcessorBrokenError when more than `max_bugs` of the last `bug_window` records were bugs. */
+  see(records: number, letters: readonly DeadLetter[]): void {
+    this.#records += records
+    const bugs = letters.filter((letter) => letter.failure === 'bug')
+    this.#bugs = [...this.#bugs, ...bugs.map(() => this.#records)].filter((at) => at > this.#records - this.#window)
+    const culprit = bugs.at(-1)
+    if (culprit === undefined || this.#bugs.length <= this.#max_bugs) return
+    const { topic, partition, offset, error } = culprit
+    throw new ProcessorBrokenError(
+      `${this.#processor}: ${this.#bugs.length} of the last ${this.#window} records made it fail, ` +
+        `the latest ${topic} partition ${partition} offset ${offset}: ${error}. ` +
+        'It stopped before committing them; correct the processor and run again.',
+    )
+  }
+}
