@@ -3,14 +3,14 @@ import { join, relative } from 'node:path'
 import type { Command } from 'commander'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { DEFAULTS } from '../streams/topology.ts'
-import { openDataFolder } from './data-folder.ts'
+import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
 import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
-import { ask } from './sql.ts'
-import { verifyFolder } from './verify.ts'
+import { answer, ask } from './sql.ts'
+import { verifyFolder, verifyStages } from './verify.ts'
 
 const TASKS = [
   { dataset: 'top_block', task: 'binary_stability' },
@@ -19,8 +19,11 @@ const TASKS = [
   { dataset: 'side_block', task: 'x_y' },
 ] as const
 
-const QUESTION =
+const FUNNEL = 'select * from funnel'
+const REWARDS =
   'select dataset, task, outcome, count(*) as n, avg(reward) as reward from rewards group by all order by all'
+
+const TABLES = { limit: 40, width: 80, timeout: 60 }
 
 export function addDemo(program: Command): void {
   program
@@ -81,22 +84,40 @@ export function addDemo(program: Command): void {
           await sink.close()
         }
         report.end()
-        const verified = await verifyFolder(folder, wiring, global.json)
         const picture = join(data, 'tower.png')
         await savePicture(folder, picture)
-
-        const format = global.json ? 'json' : 'table'
-        const say = (text: string) => global.json || process.stdout.write(`${text}\n`)
-        say('\nEvery sampled completion has one fate:\n')
-        await ask(folder.duckdb_file, 'select * from funnel', format, { limit: 40, width: 80, timeout: 60 })
-        say(`\n${QUESTION}\n`)
-        await ask(folder.duckdb_file, QUESTION, format, { limit: 40, width: 80, timeout: 60 })
-        const at = relative(process.cwd(), data)
-        say(`\nA picture: ${join(at, 'tower.png')}`)
-        say(`Ask more:  ./plumbline --data ${at} sql "select * from rewards limit 5"`)
-        if (!verified) process.exitCode = 1
+        if (global.json) {
+          const verify = await verifyStages(folder, wiring, { silent: true })
+          const [fates, rewards] = [await rows(folder, FUNNEL), await rows(folder, REWARDS)]
+          process.stdout.write(`${JSON.stringify({ verify, funnel: fates, rewards, picture })}\n`)
+          if (!verify.passed) process.exitCode = 1
+        } else {
+          if (!(await verifyFolder(folder, wiring, false))) process.exitCode = 1
+          await tell(folder, picture)
+        }
       } finally {
         await folder.close()
       }
     })
+}
+
+/** What a person reads at the end. */
+async function tell({ dir, duckdb_file }: DataFolder, picture: string): Promise<void> {
+  const say = (text: string) => process.stdout.write(`${text}\n`)
+  say('\nEvery sampled completion has one fate:\n')
+  await ask(duckdb_file, FUNNEL, 'table', TABLES)
+  say(`\n${REWARDS}\n`)
+  await ask(duckdb_file, REWARDS, 'table', TABLES)
+  const fromHere = (path: string) => {
+    const relation = relative(process.cwd(), path)
+    return relation === '' || relation.startsWith('..') ? path : relation
+  }
+  say(`\nA picture: ${fromHere(picture)}`)
+  say(`Ask more:  ./plumbline --data ${fromHere(dir)} sql "select * from rewards limit 5"`)
+}
+
+async function rows({ duckdb_file }: DataFolder, statement: string): Promise<unknown> {
+  let json = ''
+  for await (const chunk of answer(duckdb_file, statement, 'json', TABLES)) json += chunk
+  return JSON.parse(json)
 }

@@ -1,9 +1,11 @@
+import { FencedError } from '../infra/log/log.ts'
 import { appendTick } from '../infra/runtime/clock-source.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { claimTopology, topicsOf } from '../infra/runtime/topics.ts'
 import { type CommitStage, latest, type Tuning, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
 import type { Processor } from '../processors/processor.ts'
+import type { ClockDomain } from '../schemas/event.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
@@ -95,13 +97,13 @@ async function untilIdle(
   await idle()
   for (const clock of ['virtual', 'wall'] as const) {
     const time = latest(workers.map((worker) => worker.unticked(clock)))
-    if (time !== undefined) await appendTick(folder.log, topology.partitions, clock, time)
+    if (time !== undefined) await tick(folder, topology, clock, time)
   }
   await idle()
   if (!expire_pending) return
   for (const clock of ['virtual', 'wall'] as const) {
     const time = latest(workers.map((worker) => worker.latestDeadline(clock)))
-    if (time !== undefined) await appendTick(folder.log, topology.partitions, clock, time)
+    if (time !== undefined) await tick(folder, topology, clock, time)
   }
   await idle()
 
@@ -120,10 +122,21 @@ async function untilIdle(
   }
 }
 
+/** Ticks, again where the clock of another `run` on this log came in between: both say the truth, in any order. */
+async function tick({ log }: DataFolder, { partitions }: Topology, clock: ClockDomain, time: string): Promise<void> {
+  for (;;) {
+    try {
+      return await appendTick(log, partitions, clock, time)
+    } catch (error) {
+      if (!(error instanceof FencedError)) throw error
+    }
+  }
+}
+
 /** The wall clock ticks while the pipeline runs on. */
 async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    await appendTick(folder.log, topology.partitions, 'wall', new Date().toISOString())
+    await tick(folder, topology, 'wall', new Date().toISOString())
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, WALL_TICK_MS)
       signal.addEventListener(

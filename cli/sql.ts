@@ -48,13 +48,26 @@ export function addSql(program: Command): void {
     })
 }
 
+interface AskOptions {
+  readonly limit: number
+  readonly width: number
+  readonly timeout: number
+}
+
 /** Puts one question and writes the answer to standard output as it comes. */
-export async function ask(
+export async function ask(file: string, statement: string, format: SqlFormat, options: AskOptions): Promise<void> {
+  for await (const chunk of answer(file, statement, format, options)) {
+    if (!process.stdout.write(chunk)) await new Promise((drained) => process.stdout.once('drain', drained))
+  }
+}
+
+/** The answer to one question, in pieces, as they come. */
+export async function* answer(
   file: string,
   statement: string,
   format: SqlFormat,
-  options: { readonly limit: number; readonly width: number; readonly timeout: number },
-): Promise<void> {
+  options: AskOptions,
+): AsyncGenerator<string | Uint8Array> {
   const session = await openSql({
     file,
     time_limit_ms: options.timeout * 1_000,
@@ -62,9 +75,7 @@ export async function ask(
   })
   try {
     const result = await session.query(statement)
-    for await (const chunk of formatRows(result, format, { limit: options.limit, max_width: options.width })) {
-      if (!process.stdout.write(chunk)) await new Promise((drained) => process.stdout.once('drain', drained))
-    }
+    yield* formatRows(result, format, { limit: options.limit, max_width: options.width })
   } finally {
     await session.close()
   }

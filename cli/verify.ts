@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { verifiable, verifyStage } from '../infra/runtime/verify.ts'
+import { type VerifyReport, verifiable, verifyStage } from '../infra/runtime/verify.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import type { Topology } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
@@ -25,11 +25,27 @@ export function addVerify(program: Command): void {
 
 /** Verifies every derived stream of a folder and prints what it found. */
 export async function verifyFolder(folder: DataFolder, wiring: Topology, json: boolean): Promise<boolean> {
+  const { passed, reports } = await verifyStages(folder, wiring, { silent: json })
+  const nothing = reports.every((report) => report.rebuilt + report.recorded === 0)
+  if (json) process.stdout.write(`${JSON.stringify({ passed, reports })}\n`)
+  else if (nothing) process.stdout.write(`verify: passed, but nothing has been computed yet: ${COMPUTE}\n`)
+  else process.stdout.write(passed ? 'verify: passed\n' : 'verify: FAILED\n')
+  return passed
+}
+
+const COMPUTE = './plumbline run --until-idle'
+
+/** Verifies every derived stream of a folder, telling on standard error how it goes. */
+export async function verifyStages(
+  folder: DataFolder,
+  wiring: Topology,
+  { silent }: { readonly silent: boolean },
+): Promise<{ readonly passed: boolean; readonly reports: readonly VerifyReport[] }> {
   const vocabulary = catalogueOf(wiring.events)
   await prepareLog(folder, wiring)
-  const reports = []
+  const reports: VerifyReport[] = []
   for (const stage of verifiable(wiring.stages)) {
-    const progress = new Progress(`verify ${stage.name}`, { silent: json })
+    const progress = new Progress(`verify ${stage.name}`, { silent })
     const report = await verifyStage(stage, {
       log: folder.log,
       blobs: folder.blobs,
@@ -44,16 +60,11 @@ export async function verifyFolder(folder: DataFolder, wiring: Topology, json: b
         ? `${number(rebuilt)} events computed again, all equal to the ${number(recorded)} recorded`
         : `${number(differences)} DIFFERENCES; ${number(equal)} of ${number(rebuilt)} computed again are equal`,
     )
-    if (first !== undefined && !json) {
+    if (first !== undefined && !silent) {
       process.stderr.write(
         `  first: ${first.kind} at ${first.where}, ce_id ${first.ce_id}\n         ${first.message}\n`,
       )
     }
   }
-  const passed = reports.every((report) => report.differences === 0)
-  if (json) process.stdout.write(`${JSON.stringify({ passed, reports })}\n`)
-  else if (reports.every((report) => report.rebuilt + report.recorded === 0))
-    process.stdout.write('verify: passed, but nothing has been computed yet: ./plumbline run --until-idle\n')
-  else process.stdout.write(passed ? 'verify: passed\n' : 'verify: FAILED\n')
-  return passed
+  return { passed: reports.every((report) => report.differences === 0), reports }
 }

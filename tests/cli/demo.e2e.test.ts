@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { beforeAll, expect, test } from 'vitest'
+import { type Ended, plumbline, sharedFolder } from './plumbline.ts'
+
+/** Enough for a full row of the picture and every table, small enough for a slow machine. */
+const SCENES = '4'
+const PICTURE_OF_SEED_7 = '1044x524x3 b9265a7e0fee29eccea1824f1025a128d856d36db75e15ed9f136581d8df0859'
+
+let cwd = ''
+let seven: Ended
+beforeAll(async () => {
+  cwd = await sharedFolder()
+  seven = await plumbline(['demo', '--scenes', SCENES], { cwd })
+})
+
+async function pixels(file: string): Promise<string> {
+  const { data, info } = await sharp(file).removeAlpha().raw().toBuffer({ resolveWithObject: true })
+  return `${info.width}x${info.height}x${info.channels} ${createHash('sha256').update(data).digest('hex')}`
+}
+
+test('demo prints the funnel and a reward table, verified, and nothing is lost', () => {
+  expect(seven, seven.stderr).toMatchObject({ code: 0 })
+  expect(seven.stdout).toContain('verify: passed')
+  expect(seven.stdout).toMatch(/^formed +256 {2}in a formed group$/m)
+  expect(seven.stdout).toMatch(/^lost +0 {2}has no fate: must be 0$/m)
+  expect(seven.stdout).toMatch(/^dataset +task +outcome +n +reward$/m)
+  for (const task of [/top_block +binary_stability/, /top_block +x_only/, /side_block +x_only/, /side_block +x_y/])
+    expect(seven.stdout).toMatch(task)
+  expect(seven.stdout, 'a table of the first screen is cut').not.toContain('…')
+  expect(seven.stdout).toContain(`A picture: ${join('data', 'demo', 'tower.png')}`)
+  expect(seven.stderr).not.toMatch(/error|undefined|NaN/i)
+})
+
+test('the picture is the one of the seed, to the pixel', async () => {
+  expect(await pixels(join(cwd, 'data', 'demo', 'tower.png'))).toBe(PICTURE_OF_SEED_7)
+})
+
+test('what the demo names as the next thing to type works', async () => {
+  const next = /\.\/plumbline (--data \S+) sql "(.+)"$/m.exec(seven.stdout)
+  const [, where = '', statement = ''] = next ?? []
+  const asked = await plumbline([...where.split(' '), 'sql', statement], { cwd })
+  expect(asked, asked.stderr).toMatchObject({ code: 0 })
+  expect(asked.stdout.split('\n')).toHaveLength(2 + 5 + 1)
+})
+
+test('another seed is another picture, and --json leaves nothing but JSON on standard output', async () => {
+  const elsewhere = join(cwd, 'eight')
+  const { code, stdout, stderr } = await plumbline(
+    ['--data', elsewhere, 'demo', '--scenes', SCENES, '--seed', '8', '--json'],
+    { cwd },
+  )
+  expect(code, stderr).toBe(0)
+  expect(stderr).toBe('')
+  expect(JSON.parse(stdout)).toMatchObject({
+    verify: { passed: true },
+    funnel: expect.arrayContaining([
+      { fate: 'formed', completions: 256, about: expect.any(String) },
+      { fate: 'lost', completions: 0, about: expect.any(String) },
+    ]),
+    rewards: expect.arrayContaining([expect.objectContaining({ dataset: 'top_block', task: 'x_only' })]),
+    picture: join(elsewhere, 'demo', 'tower.png'),
+  })
+  expect(await pixels(join(elsewhere, 'demo', 'tower.png'))).not.toBe(PICTURE_OF_SEED_7)
+})

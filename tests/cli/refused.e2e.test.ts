@@ -1,0 +1,244 @@
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
+
+/** What is typed wrong is answered with what, where, what was expected and what to do; a stack only with --debug. */
+
+let cwd = ''
+beforeAll(async () => {
+  cwd = await sharedFolder()
+  await plumblineOk(['run', '--until-idle'], { cwd })
+  await writeFile(join(cwd, 'a-file'), '')
+  for (const [name, content] of Object.entries(FORMAT_FILES)) {
+    await mkdir(join(cwd, name))
+    await writeFile(join(cwd, name, 'plumbline.json'), content)
+  }
+  const good = '{"group_id": "g", "completion_index": 0, "text": "<answer>1</answer>"}'
+  const lines = {
+    'not-json.jsonl': `${good}\n${good}\n{"group_id": \n`,
+    'no-text.jsonl': `${good}\n\n{"group_id": "g", "completion_index": 1}\n`,
+    'wrong-type.jsonl': `{"group_id": "g", "completion_index": "one", "text": ""}\n`,
+    'unknown-field.jsonl': `${good.replace('text', 'txet')}\n`,
+  }
+  for (const [name, content] of Object.entries(lines)) await writeFile(join(cwd, name), content)
+})
+
+const FORMAT_FILES = { newer: '{"format":99}', damaged: '{"format":', foreign: '{"name":"x"}', hollow: '' }
+const TOWER = ['generate', 'tower', '--seed', '1', '--scenes', '1']
+const SIDE = [...TOWER, '--dataset', 'side_block', '--task']
+const NEWER =
+  /newer.plumbline\.json: expected format 1 or older, got 99: a newer Plumbline wrote it\n {2}use that version, or another folder with --data\n$/
+const DAMAGED = /plumbline\.json: expected \{"format":1\}, got .+\n.+ restore it, or name another folder with --data\n$/
+
+interface Case {
+  readonly type: readonly string[]
+  readonly code: 1 | 2
+  readonly says: RegExp
+}
+
+const CASES: readonly Case[] = [
+  { type: ['frobnicate'], code: 2, says: /^plumbline: unknown command 'frobnicate'\n {2}see \.\/plumbline --help\n$/ },
+  { type: ['verfiy'], code: 2, says: /unknown command 'verfiy' \(Did you mean verify\?\)/ },
+  { type: ['generate', 'castle'], code: 2, says: /unknown command 'castle'\n {2}see \.\/plumbline generate --help/ },
+  {
+    type: ['generate', 'tower'],
+    code: 2,
+    says: /required option '--dataset <name>'.*\n {2}see \.\/plumbline generate tower --help/,
+  },
+  { type: ['run', '--frobnicate'], code: 2, says: /unknown option '--frobnicate'\n {2}see \.\/plumbline run --help/ },
+  { type: ['run', '--polcy', 'oracle'], code: 2, says: /unknown option '--polcy' \(Did you mean --policy\?\)/ },
+  { type: ['run', '--only'], code: 2, says: /'--only <name\.\.\.>' argument missing/ },
+  {
+    type: ['run', '--only', 'from-groups'],
+    code: 2,
+    says: /--only from-groups: no such processor\n {2}there are sample-completions, score-completions, form-groups/,
+  },
+  { type: ['run', '--expire-pending'], code: 2, says: /add --until-idle/ },
+  { type: ['run', '--dialect', 'papr'], code: 2, says: /--dialect papr: not known\n {2}expected one of paper, trl, / },
+  {
+    type: [...SIDE, 'z_only'],
+    code: 2,
+    says: /--task z_only: not known\n {2}expected one of binary_stability, x_only, x_y/,
+  },
+  {
+    type: [...TOWER, '--task', 'x_y', '--dataset', 'top_block'],
+    code: 2,
+    says: /--task x_y is not a task of top_block\n {2}possible: .*--dataset side_block --task x_y/,
+  },
+  {
+    type: [...SIDE, 'x_y', '--prompt', 'reasoning'],
+    code: 2,
+    says: /--prompt reasoning .*\n.*--dataset top_block --task x_only/,
+  },
+  ...['0', '1e3', ''].map((scenes): Case => {
+    const says = /--scenes .*: expected a whole number from 1 to 100000000\n {2}e\.g\. --scenes 1/
+    return { type: [...SIDE, 'x_y', '--scenes', scenes], code: 2, says }
+  }),
+  { type: [...SIDE, 'x_y', '--round', ''], code: 2, says: /--round : expected a whole number from 0/ },
+  {
+    type: [...SIDE, 'x_y', '--group-size', '0'],
+    code: 2,
+    says: /--group-size 0: expected a whole number from 1 to 1024/,
+  },
+  { type: ['run', '--policy', 'orakel'], code: 2, says: /expected oracle, noisy-oracle\(SIGMA\), .*got "orakel"/ },
+  {
+    type: ['run', '--policy', 'noisy-oracle'],
+    code: 2,
+    says: /got "noisy-oracle"; a policy with an argument looks like noisy-oracle\(150\)/,
+  },
+  {
+    type: ['run', '--policy', 'noisy-oracle(-1)'],
+    code: 2,
+    says: /expected a standard deviation of at least 0 .*got \(-1\)/,
+  },
+  { type: ['run', '--policy', 'recorded()'], code: 2, says: /recorded\(\): expected recorded\(FILE\.jsonl\)/ },
+  {
+    type: ['run', '--policy', 'recorded(nowhere.jsonl)'],
+    code: 2,
+    says: /cannot read nowhere\.jsonl: there is no such file/,
+  },
+  {
+    type: ['run', '--policy', 'recorded(not-json.jsonl)'],
+    code: 2,
+    says: /not-json\.jsonl:3: expected a JSON object, got \{"group_id": /,
+  },
+  { type: ['run', '--policy', 'recorded(no-text.jsonl)'], code: 2, says: /no-text\.jsonl:3: text: .*expected string/ },
+  {
+    type: ['run', '--policy', 'recorded(wrong-type.jsonl)'],
+    code: 2,
+    says: /wrong-type\.jsonl:1: completion_index: .*expected number/,
+  },
+  { type: ['run', '--policy', 'recorded(unknown-field.jsonl)'], code: 2, says: /unknown-field\.jsonl:1: .*tex/ },
+  { type: ['run', '--log', 'kafka://host:9092'], code: 2, says: /--log kafka:\/\/host:9092: expected lmdb:DIR/ },
+  { type: ['run', '--log', 'lmdb:'], code: 2, says: /expected lmdb:DIR/ },
+  {
+    type: ['--data', 'nowhere', 'verify'],
+    code: 2,
+    says: /nowhere holds no Plumbline data\n {2}run .*generate tower.* or name another folder with --data/,
+  },
+  { type: ['--data', 'nowhere', 'sql', 'select 1'], code: 2, says: /nowhere holds no Plumbline data/ },
+  { type: ['--data', 'a-file', 'run'], code: 2, says: /a-file cannot be made or written: a file is in its place/ },
+  { type: ['--data', 'newer', 'run', '--until-idle'], code: 2, says: NEWER },
+  { type: ['--data', 'newer', 'verify'], code: 2, says: NEWER },
+  { type: ['--data', 'newer', 'sql', 'select 1'], code: 2, says: NEWER },
+  { type: ['--data', 'newer', ...SIDE, 'x_y'], code: 2, says: NEWER },
+  ...['damaged', 'foreign', 'hollow'].map(
+    (folder): Case => ({ type: ['--data', folder, 'verify'], code: 2, says: DAMAGED }),
+  ),
+  {
+    type: ['events', 'tower.nothing'],
+    code: 2,
+    says: /no event is called tower\.nothing\n {2}there are tower\.scene_presented, /,
+  },
+  { type: ['sql'], code: 2, says: /missing required argument 'statement'/ },
+  { type: ['sql', 'select', '1'], code: 2, says: /put the statement in quotes: \.\/plumbline sql "select …"/ },
+  {
+    type: ['sql', 'select 1', '--format', 'xml'],
+    code: 2,
+    says: /--format xml: not known\n {2}expected one of table, json, csv, arrow/,
+  },
+  { type: ['sql', 'select 1', '--limit', '0'], code: 2, says: /--limit 0: expected a whole number from 1/ },
+]
+
+describe.concurrent('typed wrong', () => {
+  test.each(CASES)('$type', async ({ type, code, says }) => {
+    const ended = await plumbline(type, { cwd })
+    expect(ended.stderr).toMatch(says)
+    expect(ended.stderr.trimEnd().split('\n').length).toBeLessThanOrEqual(2)
+    expect(ended.stderr).not.toMatch(/^ +at /m)
+    expect(ended).toMatchObject({ code, stdout: '' })
+  })
+})
+
+const SQL: readonly Case[] = [
+  { type: ['selec 1'], code: 1, says: /syntax error at or near "selec"/ },
+  { type: ['select * from nothing'], code: 1, says: /Table with name nothing does not exist/ },
+  { type: ['select rewrd from rewards'], code: 1, says: /"rewrd" not found .*\n.*"reward"/ },
+  { type: [''], code: 1, says: /expected a statement, got nothing; plumbline sql runs one SELECT/ },
+  { type: ['select ?'], code: 1, says: /write the values in/ },
+  { type: ['select 1; select 2'], code: 1, says: /expected one statement, got 2; plumbline sql runs one SELECT/ },
+  { type: ["copy rewards to 'stolen.csv'"], code: 1, says: /out of reach/ },
+  {
+    type: ["attach 'other.db'"],
+    code: 1,
+    says: /a statement of kind ATTACH is refused; plumbline sql runs one SELECT/,
+  },
+  { type: ["select * from read_csv('a-file')"], code: 1, says: /out of reach/ },
+  { type: ["select * from 'a-file.csv'"], code: 1, says: /out of reach/ },
+  {
+    type: ['insert into tower.completions_scored select * from tower.completions_scored'],
+    code: 1,
+    says: /INSERT is refused/,
+  },
+  { type: ['drop table tower.completions_scored'], code: 1, says: /DROP is refused/ },
+  { type: ["set memory_limit = '1GB'"], code: 1, says: /refused/ },
+  {
+    type: [
+      'select count(*) from range(100000000000) a, range(1000000) b where a.range * b.range = 7',
+      '--timeout',
+      '1',
+    ],
+    code: 1,
+    says: /interrupted after 1 s; ask for less, or raise the limit/,
+  },
+]
+
+describe.concurrent('asked wrong', () => {
+  test.each(SQL)('sql $type', async ({ type, code, says }) => {
+    const ended = await plumbline(['sql', ...type], { cwd })
+    expect(ended.stderr).toMatch(says)
+    expect(ended.stderr).not.toMatch(/^ +at |^plumbline: plumbline/m)
+    expect(ended).toMatchObject({ code, stdout: '' })
+    expect(existsSync(join(cwd, 'stolen.csv'))).toBe(false)
+  })
+})
+
+test('a word typed wrong makes no folder', async () => {
+  for (const policy of ['orakel', 'recorded(nowhere.jsonl)']) {
+    await plumbline(['--data', 'never-made', 'run', '--policy', policy], { cwd })
+    expect(existsSync(join(cwd, 'never-made'))).toBe(false)
+  }
+})
+
+test('--debug adds the stack, wherever it stands', async () => {
+  for (const type of [
+    ['--debug', 'events', 'x.y'],
+    ['events', 'x.y', '--debug'],
+    ['--debug', 'frobnicate'],
+    ['--debug', 'sql', 'selec'],
+  ]) {
+    const { stderr } = await plumbline(type, { cwd })
+    expect(stderr).toMatch(/^plumbline: .+/)
+    expect(stderr).toMatch(/^ +at .+\.ts:\d+/m)
+  }
+})
+
+test('--json makes an error a line of JSON, also what commander found', async () => {
+  for (const type of [
+    ['--json', 'events', 'x.y'],
+    ['--json', 'frobnicate'],
+    ['sql', 'selec', '--json'],
+  ]) {
+    const { stdout, stderr } = await plumbline(type, { cwd })
+    expect(stdout).toBe('')
+    expect(JSON.parse(stderr)).toMatchObject({ error: expect.any(String), message: expect.any(String) })
+  }
+})
+
+test('whoever reads may stop reading, as head does', async () => {
+  const { child, ended } = start(['sql', "select repeat('x', 1000) as x from range(20000)", '--format', 'csv'], { cwd })
+  child.stdout?.once('data', () => child.stdout?.destroy())
+  expect(await ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test('an empty PLUMBLINE_DATA or PLUMBLINE_LOG is none', async () => {
+  const asked = await plumbline(['verify'], { cwd, env: { PLUMBLINE_DATA: '', PLUMBLINE_LOG: '' } })
+  expect(asked, asked.stderr).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('nothing has been computed yet'),
+  })
+  const elsewhere = await plumbline(['verify'], { cwd, env: { PLUMBLINE_DATA: 'nowhere' } })
+  expect(elsewhere).toMatchObject({ code: 2, stderr: expect.stringContaining('nowhere holds no Plumbline data') })
+})

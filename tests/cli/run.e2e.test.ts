@@ -1,0 +1,97 @@
+import { beforeAll, expect, test } from 'vitest'
+import { eventually, funnel, plumbline, plumblineOk, type Running, sharedFolder, sql, start } from './plumbline.ts'
+
+const GROUP_SIZE = 4
+
+let root = ''
+beforeAll(async () => {
+  root = await sharedFolder()
+})
+
+const generate = (data: string, scenes: number, seed = '7') => {
+  const tower = ['--dataset', 'side_block', '--task', 'x_y', '--seed', seed, '--group-size', `${GROUP_SIZE}`]
+  return plumblineOk(['--data', data, 'generate', 'tower', ...tower, '--scenes', `${scenes}`], { cwd: root })
+}
+const here = (data: string) => ({ cwd: root, env: { PLUMBLINE_DATA: data } })
+
+async function formed(data: string, atLeast: number): Promise<boolean> {
+  const rows = await sql<{ n: number }>('select count(*)::int as n from rollout.group_formed', here(data))
+  return Number(rows[0]?.n) >= atLeast * GROUP_SIZE
+}
+
+/** Records that came into each processor, as the report at the end says. */
+function recordsIn({ stderr }: { readonly stderr: string }): Record<string, number> {
+  const lines = stderr.matchAll(/^([a-z-]+): ([\d,]+) records in/gm)
+  return Object.fromEntries([...lines].map(([, name, count]) => [name, Number(count?.replaceAll(',', ''))]))
+}
+
+async function terminate(running: Running) {
+  running.child.kill('SIGTERM')
+  return running.ended
+}
+
+test('run answers sql from another process while it goes on, takes what comes, and SIGTERM drains it', async () => {
+  await generate('going', 20)
+  const running = start(['run', '--policy', 'random-legal'], here('going'))
+  await eventually(() => formed('going', 20))
+  await generate('going', 150)
+  await eventually(() => formed('going', 40))
+  expect(running.child.exitCode).toBe(null)
+
+  const ended = await terminate(running)
+  expect(ended, ended.stderr).toMatchObject({ code: 0, signal: null, stdout: '' })
+  expect(ended.stderr).toContain('stopping: committing what is done')
+  expect(recordsIn(ended)['form-groups']).toBeGreaterThan(40)
+  expect(ended.stderr).not.toMatch(/dead letter|error/i)
+
+  // Whatever it had not come to is done by the next one, and nothing twice.
+  const rest = await plumbline(['run', '--until-idle', '--policy', 'random-legal', '--json'], here('going'))
+  expect(rest, rest.stderr).toMatchObject({ code: 0, stderr: '' })
+  const before = recordsIn(ended)['sample-completions'] ?? 0
+  const { stages } = JSON.parse(rest.stdout) as { stages: Record<string, { records: number }> }
+  expect(before + (stages['sample-completions']?.records ?? 0)).toBe(150)
+  expect(await funnel(here('going'))).toEqual({ formed: 150 * GROUP_SIZE })
+  expect(await plumblineOk(['verify'], here('going'))).toBe('verify: passed\n')
+})
+
+test('processors can run one after another, each in a process of its own, and give what they give together', async () => {
+  await generate('apart', 6)
+  const untilIdle = ['run', '--until-idle', '--policy', 'random-legal', '--json']
+  for (const name of ['sample-completions', 'score-completions', 'form-groups']) {
+    const totals = await plumblineOk([...untilIdle, '--only', name, '--no-sink'], here('apart'))
+    expect(JSON.parse(totals)).toEqual({
+      stages: { [name]: { records: expect.any(Number), outputs: 6, dead_letters: 0 } },
+    })
+  }
+  await plumblineOk(untilIdle, here('apart'))
+  expect(await funnel(here('apart'))).toEqual({ formed: 6 * GROUP_SIZE })
+  expect(await plumblineOk(['verify'], here('apart'))).toBe('verify: passed\n')
+})
+
+test('a second run is told who has the tables; with --no-sink it shares the partitions', async () => {
+  const names = ['sample-completions', 'score-completions', 'form-groups']
+  const first = start(['run', '--policy', 'random-legal'], here('two'))
+  await eventually(() => sql('select 1 as one', here('two')))
+  const refused = await plumbline(['run', '--policy', 'random-legal'], here('two'))
+  expect(refused).toMatchObject({ code: 1, stdout: '' })
+  expect(refused.stderr).toContain(`is owned by process ${first.pid}`)
+  expect(refused.stderr).toMatch(/\n {2}.*--no-sink\n$/)
+  expect(refused.stderr.trimEnd().split('\n')).toHaveLength(2)
+
+  const second = start(['run', '--policy', 'random-legal', '--no-sink'], here('two'))
+  await eventually(() => names.every((name) => first.stderr().includes(`${name}: partitions `)))
+  await generate('two', 60)
+  await eventually(() => formed('two', 60))
+  const left = await terminate(second)
+  expect(left, left.stderr).toMatchObject({ code: 0 })
+  await generate('two', 70)
+  await eventually(() => formed('two', 70))
+  const ended = await terminate(first)
+  expect(ended, ended.stderr).toMatchObject({ code: 0 })
+
+  const [by, also] = [recordsIn(ended), recordsIn(left)]
+  expect((by['sample-completions'] ?? 0) + (also['sample-completions'] ?? 0)).toBe(70)
+  for (const name of names) expect(also[name], left.stderr).toBeGreaterThan(0)
+  expect(await funnel(here('two'))).toEqual({ formed: 70 * GROUP_SIZE })
+  expect(await plumblineOk(['verify'], here('two'))).toBe('verify: passed\n')
+})
