@@ -144,9 +144,16 @@ test('after all of that verify passes', async () => {
   expect(stdout).toBe('verify: passed\n')
 })
 
-test('a recording that answers groups nobody asked for says so', async () => {
-  const nobody = { group_id: 'nobody-asked', completion_index: 0, text: 'x' }
-  const { code, stderr } = await run(await record('stray.jsonl', [nobody]))
+test('completions that nobody asked for wait for their request', async () => {
+  const stray = { group_id: 'nobody-asked', completion_index: 0, text: 'x', time: '2026-03-01T13:00:00Z' }
+  const { code, stderr } = await run(await record('stray.jsonl', [stray]))
   expect(code, stderr).toBe(0)
-  expect(await funnel({ cwd })).toEqual({ formed: 16, pending_held: 1 })
+  expect(await funnel({ cwd })).toMatchObject({ formed: 16, pending_held: 1 })
+})
+
+// The worker takes nothing that is more than 24 h ahead of the last wall tick, and before a recording nothing ticks.
+test.fails('a recording made a month after the last one is taken too', async () => {
+  const stray = { group_id: 'nobody-asked', completion_index: 1, text: 'x', time: '2026-04-01T13:00:00Z' }
+  await run(await record('april.jsonl', [stray]))
+  expect(await funnel({ cwd })).not.toHaveProperty('dead')
 })

@@ -1,0 +1,117 @@
+import type { LogRecord } from '../infra/log/log.ts'
+import type { Event, EventType } from '../schemas/event.ts'
+import { rowsOf } from '../schemas/event.ts'
+import { jsonCodec } from '../schemas/json-codec.ts'
+import { UsageError } from './usage-error.ts'
+
+/** One event as plain JSON: where the log holds it, its envelope, and its rows. */
+export interface PlainEvent {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly appended: string
+  readonly key: string | null
+  /** Absent for what workers write for themselves, and for what cannot be read. */
+  readonly envelope?: Readonly<Record<string, unknown>>
+  readonly rows: readonly Readonly<Record<string, unknown>>[]
+  /** Why the record cannot be read. */
+  readonly unreadable?: string
+}
+
+export function placeOf({ topic, partition, offset, appended_ms, key }: LogRecord) {
+  return { topic, partition, offset: Number(offset), appended: new Date(appended_ms).toISOString(), key }
+}
+
+export function plainEvent(record: LogRecord, type: EventType, event: Event): PlainEvent {
+  const codec = jsonCodec(type.row)
+  const { id, source, version, time, clock, causes, correlation, producer_version, model_hash, seed } = event
+  const envelope = { id, source, version, time, clock, causes, correlation, producer_version, model_hash, seed }
+  return {
+    ...placeOf(record),
+    envelope,
+    rows: rowsOf(event).map((row) => codec.toJson(row) as Record<string, unknown>),
+  }
+}
+
+/** A row is wanted when every condition holds. */
+export interface Condition {
+  readonly path: readonly string[]
+  readonly value: string
+}
+
+/** `field=value`, where the field may lie in another one: `scene.dataset=side_block`. */
+export function condition(text: string): Condition {
+  const at = text.indexOf('=')
+  if (at < 1) {
+    throw new UsageError(
+      `--where ${text}: expected FIELD=VALUE`,
+      'e.g. --where outcome=stable or --where scene.height=3',
+    )
+  }
+  return { path: text.slice(0, at).split('.'), value: text.slice(at + 1) }
+}
+
+/** The event with the rows that fulfil every condition; undefined when none does. */
+export function onlyWhere(event: PlainEvent, conditions: readonly Condition[]): PlainEvent | undefined {
+  if (conditions.length === 0) return event
+  const rows = event.rows.filter((row) => conditions.every(({ path, value }) => textAt(event, row, path) === value))
+  return rows.length === 0 ? undefined : { ...event, rows }
+}
+
+/** A field of the row, or `ce_…` of the envelope. */
+function textAt(
+  event: PlainEvent,
+  row: Readonly<Record<string, unknown>>,
+  path: readonly string[],
+): string | undefined {
+  const [first = '', ...rest] = path
+  const envelope = first.startsWith('ce_') && !(first in row)
+  let value: unknown = envelope ? event.envelope?.[first.slice('ce_'.length)] : row[first]
+  for (const name of rest) value = (value as Record<string, unknown> | null | undefined)?.[name]
+  return value === undefined ? undefined : typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+/**
+ * For people: a line that says which event this is; then a fact as a field on each line, a batch as a table whose
+ * columns that are empty in every row are left out.
+ */
+export function eventLines(event: PlainEvent, max_width: number): string {
+  const { topic, partition, offset, key, envelope, rows, unreadable } = event
+  const head = [
+    String(envelope?.time ?? event.appended),
+    topic,
+    `p${partition}@${offset}`,
+    ...(key === null ? [] : [`key ${shown(key, max_width)}`]),
+    ...(envelope === undefined ? [] : [`id ${String(envelope.id).slice(0, 12)}`, String(envelope.source)]),
+  ].join('  ')
+  if (unreadable !== undefined) return `${head}\n  UNREADABLE: ${unreadable}\n`
+  return `${head}\n${rows.length === 1 ? factLines(rows[0] as Record<string, unknown>, max_width) : tableLines(rows, max_width)}`
+}
+
+function factLines(row: Readonly<Record<string, unknown>>, max_width: number): string {
+  const fields = Object.entries(row).filter(([, value]) => value !== null)
+  const width = Math.max(0, ...fields.map(([name]) => name.length))
+  return fields.map(([name, value]) => `  ${name.padEnd(width)}  ${shown(value, max_width)}\n`).join('')
+}
+
+function tableLines(rows: readonly Readonly<Record<string, unknown>>[], max_width: number): string {
+  const names = Object.keys(rows[0] ?? {}).filter((name) => rows.some((row) => row[name] !== null))
+  const columns = names.map((name) => {
+    const values = rows.map((row) => row[name])
+    const numeric = values.every((value) => value === null || typeof value === 'number')
+    const cells = [name, ...values.map((value) => (value === null ? '·' : shown(value, max_width)))]
+    const width = Math.max(...cells.map((cell) => [...cell].length))
+    return cells.map((cell) => {
+      const space = ' '.repeat(width - [...cell].length)
+      return numeric ? space + cell : cell + space
+    })
+  })
+  const lines = [...rows, undefined].map((_, line) => `  ${columns.map((cells) => cells[line]).join('  ')}`.trimEnd())
+  return `${lines.join('\n')}\n`
+}
+
+function shown(value: unknown, max_width: number): string {
+  const text = (typeof value === 'string' ? value : JSON.stringify(value)).replaceAll(/\r?\n/g, '⏎')
+  const characters = [...text]
+  return characters.length <= max_width ? text : `${characters.slice(0, max_width - 1).join('')}…`
+}

@@ -1,0 +1,141 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Command } from 'commander'
+import type { Blobs } from '../infra/blobs/blobs.ts'
+import type { Log, LogRecord } from '../infra/log/log.ts'
+import { decodeRecord } from '../infra/runtime/decode-record.ts'
+import { mergeRanges, type Range } from '../infra/runtime/merge-ranges.ts'
+import { vocabulary } from '../schemas/catalogue.ts'
+import { PoisonError } from '../schemas/codec.ts'
+import { blobsOf, openLogForReading } from './data-folder.ts'
+import { type Condition, condition, eventLines, onlyWhere, type PlainEvent, placeOf, plainEvent } from './event-rows.ts'
+import { globals, wholeNumber } from './options.ts'
+import { UsageError } from './usage-error.ts'
+import { writeOut } from './write-out.ts'
+
+const POLL_MS = 100
+
+interface TailOptions {
+  follow: boolean
+  from?: string
+  limit?: number
+  where: Condition[]
+  key?: string
+  width: number
+}
+
+export function addTail(program: Command): void {
+  program
+    .command('tail <type>')
+    .description('show the events of one type as they lie in the log, batches row by row')
+    .option('-f, --follow', 'go on with what comes, until Ctrl-C', false)
+    .option(
+      '--from <where>',
+      'beginning, end, or an offset for every partition; beginning, with --follow the end, when left out',
+    )
+    .option('--limit <n>', 'stop after so many events', wholeNumber('limit', 1, Number.MAX_SAFE_INTEGER))
+    .option(
+      '--where <field=value>',
+      'only rows with this value; again for more conditions',
+      (text: string, before: Condition[]) => [...before, condition(text)],
+      [] as Condition[],
+    )
+    .option('--key <key>', 'only events with this key')
+    .option('--width <characters>', 'characters shown of one value', wholeNumber('width', 2, 1_000_000), 60)
+    .addHelpText(
+      'after',
+      '\nA field may lie in another: --where scene.dataset=side_block; ce_source, ce_time, ce_id … are the envelope’s.\n' +
+        'With --json, one object for each event, on one line. What workers write for themselves can be seen too:\n' +
+        'dead_letters, _journal.form-groups, _changelog.form-groups.\n' +
+        '\nExample:\n  ./plumbline tail tower.completions_scored --where outcome=stable --limit 3\n',
+    )
+    .action(async (name: string, options: TailOptions, command: Command) => {
+      const global = globals(command)
+      const log = await openLogForReading(global)
+      const stop = new AbortController()
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+      try {
+        const events = tail(log, blobsOf(global), await knownTopic(log, name), options, stop.signal)
+        for await (const event of events) {
+          await writeOut(global.json ? `${JSON.stringify(event)}\n` : eventLines(event, options.width))
+        }
+      } finally {
+        await log.close()
+      }
+    })
+}
+
+async function knownTopic(log: Log, name: string): Promise<string> {
+  const names = (await log.topics()).map((topic) => topic.name)
+  if (names.includes(name)) return name
+  const event = vocabulary.get(name) !== undefined
+  throw new UsageError(
+    event ? `${name}: nothing was ever said of this type in ${log.address}` : `${name}: no such event or topic`,
+    `there are ${names.filter((known) => !known.startsWith('_')).join(', ') || 'none yet'}`,
+  )
+}
+
+/** The events of a topic, in the order in which the log took them; then, when following, as they come. */
+export async function* tail(
+  log: Log,
+  blobs: Blobs,
+  topic: string,
+  options: Pick<TailOptions, 'follow' | 'from' | 'limit' | 'where' | 'key'>,
+  signal: AbortSignal,
+): AsyncGenerator<PlainEvent> {
+  let left = options.limit ?? Number.POSITIVE_INFINITY
+  let positions = await startOf(log, topic, options)
+  while (!signal.aborted) {
+    const ends = await log.endOffsets(topic)
+    const ranges: Range[] = positions.map((from, partition) => ({
+      topic,
+      partition,
+      from,
+      to: ends[partition] ?? from,
+    }))
+    for await (const record of mergeRanges(log, ranges, ({ appended_ms }) => appended_ms)) {
+      if (signal.aborted) return
+      if (options.key !== undefined && record.key !== options.key) continue
+      const event = onlyWhere(await readable(record, blobs, ends.length), options.where)
+      if (event === undefined) continue
+      yield event
+      if (--left === 0) return
+    }
+    if (!options.follow) return
+    positions = positions.map((from, partition) =>
+      (ends[partition] ?? 0n) > from ? (ends[partition] as bigint) : from,
+    )
+    await wait(POLL_MS, undefined, { signal }).catch(() => {})
+  }
+}
+
+async function startOf(log: Log, topic: string, { from, follow }: Pick<TailOptions, 'from' | 'follow'>) {
+  const begins = await log.beginningOffsets(topic)
+  const where = from ?? (follow ? 'end' : 'beginning')
+  if (where === 'beginning') return begins
+  if (where === 'end') return log.endOffsets(topic)
+  if (!/^\d+$/.test(where)) {
+    throw new UsageError(`--from ${where}: expected beginning, end or an offset`, 'e.g. --from 100')
+  }
+  return begins.map((begin) => (BigInt(where) > begin ? BigInt(where) : begin))
+}
+
+/** The record as plain JSON; one that cannot be read says why, and the next ones come all the same. */
+export async function readable(record: LogRecord, blobs: Blobs, partitions: number): Promise<PlainEvent> {
+  const type = vocabulary.get(record.topic)
+  if (type === undefined) return { ...placeOf(record), ...internalRow(record) }
+  try {
+    return plainEvent(record, type, await decodeRecord(record, vocabulary, partitions, blobs))
+  } catch (error) {
+    if (!(error instanceof PoisonError)) throw error
+    return { ...placeOf(record), rows: [], unreadable: (error as PoisonError).message }
+  }
+}
+
+function internalRow({ value }: LogRecord): Pick<PlainEvent, 'rows' | 'unreadable'> {
+  if (value === null) return { rows: [{ forgotten: true }] }
+  try {
+    return { rows: [JSON.parse(Buffer.from(value).toString('utf8')) as Record<string, unknown>] }
+  } catch {
+    return { rows: [], unreadable: `expected JSON, got ${value.byteLength} other bytes` }
+  }
+}
