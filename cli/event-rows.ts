@@ -72,8 +72,8 @@ function textAt(
 }
 
 /**
- * For people: a line that says which event this is; then a fact as a field on each line, a batch as a table whose
- * columns that are empty in every row are left out.
+ * For people: a line that says which event this is; then what all its rows share, a field on each line; then, of a
+ * batch, what differs as a table. What is null everywhere is left out.
  */
 export function eventLines(event: PlainEvent, max_width: number): string {
   const { topic, partition, offset, key, envelope, rows, unreadable } = event
@@ -85,17 +85,28 @@ export function eventLines(event: PlainEvent, max_width: number): string {
     ...(envelope === undefined ? [] : [`id ${String(envelope.id).slice(0, 12)}`, String(envelope.source)]),
   ].join('  ')
   if (unreadable !== undefined) return `${head}\n  UNREADABLE: ${unreadable}\n`
-  return `${head}\n${rows.length === 1 ? factLines(rows[0] as Record<string, unknown>, max_width) : tableLines(rows, max_width)}`
+  const shared = rows.length > 1 ? sharedFields(rows) : new Set(Object.keys(rows[0] ?? {}))
+  return `${head}\n${fieldLines(rows[0] ?? {}, shared, max_width)}${tableLines(rows, shared, max_width)}`
 }
 
-function factLines(row: Readonly<Record<string, unknown>>, max_width: number): string {
-  const fields = Object.entries(row).filter(([, value]) => value !== null)
+function sharedFields(rows: PlainEvent['rows']): Set<string> {
+  const [first = {}, ...others] = rows
+  const same = (name: string) => {
+    const value = JSON.stringify(first[name])
+    return others.every((row) => JSON.stringify(row[name]) === value)
+  }
+  return new Set(Object.keys(first).filter(same))
+}
+
+function fieldLines(row: PlainEvent['rows'][number], names: ReadonlySet<string>, max_width: number): string {
+  const fields = Object.entries(row).filter(([name, value]) => names.has(name) && value !== null)
   const width = Math.max(0, ...fields.map(([name]) => name.length))
   return fields.map(([name, value]) => `  ${name.padEnd(width)}  ${shown(value, max_width)}\n`).join('')
 }
 
-function tableLines(rows: readonly Readonly<Record<string, unknown>>[], max_width: number): string {
-  const names = Object.keys(rows[0] ?? {}).filter((name) => rows.some((row) => row[name] !== null))
+function tableLines(rows: PlainEvent['rows'], shared: ReadonlySet<string>, max_width: number): string {
+  const names = Object.keys(rows[0] ?? {}).filter((name) => !shared.has(name))
+  if (names.length === 0) return ''
   const columns = names.map((name) => {
     const values = rows.map((row) => row[name])
     const numeric = values.every((value) => value === null || typeof value === 'number')
@@ -106,8 +117,8 @@ function tableLines(rows: readonly Readonly<Record<string, unknown>>[], max_widt
       return numeric ? space + cell : cell + space
     })
   })
-  const lines = [...rows, undefined].map((_, line) => `  ${columns.map((cells) => cells[line]).join('  ')}`.trimEnd())
-  return `${lines.join('\n')}\n`
+  const lines = Array.from({ length: rows.length + 1 }, (_, line) => columns.map((cells) => cells[line]).join('  '))
+  return lines.map((line) => `  ${line.trimEnd()}\n`).join('')
 }
 
 function shown(value: unknown, max_width: number): string {
