@@ -1,7 +1,9 @@
-import { FencedError } from '../infra/log/log.ts'
-import { appendTick } from '../infra/runtime/clock-source.ts'
+import { hostname } from 'node:os'
+import { LogBusyError, LogFullError } from '../infra/log/log.ts'
+import { ClockSource } from '../infra/runtime/clock-source.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
+import { sleep } from '../infra/runtime/sleep.ts'
 import { claimTopology, topicsOf } from '../infra/runtime/topics.ts'
 import { type CommitStage, latest, type Tuning, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
 import type { Processor } from '../processors/processor.ts'
@@ -30,6 +32,8 @@ export interface PipelineOptions {
   readonly observe?: (processor: string, stage: CommitStage) => void
 }
 
+/** Tells this process from every other one on the log. */
+const INSTANCE = `${hostname()}/${process.pid}`
 const WALL_TICK_MS = 1_000
 const CHECK_MS = 50
 
@@ -67,7 +71,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
         processor,
         vocabulary: catalogueOf(topology.events),
         partitions: topology.partitions,
-        instance: `${process.pid}`,
+        instance: INSTANCE,
         onEvent: (event) => options.onWorkerEvent(processor.name, event),
         observe: (stage) => options.observe?.(processor.name, stage),
         tuning: options.tuning ?? {},
@@ -94,18 +98,25 @@ async function untilIdle(
   workers: readonly Worker[],
   signal: AbortSignal,
 ): Promise<void> {
-  await idle()
-  for (const clock of ['virtual', 'wall'] as const) {
-    const time = latest(workers.map((worker) => worker.unticked(clock)))
-    if (time !== undefined) await tick(folder, topology, clock, time)
+  const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
+  try {
+    await idle()
+    await tick((worker, domain) => worker.unticked(domain))
+    await idle()
+    if (!expire_pending) return
+    await tick((worker, domain) => worker.latestDeadline(domain))
+    await idle()
+  } finally {
+    await clock.close()
   }
-  await idle()
-  if (!expire_pending) return
-  for (const clock of ['virtual', 'wall'] as const) {
-    const time = latest(workers.map((worker) => worker.latestDeadline(clock)))
-    if (time !== undefined) await tick(folder, topology, clock, time)
+
+  /** Not after a stop: what is open then has not been waited for. */
+  async function tick(timeOf: (worker: Worker, domain: ClockDomain) => string | undefined): Promise<void> {
+    for (const domain of ['virtual', 'wall'] as const) {
+      const time = latest(workers.map((worker) => timeOf(worker, domain)))
+      if (time !== undefined && !signal.aborted) await clock.tick(domain, domain === 'wall' ? notAhead(time) : time)
+    }
   }
-  await idle()
 
   /** Nothing is left to read, in every group, as of one look at all of them after the last of them went quiet. */
   async function idle(): Promise<void> {
@@ -117,36 +128,28 @@ async function untilIdle(
       onLag?.(lags)
       const behind = [...lags.values()].some((lag) => lag > 0n)
       quiet = !behind && workers.every((worker) => worker.idle) ? quiet + 1 : 0
-      if (quiet < 2) await new Promise((resolve) => setTimeout(resolve, CHECK_MS))
+      if (quiet < 2) await sleep(CHECK_MS, signal)
     }
   }
 }
 
-/** Ticks, again where the clock of another `run` on this log came in between: both say the truth, in any order. */
-async function tick({ log }: DataFolder, { partitions }: Topology, clock: ClockDomain, time: string): Promise<void> {
-  for (;;) {
-    try {
-      return await appendTick(log, partitions, clock, time)
-    } catch (error) {
-      if (!(error instanceof FencedError)) throw error
-    }
-  }
+/** One wrong time in an event must not turn the wall clock ahead of the host's, where no true tick would count any more. */
+function notAhead(time: string): string {
+  const now = new Date().toISOString()
+  return time < now ? time : now
 }
 
-/** The wall clock ticks while the pipeline runs on. */
+/** The wall clock ticks while the pipeline runs on; a log that is full or busy for a while only makes it late. */
 async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await tick(folder, topology, 'wall', new Date().toISOString())
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, WALL_TICK_MS)
-      signal.addEventListener(
-        'abort',
-        () => {
-          clearTimeout(timer)
-          resolve()
-        },
-        { once: true },
-      )
-    })
+  const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
+  try {
+    while (!signal.aborted) {
+      await clock.tick('wall', new Date().toISOString()).catch((error: unknown) => {
+        if (!(error instanceof LogFullError || error instanceof LogBusyError)) throw error
+      })
+      await sleep(WALL_TICK_MS, signal)
+    }
+  } finally {
+    await clock.close()
   }
 }

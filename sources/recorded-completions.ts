@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { z } from 'zod'
 import type { DataOf, Event } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
@@ -49,8 +50,7 @@ export class RecordingError extends Error {
  * @throws RecordingError naming the file and line, what was expected and what stands there.
  */
 export async function recordedCompletions(policy: string): Promise<Source> {
-  const file = /^recorded\((.+)\)$/.exec(policy)?.[1]
-  if (file === undefined) throw new RecordingError(`policy ${policy}: expected recorded(FILE.jsonl)`)
+  const file = fileOf(policy)
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     throw new RecordingError(
       `policy ${policy}: cannot read ${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`,
@@ -67,7 +67,7 @@ export async function recordedCompletions(policy: string): Promise<Source> {
       // As the event holds them: log-probabilities are float32.
       logprobs: row.logprobs?.map(Math.fround) ?? null,
       attempt_id: attempt_id ?? sourceId(['recorded/attempt', sha256, row.group_id]),
-      policy: named ?? policy,
+      policy: named ?? `recorded(${basename(file)})`,
       trainable: row.token_ids !== null && row.logprobs !== null,
       tokenizer_sha256: null,
       chat_template_sha256: null,
@@ -77,12 +77,13 @@ export async function recordedCompletions(policy: string): Promise<Source> {
       engine_version: null,
       seed: null,
     }))
+    const time = new Date(first.time ?? recorded_at).toISOString()
     const event: Event<typeof completionsSampled> = {
-      id: sourceId(['recorded', sha256, String(step)]),
+      id: sourceId(['recorded', sha256, String(step), time]),
       source: `/sources/recorded-completions/${sha256.slice(0, 16)}`,
       type: completionsSampled.type,
       version: completionsSampled.version,
-      time: new Date(first.time ?? recorded_at).toISOString(),
+      time,
       clock: 'wall',
       key: first.group_id,
       causes: [],
@@ -97,6 +98,12 @@ export async function recordedCompletions(policy: string): Promise<Source> {
     steps: groups.length,
     produce: async (from, to) => groups.slice(from, to).map((rows, offset) => eventOf(rows, from + offset)),
   }
+}
+
+function fileOf(policy: string): string {
+  const file = /^recorded\((.+)\)$/.exec(policy)?.[1]
+  if (file === undefined) throw new RecordingError(`policy ${policy}: expected recorded(FILE.jsonl)`)
+  return file
 }
 
 function parse(file: string, text: string): Line[] {

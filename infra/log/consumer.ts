@@ -62,7 +62,8 @@ export class Consumer implements Member {
       if (gained.length > 0 || lost.length > 0) return await this.#rebalanced(owned, gained, lost)
       const { records, positions } = await this.#next(options.max_bytes)
       const wait_ms = deadline_ms - this.#access.now_ms()
-      if (records.length > 0 || wait_ms <= 0) {
+      // Positions alone are news too: what was passed is no lag once it is committed.
+      if (records.length > 0 || positions.length > 0 || wait_ms <= 0) {
         const claim = new EpochClaim(this.#group, this.id, owned)
         return { records, claim, gained: [], lost: [], positions }
       }

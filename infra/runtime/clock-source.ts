@@ -2,12 +2,40 @@ import { clockTicked } from '../../schemas/clock.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
-import type { Log } from '../log/log.ts'
+import type { Log, Producer } from '../log/log.ts'
 
-/** Says in every partition, idle ones too, that a clock has come to `time`. The only thing that fires timers. */
-export async function appendTick(log: Log, partitions: number, clock: ClockDomain, time: string): Promise<void> {
+/** Says in every partition, idle ones too, how far a clock has come. The only thing that fires timers. */
+export class ClockSource {
+  readonly #producer: Producer
+  readonly #partitions: number
+
+  private constructor(producer: Producer, partitions: number) {
+    this.#producer = producer
+    this.#partitions = partitions
+  }
+
+  /** `instance` tells the clocks of several processes apart: they tick side by side. */
+  static async open(log: Log, partitions: number, instance: string): Promise<ClockSource> {
+    return new ClockSource(await log.producer({ transactional_id: `source/clock/${instance}` }), partitions)
+  }
+
+  async tick(clock: ClockDomain, time: string): Promise<void> {
+    const { key, headers, value } = encodeEvent(clockTicked, tickOf(clock, time))
+    const transaction = this.#producer.begin()
+    for (let partition = 0; partition < this.#partitions; partition++) {
+      transaction.append(clockTicked.type, partition, { key, headers, value })
+    }
+    await transaction.commit()
+  }
+
+  async close(): Promise<void> {
+    await this.#producer.close()
+  }
+}
+
+function tickOf(clock: ClockDomain, time: string): Event<typeof clockTicked> {
   const tick = `${clock}/${time}`
-  const event: Event<typeof clockTicked> = {
+  return {
     id: sourceId(['clock', tick]),
     source: '/sources/clock',
     type: clockTicked.type,
@@ -17,16 +45,5 @@ export async function appendTick(log: Log, partitions: number, clock: ClockDomai
     clock,
     causes: [],
     data: { tick, clock, time },
-  }
-  const { key, headers, value } = encodeEvent(clockTicked, event)
-  const producer = await log.producer({ transactional_id: 'source/clock' })
-  try {
-    const transaction = producer.begin()
-    for (let partition = 0; partition < partitions; partition++) {
-      transaction.append(clockTicked.type, partition, { key, headers, value })
-    }
-    await transaction.commit()
-  } finally {
-    await producer.close()
   }
 }

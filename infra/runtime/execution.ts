@@ -1,6 +1,7 @@
 import { type Deadline, type Fold, InvariantError, type Processor, type Transform } from '../../processors/processor.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
+import { ProcessorBrokenError } from './bug-watch.ts'
 import { Deadlines } from './deadlines.ts'
 import { emission, type Output } from './emission.ts'
 
@@ -48,6 +49,8 @@ export function execute(processor: Processor): Execution {
 /** How far beyond the last wall-clock tick an event's time may lie before it counts as wrong. */
 export const FUTURE_HORIZON_MS = 24 * 3_600_000
 
+const MAX_EXPIRY_ROUNDS = 100
+
 /** State key under which a fold task keeps the time of its clocks; no event key contains U+0000. */
 const CLOCKS_KEY = '\u0000clocks'
 
@@ -92,20 +95,26 @@ class FoldExecution<S> implements Execution {
     this.#changed.add(CLOCKS_KEY)
   }
 
+  /** A tick behind the clock does not turn it back; it fires what has become due since. */
   #tick(event: Event<typeof clockTicked>, outputs: Output[], failures: Failure[]): void {
-    const now: Deadline = event.data
-    const clock = this.#clocks[now.clock]
-    if (clock?.ticked !== undefined && now.time <= clock.ticked) return
-    const latest = clock !== undefined && clock.latest > now.time ? clock.latest : now.time
-    this.#clocks = { ...this.#clocks, [now.clock]: { latest, ticked: now.time } }
-    this.#changed.add(CLOCKS_KEY)
-    // An expiry may set a new deadline that is due already; a fold that never advances is a bug, not an endless loop.
+    const { clock, time } = event.data
+    const known = this.#clocks[clock]
+    const now: Deadline = { clock, time: known?.ticked !== undefined && known.ticked > time ? known.ticked : time }
+    if (known?.ticked !== now.time) {
+      const latest = known !== undefined && known.latest > now.time ? known.latest : now.time
+      this.#clocks = { ...this.#clocks, [clock]: { latest, ticked: now.time } }
+      this.#changed.add(CLOCKS_KEY)
+    }
+    const failed: string[] = []
     for (let round = 0, due = this.#deadlines.due(now); due.length > 0; due = this.#deadlines.due(now)) {
-      if (++round > 100)
-        throw new Error(
-          `${this.#fold.name}: expiring key ${due[0]} sets a deadline that is already past, again and again`,
+      // An expiry may set a deadline that is due already, but not for ever.
+      if (++round > MAX_EXPIRY_ROUNDS) {
+        throw new ProcessorBrokenError(
+          `${this.#fold.name}: expiring key ${due[0]} sets a deadline that is past, ${round} times on one tick; expire must move the deadline or forget the key`,
         )
+      }
       for (const key of due) {
+        const before = failures.length
         this.#attempt(event, failures, () => {
           const state = this.#states.get(key)
           if (state === undefined || this.#fold.expire === undefined) return
@@ -114,8 +123,11 @@ class FoldExecution<S> implements Execution {
           this.#put(key, next)
           outputs.push(...said.outputs)
         })
+        if (failures.length > before) failed.push(key)
       }
     }
+    // Due still: tried again on the next tick, as it would be after a restart.
+    for (const key of failed) this.#set(key, this.#states.get(key))
   }
 
   #attempt(event: Event, failures: Failure[], step: () => void): void {
@@ -143,9 +155,10 @@ class FoldExecution<S> implements Execution {
   }
 
   #set(key: string, state: S | undefined): void {
+    const deadline = state === undefined ? undefined : this.#fold.deadline?.(state)
     if (state === undefined) this.#states.delete(key)
     else this.#states.set(key, state)
-    this.#deadlines.set(key, state === undefined ? undefined : this.#fold.deadline?.(state))
+    this.#deadlines.set(key, deadline)
   }
 
   takeChanges(): StateChange[] {

@@ -12,11 +12,17 @@ export interface JournalledBatch {
  * A task's inputs again, as they were interleaved. Records are counted from the first visible one of each partition;
  * offsets play no part, so this reads a copy of the log as well.
  *
+ * @param until journal offset to stop before; its end when left out
  * @throws Error when the journal names more records than the log has: inputs have been removed.
  */
-export async function* readJournalled(log: Log, processor: string, partition: number): AsyncGenerator<JournalledBatch> {
+export async function* readJournalled(
+  log: Log,
+  processor: string,
+  partition: number,
+  until?: bigint,
+): AsyncGenerator<JournalledBatch> {
   const inputs = new Map<string, AsyncGenerator<LogRecord>>()
-  for await (const record of readRange(log, journalTopic(processor), partition, 0n)) {
+  for await (const record of readRange(log, journalTopic(processor), partition, 0n, until)) {
     const entry = readJson<JournalEntry>(record)
     const records: LogRecord[] = []
     for (const [index, count] of entry.runs) {

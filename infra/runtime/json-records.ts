@@ -17,9 +17,15 @@ export function readJson<T>(record: LogRecord): T {
   }
 }
 
-/** Every committed record of a partition from an offset up to where it ended when this was called. */
-export async function* readRange(log: Log, topic: string, partition: number, from: bigint): AsyncGenerator<LogRecord> {
-  const end = (await log.endOffsets(topic))[partition] ?? 0n
+/** Every committed record of a partition from an offset up to another, or to where it ended when this was called. */
+export async function* readRange(
+  log: Log,
+  topic: string,
+  partition: number,
+  from: bigint,
+  until?: bigint,
+): AsyncGenerator<LogRecord> {
+  const end = until ?? (await log.endOffsets(topic))[partition] ?? 0n
   const beginning = (await log.beginningOffsets(topic))[partition] ?? 0n
   let next = from > beginning ? from : beginning
   while (next < end) {

@@ -29,17 +29,17 @@ export async function* rerun(
   partition: number,
   create: (variant: readonly string[]) => Processor,
   { log, blobs, vocabulary, partitions }: RerunOptions,
+  until?: bigint,
 ): AsyncGenerator<readonly Output[]> {
   const dead = await deadLettersOf(log, name, partition)
   let variant: string | undefined
-  for await (const { entry, records } of readJournalled(log, name, partition)) {
+  for await (const { entry, records } of readJournalled(log, name, partition, until)) {
     const journalled = JSON.stringify(entry.variant)
     if (journalled !== variant) execution.become(create(entry.variant))
     variant = journalled
     const events: Event[] = []
     for (const record of records) {
-      // A tick that failed for one key has expired the others: it is no dead letter as a whole.
-      if (record.topic !== clockTicked.type && dead.has(headerOf(record, 'ce_id') ?? '')) continue
+      if (dead.has(`${record.topic} ${headerOf(record, 'ce_id')}`)) continue
       const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
         if (error instanceof PoisonError) return undefined
         throw error
@@ -52,11 +52,16 @@ export async function* rerun(
   }
 }
 
+/**
+ * What the processor failed on, by topic and id. Poison is not listed: it fails again. Nor is a tick, which failed for
+ * one key and expired the others.
+ */
 async function deadLettersOf(log: Log, processor: string, partition: number): Promise<Set<string>> {
-  const ids = new Set<string>()
+  const dead = new Set<string>()
   for await (const record of readRange(log, DEAD_LETTERS_TOPIC, partition, 0n)) {
     const letter = readJson<DeadLetter>(record)
-    if (letter.processor === processor && letter.ce_id !== null) ids.add(letter.ce_id)
+    if (letter.processor !== processor || letter.failure !== 'bug' || letter.topic === clockTicked.type) continue
+    dead.add(`${letter.topic} ${letter.ce_id}`)
   }
-  return ids
+  return dead
 }

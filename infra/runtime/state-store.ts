@@ -40,7 +40,14 @@ export interface Restored {
  *
  * @throws StateVersionError when the state was written by a newer version.
  */
-export async function restoreState(processor: Processor, partition: number, options: RerunOptions): Promise<Restored> {
+export async function restoreState(
+  processor: Processor,
+  partition: number,
+  options: RerunOptions & {
+    /** In a copy of a log, where offsets are others: the changelog alone counts. */
+    readonly without_snapshots: boolean
+  },
+): Promise<Restored> {
   const execution = execute(processor)
   if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
   try {
@@ -58,9 +65,9 @@ async function readState(
   execution: Execution,
   processor: Fold,
   partition: number,
-  { log, blobs }: RerunOptions,
+  { log, blobs, without_snapshots }: RerunOptions & { readonly without_snapshots: boolean },
 ): Promise<number> {
-  const snapshot = await lastSnapshot(log, processor.name, partition)
+  const snapshot = without_snapshots ? undefined : await lastSnapshot(log, processor.name, partition)
   let from = 0n
   if (snapshot !== undefined) {
     const lines = Buffer.from(await blobs.get(snapshot.blob))

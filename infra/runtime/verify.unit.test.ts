@@ -103,3 +103,16 @@ test('fails on a processor whose logic has changed', async () => {
   })
   expect((await verify(changed)).differences).toBeGreaterThan(20)
 })
+
+test('passes beside a worker that goes on meanwhile', async () => {
+  let going = true
+  const producing = (async () => {
+    while (going) await append(log, add('ann', 1), add('bob', 2), double('ann'))
+  })()
+  const running = runUntilRead({ log })
+  const reports = []
+  for (let round = 0; round < 5; round++) reports.push(await verify())
+  going = false
+  await Promise.all([producing, running])
+  expect(reports.map((report) => report.first)).toEqual(reports.map(() => undefined))
+})

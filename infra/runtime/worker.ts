@@ -8,15 +8,19 @@ import {
   type Log,
   type LogRecord,
   type Member,
+  OffsetGoneError,
   type Polled,
   type Position,
   type Producer,
+  TopicMismatchError,
+  UnknownTopicError,
 } from '../log/log.ts'
 import { BugWatch, ProcessorBrokenError } from './bug-watch.ts'
 import { appendUnsaved, type Committed, putBlobs } from './commit-tasks.ts'
 import { inputTopics } from './execution.ts'
 import { SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { positionsFromJournal } from './resume.ts'
+import { sleep } from './sleep.ts'
 import { restoreState, StateVersionError, takeSnapshot } from './state-store.ts'
 import { Task } from './task.ts'
 
@@ -76,7 +80,7 @@ export type WorkerEvent =
 export class Worker {
   readonly #options: WorkerOptions
   readonly #tuning: Tuning
-  readonly #bugs: BugWatch
+  #bugs: BugWatch
   readonly #tasks = new Map<number, Task>()
   /** Read and not committed yet, by topic/partition. */
   readonly #positions = new Map<string, Position>()
@@ -114,9 +118,10 @@ export class Worker {
           wait_ms = 0
         })
       } catch (error) {
-        if (error instanceof ProcessorBrokenError || error instanceof StateVersionError || isBug(error)) throw error
+        if (FINAL.some((kind) => error instanceof kind) || !(error instanceof Error)) throw error
         if (error instanceof FencedError) {
           this.#options.onEvent?.({ kind: 'lost', partitions: [...this.#tasks.keys()] })
+          await sleep(FENCED_WAIT_MS, signal)
         } else {
           wait_ms = Math.min(5_000, Math.max(50, wait_ms * 2))
           this.#options.onEvent?.({ kind: 'retrying', error: error as Error, wait_ms })
@@ -139,9 +144,10 @@ export class Worker {
     try {
       producer = await log.producer({ transactional_id: `${processor.name}/${instance}` })
       this.#last_commit_ms = performance.now()
+      // What the last session saw and did not commit comes again.
+      this.#bugs = new BugWatch(processor.name, this.#tuning)
       while (!signal.aborted) {
-        await this.#step(member, producer)
-        progressed()
+        if (await this.#step(member, producer)) progressed()
       }
       await this.#commit(producer)
       await this.#snapshot(producer, 1_000)
@@ -155,7 +161,8 @@ export class Worker {
     }
   }
 
-  async #step(member: Member, producer: Producer): Promise<void> {
+  /** @returns whether something was committed */
+  async #step(member: Member, producer: Producer): Promise<boolean> {
     const unsaved = this.#unsavedRecords() > 0 || this.#positions.size > 0
     const polled = await member.poll({
       max_bytes: this.#tuning.max_unsaved_bytes,
@@ -171,11 +178,13 @@ export class Worker {
     const full =
       [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
     const pending = this.#unsavedRecords() > 0 || this.#positions.size > 0
-    if (pending && (due || full || polled.records.length === 0)) {
+    const commits = pending && (due || full || polled.records.length === 0)
+    if (commits) {
       await this.#commit(producer)
       await this.#snapshot(producer, this.#tuning.snapshot_every)
     }
     this.#idle = !pending && polled.records.length === 0 && polled.gained.length === 0
+    return commits
   }
 
   async #reassign(polled: Polled, member: Member, producer: Producer): Promise<void> {
@@ -187,20 +196,32 @@ export class Worker {
       if (polled.gained.includes(position.partition))
         this.#committed.set(`${position.topic}/${position.partition}`, position)
     }
-    for (const partition of polled.gained) {
-      const { execution, changelog_records, rebuilt } = await restoreState(processor, partition, this.#options)
-      const task = new Task({ ...this.#options, partition, execution })
-      // A rebuilt state is nowhere yet: the next commit takes a snapshot of it.
-      task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
-      this.#tasks.set(partition, task)
-      this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt })
-      const journalled = await positionsFromJournal(log, processor.name, partition)
-      if (journalled.length === 0) continue
-      member.seek(journalled)
-      const transaction = producer.begin()
-      transaction.positions(polled.claim, journalled)
-      await transaction.commit()
-    }
+    for (const partition of polled.gained) await this.#takeUp(partition, polled.claim, member, producer)
+  }
+
+  /** Restores a gained partition, and in a copy of a log finds where it goes on. */
+  async #takeUp(partition: number, claim: Claim, member: Member, producer: Producer): Promise<void> {
+    const { log, blobs, processor } = this.#options
+    const journalled = await positionsFromJournal(log, processor.name, partition)
+    const restored = await restoreState(processor, partition, {
+      ...this.#options,
+      without_snapshots: journalled.length > 0,
+    })
+    const { execution, changelog_records, rebuilt } = restored
+    const task = new Task({ ...this.#options, partition, execution })
+    // A rebuilt state is nowhere yet: the next commit takes a snapshot of it.
+    task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
+    this.#tasks.set(partition, task)
+    this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt })
+    if (journalled.length === 0) return
+    member.seek(journalled)
+    const transaction = producer.begin()
+    // From here on the snapshots that came with the copy, whose offsets are another log's, are not the last ones.
+    const { record } = await takeSnapshot(execution, processor, partition, log, blobs)
+    transaction.append(SNAPSHOTS_TOPIC, partition, record)
+    transaction.positions(claim, journalled)
+    await transaction.commit()
+    for (const position of journalled) this.#committed.set(`${position.topic}/${position.partition}`, position)
   }
 
   #drop(partition: number): void {
@@ -279,6 +300,9 @@ export class Worker {
   }
 }
 
+/** Two that fence each other must not spin. */
+const FENCED_WAIT_MS = 50
+
 /** The latest of some RFC 3339 times. */
 export function latest(times: readonly (string | undefined)[]): string | undefined {
   return times
@@ -287,26 +311,14 @@ export function latest(times: readonly (string | undefined)[]): string | undefin
     .at(-1)
 }
 
-/** Errors of JavaScript itself come from our code, and waiting does not mend it. */
-function isBug(error: unknown): boolean {
-  return (
-    error instanceof TypeError ||
-    error instanceof ReferenceError ||
-    error instanceof RangeError ||
-    !(error instanceof Error)
-  )
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer)
-        resolve()
-      },
-      { once: true },
-    )
-  })
-}
+/** Waiting does not mend these. Errors of JavaScript itself come from our code. */
+const FINAL = [
+  ProcessorBrokenError,
+  StateVersionError,
+  OffsetGoneError,
+  UnknownTopicError,
+  TopicMismatchError,
+  TypeError,
+  ReferenceError,
+  RangeError,
+]

@@ -11,8 +11,6 @@ import { scoreCompletions } from '../score-completions/score-completions.ts'
 import { formGroups } from './form-groups.ts'
 import type { Group } from './group.ts'
 
-// `test.fails`: a fault that was found and is still there; when its fix makes the test pass, drop `.fails`.
-
 type Step = { readonly event: Event } | 'restart'
 
 interface Ran {
@@ -217,7 +215,7 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
   const formedBy = async (events: readonly Event[], delay = 0) =>
     (await throughBoth(events, delay)).filter((event) => isA(event, groupFormed)).length
 
-  test.fails('although another attempt was scored in full before', async () => {
+  test('although another attempt was scored in full before', async () => {
     expect(
       await formedBy([
         requested(),
@@ -228,7 +226,7 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
     ).toBe(1)
   })
 
-  test.fails('although a completion that was turned away as a duplicate was scored, and the one that held its place failed', async () => {
+  test('although a completion that was turned away as a duplicate was scored, and the one that held its place failed', async () => {
     const events = [
       requested(),
       sampled('s1', row(0, 'A', 'fail')),
@@ -248,12 +246,12 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
     expect(await formedBy([requested(), answers, answers], 2)).toBe(1)
   })
 
-  test.fails('although a completion out of range, of another attempt, came before the request', async () => {
+  test('although a completion out of range, of another attempt, came before the request', async () => {
     expect(await formedBy([sampled('s0', row(7, 'B')), requested(), sampled('s1', row(0), row(1))])).toBe(1)
   })
 })
 
-test.fails('a group whose deadline lies before the last tick expires on the next one, wherever that is', async () => {
+test('a group whose deadline lies before the last tick expires on the next one, wherever that is', async () => {
   const group = testDriver(formGroups({ dialect: 'paper' }))
   await group.given(tick('virtual', '2026-01-01T02:00:00.000Z'), requested(), sampled('s1', sampledRow(0)))
   // What --expire-pending appends: the latest deadline that is open.

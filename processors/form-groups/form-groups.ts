@@ -82,7 +82,10 @@ function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: 
       request.cause,
     ])
   }
-  return { ...open, request, slots, rejected }
+  // An attempt that holds no place binds nobody.
+  const { attempt_id, ...unbound } = open
+  const held = attempt_id !== undefined && Object.keys(slots).length > 0 ? { attempt_id } : {}
+  return { ...unbound, ...held, request, slots, rejected }
 }
 
 function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit: Emit): Group {

@@ -4,7 +4,7 @@ import { completionsSampled } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
 import { type Cause, causeOf, type Emit, type Fold, isA } from '../processor.ts'
-import { type CompletionToScore, type Scorer, scoredRow } from './scored-row.ts'
+import { type CompletionToScore, type ScoredRow, type Scorer, scoredRow } from './scored-row.ts'
 
 const cause = z.custom<Cause>((value) => typeof value === 'object' && value !== null && 'id' in value)
 const completion = z.custom<CompletionToScore>(
@@ -18,6 +18,10 @@ const scoringState = z.object({
   done: z.boolean().optional(),
   /** Completion indices that have a reward so far. */
   scored: z.array(z.int()),
+  /** The attempt of the first completion. */
+  attempt_id: z.string().optional(),
+  /** A completion came that form-groups may turn away. */
+  irregular: z.boolean().optional(),
   /** Completions that came before their request. */
   waiting: z.array(z.object({ cause, rows: z.array(completion) })),
   forget: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
@@ -100,10 +104,25 @@ function score(
 ): Scoring {
   const results = rows.map((row) => scoredRow(scorer, request.scene, request.task, row, cause.id))
   emit(completionsScored, results, { causes: [request.cause, cause] })
-  const rewarded = results.filter((result) => result.reward !== null).map((result) => result.completion_index)
-  const scored = [...new Set([...state.scored, ...rewarded])]
-  const all = scored.filter((index) => index < request.group_size).length === request.group_size
-  return all ? { done: true, scored: [], waiting: [], forget: state.forget } : { ...state, scored }
+  const next = results.reduce((before, row) => count(before, row, request.group_size), state)
+  const all = next.scored.length === request.group_size && !next.irregular
+  return all ? { done: true, scored: [], waiting: [], forget: state.forget } : next
+}
+
+/**
+ * A group is done when each of its places was filled once, by one attempt, with a reward: form-groups has then taken
+ * just these. After anything else it may turn some of them away and wait for others, so the scene is kept.
+ */
+function count(state: Scoring, row: ScoredRow, group_size: number): Scoring {
+  const { completion_index, attempt_id, reward } = row
+  const attempt = state.attempt_id ?? attempt_id
+  const regular =
+    reward !== null &&
+    completion_index < group_size &&
+    attempt_id === attempt &&
+    !state.scored.includes(completion_index)
+  if (!regular) return { ...state, attempt_id: attempt, irregular: true }
+  return { ...state, attempt_id: attempt, scored: [...state.scored, completion_index] }
 }
 
 const later = (time: string) => new Date(Date.parse(time) + MEMORY_MS).toISOString()

@@ -3,7 +3,7 @@ import type { completionsSampled } from '../../schemas/policy.ts'
 import type { rolloutRequested } from '../../schemas/rollout.ts'
 import type { completionsScored } from '../../schemas/tower.ts'
 
-type ScoredRow = DataOf<typeof completionsScored>[number]
+export type ScoredRow = DataOf<typeof completionsScored>[number]
 type Scene = RowOfEvent<typeof rolloutRequested>['scene']
 export type CompletionToScore = Pick<
   RowOfEvent<typeof completionsSampled>,
