@@ -125,7 +125,7 @@ function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
     let steps = 0
     let stillSteps = 0
     while (steps < STEP_LIMIT && !(ends_at_rest && stillSteps >= REST_STEPS)) {
-      world.step()
+      step(world)
       steps++
       stillSteps = areStill(bodies) ? stillSteps + 1 : 0
     }
@@ -138,6 +138,26 @@ function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
   }
 }
 
+/**
+ * `world.step()` less what it does afterwards: asking every body and collider whether the step has made or removed one,
+ * which none does here and which costs as much as a tenth of the step.
+ */
+function step(world: World): void {
+  world.physicsPipeline.step(
+    world.gravity,
+    world.integrationParameters,
+    world.islands,
+    world.broadPhase,
+    world.narrowPhase,
+    world.bodies,
+    world.colliders,
+    world.softBodies,
+    world.impulseJoints,
+    world.multibodyJoints,
+    world.ccdSolver,
+  )
+}
+
 function addBlock(world: World, centre: Position): RigidBody {
   const body = world.createRigidBody(RAPIER.RigidBodyDesc.dynamic().setTranslation(centre.x, centre.y, 0))
   const half = EDGE_WORLD / 2
@@ -146,12 +166,15 @@ function addBlock(world: World, centre: Position): RigidBody {
   return body
 }
 
+/** Filled in by Rapier: a step in which nothing rests asks for one velocity, and should not leave an object behind. */
+const velocity = { x: 0, y: 0, z: 0 }
+
 /** The moved block comes first in `bodies`: while anything moves, it does. */
 function areStill(bodies: readonly RigidBody[]): boolean {
   for (const body of bodies) {
-    const speed = body.linvel()
+    const speed = body.linvel(velocity)
     if (speed.x * speed.x + speed.y * speed.y + speed.z * speed.z > REST_SPEED * REST_SPEED) return false
-    const turn = body.angvel()
+    const turn = body.angvel(velocity)
     if (turn.x * turn.x + turn.y * turn.y + turn.z * turn.z > REST_TURN * REST_TURN) return false
   }
   return true

@@ -6,8 +6,10 @@
  * Arithmetic is + − × ÷ and integers only, and so gives the same pixels on every machine.
  */
 
-import { CENTRE_COLUMN, EYE_DISTANCE, EYE_HEIGHT, FOCAL, HEIGHT, HORIZON_ROW, WIDTH } from './camera.ts'
+import { CENTRE_COLUMN, EYE_DISTANCE, EYE_HEIGHT, FOCAL, FRONT_DEPTH, HEIGHT, HORIZON_ROW, WIDTH } from './camera.ts'
+import { Paint, rangeOf } from './paint.ts'
 import type { Block } from './scene.ts'
+import { blendPixel, StrokeRecorder, type Strokes } from './strokes.ts'
 import { faceTexture, TEXELS, VARIANTS } from './texture.ts'
 
 /** How much light a face has, of 256, by the way it looks; a right side is on the sun's far side. */
@@ -23,16 +25,49 @@ const ONE = 65_536
 export class Rasteriser {
   readonly #depths = new Uint16Array(WIDTH * HEIGHT)
   readonly #textures = Array.from({ length: VARIANTS }, (_, variant) => faceTexture(variant))
+  readonly #texels = rangeOf(this.#textures)
+  readonly #facePaint = new Paint()
+  readonly #paints: Paint[] = []
   #pixels = new Uint8ClampedArray(0)
+  #bytes = new DataView(new ArrayBuffer(0))
+  #strokes: Strokes | undefined
   #texture = new Uint8Array(0)
-  #red = 0
-  #green = 0
-  #blue = 0
+  /** The face that is being drawn is nearer than any other, and nothing comes after it: no depth is asked for or kept. */
+  #isForemost = false
+  #recorder: StrokeRecorder | undefined
 
   /** Starts a picture: `pixels` is the backdrop, [HEIGHT, WIDTH, 3], and is drawn on. */
   begin(pixels: Uint8Array<ArrayBuffer>): void {
-    this.#pixels = new Uint8ClampedArray(pixels.buffer, pixels.byteOffset, pixels.length)
+    this.#take(pixels)
     this.#depths.fill(FARTHEST)
+  }
+
+  /** Starts a picture with a tower that `recordTower` has seen, in the colours of `tower`. */
+  beginWith(pixels: Uint8Array<ArrayBuffer>, strokes: Strokes, tower: readonly Block[]): void {
+    this.#take(pixels)
+    const paints = this.#paints
+    while (paints.length < tower.length * 2) paints.push(new Paint())
+    for (const paint of strokes.paints) {
+      const { colour } = tower[paint >> 1] as Block
+      paints[paint]?.mix(colour, paint % 2 === 0 ? LIGHT.top : LIGHT.front, this.#texels)
+    }
+    strokes.draw(this.#pixels, this.#bytes, paints)
+    this.#strokes = strokes
+  }
+
+  /** How to draw these cubes, from the first to the last; each must show its top and its front, and no more. */
+  recordTower(tower: readonly Block[]): Strokes {
+    this.begin(new Uint8Array(WIDTH * HEIGHT * 3))
+    this.#recorder = new StrokeRecorder()
+    for (const [index, block] of tower.entries()) this.drawCube(block, index)
+    const strokes = this.#recorder.finish(this.#depths.slice())
+    this.#recorder = undefined
+    return strokes
+  }
+
+  #take(pixels: Uint8Array<ArrayBuffer>): void {
+    this.#pixels = new Uint8ClampedArray(pixels.buffer, pixels.byteOffset, pixels.length)
+    this.#bytes = new DataView(pixels.buffer, pixels.byteOffset, pixels.length)
   }
 
   /**
@@ -40,6 +75,22 @@ export class Rasteriser {
    * with what is already there, and so look best when farther cubes are drawn first.
    */
   drawCube(block: Block, variant: number): void {
+    this.#drawFaces(block, variant, false)
+  }
+
+  /** Draws what is seen of a cube after `beginWith`, where it is as near as the tower; nothing may be drawn after it. */
+  drawLastCube(block: Block, variant: number): void {
+    // Only the rows that the cube can reach: most of the picture's depths are never looked at.
+    const highest = HORIZON_ROW + (FOCAL * (EYE_HEIGHT - block.y - block.edge / 2)) / (FRONT_DEPTH + block.edge)
+    const lowest = HORIZON_ROW + (FOCAL * (EYE_HEIGHT - block.y + block.edge / 2)) / FRONT_DEPTH
+    const from = Math.max(0, Math.floor(Math.min(highest, lowest)) - 2) * WIDTH
+    const to = Math.min(HEIGHT, Math.ceil(lowest) + 2) * WIDTH
+    if (this.#strokes !== undefined) this.#depths.set(this.#strokes.depths.subarray(from, to), from)
+    this.#drawFaces(block, variant, true)
+    this.#isForemost = false
+  }
+
+  #drawFaces(block: Block, variant: number, isLast: boolean): void {
     this.#texture = this.#textures[variant % VARIANTS] as Uint8Array<ArrayBuffer>
     const half = block.edge / 2
     const left = block.x - half
@@ -61,13 +112,13 @@ export class Rasteriser {
       this.#drawTop(left, right, top, near, far)
     }
     this.#paint(block, LIGHT.front)
+    this.#isForemost = isLast
     this.#drawFront(left, right, top, bottom, near)
   }
 
   #paint({ colour }: Block, light: number): void {
-    this.#red = ((colour[0] ?? 0) * light) >> 8
-    this.#green = ((colour[1] ?? 0) * light) >> 8
-    this.#blue = ((colour[2] ?? 0) * light) >> 8
+    this.#facePaint.mix(colour, light, this.#texels)
+    this.#recorder?.nextPaint()
   }
 
   #drawFront(left: number, right: number, top: number, bottom: number, depth: number): void {
@@ -189,7 +240,29 @@ export class Rasteriser {
       this.#blendPixel(origin + at * stride, texel + position * texelStride, covered * inside, z)
     }
     const from = Math.floor((wholeFirst + 0.5 - start) * step)
-    this.#fillPixels(origin + wholeFirst * stride, stride, wholeLast - wholeFirst, texel, texelStride, from, step, z)
+    if (this.#isForemost) this.#fillForemost(wholeFirst + origin, wholeLast - wholeFirst, texel, from, step)
+    else
+      this.#fillPixels(origin + wholeFirst * stride, stride, wholeLast - wholeFirst, texel, texelStride, from, step, z)
+  }
+
+  /** `#fillPixels` along a row, for a face that nothing hides. */
+  #fillForemost(origin: number, count: number, texel: number, from: number, step: number): void {
+    if (count <= 0) return
+    const pixels = this.#pixels
+    const bytes = this.#bytes
+    const texture = this.#texture
+    const packed = this.#facePaint.packed
+    const last = (origin + count - 1) * 3
+    let along = from
+    let byte = origin * 3
+    // Four bytes at once, of which the fourth is the next pixel's: it is drawn next.
+    for (; byte < last; byte += 3, along += step) {
+      bytes.setUint32(byte, packed[texture[texel + (along >> 16)] as number] as number, true)
+    }
+    const colour = packed[texture[texel + (along >> 16)] as number] as number
+    pixels[byte] = colour & 255
+    pixels[byte + 1] = (colour >> 8) & 255
+    pixels[byte + 2] = colour >> 16
   }
 
   #fillPixels(
@@ -205,9 +278,7 @@ export class Rasteriser {
     const depths = this.#depths
     const pixels = this.#pixels
     const texture = this.#texture
-    const red = this.#red
-    const green = this.#green
-    const blue = this.#blue
+    const packed = this.#facePaint.packed
     const end = origin + count * stride
     let along = from
     for (let pixel = origin; pixel < end; pixel += stride) {
@@ -215,10 +286,12 @@ export class Rasteriser {
       along += step
       if (z > (depths[pixel] as number)) continue
       depths[pixel] = z
+      const colour = packed[light] as number
       const byte = pixel * 3
-      pixels[byte] = (red * light) >> 7
-      pixels[byte + 1] = (green * light) >> 7
-      pixels[byte + 2] = (blue * light) >> 7
+      pixels[byte] = colour & 255
+      pixels[byte + 1] = (colour >> 8) & 255
+      pixels[byte + 2] = colour >> 16
+      this.#recorder?.fill(pixel, light)
     }
   }
 
@@ -227,11 +300,8 @@ export class Rasteriser {
     const share = Math.floor(256 * covered + 0.5)
     if (share >= 128) this.#depths[pixel] = z
     const light = this.#texture[texel] as number
-    const pixels = this.#pixels
-    const byte = pixel * 3
-    pixels[byte] = blend(pixels[byte] as number, (this.#red * light) >> 7, share)
-    pixels[byte + 1] = blend(pixels[byte + 1] as number, (this.#green * light) >> 7, share)
-    pixels[byte + 2] = blend(pixels[byte + 2] as number, (this.#blue * light) >> 7, share)
+    blendPixel(this.#pixels, pixel, this.#facePaint, light, share)
+    this.#recorder?.blend(pixel, light, share)
   }
 }
 
@@ -244,11 +314,6 @@ function overlap(at: number, low: number, high: number): number {
 function beyond(t: number, low: number, high: number): number {
   if (t <= low) return 0
   return t >= high ? t - (low + high) / 2 : ((t - low) * (t - low)) / (2 * (high - low))
-}
-
-/** Clamped by the array that takes it, as whole pixels are. */
-function blend(under: number, over: number, share: number): number {
-  return (under * (256 - share) + over * share) >> 8
 }
 
 function texelOf(position: number): number {

@@ -8,7 +8,8 @@ import { Rasteriser } from './rasteriser.ts'
 import type { Block, Scene } from './scene.ts'
 import type { ShadowTable } from './shadow.ts'
 import { FLOOR_FIRST_ROW, FLOOR_ROWS, SHADOW_COLUMNS, SHADOW_LEFT, SHADOW_STEP, shadowOf } from './shadow.ts'
-import { EDGE_WORLD } from './task.ts'
+import type { Strokes } from './strokes.ts'
+import { EDGE_UNITS, EDGE_WORLD, UNITS_PER_WORLD } from './task.ts'
 import { backdrop } from './texture.ts'
 
 export { HEIGHT, WIDTH } from './camera.ts'
@@ -29,31 +30,38 @@ class Studio {
   stage(levels: number): Stage {
     let stage = this.#stages.get(levels)
     if (stage === undefined) {
-      const dark = new Uint8Array(FLOOR_ROWS * WIDTH)
       const pixels = this.#backdrop.slice()
-      castShadow(pixels, this.#backdrop, dark, shadowOf(0, levels * EDGE_WORLD), 0, dark)
-      stage = { pixels, dark }
+      const floor = packedFloor(this.#backdrop)
+      castShadow(pixels, floor, shadowOf(0, levels * EDGE_WORLD), 0)
+      addDarkness(floor, shadowOf(0, levels * EDGE_WORLD))
+      const strokes = this.rasteriser.recordTower(Array.from({ length: levels }, (_, level) => plainBlock(level)))
+      stage = { pixels, floor, strokes }
       this.#stages.set(levels, stage)
     }
     return stage
   }
 
   /** Adds the shadow of one block to a picture that began as `stage`. */
-  addShadow(pixels: Uint8Array, stage: Stage, block: Block): void {
+  addShadow(pixels: Uint8Array<ArrayBuffer>, stage: Stage, block: Block): void {
     const bottom = block.y - block.edge / 2
     let shadow = this.#shadows.get(bottom)
     if (shadow === undefined) {
       shadow = shadowOf(bottom, bottom + block.edge)
       this.#shadows.set(bottom, shadow)
     }
-    castShadow(pixels, this.#backdrop, stage.dark, shadow, block.x, null)
+    castShadow(pixels, stage.floor, shadow, block.x)
   }
 }
 
 interface Stage {
   readonly pixels: Uint8Array<ArrayBuffer>
-  /** How dark the tower's shadow makes each pixel of the floor, of 256, [FLOOR_ROWS, WIDTH]. */
-  readonly dark: Uint8Array
+  /**
+   * The floor's pixels, [FLOOR_ROWS, WIDTH]: without any shadow, red, green and blue from the lowest byte up, and in the
+   * highest byte how dark the tower's shadow makes it, of 256.
+   */
+  readonly floor: Uint32Array
+  /** How to draw the tower. */
+  readonly strokes: Strokes
 }
 
 let studio: Studio | undefined
@@ -79,9 +87,15 @@ export function renderScene(
   const stage = studio.stage(scene.blocks.length - 1)
   into.set(stage.pixels)
   studio.addShadow(into, stage, moved)
-  studio.rasteriser.begin(into)
   // From the sides to the middle and from the floor up: whatever can hide something is drawn after it.
   const isBeside = moved.y < EDGE_WORLD
+  const isLast = scene.moved_block === scene.blocks.length - 1
+  if (isLast && isPlainTower(scene.blocks) && (!isBeside || Math.abs(moved.x) >= CLEAR_OF_TOWER)) {
+    studio.rasteriser.beginWith(into, stage.strokes, scene.blocks.slice(0, -1))
+    studio.rasteriser.drawLastCube(moved, scene.moved_block)
+    return into
+  }
+  studio.rasteriser.begin(into)
   if (isBeside) studio.rasteriser.drawCube(moved, scene.moved_block)
   for (const [index, block] of scene.blocks.entries()) {
     if (index !== scene.moved_block) studio.rasteriser.drawCube(block, index)
@@ -90,46 +104,108 @@ export function renderScene(
   return into
 }
 
+/** From this |x| on, in world units, no pixel of a block on the floor is one of the tower's: the order does not matter. */
+const CLEAR_OF_TOWER = 0.29
+
+/** The block of a tower at `level`, uncoloured. */
+function plainBlock(level: number): Block {
+  const y = (level * EDGE_UNITS + EDGE_UNITS / 2) / UNITS_PER_WORLD
+  return { x: 0, y, z: 0, edge: EDGE_WORLD, colour: [] }
+}
+
+/** Whether all blocks but the last are a tower as every scene has it, from the floor up. */
+function isPlainTower(blocks: readonly Block[]): boolean {
+  for (let level = 0; level < blocks.length - 1; level++) {
+    const { x, y, z, edge } = blocks[level] as Block
+    if (x !== 0 || z !== 0 || edge !== EDGE_WORLD || y !== (level * EDGE_UNITS + EDGE_UNITS / 2) / UNITS_PER_WORLD)
+      return false
+  }
+  return true
+}
+
 /** SHA-256 of a picture's pixels, in hexadecimal. */
 export function pixelHash(pixels: Uint8Array): string {
   return createHash('sha256').update(pixels).digest('hex')
 }
 
+/** A stage's floor before anything casts a shadow on it. */
+function packedFloor(backdrop: Uint8Array): Uint32Array {
+  const floor = new Uint32Array(FLOOR_ROWS * WIDTH)
+  let byte = FLOOR_FIRST_ROW * WIDTH * 3
+  for (let pixel = 0; pixel < floor.length; pixel++, byte += 3) {
+    const [red = 0, green = 0, blue = 0] = backdrop.subarray(byte, byte + 3)
+    floor[pixel] = red | (green << 8) | (blue << 16)
+  }
+  return floor
+}
+
+/** The part of a row of the floor that a shadow lies on: its first and last pixel of the floor, and where in the table. */
+interface ShadowSpan {
+  first: number
+  last: number
+  /** Entry of the table at the first pixel, and how far the next pixel's is, in fixed point. */
+  along: number
+  step: number
+}
+
+const span: ShadowSpan = { first: 0, last: -1, along: 0, step: 0 }
+
+/** `span` for `row` of the floor and a box at `x`; empty where last < first. */
+function findSpan(shadow: ShadowTable, row: number, x: number): ShadowSpan {
+  const firstEntry = shadow.first[row] as number
+  const lastEntry = shadow.last[row] as number
+  // Entry e of the table lies at the floor's x = x of the box + SHADOW_LEFT + (e + ½) · SHADOW_STEP.
+  const worldPerPixel = floorDepth(FLOOR_FIRST_ROW + row) / FOCAL
+  const entriesPerPixel = worldPerPixel / SHADOW_STEP
+  const entryOfZero = ((0.5 - CENTRE_COLUMN) * worldPerPixel - x - SHADOW_LEFT) / SHADOW_STEP
+  const first = Math.max(0, Math.ceil((firstEntry - entryOfZero) / entriesPerPixel))
+  const last = Math.min(WIDTH - 1, Math.floor((lastEntry - entryOfZero) / entriesPerPixel))
+  span.first = row * WIDTH + first
+  span.last = firstEntry > lastEntry ? -1 : row * WIDTH + last
+  span.along = Math.floor((entryOfZero + first * entriesPerPixel) * ONE)
+  span.step = Math.floor(entriesPerPixel * ONE)
+  return span
+}
+
 /**
- * Darkens the floor by the shadow of a box at `x` on top of what is `dark` already. Two shadows add up, because the parts
- * of the sun that two blocks hide rarely overlap, up to DARKEST. Keeps the sum in `sums` where given.
+ * Darkens the floor by the shadow of a box at `x` on top of how dark it is already. Two shadows add up, because the parts
+ * of the sun that two blocks hide rarely overlap, up to DARKEST.
  */
-function castShadow(
-  pixels: Uint8Array,
-  unlit: Uint8Array,
-  dark: Uint8Array,
-  shadow: ShadowTable,
-  x: number,
-  sums: Uint8Array | null,
-): void {
+function castShadow(pixels: Uint8Array<ArrayBuffer>, floor: Uint32Array, shadow: ShadowTable, x: number): void {
   const { darkness } = shadow
+  const bytes = new DataView(pixels.buffer, pixels.byteOffset, pixels.length)
   for (let row = 0; row < FLOOR_ROWS; row++) {
-    const firstEntry = shadow.first[row] as number
-    const lastEntry = shadow.last[row] as number
-    if (firstEntry > lastEntry) continue
-    // Entry e of the table lies at the floor's x = x of the box + SHADOW_LEFT + (e + ½) · SHADOW_STEP.
-    const worldPerPixel = floorDepth(FLOOR_FIRST_ROW + row) / FOCAL
-    const entriesPerPixel = worldPerPixel / SHADOW_STEP
-    const entryOfZero = ((0.5 - CENTRE_COLUMN) * worldPerPixel - x - SHADOW_LEFT) / SHADOW_STEP
-    const first = Math.max(0, Math.ceil((firstEntry - entryOfZero) / entriesPerPixel))
-    const last = Math.min(WIDTH - 1, Math.floor((lastEntry - entryOfZero) / entriesPerPixel))
+    const { first, last, along, step } = findSpan(shadow, row, x)
+    if (last < first) continue
     const table = row * SHADOW_COLUMNS
-    const step = Math.floor(entriesPerPixel * ONE)
-    let along = Math.floor((entryOfZero + first * entriesPerPixel) * ONE)
-    let floorPixel = row * WIDTH + first
-    let byte = (FLOOR_FIRST_ROW * WIDTH + floorPixel) * 3
-    for (let column = first; column <= last; column++, floorPixel++, byte += 3, along += step) {
-      const sum = (dark[floorPixel] as number) + (darkness[table + (along >> 16)] as number)
-      const light = sum > DARKEST ? 256 - DARKEST : 256 - sum
-      if (sums !== null) sums[floorPixel] = 256 - light
-      pixels[byte] = ((unlit[byte] as number) * light) >> 8
-      pixels[byte + 1] = ((unlit[byte + 1] as number) * light) >> 8
-      pixels[byte + 2] = ((unlit[byte + 2] as number) * light) >> 8
+    let entry = along
+    let byte = (FLOOR_FIRST_ROW * WIDTH + first) * 3
+    // Four bytes at once, of which the fourth is the next pixel's: it is drawn next.
+    for (let pixel = first; pixel < last; pixel++, byte += 3, entry += step) {
+      bytes.setUint32(byte, shaded(floor[pixel] as number, darkness[table + (entry >> 16)] as number), true)
+    }
+    const colour = shaded(floor[last] as number, darkness[table + (entry >> 16)] as number)
+    pixels[byte] = colour & 255
+    pixels[byte + 1] = (colour >> 8) & 255
+    pixels[byte + 2] = colour >> 16
+  }
+}
+
+/** A pixel of a stage's floor under one more shadow. */
+function shaded(floor: number, darkness: number): number {
+  const light = 256 - Math.min(DARKEST, (floor >>> 24) + darkness)
+  // Red and blue in one multiplication: neither reaches the other.
+  const redAndBlue = (Math.imul(floor & 0xff00ff, light) >>> 8) & 0xff00ff
+  return redAndBlue | (Math.imul((floor >>> 8) & 255, light) & 0xff00)
+}
+
+/** Notes in a stage's floor how dark the tower's shadow makes it. */
+function addDarkness(floor: Uint32Array, shadow: ShadowTable): void {
+  for (let row = 0; row < FLOOR_ROWS; row++) {
+    const { first, last, along, step } = findSpan(shadow, row, 0)
+    for (let pixel = first, entry = along; pixel <= last; pixel++, entry += step) {
+      const dark = Math.min(DARKEST, shadow.darkness[row * SHADOW_COLUMNS + (entry >> 16)] as number)
+      floor[pixel] = ((floor[pixel] as number) | (dark << 24)) >>> 0
     }
   }
 }

@@ -1,0 +1,50 @@
+/**
+ * A face's colour under every light that a texture can give, worked out once per face instead of once per pixel.
+ */
+
+/** Texels are bytes. */
+const LIGHTS = 256
+
+export class Paint {
+  red = 0
+  green = 0
+  blue = 0
+  /** By texel value: red, green and blue, each cut off at 255, from the lowest byte up. */
+  readonly packed = new Uint32Array(LIGHTS)
+
+  /** `light`: how much of it the face has, of 256; `darkest` and `brightest`: the texels that will be asked for. */
+  mix(colour: readonly number[], light: number, { darkest, brightest }: TexelRange): void {
+    const red = ((colour[0] ?? 0) * light) >> 8
+    const green = ((colour[1] ?? 0) * light) >> 8
+    const blue = ((colour[2] ?? 0) * light) >> 8
+    this.red = red
+    this.green = green
+    this.blue = blue
+    const packed = this.packed
+    for (let texel = darkest; texel <= brightest; texel++) {
+      packed[texel] =
+        clamp((red * texel) >> 7) | (clamp((green * texel) >> 7) << 8) | (clamp((blue * texel) >> 7) << 16)
+    }
+  }
+}
+
+export interface TexelRange {
+  readonly darkest: number
+  readonly brightest: number
+}
+
+export function rangeOf(textures: readonly Uint8Array[]): TexelRange {
+  let darkest = 255
+  let brightest = 0
+  for (const texture of textures) {
+    for (const texel of texture) {
+      if (texel < darkest) darkest = texel
+      if (texel > brightest) brightest = texel
+    }
+  }
+  return { darkest, brightest }
+}
+
+function clamp(value: number): number {
+  return value > 255 ? 255 : value
+}
