@@ -46,9 +46,6 @@ export function execute(processor: Processor): Execution {
   return processor.shape === 'fold' ? new FoldExecution(processor) : new TransformExecution(processor)
 }
 
-/** How far beyond the last wall-clock tick an event's time may lie before it counts as wrong. */
-export const FUTURE_HORIZON_MS = 24 * 3_600_000
-
 const MAX_EXPIRY_ROUNDS = 100
 
 /** State key under which a fold task keeps the time of its clocks; no event key contains U+0000. */
@@ -76,7 +73,6 @@ class FoldExecution<S> implements Execution {
         this.#tick(event as Event<typeof clockTicked>, outputs, failures)
       } else {
         this.#attempt(event, failures, () => {
-          this.#refuseFuture(event)
           const said = emission(this.#fold, [event])
           const next = this.#fold.apply(this.#states.get(event.key), event, said.emit)
           this.#put(event.key, next)
@@ -135,17 +131,6 @@ class FoldExecution<S> implements Execution {
       step()
     } catch (error) {
       failures.push({ event, failure: error instanceof InvariantError ? 'poison' : 'bug', error: asError(error) })
-    }
-  }
-
-  #refuseFuture(event: Event): void {
-    const now = this.#clocks.wall?.ticked
-    if (event.clock !== 'wall' || now === undefined) return
-    const ahead = Date.parse(event.time) - Date.parse(now)
-    if (ahead > FUTURE_HORIZON_MS) {
-      throw new InvariantError(
-        `ce_time ${event.time} is ${Math.round(ahead / 3_600_000)} h ahead of the wall clock's last tick (${now}), at most 24 h are taken; look at the clock of ${event.source}`,
-      )
     }
   }
 

@@ -52,15 +52,12 @@ export async function* rerun(
   }
 }
 
-/**
- * What the processor failed on, by topic and id. Poison is not listed: it fails again. Nor is a tick, which failed for
- * one key and expired the others.
- */
+/** What the processor did not take then, by topic and id. A tick is not listed: it failed for one key and expired the others. */
 async function deadLettersOf(log: Log, processor: string, partition: number): Promise<Set<string>> {
   const dead = new Set<string>()
   for await (const record of readRange(log, DEAD_LETTERS_TOPIC, partition, 0n)) {
     const letter = readJson<DeadLetter>(record)
-    if (letter.processor !== processor || letter.failure !== 'bug' || letter.topic === clockTicked.type) continue
+    if (letter.processor !== processor || letter.ce_id === null || letter.topic === clockTicked.type) continue
     dead.add(`${letter.topic} ${letter.ce_id}`)
   }
   return dead

@@ -20,6 +20,9 @@ export interface Unsaved {
   bytes: number
 }
 
+/** How far ahead of the host's clock an event of the wall clock may be before its time counts as wrong. Inferred. */
+const FUTURE_HORIZON_MS = 24 * 3_600_000
+
 /** Raw bytes of a dead letter beyond this go to the blob store. */
 const LARGE_BYTES = 64 * 1024
 
@@ -33,6 +36,7 @@ export class Task {
   readonly #vocabulary: Catalogue
   readonly #partitions: number
   readonly #blobs: Blobs
+  readonly #now_ms: () => number
   #unsaved = nothing()
   /** Changelog records since the last snapshot. */
   changes_since_snapshot = 0
@@ -45,6 +49,7 @@ export class Task {
     readonly blobs: Blobs
     /** With its state restored. */
     readonly execution: Execution
+    readonly now_ms?: () => number
   }) {
     this.partition = options.partition
     this.#processor = options.processor
@@ -52,6 +57,7 @@ export class Task {
     this.#vocabulary = options.vocabulary
     this.#blobs = options.blobs
     this.execution = options.execution
+    this.#now_ms = options.now_ms ?? Date.now
   }
 
   get unsaved(): Readonly<Unsaved> {
@@ -70,6 +76,7 @@ export class Task {
       unsaved.records++
       try {
         const event = await decodeRecord(record, this.#vocabulary, this.#partitions, this.#blobs)
+        this.#refuseFuture(event)
         origin.set(event, record)
         events.push(event)
       } catch (error) {
@@ -87,6 +94,16 @@ export class Task {
       if (record === undefined) throw failure.error
       unsaved.dead_letters.push(await this.#deadLetter(record, failure, failure.event))
     }
+  }
+
+  /** The one look at the host's clock; what it refuses is a dead letter, and a rebuild leaves dead letters out. */
+  #refuseFuture({ clock, time, source }: Event): void {
+    if (clock !== 'wall') return
+    const ahead_ms = Date.parse(time) - this.#now_ms()
+    if (ahead_ms <= FUTURE_HORIZON_MS) return
+    throw new PoisonError(
+      `ce_time ${time} is ${Math.round(ahead_ms / 3_600_000)} h ahead of this host's clock, at most 24 h are taken; look at the clock of ${source}`,
+    )
   }
 
   journalEntry(): JournalEntry {

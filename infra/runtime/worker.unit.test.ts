@@ -13,6 +13,7 @@ import {
   runUntilRead,
   sumsOf,
   TOPICS,
+  vocabulary,
 } from '../../tests/counting.ts'
 import type { Log } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
@@ -20,6 +21,7 @@ import { ProcessorBrokenError } from './bug-watch.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { readJson } from './json-records.ts'
 import { StateVersionError } from './state-store.ts'
+import { verifyStage } from './verify.ts'
 
 let log: Log
 
@@ -135,6 +137,17 @@ describe('a record that cannot be taken becomes a dead letter, and the next ones
     expect(await deadLetters()).toMatchObject([{ failure, error, rows: 1 }])
     expect(await sumsOf(log, 'ann')).toEqual([1, 3])
   })
+})
+
+test('an event whose wall time lies far ahead of the host is a dead letter, and a rebuild knows', async () => {
+  const future = { ...add('ann', 5), clock: 'wall' as const, time: '2300-01-01T00:00:00.000Z' }
+  await append(log, add('ann', 1), future, add('ann', 2))
+  await runUntilRead({ log })
+  expect((await deadLetters())[0]?.error).toMatch(/2300-01-01T00:00:00\.000Z is \d+ h ahead of this host's clock/)
+  expect(await sumsOf(log, 'ann')).toEqual([1, 3])
+  const stage = { name: 'count', variant: [], create: () => counting() }
+  const options = { log, blobs: memoryBlobs(), vocabulary, partitions: PARTITIONS }
+  expect(await verifyStage(stage, options)).toMatchObject({ differences: 0, equal: 2 })
 })
 
 test('a processor that fails on too many records stops, with what it had read uncommitted', async () => {

@@ -151,8 +151,7 @@ test('completions that nobody asked for wait for their request', async () => {
   expect(await funnel({ cwd })).toMatchObject({ formed: 16, pending_held: 1 })
 })
 
-// The worker takes nothing that is more than 24 h ahead of the last wall tick, and before a recording nothing ticks.
-test.fails('a recording made a month after the last one is taken too', async () => {
+test('a recording made a month after the last one is taken too', async () => {
   const stray = { group_id: 'nobody-asked', completion_index: 1, text: 'x', time: '2026-04-01T13:00:00Z' }
   await run(await record('april.jsonl', [stray]))
   expect(await funnel({ cwd })).not.toHaveProperty('dead')
