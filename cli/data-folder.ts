@@ -103,9 +103,19 @@ function formatOf(text: string): number | undefined {
   }
 }
 
-async function openLog(address: string): Promise<Log> {
+/** The blobs of a data folder. */
+export const blobsOf = ({ data }: DataOptions): Blobs => directoryBlobs(join(resolve(data), 'blobs'))
+
+/** The log of a data folder for looking only: it needs no write lock, and no permission to write. */
+export async function openLogForReading(options: DataOptions): Promise<Log> {
+  openedBefore(options)
+  return openLog(options.log ?? `lmdb:${join(resolve(options.data), 'log')}`, 'read')
+}
+
+/** @throws UsageError when the address is not one that is known. */
+export async function openLog(address: string, access: 'write' | 'read' = 'write'): Promise<Log> {
   const [scheme, ...rest] = address.split(':')
   const place = rest.join(':')
-  if (scheme === 'lmdb' && place !== '') return openLmdbLog({ dir: isAbsolute(place) ? place : resolve(place) })
+  if (scheme === 'lmdb' && place !== '') return openLmdbLog({ dir: isAbsolute(place) ? place : resolve(place), access })
   throw new UsageError(`--log ${address}: expected lmdb:DIR`, 'the embedded log is the only driver of this version')
 }

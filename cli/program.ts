@@ -6,6 +6,7 @@ import { addGenerate } from './generate.ts'
 import { reportFailure } from './report-failure.ts'
 import { addRun } from './run.ts'
 import { addSql } from './sql.ts'
+import { addTail } from './tail.ts'
 import { addTopology } from './topology.ts'
 import { UsageError } from './usage-error.ts'
 import { addVerify } from './verify.ts'
@@ -43,7 +44,7 @@ const program = new Command('plumbline')
       option.defaultValue === false ? option.description : new Help().optionDescription(option),
   })
 
-for (const add of [addDemo, addGenerate, addRun, addSql, addVerify, addTopology, addEvents]) add(program)
+for (const add of [addDemo, addGenerate, addRun, addSql, addVerify, addTopology, addEvents, addTail]) add(program)
 
 // Whoever reads has had enough, as `head` has: an ordinary end.
 for (const stream of [process.stdout, process.stderr]) {
