@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Help } from 'commander'
 import { addDemo } from './demo.ts'
+import { addDlq } from './dlq.ts'
 import { addEvents } from './events.ts'
 import { addGenerate } from './generate.ts'
 import { reportFailure } from './report-failure.ts'
+import { addLag } from './lag.ts'
 import { addRun } from './run.ts'
 import { addSql } from './sql.ts'
 import { addTail } from './tail.ts'
@@ -44,7 +46,8 @@ const program = new Command('plumbline')
       option.defaultValue === false ? option.description : new Help().optionDescription(option),
   })
 
-for (const add of [addDemo, addGenerate, addRun, addSql, addVerify, addTopology, addEvents, addTail]) add(program)
+for (const add of [addDemo, addGenerate, addRun, addSql, addVerify, addTopology, addEvents, addTail, addLag, addDlq])
+  add(program)
 
 // Whoever reads has had enough, as `head` has: an ordinary end.
 for (const stream of [process.stdout, process.stderr]) {

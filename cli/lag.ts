@@ -1,0 +1,165 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Command } from 'commander'
+import type { Log, Position } from '../infra/log/log.ts'
+import { inputTopics } from '../infra/runtime/execution.ts'
+import { endsOf, lagByPartition, sumOf, type TopicLag } from '../infra/runtime/lag-report.ts'
+import { openSql } from '../sinks/duckdb/sql-client.ts'
+import { processorsOf } from '../streams/describe.ts'
+import { duckdbFile, openLogForReading } from './data-folder.ts'
+import { type GlobalOptions, globals, wholeNumber } from './options.ts'
+import { wiringOf } from './pipeline.ts'
+import { writeOut } from './write-out.ts'
+
+interface LagOptions {
+  watch?: number | true
+  topics: boolean
+}
+
+export interface GroupLag {
+  readonly group: string
+  readonly lags: readonly TopicLag[]
+}
+
+export function addLag(program: Command): void {
+  program
+    .command('lag')
+    .description('how far each reader is behind: messages, bytes and event time, per group and partition')
+    .option('--watch [seconds]', 'again and again, until Ctrl-C; every 2 seconds', wholeNumber('watch', 1, 86_400))
+    .option('--topics', 'a line for each topic of a partition', false)
+    .addHelpText(
+      'after',
+      '\nMessages are an upper bound; bytes are counted up to 4 MiB a topic and partition (then: more than);\n' +
+        'behind is the event time from the first event that was not read to the newest one, on one clock.\n' +
+        'With --json, `offsets` says where every topic ends: keep it, and `sql --as-of @FILE` answers as of then.\n' +
+        '\nExample:\n  ./plumbline lag --json > then.json\n',
+    )
+    .action(async (options: LagOptions, command: Command) => {
+      const global = globals(command)
+      const log = await openLogForReading(global)
+      const stop = new AbortController()
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+      const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
+      try {
+        do {
+          const offsets = await endsOf(log)
+          const groups = await lagOfGroups(log, global)
+          const text = global.json ? `${JSON.stringify(lagJson(offsets, groups))}\n` : lagText(groups, options.topics)
+          const clear = pause_ms > 0 && process.stdout.isTTY && !global.json ? '\x1b[H\x1b[2J' : ''
+          await writeOut(clear + text)
+          if (pause_ms > 0) await wait(pause_ms, undefined, { signal: stop.signal }).catch(() => {})
+        } while (pause_ms > 0 && !stop.signal.aborted)
+      } finally {
+        await log.close()
+      }
+    })
+}
+
+/** Every processor's group, and the DuckDB sink where there is one. */
+export async function lagOfGroups(log: Log, global: GlobalOptions): Promise<GroupLag[]> {
+  const exists = new Set((await log.topics()).map(({ name }) => name))
+  const groups: GroupLag[] = []
+  for (const processor of processorsOf(await wiringOf({}))) {
+    const topics = inputTopics(processor).filter((topic) => exists.has(topic))
+    groups.push({
+      group: processor.name,
+      lags: await lagByPartition(log, topics, await log.committed(processor.name)),
+    })
+  }
+  const loaded = await sinkPositions(duckdbFile(resolve(global.data)))
+  if (loaded !== undefined) {
+    const topics = [...exists].filter((topic) => !topic.startsWith('_'))
+    groups.push({ group: 'duckdb', lags: await lagByPartition(log, topics, loaded) })
+  }
+  return groups
+}
+
+/** How far the DuckDB sink has loaded, by its own account; undefined where there is no file. */
+async function sinkPositions(file: string): Promise<Position[] | undefined> {
+  if (!existsSync(file)) return undefined
+  const session = await openSql({ file, time_limit_ms: 10_000 })
+  try {
+    const { batches } = await session.query('SELECT topic, "partition", next FROM internal.positions')
+    const positions: Position[] = []
+    for await (const rows of batches) {
+      for (const [topic, partition, next] of rows) {
+        positions.push({ topic: String(topic), partition: Number(partition), next: BigInt(String(next)) })
+      }
+    }
+    return positions
+  } finally {
+    await session.close()
+  }
+}
+
+function partitionsOf({ lags }: GroupLag): [number, TopicLag[]][] {
+  const partitions = new Map<number, TopicLag[]>()
+  for (const lag of lags) partitions.set(lag.partition, [...(partitions.get(lag.partition) ?? []), lag])
+  return [...partitions].sort(([a], [b]) => a - b)
+}
+
+function lagJson(offsets: Record<string, number[]>, groups: readonly GroupLag[]) {
+  const plain = (lags: readonly TopicLag[]) => {
+    const sum = sumOf(lags)
+    return { ...sum, messages: Number(sum.messages) }
+  }
+  return {
+    at: new Date().toISOString(),
+    offsets,
+    groups: groups.map((group) => ({
+      group: group.group,
+      ...plain(group.lags),
+      partitions: partitionsOf(group).map(([partition, lags]) => ({
+        partition,
+        ...plain(lags),
+        topics: lags.map(({ topic, next, end, ...lag }) => {
+          const { partition: _partition, ...rest } = lag
+          return { topic, next: Number(next), end: Number(end), ...rest, messages: Number(lag.messages) }
+        }),
+      })),
+    })),
+  }
+}
+
+function lagText(groups: readonly GroupLag[], topics: boolean): string {
+  const lines: string[][] = [['group', 'partition', ...(topics ? ['topic'] : []), 'messages', 'bytes', 'behind']]
+  for (const group of groups) {
+    for (const [partition, lags] of partitionsOf(group)) {
+      const shown = topics ? lags.map((lag) => [lag]) : [lags]
+      for (const some of shown) {
+        const { messages, bytes, bytes_complete, behind_ms } = sumOf(some)
+        lines.push([
+          group.group,
+          String(partition),
+          ...(topics ? [some[0]?.topic ?? ''] : []),
+          messages.toLocaleString('en-US'),
+          `${bytes_complete ? '' : '> '}${bytes.toLocaleString('en-US')}`,
+          behind_ms === null ? '?' : durationOf(behind_ms),
+        ])
+      }
+    }
+  }
+  const widths = (lines[0] as string[]).map((_, column) =>
+    Math.max(...lines.map((line) => (line[column] ?? '').length)),
+  )
+  const left = topics ? new Set([0, 2]) : new Set([0])
+  return lines
+    .map((line) =>
+      line
+        .map((cell, at) => (left.has(at) ? cell.padEnd(widths[at] as number) : cell.padStart(widths[at] as number)))
+        .join('  ')
+        .trimEnd(),
+    )
+    .map((line) => `${line}\n`)
+    .join('')
+}
+
+/** Of milliseconds, as long as a person wants to read: 0 s, 4.2 s, 3 min 20 s, 2 h 5 min, 31 d 4 h. */
+export function durationOf(ms: number): string {
+  if (ms < 60_000) return `${Number((ms / 1_000).toFixed(1))} s`
+  const s = Math.round(ms / 1_000)
+  if (s < 3_600) return `${Math.floor(s / 60)} min ${s % 60} s`
+  if (s < 86_400) return `${Math.floor(s / 3_600)} h ${Math.floor((s % 3_600) / 60)} min`
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3_600)} h`
+}

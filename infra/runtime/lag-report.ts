@@ -1,0 +1,100 @@
+import { sizeOf } from '../log/consumer.ts'
+import type { Log, LogRecord, Position } from '../log/log.ts'
+import { headerOf } from './json-records.ts'
+
+/** How far behind a reader is in one partition of one topic. */
+export interface TopicLag {
+  readonly topic: string
+  readonly partition: number
+  readonly next: bigint
+  readonly end: bigint
+  /** An upper bound: transaction markers and gaps count as if they were records. */
+  readonly messages: bigint
+  /** Of keys, headers and values; of as many records as `SCAN_BYTES` holds. */
+  readonly bytes: number
+  /** False: there is more than `bytes`. */
+  readonly bytes_complete: boolean
+  /** Event time from the first record that was not read to the newest one, on one clock; null when it is not known. */
+  readonly behind_ms: number | null
+}
+
+/** What is read at most to weigh what a reader has yet to read, per partition of a topic. */
+export const SCAN_BYTES = 4 * 1024 * 1024
+
+/** The lag of a reader with these positions, per topic and partition. A partition without one starts at its beginning. */
+export async function lagByPartition(
+  log: Log,
+  topics: readonly string[],
+  positions: readonly Position[],
+): Promise<TopicLag[]> {
+  const read = new Map(positions.map((at) => [`${at.topic}/${at.partition}`, at.next]))
+  const lags: TopicLag[] = []
+  for (const topic of topics) {
+    const [ends, begins] = await Promise.all([log.endOffsets(topic), log.beginningOffsets(topic)])
+    for (const [partition, end] of ends.entries()) {
+      const begin = begins[partition] ?? 0n
+      const next = read.get(`${topic}/${partition}`) ?? begin
+      const messages = end > next ? end - next : 0n
+      const place = { topic, partition, next, end, messages }
+      if (messages === 0n) lags.push({ ...place, bytes: 0, bytes_complete: true, behind_ms: 0 })
+      else lags.push({ ...place, ...(await weigh(log, { topic, partition, next: next > begin ? next : begin }, end)) })
+    }
+  }
+  return lags
+}
+
+async function weigh(log: Log, { topic, partition, next: from }: Position, end: bigint) {
+  const { records, next } = await log.read({ topic, partition, from, max_bytes: SCAN_BYTES })
+  const unread = records.filter((record) => record.offset < end)
+  const bytes = unread.reduce((sum, record) => sum + sizeOf(record), 0)
+  const newest = next >= end ? unread.at(-1) : await lastRecord(log, topic, partition, end)
+  return { bytes, bytes_complete: next >= end, behind_ms: timeBetween(unread[0], newest) }
+}
+
+/** The last record below an offset: markers may lie behind it, so it is looked for in growing steps. */
+export async function lastRecord(
+  log: Log,
+  topic: string,
+  partition: number,
+  end: bigint,
+): Promise<LogRecord | undefined> {
+  const begin = (await log.beginningOffsets(topic))[partition] ?? 0n
+  for (let step = 1n; ; step *= 2n) {
+    let from = end - step > begin ? end - step : begin
+    let last: LogRecord | undefined
+    while (from < end) {
+      const { records, next } = await log.read({ topic, partition, from, max_bytes: SCAN_BYTES })
+      last = records.filter((record) => record.offset < end).at(-1) ?? last
+      if (next <= from) break
+      from = next
+    }
+    if (last !== undefined || end - step <= begin) return last
+  }
+}
+
+function timeBetween(first: LogRecord | undefined, last: LogRecord | undefined): number | null {
+  if (first === undefined || last === undefined) return null
+  if (headerOf(first, 'ce_clock') !== headerOf(last, 'ce_clock')) return null
+  const ms = Date.parse(headerOf(last, 'ce_time') ?? '') - Date.parse(headerOf(first, 'ce_time') ?? '')
+  return Number.isFinite(ms) ? Math.max(0, ms) : null
+}
+
+/** Several lags as one: sums, and the longest time. */
+export function sumOf(lags: readonly TopicLag[]): Omit<TopicLag, 'topic' | 'partition' | 'next' | 'end'> {
+  const known = lags.map((lag) => lag.behind_ms).filter((ms) => ms !== null)
+  return {
+    messages: lags.reduce((sum, lag) => sum + lag.messages, 0n),
+    bytes: lags.reduce((sum, lag) => sum + lag.bytes, 0),
+    bytes_complete: lags.every((lag) => lag.bytes_complete),
+    behind_ms: known.length === 0 ? null : Math.max(...known),
+  }
+}
+
+/** Every public topic's ends, as one offset vector; see `--as-of`. */
+export async function endsOf(log: Log): Promise<Record<string, number[]>> {
+  const ends: Record<string, number[]> = {}
+  for (const { name } of await log.topics()) {
+    if (!name.startsWith('_')) ends[name] = (await log.endOffsets(name)).map(Number)
+  }
+  return ends
+}
