@@ -10,7 +10,7 @@ import type { View } from './view.ts'
  * its second copy under the id of the first, which lives on.
  */
 const REJECTED: Readonly<Record<(typeof REJECTIONS)[number], string>> = {
-  late: 'its group was closed',
+  late: 'its group had expired, or nobody asked for it',
   mixed_attempt: 'its group holds another sampling attempt',
   index_out_of_range: 'its group has fewer completions',
   scorer_failed: 'the scorer failed on it',
