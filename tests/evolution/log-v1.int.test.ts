@@ -2,12 +2,12 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { openDataFolder } from '../../cli/data-folder.ts'
 import { generate } from '../../cli/generate.ts'
-import { prepareLog, runPipeline } from '../../cli/pipeline.ts'
+import { prepareLog } from '../../cli/pipeline.ts'
 import { verifyFolder } from '../../cli/verify.ts'
-import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { readLogFile } from '../log-file.ts'
+import { runUntilIdle } from '../run-until-idle.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 /**
@@ -33,23 +33,7 @@ test('a log that was recorded with rollout.requested v1 is verified, asked and g
   } as const
   const signal = new AbortController().signal
   await generate(folder, { ...scenes, scenes: 2, seed: '1', group_size: 2 }, true, signal)
-  const sink = await openDuckDbSink({
-    file: folder.duckdb_file,
-    log: folder.log,
-    catalogue: wiring.events,
-    blobs: folder.blobs,
-  })
-  await runPipeline({
-    folder,
-    topology: wiring,
-    sink,
-    only: [],
-    until_idle: true,
-    expire_pending: false,
-    signal,
-    onWorkerEvent: () => {},
-  })
-  await sink.close()
+  await runUntilIdle(folder, wiring)
   expect(await verifyFolder(folder, wiring, true)).toBe(true)
   await folder.close()
 

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest'
 import { openDataFolder } from '../../cli/data-folder.ts'
 import { generate } from '../../cli/generate.ts'
-import { prepareLog, runPipeline } from '../../cli/pipeline.ts'
+import { prepareLog } from '../../cli/pipeline.ts'
 import { verifyFolder } from '../../cli/verify.ts'
-import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, stage, topology } from '../../streams/topology.ts'
+import { runUntilIdle } from '../run-until-idle.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { countOutcomes, outcomesCounted } from './count-outcomes.ts'
 
@@ -28,15 +28,7 @@ test('a processor from outside is one new file and one line in the topology: it 
   const signal = new AbortController().signal
   await prepareLog(folder, wiring)
   await generate(folder, { ...scenes, scenes: 5, seed: '1', group_size: 4 }, true, signal)
-  const sink = await openDuckDbSink({
-    file: folder.duckdb_file,
-    log: folder.log,
-    catalogue: wiring.events,
-    blobs: folder.blobs,
-  })
-  const options = { folder, topology: wiring, sink, only: [], until_idle: true, expire_pending: false, signal }
-  await runPipeline({ ...options, onWorkerEvent: () => {} })
-  await sink.close()
+  await runUntilIdle(folder, wiring)
   expect(await verifyFolder(folder, wiring, true)).toBe(true)
   await folder.close()
 

@@ -3,9 +3,8 @@
  * recovery tests: node worker-process.ts DATA STAGE:COMMIT (or `never`).
  */
 import { openDataFolder } from '../../cli/data-folder.ts'
-import { runPipeline } from '../../cli/pipeline.ts'
-import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
+import { runUntilIdle } from '../run-until-idle.ts'
 
 const [data = '', killAt = 'never'] = process.argv.slice(2)
 const [stage, commit] = killAt.split(':')
@@ -13,23 +12,9 @@ let commits = 0
 
 const folder = await openDataFolder({ data }, { create: true })
 const wiring = await topology({ ...DEFAULTS, policy: 'random-legal' })
-const sink = await openDuckDbSink({
-  file: folder.duckdb_file,
-  log: folder.log,
-  catalogue: wiring.events,
-  blobs: folder.blobs,
-})
-await runPipeline({
-  folder,
-  topology: wiring,
-  sink,
-  only: [],
-  until_idle: true,
-  expire_pending: false,
-  signal: new AbortController().signal,
+await runUntilIdle(folder, wiring, {
   // Small commits, so that there are many to be killed in.
   tuning: { commit_interval_ms: 1, max_unsaved_bytes: 20_000, session_timeout_ms: 1_000, snapshot_every: 20 },
-  onWorkerEvent: () => {},
   observe: (processor, at) => {
     if (at === 'processed') commits++
     if (at !== stage || commits < Number(commit)) return
@@ -37,5 +22,4 @@ await runPipeline({
     process.kill(process.pid, 'SIGKILL')
   },
 })
-await sink.close()
 await folder.close()

@@ -1,0 +1,29 @@
+import type { DataFolder } from '../cli/data-folder.ts'
+import { type PipelineOptions, runPipeline } from '../cli/pipeline.ts'
+import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import type { Topology } from '../streams/topology.ts'
+
+/** What `run --until-idle` does, in this process: workers and tables until nothing is left to do. */
+export async function runUntilIdle(
+  folder: DataFolder,
+  topology: Topology,
+  options: Partial<PipelineOptions> = {},
+): Promise<void> {
+  const { log, blobs, duckdb_file } = folder
+  const sink = await openDuckDbSink({ file: duckdb_file, log, catalogue: topology.events, blobs })
+  try {
+    await runPipeline({
+      folder,
+      topology,
+      sink,
+      only: [],
+      until_idle: true,
+      expire_pending: false,
+      signal: new AbortController().signal,
+      onWorkerEvent: () => {},
+      ...options,
+    })
+  } finally {
+    await sink.close()
+  }
+}
