@@ -1,6 +1,6 @@
 import type { Processor } from '../../processors/processor.ts'
 import type { EventType } from '../../schemas/event.ts'
-import type { Log, TopicSpec } from '../log/log.ts'
+import { FencedError, type Log, type TopicSpec } from '../log/log.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from './internal-topics.ts'
 import { readJson, readRange, toJson } from './json-records.ts'
 
@@ -36,28 +36,40 @@ export class TopologyMismatchError extends Error {
 }
 
 /**
- * Compares the topology with the one that the log's state was made by, and records it when it is new.
+ * Compares the topology with those that the log's state was made by, and records it when it is new.
  *
  * @throws TopologyMismatchError when partitions changed, a processor reads other inputs, or a state is newer than this program.
  */
 export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
-  const before = await recordedTopology(log)
-  if (before?.fingerprint === topology.fingerprint) return
-  if (before !== undefined) refuseTakeover(log.address, before, topology)
-  const producer = await log.producer({ transactional_id: 'topology' })
-  const transaction = producer.begin()
-  transaction.append(TOPOLOGY_TOPIC, 0, { key: 'topology', headers: [], value: toJson(topology) })
-  await transaction.commit()
-  await producer.close()
+  for (;;) {
+    const before = await recordedTopology(log)
+    if (before?.fingerprint === topology.fingerprint) return
+    if (before !== undefined) refuseTakeover(log.address, before, topology)
+    try {
+      const producer = await log.producer({ transactional_id: 'topology' })
+      const transaction = producer.begin()
+      transaction.append(TOPOLOGY_TOPIC, 0, { key: 'topology', headers: [], value: toJson(topology) })
+      await transaction.commit()
+      await producer.close()
+      return
+    } catch (error) {
+      // Another program claims at the same time: look at what it has written.
+      if (!(error instanceof FencedError)) throw error
+    }
+  }
 }
 
-/** The topology that the log was last run with. */
-export async function recordedTopology(log: Log): Promise<RecordedTopology | undefined> {
-  let last: RecordedTopology | undefined
+/** The topology that the log was last run with, and every processor that ever ran on it as it last was. */
+async function recordedTopology(log: Log): Promise<RecordedTopology | undefined> {
   const exists = (await log.topics()).some((topic) => topic.name === TOPOLOGY_TOPIC)
   if (!exists) return undefined
-  for await (const record of readRange(log, TOPOLOGY_TOPIC, 0, 0n)) last = readJson(record)
-  return last
+  let last: RecordedTopology | undefined
+  const processors = new Map<string, RecordedTopology['processors'][number]>()
+  for await (const record of readRange(log, TOPOLOGY_TOPIC, 0, 0n)) {
+    last = readJson<RecordedTopology>(record)
+    for (const processor of last.processors) processors.set(processor.name, processor)
+  }
+  return last && { ...last, processors: [...processors.values()] }
 }
 
 function refuseTakeover(address: string, before: RecordedTopology, now: RecordedTopology): void {

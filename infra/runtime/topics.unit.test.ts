@@ -37,3 +37,17 @@ test('a topology with a new processor, or a newer state, takes the state over', 
   await claimTopology(log, { ...TOPOLOGY, fingerprint: 'b', processors: [{ ...PROCESSOR, state_version: 3 }, added] })
   await expect(claimTopology(log, TOPOLOGY)).rejects.toThrow(/state of version 3, this program knows 2/)
 })
+
+test('a processor that the last run did without is still known', async () => {
+  await claimTopology(log, { ...TOPOLOGY, fingerprint: 'b', processors: [] })
+  const older = { ...TOPOLOGY, fingerprint: 'c', processors: [{ ...PROCESSOR, state_version: 1 }] }
+  await expect(claimTopology(log, older)).rejects.toThrow(TopologyMismatchError)
+})
+
+test('two programs may claim at once', async () => {
+  const claims = [
+    claimTopology(log, { ...TOPOLOGY, fingerprint: 'b' }),
+    claimTopology(log, { ...TOPOLOGY, fingerprint: 'b' }),
+  ]
+  await expect(Promise.all(claims)).resolves.toBeDefined()
+})
