@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { access, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BlobRef } from '../../schemas/logical-types.ts'
@@ -58,9 +59,10 @@ export function directoryBlobs(root: string): Blobs {
     async get(ref) {
       const bytes = await readFile(pathOf(ref.sha256)).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error
-        throw new BlobMissingError(
-          `blob ${ref.sha256} (${ref.media_type}, ${ref.bytes} bytes) is not in ${root}; was the folder copied without its blobs?`,
-        )
+        const blob = `blob ${ref.sha256} (${ref.media_type}, ${ref.bytes} bytes)`
+        // Without the folder nothing can be said of the blob: that is no fault of the event that names it.
+        if (!existsSync(root)) throw new Error(`${blob}: the blob folder ${root} is not there; is it mounted?`)
+        throw new BlobMissingError(`${blob} is not in ${root}; was the folder copied without its blobs?`)
       })
       const actual = createHash('sha256').update(bytes).digest('hex')
       if (actual !== ref.sha256) {
