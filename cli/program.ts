@@ -4,8 +4,10 @@ import { addDemo } from './demo.ts'
 import { addDlq } from './dlq.ts'
 import { addEvents } from './events.ts'
 import { addGenerate } from './generate.ts'
-import { reportFailure } from './report-failure.ts'
 import { addLag } from './lag.ts'
+import { addReport } from './report.ts'
+import { reportFailure } from './report-failure.ts'
+import { addRescore } from './rescore.ts'
 import { addRun } from './run.ts'
 import { addSql } from './sql.ts'
 import { addTail } from './tail.ts'
@@ -46,7 +48,20 @@ const program = new Command('plumbline')
       option.defaultValue === false ? option.description : new Help().optionDescription(option),
   })
 
-for (const add of [addDemo, addGenerate, addRun, addSql, addVerify, addTopology, addEvents, addTail, addLag, addDlq])
+for (const add of [
+  addDemo,
+  addGenerate,
+  addRun,
+  addSql,
+  addVerify,
+  addRescore,
+  addReport,
+  addTopology,
+  addEvents,
+  addTail,
+  addLag,
+  addDlq,
+])
   add(program)
 
 // Whoever reads has had enough, as `head` has: an ordinary end.

@@ -3,6 +3,7 @@ import type { EventType } from './event.ts'
 import { modelPublished } from './model.ts'
 import { completionsSampled } from './policy.ts'
 import { catalogueOf } from './registry.ts'
+import { completionsRescored, rewardDefined } from './reward.ts'
 import { completionRejected, groupExpired, groupFormed, rolloutRequested } from './rollout.ts'
 import { completionsScored, scenePresented } from './tower.ts'
 
@@ -15,6 +16,8 @@ export const catalogue: readonly EventType[] = [
   groupFormed,
   groupExpired,
   completionRejected,
+  rewardDefined,
+  completionsRescored,
   modelPublished,
   clockTicked,
 ]

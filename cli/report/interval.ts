@@ -50,7 +50,8 @@ export function clusteredMean(
   if (groups < 2) return { mean, low: null, high: null }
   if (method === 'bootstrap') return { mean, ...bootstrap(filled, seed) }
   const squares = sum(filled.map((cluster) => (cluster.total - cluster.count * mean) ** 2))
-  const half = (studentQuantile(0.5 + CONFIDENCE / 2, groups - 1) * Math.sqrt((groups / (groups - 1)) * squares)) / count
+  const half =
+    (studentQuantile(0.5 + CONFIDENCE / 2, groups - 1) * Math.sqrt((groups / (groups - 1)) * squares)) / count
   return { mean, low: mean - half, high: mean + half }
 }
 

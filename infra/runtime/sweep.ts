@@ -52,8 +52,7 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
       for (let next = from; next < end && !signal?.aborted; ) {
         const chunk = await log.read({ topic, partition, from: next, max_bytes: CHUNK_BYTES })
         if (chunk.next <= next) break
-        const transaction = producer.begin()
-        for (const { topic: to, partition: at, record } of toSay) transaction.append(to, at, record)
+        const appends = [...toSay]
         for (const record of chunk.records) {
           if (record.offset >= end) break
           const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
@@ -70,12 +69,15 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
           for (const { type, event: said, encoded } of outputs) {
             for (const blob of encoded.blobs) await blobs.put(blob.bytes, blob.ref.media_type)
             const { key, headers, value } = encoded
-            transaction.append(type.type, partitionOf(key, partitions), { key, headers, value })
+            appends.push({ topic: type.type, partition: partitionOf(key, partitions), record: { key, headers, value } })
             swept.events++
             swept.rows += Array.isArray(said.data) ? said.data.length : 1
           }
         }
-        next = chunk.next < end ? chunk.next : end
+        const reached = chunk.next < end
+        next = reached ? chunk.next : end
+        const transaction = producer.begin()
+        for (const append of appends) transaction.append(append.topic, append.partition, append.record)
         transaction.standalonePositions(group, [{ topic, partition, next }])
         await transaction.commit()
         toSay = []

@@ -110,8 +110,11 @@ function shown(value: unknown): string {
   }
 }
 
-/** ` at FILE:LINE:COLUMN` of what was thrown. */
+/** The innermost place of a stack, without the query that a module's address may have. */
+const PLACE = /\/([^/\s)?]+)(?:\?[^:\s)]*)?:(\d+):\d+\)?$/m
+
+/** ` at FILE:LINE` of what was thrown. */
 function placeIn(error: unknown): string {
-  const place = error instanceof Error ? /\/([^/\s)]+:\d+:\d+)\)?$/m.exec(error.stack ?? '')?.[1] : undefined
-  return place === undefined ? '' : ` at ${place}`
+  const [, place, line] = (error instanceof Error && PLACE.exec(error.stack ?? '')) || []
+  return place === undefined ? '' : ` at ${place}:${line}`
 }

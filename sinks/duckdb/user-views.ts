@@ -3,11 +3,23 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import { advantages } from './views/advantages.ts'
 import { completionFates, funnel, funnelCheck } from './views/funnel.ts'
 import { groups } from './views/groups.ts'
+import { rewardAgreement, rewardComparison } from './views/reward-comparison.ts'
+import { rewardGroups } from './views/reward-groups.ts'
 import { rewards } from './views/rewards.ts'
 import type { View } from './views/view.ts'
 
 /** What people ask, in the order in which one may build on those before it. */
-export const userViews: readonly View[] = [rewards, groups, advantages, completionFates, funnel, funnelCheck]
+export const userViews: readonly View[] = [
+  advantages,
+  rewards,
+  groups,
+  rewardGroups,
+  rewardComparison,
+  rewardAgreement,
+  completionFates,
+  funnel,
+  funnelCheck,
+]
 
 /** The documentation as a table, so that it can be asked for like everything else. */
 const docs: View = {

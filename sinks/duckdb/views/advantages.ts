@@ -1,3 +1,4 @@
+import { DIALECTS } from '../../../schemas/rollout.ts'
 import type { View } from './view.ts'
 
 /**
@@ -13,6 +14,8 @@ import type { View } from './view.ts'
  *   prime_rl   r − μ
  *
  * A group whose rewards are all equal is 0 in every dialect.
+ *
+ * A rescored completion is in the groups that formed live, so rewards are compared over the same completions.
  */
 export const advantages: View = {
   name: 'advantages',
@@ -21,7 +24,8 @@ export const advantages: View = {
   columns: {
     group_id: 'the completions of one prompt share it',
     completion_index: '0 … group_size − 1',
-    reward_name: 'which reward function',
+    sampled_id: 'ce_id of the policy.completions_sampled that held it',
+    reward_name: 'which reward function: the live one, or one of `rescore`',
     reward: 'r',
     reward_mean: 'μ, over the group',
     reward_std: 'σ, over the group, ddof 1',
@@ -34,15 +38,27 @@ export const advantages: View = {
     pipelinerl: '(r − mean of the others) / (σ + 1e-4)',
     nemo_rl: '(r − mean of the others) / (σ of the others + 1e-6)',
     prime_rl: 'r − μ',
-    chosen_dialect: 'the dialect that the group was formed with',
-    chosen: 'the advantage that the group was formed with, as a trainer got it',
+    chosen_dialect: 'the dialect that the group was formed or rescored with',
+    chosen: 'the advantage in the chosen dialect; of a live reward, as a trainer got it',
   },
   sql: `
-    WITH completion AS (
-      SELECT group_id, completion_index, reward_name, reward, advantage, dialect
+    WITH live AS (
+      SELECT group_id, completion_index, sampled_id, reward_name, reward, advantage, dialect, group_size
       FROM rollout.group_formed
       QUALIFY row_number() OVER (PARTITION BY group_id, reward_name, completion_index ORDER BY ce_id) = 1
     ),
+    rescored AS (
+      SELECT again.group_id, again.completion_index, again.sampled_id, again.reward_name, again.reward,
+        NULL::DOUBLE AS advantage, again.dialect, live.group_size
+      FROM tower.completions_rescored AS again
+      JOIN (SELECT DISTINCT sampled_id, completion_index, group_size FROM live) AS live
+        ON live.sampled_id = again.sampled_id AND live.completion_index = again.completion_index
+      WHERE again.reward IS NOT NULL
+      -- A rescore that is not through has groups that are not whole: their mean would not be the group's.
+      QUALIFY count(DISTINCT again.completion_index) OVER (PARTITION BY again.group_id, again.reward_name) = live.group_size
+        AND row_number() OVER (PARTITION BY again.group_id, again.reward_name, again.completion_index ORDER BY again.ce_id) = 1
+    ),
+    completion AS (FROM live UNION ALL FROM rescored),
     measured AS (
       SELECT *,
         avg(reward) OVER same_group AS mean,
@@ -63,6 +79,7 @@ export const advantages: View = {
     SELECT
       group_id,
       completion_index,
+      sampled_id,
       reward_name,
       reward,
       mean AS reward_mean,
@@ -77,6 +94,6 @@ export const advantages: View = {
       CASE WHEN flat THEN 0 WHEN flat_others THEN reward - mean_others ELSE (reward - mean_others) / (std_others + 1e-6::DOUBLE) END AS nemo_rl,
       CASE WHEN flat THEN 0 ELSE reward - mean END AS prime_rl,
       dialect AS chosen_dialect,
-      advantage AS chosen
+      coalesce(advantage, CASE dialect ${DIALECTS.map((dialect) => `WHEN '${dialect}' THEN ${dialect}`).join(' ')} END) AS chosen
     FROM measured`,
 }

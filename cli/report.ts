@@ -1,0 +1,126 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { openPhysics } from '../environments/tower/physics.ts'
+import { duckdbFile, openedBefore } from './data-folder.ts'
+import { globals, oneOfWords } from './options.ts'
+import { askRows, type Row } from './report/ask-rows.ts'
+import { comparisonOf, comparisonSql, comparisonSvg, comparisonText } from './report/compare.ts'
+import { FUNNEL_CHECK_SQL, FUNNEL_SQL, funnelReport, funnelSvg, funnelText } from './report/funnel.ts'
+import { INTERVALS, type IntervalMethod } from './report/interval.ts'
+import { REWARD_GROUPS_SQL, rewardReport, rewardSvg, rewardText } from './report/rewards.ts'
+import { drawFigure, FIGURES } from './report/surfaces.ts'
+import { UsageError } from './usage-error.ts'
+
+interface RewardsOptions {
+  interval: IntervalMethod
+  seed: string
+  svg?: string
+}
+
+export function addReport(program: Command): void {
+  const report = program.command('report').description('tables and pictures from what is loaded')
+
+  report
+    .command('rewards')
+    .description('mean reward of each task, dataset, split and policy with 95 % intervals, as paper 1 A.2 lays it out')
+    .option('--interval <method>', INTERVALS.join(', '), oneOfWords('interval', INTERVALS), 't')
+    .option('--seed <s>', 'of the bootstrap: any text', '1')
+    .option('--svg <file>', 'also as a picture')
+    .action(async (options: RewardsOptions, command: Command) => {
+      const { file, json } = placeOf(command)
+      const found = await rewardReport(askRows(file, REWARD_GROUPS_SQL), options.interval, options.seed)
+      print(json ? `${JSON.stringify(found)}\n` : rewardText(found))
+      await draw(options.svg, () => rewardSvg(found), json)
+    })
+
+  report
+    .command('funnel')
+    .description('what became of every sampled completion')
+    .option('--svg <file>', 'also as a picture')
+    .action(async (options: { svg?: string }, command: Command) => {
+      const { file, json } = placeOf(command)
+      const [check = {}] = await all(file, FUNNEL_CHECK_SQL)
+      const found = funnelReport(await all(file, FUNNEL_SQL), check)
+      print(json ? `${JSON.stringify(found)}\n` : funnelText(found))
+      await draw(options.svg, () => funnelSvg(found), json)
+      if (!found.holds) process.exitCode = 1
+    })
+
+  report
+    .command('compare <name>')
+    .description('a rescored reward against the one that scored live: means, ranks and advantages')
+    .option('--svg <file>', 'also as a picture')
+    .action(async (name: string, options: { svg?: string }, command: Command) => {
+      const { file, json } = placeOf(command)
+      const sql = comparisonSql(name)
+      const rows = {
+        tasks: await all(file, sql.tasks),
+        outcomes: await all(file, sql.outcomes),
+        distances: options.svg === undefined ? [] : await all(file, sql.distances),
+        advantages: options.svg === undefined ? [] : await all(file, sql.advantages),
+      }
+      if (rows.tasks.length === 0) throw await nothingToCompare(file, name)
+      const found = comparisonOf(name, rows)
+      print(json ? `${JSON.stringify(found)}\n` : comparisonText(found))
+      await draw(options.svg, () => comparisonSvg(found, rows), json)
+    })
+
+  report
+    .command('surfaces')
+    .description('the reward surfaces of paper 1, figures 7 and 8, from the reward code itself')
+    .requiredOption('--out <dir>', 'folder for the pictures')
+    .action(async ({ out }: { out: string }, command: Command) => {
+      const { json } = globals(command)
+      const physics = await openPhysics()
+      await mkdir(out, { recursive: true })
+      const files = []
+      for (const figure of FIGURES) {
+        const file = join(out, figure.file)
+        await write(file, drawFigure(figure, physics))
+        files.push(file)
+      }
+      print(json ? `${JSON.stringify({ files })}\n` : files.map((file) => `${file}\n`).join(''))
+    })
+}
+
+function placeOf(command: Command): { file: string; json: boolean } {
+  const global = globals(command)
+  openedBefore(global)
+  return { file: duckdbFile(resolve(global.data)), json: global.json }
+}
+
+async function all(file: string, sql: string): Promise<Row[]> {
+  const rows: Row[] = []
+  for await (const row of askRows(file, sql)) rows.push(row)
+  return rows
+}
+
+async function nothingToCompare(file: string, name: string): Promise<UsageError> {
+  const known = await all(file, 'select reward_name from tower.reward_defined order by all')
+  const names = known.map(({ reward_name }) => String(reward_name))
+  if (names.includes(name)) {
+    return new UsageError(
+      `report compare ${name}: no formed group has this reward`,
+      'completions are compared within groups: ./plumbline run --until-idle forms them, ./plumbline rescore … takes up what is new',
+    )
+  }
+  return new UsageError(
+    `report compare ${name}: no reward of this name is loaded; there ${names.length === 0 ? 'is none yet' : `are ${names.join(', ')}`}`,
+    `./plumbline rescore --reward FILE.ts --name ${name}`,
+  )
+}
+
+async function draw(file: string | undefined, picture: () => string, silent: boolean): Promise<void> {
+  if (file === undefined) return
+  await write(file, picture())
+  if (!silent) process.stderr.write(`picture: ${file}\n`)
+}
+
+async function write(file: string, content: string): Promise<void> {
+  await writeFile(file, content).catch((cause: NodeJS.ErrnoException) => {
+    throw new UsageError(`${file} cannot be written: ${cause.message}`, 'name another file', { cause })
+  })
+}
+
+const print = (text: string) => process.stdout.write(text)
