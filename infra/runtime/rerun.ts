@@ -4,10 +4,9 @@ import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
-import type { Log } from '../log/log.ts'
+import type { Log, LogRecord } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
-import type { Output } from './emission.ts'
-import type { Execution } from './execution.ts'
+import type { Executed, Execution } from './execution.ts'
 import { DEAD_LETTERS_TOPIC, type DeadLetter } from './internal-topics.ts'
 import { readJournalled } from './journal-reader.ts'
 import { headerOf, readJson, readRange } from './json-records.ts'
@@ -21,7 +20,9 @@ export interface RerunOptions {
 
 /**
  * Runs a task again over everything that it has committed, in journal order, each batch in the variant that took it
- * then. Dead letters of then are left out. What comes is each batch's outputs; the state is in `execution`.
+ * then. Dead letters of then are left out. What comes is what each batch gave; the state is in `execution`.
+ *
+ * @throws UnreadableNowError when an input that was taken then cannot be read any more.
  */
 export async function* rerun(
   execution: Execution,
@@ -30,7 +31,7 @@ export async function* rerun(
   create: (variant: readonly string[]) => Processor,
   { log, blobs, vocabulary, partitions }: RerunOptions,
   until?: bigint,
-): AsyncGenerator<readonly Output[]> {
+): AsyncGenerator<Executed> {
   const dead = await deadLettersOf(log, name, partition)
   let variant: string | undefined
   for await (const { entry, records } of readJournalled(log, name, partition, until)) {
@@ -41,14 +42,26 @@ export async function* rerun(
     for (const record of records) {
       if (dead.has(`${record.topic} ${headerOf(record, 'ce_id')}`)) continue
       const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
-        if (error instanceof PoisonError) return undefined
-        throw error
+        // Without an id its dead letter has none either: it was as unreadable then.
+        if (error instanceof PoisonError && headerOf(record, 'ce_id') === undefined) return undefined
+        throw error instanceof PoisonError ? new UnreadableNowError(record, error) : error
       })
       if (event !== undefined) events.push(event)
     }
-    const { outputs } = await execution.process(events)
+    const executed = await execution.process(events)
     execution.takeChanges()
-    yield outputs
+    yield executed
+  }
+}
+
+/** An input was processed once and cannot be decoded now: its blob is gone, or its bytes have changed. */
+export class UnreadableNowError extends Error {
+  override readonly name = 'UnreadableNowError'
+
+  constructor({ topic, partition, offset }: LogRecord, cause: Error) {
+    super(
+      `${topic} partition ${partition} offset ${offset} was processed once and cannot be read now: ${cause.message}`,
+    )
   }
 }
 

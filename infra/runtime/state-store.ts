@@ -1,4 +1,5 @@
 import type { Fold, Processor } from '../../processors/processor.ts'
+import { clockTicked } from '../../schemas/clock.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord, NewRecord } from '../log/log.ts'
 import { type Execution, execute } from './execution.ts'
@@ -56,7 +57,13 @@ export async function restoreState(
     if (!(error instanceof NoUpcasterError)) throw error
   }
   const rebuilt = execute(processor)
-  for await (const _outputs of rerun(rebuilt, processor.name, partition, () => processor, options));
+  for await (const { failures } of rerun(rebuilt, processor.name, partition, () => processor, options)) {
+    const failure = failures.find(({ event }) => event.type !== clockTicked.type)
+    if (failure === undefined) continue
+    throw new StateVersionError(
+      `${processor.name}: its state cannot be computed again, it fails today on ${failure.event.type} ${failure.event.id}, which it took then: ${failure.error.message}`,
+    )
+  }
   rebuilt.become(processor)
   return { execution: rebuilt, changelog_records: 0, rebuilt: true }
 }

@@ -48,7 +48,7 @@ export async function verifyStage(
 
   for (let partition = 0; partition < partitions; partition++) {
     const until = journal_ends[partition]
-    for await (const outputs of rerun(execute(processor), stage.name, partition, stage.create, options, until)) {
+    for await (const { outputs } of rerun(execute(processor), stage.name, partition, stage.create, options, until)) {
       for (const output of outputs) await compare(output, recorded, findings, options)
       options.onProgress?.(findings.rebuilt)
     }
