@@ -46,5 +46,5 @@ export function rangeOf(textures: readonly Uint8Array[]): TexelRange {
 }
 
 function clamp(value: number): number {
-  return value > 255 ? 255 : value
+  return Math.min(255, value)
 }

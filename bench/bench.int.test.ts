@@ -1,0 +1,39 @@
+import { spawnSync } from 'node:child_process'
+import { expect, test } from 'vitest'
+
+const MAIN = new URL('./main.ts', import.meta.url).pathname
+
+function bench(...words: readonly string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...words], { encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+test('two benchmarks, run quickly, give a table with a ratio beside its ceiling and a rate without one', () => {
+  const { status, stdout } = bench('render', 'log-scan', '--quick')
+  expect(status).toBe(0)
+  const lines = stdout.split('\n')
+  expect(lines[0]).toBe('| what | beside | median | least … most | goal | reached | per second |')
+  expect(lines[2]).toMatch(
+    /^\| scan 256 B .* \| lmdb-js range of the same bytes \| [\d.]+ \| .* \| (yes|no) \| .* beside /,
+  )
+  expect(lines[4]).toMatch(/^\| render 256×256 RGB \| – \| [\d,]+ \| [\d,]+ … [\d,]+ \| ≥ 8,000 \| (yes|no) \| /)
+  expect(stdout).toContain('missing until rescore exists')
+})
+
+test('as JSON every row says what was measured, against what, and whether the goal is reached', () => {
+  const { status, stdout } = bench('physics', '--quick', '--json')
+  expect(status).toBe(0)
+  const { pairs, results } = JSON.parse(stdout)
+  expect(pairs).toBe(1)
+  for (const result of results) {
+    expect(result).toMatchObject({ name: 'physics', unit: 'outcomes', seconds: 'cpu', reached: expect.any(Boolean) })
+    expect(result.median).toBeGreaterThan(0)
+    expect(result.low).toBeLessThanOrEqual(result.high)
+  }
+})
+
+test('a benchmark that there is not is refused with those that there are', () => {
+  const { status, stderr } = bench('rendr')
+  expect(status).toBe(2)
+  expect(stderr).toContain('there is no benchmark rendr\nthere are: log-append, log-scan, codec')
+})

@@ -1,0 +1,59 @@
+/**
+ * Runs the benchmarks, all of them or those that are named:
+ *
+ *   npm run bench -- [NAME …] [--pairs N] [--quick] [--json]
+ */
+
+import { parseArgs } from 'node:util'
+import { measure, type OpenBench, type Result } from './pairs.ts'
+import { NOT_YET, tableOf } from './table.ts'
+
+const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench }>>> = {
+  'log-append': () => import('./log-append.ts'),
+  'log-scan': () => import('./log-scan.ts'),
+  codec: () => import('./codec.ts'),
+  render: () => import('./render.ts'),
+  generate: () => import('./generate.ts'),
+  physics: () => import('./physics.ts'),
+  'score-completions': () => import('./score-completions.ts'),
+  'form-groups': () => import('./form-groups.ts'),
+  'duckdb-sink': () => import('./duckdb-sink.ts'),
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    pairs: { type: 'string', default: '9' },
+  },
+})
+const pairs = values.quick ? 1 : Number(values.pairs)
+const unknown = positionals.filter((name) => BENCHES[name] === undefined)
+if (unknown.length > 0 || !Number.isSafeInteger(pairs) || pairs < 1) {
+  const problem =
+    unknown.length > 0 ? `there is no benchmark ${unknown.join(', ')}` : `--pairs ${values.pairs} is no number of pairs`
+  process.stderr.write(`bench: ${problem}\nthere are: ${Object.keys(BENCHES).join(', ')}\n`)
+  process.exit(2)
+}
+
+const results: (Result & { readonly name: string })[] = []
+for (const [name, load] of Object.entries(BENCHES)) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue
+  const { open } = await load()
+  const bench = await open({ quick: values.quick })
+  try {
+    for (const subject of bench.measures) {
+      process.stderr.write(`${name}: ${subject.what}\n`)
+      results.push({ name, ...(await measure(subject, pairs)) })
+    }
+  } finally {
+    await bench.close?.()
+  }
+}
+if (values.json) process.stdout.write(`${JSON.stringify({ pairs, results, not_yet: NOT_YET }, null, 1)}\n`)
+else {
+  process.stdout.write(tableOf(results))
+  for (const { what, until } of NOT_YET) process.stdout.write(`\nmissing until ${until}: ${what}`)
+  process.stdout.write('\n')
+}

@@ -1,0 +1,45 @@
+import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
+import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
+import { decodeEvent, encodeEvent } from '../schemas/codec.ts'
+import type { OpenBench } from './pairs.ts'
+import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
+import { isRequest, openWorkBench } from './work.ts'
+
+/** A worker on a log that holds requests and completions, against decoding what it reads and encoding what it says. */
+export const open: OpenBench = async ({ quick }) => {
+  const processor = scoreCompletions(await paperScorer())
+  const inputs = (await sampledGroups(quick ? 20 : 400)).filter(({ type }) =>
+    processor.inputs.some((input) => input.type === type.type),
+  )
+  const outputs = await saidBy(processor, inputs)
+  const records = inputs.map(({ type, event }) => encodeEvent(type, event))
+  const work = await openWorkBench(processor, inputs)
+  const groups = inputs.filter(isRequest).length
+  return {
+    measures: [
+      {
+        what: 'score-completions, end to end on the log',
+        unit: 'groups of 16',
+        seconds: 'wall',
+        goal: 0.7,
+        candidate: {
+          what: 'worker',
+          prepare: () => work.prepare(),
+          async run() {
+            await work.run()
+            return groups
+          },
+        },
+        ceiling: {
+          what: 'decode + encode of the same events',
+          run() {
+            for (const record of records) decodeEvent(record, vocabulary)
+            for (const { type, event } of outputs) encodeEvent(type, event)
+            return groups
+          },
+        },
+      },
+    ],
+    close: () => work.close(),
+  }
+}

@@ -1,0 +1,36 @@
+import type { Result } from './pairs.ts'
+
+/** Rows of issue 4's table that have no command yet, and why. */
+export const NOT_YET: readonly { readonly what: string; readonly until: string }[] = [
+  { what: 'rescore of 1,000,000 recorded completions', until: 'rescore exists' },
+  { what: 'worker on a backlog of 2 GiB', until: 'the fault tests record such a backlog' },
+]
+
+/** A table in Markdown, as docs/performance.md holds it. */
+export function tableOf(results: readonly Result[]): string {
+  const head = ['what', 'beside', 'median', 'least … most', 'goal', 'reached', 'per second']
+  const rows = results.map((result) => [
+    result.what,
+    result.against ?? '–',
+    shown(result, result.median),
+    `${shown(result, result.low)} … ${shown(result, result.high)}`,
+    `≥ ${shown(result, result.goal)}`,
+    result.reached ? 'yes' : 'no',
+    rates(result),
+  ])
+  const lines = [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`)
+  return `${lines.join('\n')}\n`
+}
+
+function shown({ against }: Result, value: number): string {
+  return against === null ? count(value) : value.toFixed(2)
+}
+
+function rates({ rate, ceiling_rate, unit, seconds }: Result): string {
+  const beside = ceiling_rate === null ? '' : ` beside ${count(ceiling_rate)}`
+  return `${count(rate)}${beside} ${unit}${seconds === 'cpu' ? ' per CPU-second' : ''}`
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US')
+}

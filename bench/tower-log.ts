@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto'
+import type { Blobs } from '../infra/blobs/blobs.ts'
+import type { Log } from '../infra/log/log.ts'
+import { execute, inputTopics } from '../infra/runtime/execution.ts'
+import { lagOf } from '../infra/runtime/lag.ts'
+import { topicsOf } from '../infra/runtime/topics.ts'
+import { Worker } from '../infra/runtime/worker.ts'
+import type { Processor } from '../processors/processor.ts'
+import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
+import { catalogue } from '../schemas/catalogue.ts'
+import { encodeEvent } from '../schemas/codec.ts'
+import type { Event } from '../schemas/event.ts'
+import { type Catalogue, catalogueOf } from '../schemas/registry.ts'
+import { rolloutRequested } from '../schemas/rollout.ts'
+import { partitionOf } from '../schemas/routing.ts'
+import type { Said } from '../sources/source.ts'
+import { towerScenes } from '../sources/tower-scenes.ts'
+
+/** Logs of the tower loop for benchmarks: what a generator and a scripted policy say, 16 completions to a group. */
+
+export const PARTITIONS = 4
+export const vocabulary: Catalogue = catalogueOf(catalogue)
+
+/** Blobs that are nowhere: a benchmark asks for none of them again. */
+export const noBlobs: Blobs = {
+  put: async (bytes, media_type) => ({
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    bytes: bytes.byteLength,
+    media_type,
+  }),
+  get: async ({ sha256 }) => {
+    throw new Error(`blob ${sha256} was not kept`)
+  },
+  has: async () => false,
+}
+
+/** Scenes and requests of `groups` groups. */
+export async function requests(groups: number): Promise<readonly Said[]> {
+  const source = towerScenes(
+    {
+      dataset: 'side_block',
+      task: 'x_y',
+      split: 'train',
+      variant: 'plain',
+      purpose: 'train',
+      scenes: groups,
+      seed: 'bench',
+      group_size: 16,
+      round: 0,
+    },
+    noBlobs,
+  )
+  return await source.produce(0, groups)
+}
+
+/** What a processor says to these events, in their order. */
+export async function saidBy(processor: Processor, events: readonly Said[]): Promise<readonly Said[]> {
+  const types = new Set(processor.inputs.map(({ type }) => type))
+  const inputs = events.filter(({ type }) => types.has(type.type)).map(({ event }) => event)
+  const { outputs, failures } = await execute(processor).process(inputs)
+  if (failures[0] !== undefined) throw failures[0].error
+  return outputs
+}
+
+/** Requests and the completions that a random policy gives to each. */
+export async function sampledGroups(groups: number): Promise<readonly Said[]> {
+  const asked = await requests(groups)
+  return [...asked, ...(await saidBy(sampleCompletions('random-legal'), asked))]
+}
+
+/** Makes the topics and appends the events, some hundred to a transaction. */
+export async function appendAll(log: Log, events: readonly Said[], processors: readonly Processor[]): Promise<void> {
+  await log.createTopics(topicsOf(catalogue, processors, PARTITIONS))
+  const producer = await log.producer({ transactional_id: 'bench' })
+  for (let from = 0; from < events.length; from += 500) {
+    const transaction = producer.begin()
+    for (const { type, event } of events.slice(from, from + 500)) {
+      const { key, headers, value } = encodeEvent(type, event)
+      transaction.append(type.type, partitionOf(event.key, PARTITIONS), { key, headers, value })
+    }
+    await transaction.commit()
+  }
+  await producer.close()
+}
+
+/** Runs one worker until it has read everything there is. */
+export async function work(log: Log, processor: Processor): Promise<void> {
+  const stop = new AbortController()
+  const worker = new Worker({ log, blobs: noBlobs, processor, vocabulary, partitions: PARTITIONS, instance: 'bench' })
+  const running = worker.run(stop.signal)
+  try {
+    while ((await lagOf(log, processor.name, inputTopics(processor))) > 0n)
+      await new Promise((soon) => setTimeout(soon, 2))
+  } finally {
+    stop.abort()
+    await running
+  }
+}
+
+export function rowCount(events: readonly { readonly event: Event }[]): number {
+  return events.reduce((sum, { event }) => sum + (Array.isArray(event.data) ? event.data.length : 1), 0)
+}
+
+export const isRequest = ({ type }: Said) => type.type === rolloutRequested.type
