@@ -5,6 +5,7 @@ import { addDlq } from './dlq.ts'
 import { addEvents } from './events.ts'
 import { addGenerate } from './generate.ts'
 import { addLag } from './lag.ts'
+import { addReplay } from './replay.ts'
 import { addReport } from './report.ts'
 import { reportFailure } from './report-failure.ts'
 import { addRescore } from './rescore.ts'
@@ -61,6 +62,7 @@ for (const add of [
   addTail,
   addLag,
   addDlq,
+  addReplay,
 ])
   add(program)
 
