@@ -1,0 +1,50 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { plumblineOk, sharedFolder, sql } from '../tests/cli/plumbline.ts'
+
+/** What a reader does with the page: saves the files, types the commands. */
+test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout: 600_000 }, async () => {
+  const page = await readFile(new URL('./my-own-reward.md', import.meta.url), 'utf8')
+  const cwd = await sharedFolder()
+  const said = new Map<string, string>()
+  for (const [, language, name, body = ''] of page.matchAll(/^```(\w+)(?: (\S+))?\n([\s\S]*?)^```$/gm)) {
+    if (name !== undefined) await writeFile(join(cwd, name), body)
+    if (language !== 'sh') continue
+    for (const line of body.trim().split('\n')) {
+      const [program, ...words] = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '')
+      expect(program).toBe('./plumbline')
+      said.set(line, await plumblineOk(words, { cwd }))
+    }
+  }
+  expect(said.size).toBe(9)
+
+  const rows = await sql<{ reward_name: string; n: number; advantages: number }>(
+    'select reward_name, count(*) as n, count(advantage) as advantages from rewards group by all order by all',
+    { cwd },
+  )
+  expect(rows).toEqual(['near', 'paper'].map((reward_name) => ({ reward_name, n: 10_000, advantages: 10_000 })))
+
+  // The function of the page, once more in SQL.
+  const [wrong] = await sql<{ n: number }>(
+    `select count(*) as n from rewards where reward_name = 'near' and abs(reward - case
+       when distance_world is null then -1
+       else exp(-4 * distance_world) + (outcome = 'stable')::int end) > 1e-12`,
+    { cwd },
+  )
+  expect(wrong?.n).toBe(0)
+
+  const comparison = said.get('./plumbline report compare near --svg near.svg') ?? ''
+  expect(comparison).toMatch(/^near against paper\n/)
+  expect(comparison).toMatch(/x_y\s+625\s+10000/)
+  const picture = await readFile(join(cwd, 'near.svg'), 'utf8')
+  expect(picture).toBe(await readFile(new URL('./rewards/near.svg', import.meta.url), 'utf8'))
+  expect(await readFile(join(cwd, 'rewards.svg'), 'utf8')).toContain('near')
+
+  const again = await plumblineOk(
+    ['rescore', '--reward', 'near.ts', '--name', 'near', '--dialect', 'paper', '--json'],
+    { cwd },
+  )
+  expect(JSON.parse(again)).toMatchObject({ records: 0, rows: 0 })
+  expect(await plumblineOk(['verify'], { cwd })).toContain('verify: passed')
+})
