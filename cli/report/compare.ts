@@ -160,14 +160,19 @@ export function comparisonSvg(
       ),
     ]
   })
-  return svgDocument(squareLeft + SQUARE + 30, TOP + tasks.length * STRIDE - 10, [
-    text(16, 24, `${reward_name} against ${live_reward_name}`, { size: 15, bold: true }),
-    dot(LEFT + 4, 46, 4, LIVE),
-    text(LEFT + 14, 50, `${live_reward_name} (left axis)`),
-    dot(LEFT + 164, 46, 4, AGAIN),
-    text(LEFT + 174, 50, `${reward_name} (right axis)`),
-    ...parts,
-  ])
+  return svgDocument(
+    squareLeft + SQUARE + 30,
+    TOP + tasks.length * STRIDE - 10,
+    `Rewards ${reward_name} and ${live_reward_name}`,
+    [
+      text(16, 24, `${reward_name} against ${live_reward_name}`, { size: 15, bold: true }),
+      dot(LEFT + 4, 46, 4, LIVE),
+      text(LEFT + 14, 50, `${live_reward_name} (left axis)`),
+      dot(LEFT + 164, 46, 4, AGAIN),
+      text(LEFT + 174, 50, `${reward_name} (right axis)`),
+      ...parts,
+    ],
+  )
 }
 
 /** Each reward on an axis of its own, as rewards need not be of one size; a task without places is drawn by outcome. */

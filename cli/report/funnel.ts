@@ -69,9 +69,14 @@ export function funnelSvg(report: FunnelReport): string {
       text(LABEL + width + 6, y + 14, completions === 0 ? '0' : `${completions} (${percent(share)})`, { size: 11 }),
     ]
   })
-  return svgDocument(LABEL + BAR + 130, TOP + report.fates.length * ROW + 34, [
-    text(16, 24, 'What became of every sampled completion', { size: 15, bold: true }),
-    text(16, 42, verdict(report), { size: 11, fill: '#57606a' }),
-    ...rows,
-  ])
+  return svgDocument(
+    LABEL + BAR + 130,
+    TOP + report.fates.length * ROW + 34,
+    'What became of every sampled completion',
+    [
+      text(16, 24, 'What became of every sampled completion', { size: 15, bold: true }),
+      text(16, 42, verdict(report), { size: 11, fill: '#57606a' }),
+      ...rows,
+    ],
+  )
 }

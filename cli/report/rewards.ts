@@ -219,7 +219,7 @@ export function rewardSvg(report: RewardReport): string {
     rect(LABEL + index * 105, bottom + 16, 10, 10, COLOURS[outcome]),
     text(LABEL + 14 + index * 105, bottom + 25, outcome, { size: 11 }),
   ])
-  return svgDocument(start + AXIS + 24, bottom + 66, [
+  return svgDocument(start + AXIS + 24, bottom + 66, 'Rewards by task, dataset, split and policy', [
     text(16, 24, 'Rewards by task, dataset, split and policy', { size: 15, bold: true }),
     text(LABEL, TOP - 12, 'outcomes', { size: 11 }),
     text(start, 40, 'mean reward (filled), of legal completions only (hollow)', { size: 11 }),

@@ -123,7 +123,7 @@ export function drawFigure(figure: SurfaceFigure, physics: Physics): string {
     ),
     text(LEFT - 46, TOP + PANEL / 2, 'height above the floor, answer units', { turn: -90, anchor: 'middle', size: 11 }),
   )
-  return svgDocument(width, height, parts)
+  return svgDocument(width, height, figure.title, parts)
 }
 
 const caption = ({ task }: SurfaceFigure) =>

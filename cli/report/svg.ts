@@ -4,9 +4,11 @@ export const INK = '#1b1f24'
 export const FAINT = '#d0d5db'
 const FONT = 'system-ui, sans-serif'
 
-export function svgDocument(width: number, height: number, parts: readonly string[]): string {
+/** @param title for who cannot see it */
+export function svgDocument(width: number, height: number, title: string, parts: readonly string[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${px(width)} ${px(height)}" width="${px(width)}" height="${px(height)}" font-family="${FONT}" font-size="12">`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
     ...parts,
     '</svg>\n',
