@@ -31,6 +31,8 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     read: columnReader(field),
   }))
   const names = new Set(Object.keys(fields))
+  // Copied for each row: an object that is born with all its fields never has to be made larger.
+  const blankRow: Row = Object.fromEntries(columns.map(({ name }) => [name, undefined]))
 
   return {
     schema,
@@ -57,7 +59,7 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
       const places = columns.map(({ name, type }) => placeOf(stream.schema, name, type))
       const batches = stream.batches()
       const rows: Row[] = []
-      for (const batch of batches) for (let i = 0; i < batch.rows; i++) rows.push({})
+      for (const batch of batches) for (let i = 0; i < batch.rows; i++) rows.push({ ...blankRow })
       columns.forEach(({ name, type, read }, index) => {
         const { at, ref } = places[index] as Place
         const chunks = ref ? fetchColumn(name, type, ref, fetched) : batches.map((batch) => batch.columns[at] as Data)
@@ -87,6 +89,9 @@ function placeOf({ fields }: Schema, name: string, type: string): Place {
   return { at, ref }
 }
 
+/** No longer column of nulls is kept between two calls. */
+const KEPT_NULLS = 256
+
 /** Writes values that may be null where the field says so; a null lies on the type's blank value. */
 function columnWriter(field: Field): ColumnWriter {
   const row = physical(field.logical)
@@ -94,13 +99,18 @@ function columnWriter(field: Field): ColumnWriter {
   const write = row.arrowWrite(field.logical, columnWriter, type)
   if (!field.nullable) return (values) => columnOf(type, values.length, write(values))
   const blank = blankOf({ ...field, nullable: false })
+  // Many columns hold nothing in a whole batch: the column of as many nulls as last time is there already.
+  let allNull: Data | undefined
   return (values) => {
     let nulls = 0
     for (const value of values) if (value === null) nulls++
     if (nulls === 0) return columnOf(type, values.length, write(values))
+    if (nulls === values.length && nulls === allNull?.length) return allNull
     const bitmap = packBits(values.length, (i) => values[i] !== null)
     const filled = values.map((value) => (value === null ? blank : value))
-    return columnOf(type, values.length, write(filled), nulls, bitmap)
+    const column = columnOf(type, values.length, write(filled), nulls, bitmap)
+    if (nulls === values.length && nulls <= KEPT_NULLS) allNull = column
+    return column
   }
 }
 
@@ -108,8 +118,15 @@ function columnWriter(field: Field): ColumnWriter {
 function columnReader(field: Field): ColumnReader {
   const read = physical(field.logical).arrowRead(field.logical, columnReader)
   return (data) => {
+    const bits = data.nullBitmap
+    // Without a bitmap, whatever the count says, every value is there.
+    if (data.nullCount === 0 || bits === undefined || bits.length === 0) return read(data)
+    const isValid = (row: number) => ((bits[(data.offset + row) >> 3] ?? 0) & (1 << ((data.offset + row) & 7))) !== 0
+    let valid = 0
+    for (let i = 0; i < data.length; i++) if (isValid(i)) valid++
+    if (valid === 0) return new Array(data.length).fill(null)
     const values = read(data)
-    if (data.nullCount > 0) for (let i = 0; i < values.length; i++) if (!data.getValid(i)) values[i] = null
+    for (let i = 0; i < values.length; i++) if (!isValid(i)) values[i] = null
     return values
   }
 }

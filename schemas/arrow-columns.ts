@@ -63,13 +63,19 @@ export function readInt64s(data: Data): number[] {
 
 export function writeTexts(values: readonly string[]): ColumnBody {
   const offsets = new Int32Array(values.length + 1)
+  let units = 0
+  for (let i = 0; i < values.length; i++) {
+    units += (values[i] as string).length
+    offsets[i + 1] = units
+  }
+  // One call for all: where each character is one byte, as it nearly always is, bytes are where characters are.
+  const bytes = Buffer.from(values.join(''))
+  if (bytes.length === units) return { offsets, values: bytes }
   let end = 0
   for (let i = 0; i < values.length; i++) {
     end += Buffer.byteLength(values[i] as string)
     offsets[i + 1] = end
   }
-  const bytes = Buffer.allocUnsafe(end)
-  for (let i = 0; i < values.length; i++) bytes.write(values[i] as string, offsets[i] as number, 'utf8')
   return { offsets, values: bytes }
 }
 export function readTexts(data: Data): string[] {
@@ -80,9 +86,19 @@ export function readTexts(data: Data): string[] {
   if (!isUtf8(bytes)) throw new Error('a text is not UTF-8')
   const out: string[] = new Array(data.length)
   for (let i = 0; i < out.length; i++) {
-    out[i] = bytes.toString('utf8', (offsets[i] as number) - first, (offsets[i + 1] as number) - first)
+    const start = (offsets[i] as number) - first
+    const end = (offsets[i + 1] as number) - first
+    // Many columns say the same in every row of a batch: one string then, made once and kept once.
+    const length = i === 0 ? -1 : start - ((offsets[i - 1] as number) - first)
+    const same = length === end - start && areEqual(bytes, start - length, start, length)
+    out[i] = same ? (out[i - 1] as string) : bytes.toString('utf8', start, end)
   }
   return out
+}
+
+function areEqual(bytes: Uint8Array, one: number, other: number, length: number): boolean {
+  for (let at = 0; at < length; at++) if (bytes[one + at] !== bytes[other + at]) return false
+  return true
 }
 
 /** Lists end to end, and where each begins. */

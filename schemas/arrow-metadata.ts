@@ -106,7 +106,34 @@ function vectorAt(view: DataView, table: number, field: number, itemBytes: numbe
 }
 
 function countAt(view: DataView, at: number): number {
-  const count = Number(view.getBigInt64(at, true))
-  if (count < 0 || !Number.isSafeInteger(count)) throw new Error(`a length or offset is out of range (${count})`)
-  return count
+  const high = view.getUint32(at + 4, true)
+  if (high > 0x1f_ffff) throw new Error(`a length or offset is out of range (${view.getBigInt64(at, true)})`)
+  return high * 2 ** 32 + view.getUint32(at, true)
+}
+
+/**
+ * Where the numbers of a record batch's message lie. For one schema they are always at the same places, so that the next
+ * batch's message is this one with other numbers in it.
+ */
+export interface BatchPlaces {
+  readonly bodyBytes: number
+  readonly rows: number
+  /** The first node and the first buffer; one follows the other. */
+  readonly nodes: number
+  readonly buffers: number
+}
+
+/** @returns undefined when the message leaves one of its numbers out, as it may where the number is 0 */
+export function placesInBatch(bytes: Uint8Array): BatchPlaces | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const root = view.getUint32(0, true)
+  const header = fieldAt(view, root, MESSAGE.header)
+  const bodyBytes = fieldAt(view, root, MESSAGE.bodyLength)
+  if (header === undefined || bodyBytes === undefined) return undefined
+  const batch = pointedAt(view, header)
+  const rows = fieldAt(view, batch, BATCH.length)
+  if (rows === undefined) return undefined
+  const nodes = vectorAt(view, batch, BATCH.nodes, PAIR_BYTES).start
+  const buffers = vectorAt(view, batch, BATCH.buffers, PAIR_BYTES).start
+  return { bodyBytes, rows, nodes, buffers }
 }

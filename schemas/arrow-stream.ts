@@ -1,7 +1,13 @@
 import { type Data, DataType, type Field, type Schema } from 'apache-arrow'
 import { BufferRegion, FieldNode, Message, RecordBatch } from 'apache-arrow/ipc/metadata/message'
 import { columnOf } from './arrow-columns.ts'
-import { type BatchHeader, type MessageMetadata, readMetadata } from './arrow-metadata.ts'
+import {
+  type BatchHeader,
+  type BatchPlaces,
+  type MessageMetadata,
+  placesInBatch,
+  readMetadata,
+} from './arrow-metadata.ts'
 
 /**
  * Arrow IPC streams: what an Arrow event's value is, and what an offloaded column is. apache-arrow reads and writes
@@ -36,21 +42,64 @@ function schemaMessage(schema: Schema): Uint8Array {
   return message
 }
 
+/** A batch's message as it was written last for its schema, and where its numbers are to be changed. */
+interface BatchTemplate {
+  readonly frame: Buffer
+  readonly places: BatchPlaces
+}
+
+const templates = new WeakMap<Schema, BatchTemplate>()
+
+/**
+ * A record batch's message. apache-arrow makes the first one for a schema; the others have the same layout and other
+ * numbers: `nodes` are pairs of length and null count, `regions` pairs of offset and length.
+ */
+function batchMessage(schema: Schema, rows: number, bodyBytes: number, nodes: number[], regions: number[]): Uint8Array {
+  // A number that is 0 has no place in the message.
+  if (rows === 0 || bodyBytes === 0) return newBatchMessage(rows, bodyBytes, nodes, regions)
+  const known = templates.get(schema)
+  if (known === undefined) {
+    const frame = Buffer.from(newBatchMessage(rows, bodyBytes, nodes, regions))
+    const places = placesInBatch(frame.subarray(PREFIX_BYTES))
+    if (places !== undefined) templates.set(schema, { frame, places })
+    return frame
+  }
+  const { frame, places } = known
+  const view = new DataView(frame.buffer, frame.byteOffset + PREFIX_BYTES, frame.length - PREFIX_BYTES)
+  putCount(view, places.bodyBytes, bodyBytes)
+  putCount(view, places.rows, rows)
+  for (let i = 0; i < nodes.length; i++) putCount(view, places.nodes + i * 8, nodes[i] as number)
+  for (let i = 0; i < regions.length; i++) putCount(view, places.buffers + i * 8, regions[i] as number)
+  return frame
+}
+
+function newBatchMessage(rows: number, bodyBytes: number, nodes: number[], regions: number[]): Uint8Array {
+  const pairs = (numbers: number[]) => numbers.flatMap((one, i) => (i % 2 === 0 ? [[one, numbers[i + 1] ?? 0]] : []))
+  const fields = pairs(nodes).map(([length, nullCount]) => new FieldNode(length as number, nullCount as number))
+  const buffers = pairs(regions).map(([offset, length]) => new BufferRegion(offset as number, length as number))
+  return framed(Message.encode(Message.from(new RecordBatch(rows, fields, buffers, null), bodyBytes)))
+}
+
+function putCount(view: DataView, at: number, count: number): void {
+  view.setUint32(at, count, true)
+  view.setUint32(at + 4, Math.floor(count / 2 ** 32), true)
+}
+
 /** One stream of one batch; the columns begin at offset 0 of their buffers, as `columnOf` makes them. */
 export function writeStream(schema: Schema, columns: readonly Data[], rows: number): Uint8Array {
-  const nodes: FieldNode[] = []
-  const regions: BufferRegion[] = []
-  const buffers: Uint8Array[] = []
+  const nodes: number[] = []
+  const regions: number[] = []
+  const buffers: ArrayBufferView[] = []
   let bodyBytes = 0
-  const addBuffer = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => {
-    buffers.push(new Uint8Array(buffer, byteOffset, byteLength))
-    regions.push(new BufferRegion(bodyBytes, byteLength))
-    bodyBytes += padded(byteLength)
+  const addBuffer = (buffer: ArrayBufferView) => {
+    buffers.push(buffer)
+    regions.push(bodyBytes, buffer.byteLength)
+    bodyBytes += padded(buffer.byteLength)
   }
   const addColumn = (column: Data) => {
-    nodes.push(new FieldNode(column.length, column.nullCount))
+    nodes.push(column.length, column.nullCount)
     if (DataType.isNull(column.type)) return
-    addBuffer(column.nullCount > 0 ? column.nullBitmap : new Uint8Array(0))
+    addBuffer(column.nullCount > 0 ? column.nullBitmap : NO_BYTES)
     if (column.valueOffsets !== undefined) addBuffer(column.valueOffsets)
     if (column.values !== undefined) addBuffer(column.values as ArrayBufferView)
     for (const child of column.children) addColumn(child)
@@ -58,17 +107,19 @@ export function writeStream(schema: Schema, columns: readonly Data[], rows: numb
   for (const column of columns) addColumn(column)
 
   const schemaFrame = schemaMessage(schema)
-  const batchFrame = framed(Message.encode(Message.from(new RecordBatch(rows, nodes, regions, null), bodyBytes)))
+  const batchFrame = batchMessage(schema, rows, bodyBytes, nodes, regions)
   const bodyStart = schemaFrame.length + batchFrame.length
   const out = new Uint8Array(bodyStart + bodyBytes + END_OF_STREAM.length)
   out.set(schemaFrame)
   out.set(batchFrame, schemaFrame.length)
-  buffers.forEach((buffer, at) => {
-    out.set(buffer, bodyStart + (regions[at] as BufferRegion).offset)
+  buffers.forEach(({ buffer, byteOffset, byteLength }, at) => {
+    if (byteLength > 0) out.set(new Uint8Array(buffer, byteOffset, byteLength), bodyStart + (regions[at * 2] as number))
   })
   out.set(END_OF_STREAM, bodyStart + bodyBytes)
   return out
 }
+
+const NO_BYTES = new Uint8Array(0)
 
 export interface ArrowStream {
   readonly schema: Schema
