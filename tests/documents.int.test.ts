@@ -8,7 +8,9 @@ const document = (name: string) => readFile(fileURLToPath(new URL(`../${name}`, 
 
 test('the README shows the topology as the program prints it, and it fits a screen', async () => {
   const text = asText(await topology(DEFAULTS))
-  expect(await document('README.md')).toContain(text)
+  // All but the fingerprint, which changes with every event that is declared.
+  const wiring = text.replace(/, fingerprint [0-9a-f]+$/, '')
+  expect(await document('README.md')).toContain(wiring)
   expect(text.split('\n').length).toBeLessThanOrEqual(40)
   expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
 })
