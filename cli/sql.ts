@@ -1,9 +1,13 @@
+import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { offsetsAt } from '../infra/runtime/offsets-at.ts'
+import type { AsOf } from '../sinks/duckdb/as-of.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { formatRows, SQL_FORMATS, type SqlFormat } from '../sinks/duckdb/sql-format.ts'
-import { duckdbFile, openedBefore } from './data-folder.ts'
-import { globals, oneOfWords, wholeNumber } from './options.ts'
+import { duckdbFile, openedBefore, openLogForReading } from './data-folder.ts'
+import { offsetVector } from './offset-vector.ts'
+import { type GlobalOptions, globals, oneOfWords, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 
 interface SqlOptions {
@@ -11,6 +15,7 @@ interface SqlOptions {
   limit: number
   width: number
   timeout: number
+  asOf?: string
 }
 
 export function addSql(program: Command): void {
@@ -31,10 +36,13 @@ export function addSql(program: Command): void {
       60,
     )
     .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 86_400), 60)
+    .option('--as-of <offsets|time>', 'answer as the tables were then: @FILE of lag --json, JSON, or a time')
     .addHelpText(
       'after',
       '\nViews: rewards, groups, advantages, funnel. Their columns: ./plumbline sql "describe rewards"\n' +
         'Tables follow the events: tower.completions_scored, rollout.group_formed, …; see ./plumbline events\n' +
+        '\n--as-of TIME goes by when the log took a record, not by ce_time: as-of is about what the tables held; ce_time is\n' +
+        'about what happened, and `where ce_time <= …` asks by it. As of then, what was pending is pending_unread.\n' +
         '\nExample:\n  ./plumbline sql "select task, outcome, count(*), avg(reward) from rewards group by all order by all"\n',
     )
     .action(async (statement: string, options: SqlOptions, command: Command) => {
@@ -44,14 +52,33 @@ export function addSql(program: Command): void {
       if (format === 'arrow' && process.stdout.isTTY) {
         throw new UsageError('--format arrow is binary, and standard output is a terminal', 'add > FILE.arrow')
       }
-      await ask(duckdbFile(resolve(global.data)), statement, format, options)
+      const as_of = options.asOf === undefined ? {} : { as_of: await asOfTyped(options.asOf, global) }
+      await ask(duckdbFile(resolve(global.data)), statement, format, { ...options, ...as_of })
     })
+}
+
+async function asOfTyped(text: string, global: GlobalOptions): Promise<AsOf> {
+  if (/^\s*[{@]/.test(text)) return offsetVector(text, '--as-of', (file) => readFileSync(file, 'utf8'))
+  const time_ms = Date.parse(text)
+  if (Number.isNaN(time_ms)) {
+    throw new UsageError(
+      `--as-of ${text}: expected offsets or a time`,
+      'e.g. --as-of 2026-01-31T12:00:00Z, or --as-of @then.json with what `lag --json` printed',
+    )
+  }
+  const log = await openLogForReading(global)
+  try {
+    return await offsetsAt(log, time_ms)
+  } finally {
+    await log.close()
+  }
 }
 
 interface AskOptions {
   readonly limit: number
   readonly width: number
   readonly timeout: number
+  readonly as_of?: AsOf
 }
 
 /** Puts one question and writes the answer to standard output as it comes. */
@@ -71,6 +98,7 @@ export async function* answer(
   const session = await openSql({
     file,
     time_limit_ms: options.timeout * 1_000,
+    ...(options.as_of === undefined ? {} : { as_of: options.as_of }),
     report: (message) => process.stderr.write(`plumbline: ${message}\n`),
   })
   try {

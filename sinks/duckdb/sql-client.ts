@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
+import { type AsOf, runStatementAsOf } from './as-of.ts'
 import { type Database, DatabaseBusyError, openDatabase } from './database.ts'
 import { readOwner } from './owner-record.ts'
 import type { Plain, SqlColumn, SqlResult } from './sql-result.ts'
@@ -9,6 +10,8 @@ import { runStatement, SqlFailedError, SqlRefusedError, SqlTimeoutError } from '
 export interface SqlClientOptions {
   readonly file: string
   readonly time_limit_ms?: number
+  /** Every answer of the session as of then. */
+  readonly as_of?: AsOf
   /** For the file; the owner has its own. */
   readonly memory_limit?: string
   readonly report?: (message: string) => void
@@ -32,10 +35,11 @@ export async function openSql(options: SqlClientOptions): Promise<SqlSession> {
   for (;;) {
     const socket = readOwner(options.file)?.socket
     if (socket !== undefined && (await answers(socket))) {
-      return { via: 'owner', query: (sql) => askOwner(socket, { sql, time_limit_ms: limit }), close: async () => {} }
+      const shared = { time_limit_ms: limit, ...(options.as_of === undefined ? {} : { as_of: options.as_of }) }
+      return { via: 'owner', query: (sql) => askOwner(socket, { sql, ...shared }), close: async () => {} }
     }
     try {
-      return sessionOnFile(await openFile(options), limit)
+      return sessionOnFile(await openFile(options), limit, options.as_of)
     } catch (cause) {
       // An owner that has just started holds the lock before it answers.
       if (!(cause instanceof DatabaseBusyError) || performance.now() > deadline) throw cause
@@ -53,10 +57,13 @@ function openFile({ file, memory_limit, report }: SqlClientOptions): Promise<Dat
   })
 }
 
-function sessionOnFile(database: Database, time_limit_ms: number): SqlSession {
+function sessionOnFile(database: Database, time_limit_ms: number, as_of: AsOf | undefined): SqlSession {
   return {
     via: 'file',
-    query: async (sql) => runStatement(await database.connect(), sql, { time_limit_ms }),
+    query: async (sql) =>
+      as_of === undefined
+        ? runStatement(await database.connect(), sql, { time_limit_ms })
+        : runStatementAsOf(() => database.connect(), sql, as_of, { time_limit_ms }),
     close: () => database.close(),
   }
 }

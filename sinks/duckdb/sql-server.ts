@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { type AsOf, runStatementAsOf } from './as-of.ts'
 import { writeOwner } from './owner-record.ts'
 import type { Plain, SqlColumn } from './sql-result.ts'
 import { runStatement, SqlRefusedError } from './sql-statement.ts'
@@ -17,6 +18,8 @@ export type AnswerLine =
 
 export interface Question {
   readonly sql: string
+  /** Answer as of then. */
+  readonly as_of?: AsOf
   readonly time_limit_ms?: number
 }
 
@@ -106,7 +109,11 @@ async function answer(
 ): Promise<void> {
   const question = await readQuestion(request)
   const time_limit_ms = Math.min(question.time_limit_ms ?? limit, LONGEST_TIME_LIMIT_MS)
-  const result = await runStatement(await connect(), question.sql, { time_limit_ms })
+  const { sql, as_of } = question
+  const result =
+    as_of === undefined
+      ? await runStatement(await connect(), sql, { time_limit_ms })
+      : await runStatementAsOf(connect, sql, as_of, { time_limit_ms })
   const gone = new AbortController()
   response.on('close', () => {
     gone.abort()

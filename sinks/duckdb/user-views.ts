@@ -66,8 +66,9 @@ function statementsOf(view: View): string[] {
   ]
 }
 
-const STATEMENTS = [...userViews, docs].flatMap(statementsOf)
-const FINGERPRINT = createHash('sha256').update(STATEMENTS.join(';')).digest('hex')
+/** Make every view, over the tables of the current database. */
+export const viewStatements: readonly string[] = [...userViews, docs].flatMap(statementsOf)
+const FINGERPRINT = createHash('sha256').update(viewStatements.join(';')).digest('hex')
 
 /**
  * Makes the views anew when their text has changed, or when a table below them has (`force`): a view remembers the
@@ -76,6 +77,6 @@ const FINGERPRINT = createHash('sha256').update(STATEMENTS.join(';')).digest('he
 export async function createViews(connection: DuckDBConnection, force: boolean): Promise<void> {
   const known = await connection.runAndReadAll("SELECT value FROM internal.meta WHERE name = 'views'")
   if (!force && known.getRows()[0]?.[0] === FINGERPRINT) return
-  for (const statement of STATEMENTS) await connection.run(statement)
+  for (const statement of viewStatements) await connection.run(statement)
   await connection.run("INSERT OR REPLACE INTO internal.meta VALUES ('views', $1)", [FINGERPRINT])
 }

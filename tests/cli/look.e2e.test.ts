@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { eventually, plumbline, plumblineOk, sharedFolder, sql, start } from './plumbline.ts'
@@ -110,4 +111,26 @@ test('a record that nobody can read is listed, shown, refused for a retry with i
   expect(await sql('select count(*)::int as n from internal.dead_letters', { cwd })).toEqual([{ n: 3 }])
   const tail = await plumblineOk(['tail', 'rollout.requested'], { cwd })
   expect(tail).toContain('UNREADABLE: header ce_specversion')
+})
+
+test('sql --as-of answers as lag said that the log was, and as of a time', async () => {
+  const folder = { cwd: await sharedFolder() }
+  const question = 'select count(*)::int as n, sum(reward) as reward from rewards'
+  await plumblineOk(generate('1'), folder)
+  await plumblineOk(['run', '--until-idle'], folder)
+  await writeFile(join(folder.cwd, 'then.json'), await plumblineOk(['lag', '--json'], folder))
+  const then = await sql(question, folder)
+  const time = new Date().toISOString()
+  await plumblineOk(generate('2'), folder)
+  await plumblineOk(['run', '--until-idle'], folder)
+  expect(await sql(question, folder)).not.toEqual(then)
+  for (const as_of of ['@then.json', time]) {
+    const answer = await plumblineOk(['sql', question, '--as-of', as_of, '--format', 'json'], folder)
+    expect(JSON.parse(answer)).toEqual(then)
+  }
+  const check = await plumblineOk(['sql', 'select holds from funnel_check', '--as-of', '@then.json', '--json'], folder)
+  expect(JSON.parse(check)).toEqual([{ holds: true }])
+  for (const wrong of ['yesterday', '@none.json', '{"a": 1}']) {
+    expect(await plumbline(['sql', question, '--as-of', wrong], folder)).toMatchObject({ code: 2 })
+  }
 })

@@ -1,0 +1,32 @@
+import type { Log } from '../log/log.ts'
+
+/**
+ * Where every public topic ended at a time, by when the log took each record: per partition, the offset of the first
+ * record that was appended after it. Where the host's clock was set back meanwhile, one of the possible answers.
+ */
+export async function offsetsAt(log: Log, time_ms: number): Promise<Record<string, number[]>> {
+  const offsets: Record<string, number[]> = {}
+  for (const { name } of await log.topics()) {
+    if (name.startsWith('_')) continue
+    const [begins, ends] = await Promise.all([log.beginningOffsets(name), log.endOffsets(name)])
+    offsets[name] = []
+    for (const [partition, end] of ends.entries()) {
+      offsets[name].push(Number(await firstAfter(log, name, partition, begins[partition] ?? 0n, end, time_ms)))
+    }
+  }
+  return offsets
+}
+
+async function firstAfter(log: Log, topic: string, partition: number, begin: bigint, end: bigint, time_ms: number) {
+  let low = begin
+  let high = end
+  while (low < high) {
+    const middle = (low + high) / 2n
+    const { records } = await log.read({ topic, partition, from: middle, max_bytes: 1 })
+    const record = records[0]
+    if (record === undefined || record.offset >= high) high = middle
+    else if (record.appended_ms > time_ms) high = middle
+    else low = record.offset + 1n
+  }
+  return low
+}

@@ -1,0 +1,127 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { memoryLog } from '../../infra/log/memory.ts'
+import { endsOf } from '../../infra/runtime/lag-report.ts'
+import { offsetsAt } from '../../infra/runtime/offsets-at.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import type { AsOf } from './as-of.ts'
+import { append, createTopics } from './recorded-tower.ts'
+import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { openSql } from './sql-client.ts'
+import type { Plain } from './sql-result.ts'
+import { SqlRefusedError } from './sql-statement.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'as-of-'))
+const owned = join(folder, 'owned.duckdb')
+const left = join(folder, 'left.duckdb')
+const log = memoryLog()
+const QUESTIONS = [
+  'SELECT count(*), sum(reward) FROM rewards',
+  'SELECT * FROM groups ORDER BY ALL',
+  'SELECT * FROM advantages ORDER BY ALL',
+  'SELECT count(*) FROM policy.completions_sampled',
+  'SELECT sampled, with_a_fate, lost, holds FROM funnel_check',
+  'SELECT * FROM internal.dead_letters',
+]
+interface Moment {
+  readonly ends: AsOf
+  readonly time_ms: number
+  /** What a live session answered then. */
+  readonly answers: Plain[][][]
+}
+const moments: Moment[] = []
+let sink: DuckDbSink
+
+async function ask(file: string, sql: string, as_of?: AsOf): Promise<Plain[][]> {
+  const session = await openSql({ file, time_limit_ms: 20_000, ...(as_of === undefined ? {} : { as_of }) })
+  try {
+    const rows: Plain[][] = []
+    for await (const batch of (await session.query(sql)).batches) rows.push(...batch)
+    return rows
+  } finally {
+    await session.close()
+  }
+}
+
+beforeAll(async () => {
+  await createTopics(log)
+  sink = await openDuckDbSink({ file: owned, log, catalogue })
+  const steps: Parameters<typeof append>[1][] = [
+    (story) => story.requested('g1', 2).sampled('g1', [0, 1]),
+    (story) => story.scored('g1', [20, -5]).formed('g1', [20, -5]),
+    (story) => story.requested('g2', 2).sampled('g2', [0, 1]).scored('g2', [3, 4]),
+    (story) => story.formed('g2', [3, 4]).sampled('g3', [0]),
+  ]
+  for (const step of steps) {
+    await append(log, step)
+    await sink.loadOnce()
+    const answers: Plain[][][] = []
+    for (const sql of QUESTIONS) answers.push(await ask(owned, sql))
+    moments.push({ ends: await endsOf(log), time_ms: Date.now(), answers })
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const once = await openDuckDbSink({ file: left, log, catalogue, serve: false })
+  await once.loadOnce()
+  await once.close()
+})
+afterAll(async () => {
+  await sink.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+describe.each([
+  ['the owner', owned],
+  ['the file', left],
+])('asked through %s', (_via, file) => {
+  test('every question is answered as it was answered then', async () => {
+    for (const { ends, answers } of moments) {
+      for (const [at, sql] of QUESTIONS.entries()) expect(await ask(file, sql, ends), sql).toEqual(answers[at])
+    }
+    expect(await ask(file, 'SELECT count(*) FROM rewards', {})).toEqual([['0']])
+  })
+
+  test('the answer of now is not touched by it, and no database is left behind', async () => {
+    expect(await ask(file, QUESTIONS[0] as string)).toEqual(moments.at(-1)?.answers[0])
+    const databases = "SELECT database_name FROM duckdb_databases() WHERE database_name LIKE 'as_of%'"
+    await expect.poll(() => ask(file, databases)).toEqual([])
+  })
+
+  test.each([
+    'CREATE TABLE x (i INT)',
+    'CREATE VIEW main.x AS SELECT 1',
+    'DROP VIEW rewards',
+    "FROM read_text('/etc/passwd')",
+    "COPY (SELECT 1) TO '/tmp/as-of.csv'",
+    "ATTACH ':memory:' AS other",
+    'USE internal',
+    'SET threads = 1',
+    'SELECT 1; SELECT 2',
+    "FROM query('SELECT 1')",
+    'FROM enable_logging()',
+  ])('refuses %s as it does now', async (sql) => {
+    await expect(ask(file, sql, moments[1]?.ends)).rejects.toThrow(SqlRefusedError)
+  })
+
+  test('what would write into a view is no more possible than into a table', async () => {
+    await expect(ask(file, 'INSERT INTO internal.meta VALUES (1, 1)', moments[1]?.ends)).rejects.toThrow()
+  })
+
+  test('what was not loaded yet is not answered as if it were, and offsets are numbers', async () => {
+    const ends = { 'policy.completions_sampled': [1_000, 0, 0, 0] }
+    await expect(ask(file, 'FROM rewards', ends)).rejects.toThrow(/is loaded up to offset \d+/)
+    const evil = { 'policy.completions_sampled': ['0) OR true --'] } as unknown as AsOf
+    await expect(ask(file, 'FROM rewards', evil)).rejects.toThrow(SqlRefusedError)
+    expect(await ask(file, 'SELECT count(*) FROM internal.unreadable', { "x' OR '1'='1": [5] })).toEqual([['0']])
+  })
+})
+
+test('a time is where the log ended then', async () => {
+  for (const { time_ms, answers } of moments) {
+    const ends = await offsetsAt(log, time_ms)
+    for (const [at, sql] of QUESTIONS.entries()) expect(await ask(owned, sql, ends), sql).toEqual(answers[at])
+  }
+  const none = Object.values(await offsetsAt(log, 0)).flat()
+  expect(none.every((end) => end === 0)).toBe(true)
+})

@@ -1,0 +1,139 @@
+import type { DuckDBConnection } from '@duckdb/node-api'
+import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
+import type { SqlResult } from './sql-result.ts'
+import { runStatement, type SqlLimits, SqlRefusedError } from './sql-statement.ts'
+import { viewStatements } from './user-views.ts'
+
+/** For each topic, per partition, the offset of the first record that is not there yet. A topic that is missing is empty. */
+export type AsOf = Readonly<Record<string, readonly number[]>>
+
+let made = 0
+
+/**
+ * Runs one statement over the tables as they were when the log ended at these offsets: in a database of its own, in
+ * memory, whose views show of each table the rows from below them, and whose user views are made over those. The
+ * statement is the same as ever, and so is what it may do.
+ *
+ * What folds remember is not kept for the past: a completion without an outcome as of then is `pending_unread`.
+ *
+ * @throws SqlRefusedError when the tables have not come that far; and as `runStatement`.
+ */
+export async function runStatementAsOf(
+  connect: () => Promise<DuckDBConnection>,
+  sql: string,
+  as_of: AsOf,
+  limits: SqlLimits,
+): Promise<SqlResult> {
+  const name = `as_of_${made++}`
+  let attached = true
+  const detach = async () => {
+    if (!attached) return
+    attached = false
+    const connection = await connect().catch(() => undefined)
+    await connection?.run(`DETACH DATABASE IF EXISTS ${name}`).catch(() => {})
+    connection?.disconnectSync()
+  }
+  const connection = await connect()
+  let result: SqlResult
+  try {
+    await makeViews(connection, name, checked(as_of))
+    result = await runStatement(connection, sql, limits)
+  } catch (cause) {
+    connection.disconnectSync()
+    await detach()
+    throw cause
+  }
+  async function* batches() {
+    try {
+      yield* result.batches
+    } finally {
+      await detach()
+    }
+  }
+  const close = async () => {
+    await result.close()
+    await detach()
+  }
+  return { columns: result.columns, batches: batches(), close }
+}
+
+/** Offsets come from outside and go into SQL: whole numbers and nothing else. */
+function checked(as_of: AsOf): ReadonlyMap<string, readonly number[]> {
+  const isOffset = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
+  const entries = Object.entries(as_of)
+  if (!entries.every(([, offsets]) => Array.isArray(offsets) && offsets.every(isOffset))) {
+    throw new SqlRefusedError('as of: expected {"TOPIC": [offset of each partition], …}')
+  }
+  return new Map(entries)
+}
+
+/** How each of the sink's own tables is shown; what is not named here is shown whole. */
+const INTERNAL: Readonly<Record<string, (as_of: ReadonlyMap<string, readonly number[]>) => string>> = {
+  dead_letters: (as_of) => below(as_of.get(DEAD_LETTERS_TOPIC) ?? [], 'log_partition', 'log_offset'),
+  unreadable: (as_of) =>
+    [...as_of]
+      .map(([topic, ends]) => `(topic = ${literal(topic)} AND ${below(ends, '"partition"', '"offset"')})`)
+      .join(' OR ') || 'false',
+  state: () => 'false',
+  processor_positions: () => 'false',
+}
+
+async function makeViews(connection: DuckDBConnection, name: string, as_of: ReadonlyMap<string, readonly number[]>) {
+  const rowsOf = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()
+  const [[database]] = (await rowsOf('SELECT current_database()')) as [[string]]
+  const loaded = new Map(
+    (await rowsOf('SELECT topic, "partition", next FROM internal.positions')).map(([topic, partition, next]) => [
+      `${topic}/${partition}`,
+      Number(next),
+    ]),
+  )
+  const tables = (await rowsOf(`
+    SELECT schema_name, table_name, list_contains(list(column_name), 'log_offset') AS logged
+    FROM duckdb_columns() JOIN duckdb_tables() USING (database_name, schema_name, table_name)
+    WHERE database_name = current_database()
+    GROUP BY ALL`)) as [string, string, boolean][]
+  await connection.run(`ATTACH ':memory:' AS ${name} (READ_WRITE)`)
+  for (const schema of new Set(tables.map(([schema]) => schema))) {
+    if (schema !== 'main') await connection.run(`CREATE SCHEMA ${name}.${quoted(schema)}`)
+  }
+  for (const [schema, table, logged] of tables) {
+    const topic = `${schema}.${table}`
+    const ends = as_of.get(topic) ?? []
+    if (schema !== 'internal' && logged) refuseFuture(topic, ends, loaded)
+    const own = schema === 'internal' ? (INTERNAL[table]?.(as_of) ?? 'true') : undefined
+    const shown = own ?? (logged ? below(ends, 'log_partition', 'log_offset') : 'true')
+    const place = `${quoted(schema)}.${quoted(table)}`
+    const source =
+      topic === 'internal.positions' ? positionsSql(as_of) : `SELECT * FROM ${quoted(database)}.${place} WHERE ${shown}`
+    await connection.run(`CREATE VIEW ${name}.${place} AS ${source}`)
+  }
+  await connection.run(`USE ${name}`)
+  for (const statement of viewStatements) await connection.run(statement)
+}
+
+function refuseFuture(topic: string, ends: readonly number[], loaded: ReadonlyMap<string, number>): void {
+  for (const [partition, end] of ends.entries()) {
+    const next = loaded.get(`${topic}/${partition}`) ?? 0
+    if (end > next) {
+      throw new SqlRefusedError(
+        `${topic} partition ${partition} is loaded up to offset ${next}, and the answer as of ${end} was asked for; run: plumbline run --until-idle`,
+      )
+    }
+  }
+}
+
+function below(ends: readonly number[], partition: string, offset: string): string {
+  const terms = ends.flatMap((end, at) => (end > 0 ? [`(${partition} = ${at} AND ${offset} < ${end})`] : []))
+  return terms.length === 0 ? 'false' : `(${terms.join(' OR ')})`
+}
+
+function positionsSql(as_of: ReadonlyMap<string, readonly number[]>): string {
+  const rows = [...as_of].flatMap(([topic, ends]) => ends.map((end, at) => `(${literal(topic)}, ${at}, ${end})`))
+  const empty = 'SELECT NULL::VARCHAR AS topic, NULL::INTEGER AS "partition", NULL::BIGINT AS next WHERE false'
+  return rows.length === 0
+    ? empty
+    : `SELECT topic::VARCHAR AS topic, "partition"::INTEGER AS "partition", next::BIGINT AS next FROM (VALUES ${rows.join(', ')}) AS known(topic, "partition", next)`
+}
+
+const quoted = (identifier: string) => `"${identifier.replaceAll('"', '""')}"`
+const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
