@@ -21,6 +21,17 @@ export function wholeNumber(name: string, from: number, to: number): (text: stri
   }
 }
 
+/** Parser of an option that takes a number from `from` to `to`. */
+export function fraction(name: string, from: number, to: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+    if (!Number.isFinite(value) || value < from || value > to) {
+      throw new UsageError(`--${name} ${text}: expected a number from ${from} to ${to}`, `e.g. --${name} 1`)
+    }
+    return value
+  }
+}
+
 /** Parser of an option that takes one of some words. */
 export function oneOfWords<const V extends readonly string[]>(name: string, words: V): (text: string) => V[number] {
   return (text) => {

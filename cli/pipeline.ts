@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { LogBusyError, LogFullError } from '../infra/log/log.ts'
 import { ClockSource } from '../infra/runtime/clock-source.ts'
+import { effectWorker, type Outside } from '../infra/runtime/effect-worker.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { sleep } from '../infra/runtime/sleep.ts'
@@ -13,6 +14,7 @@ import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
 import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
+import { outsideOf } from './outside.ts'
 import { UsageError } from './usage-error.ts'
 
 export interface PipelineOptions {
@@ -27,6 +29,8 @@ export interface PipelineOptions {
   readonly signal: AbortSignal
   readonly onWorkerEvent: (processor: string, event: WorkerEvent) => void
   readonly onLag?: (lag: ReadonlyMap<string, bigint>) => void
+  /** What policies over HTTP may reach; the key of the environment when left out. */
+  readonly outside?: Outside
   readonly tuning?: Partial<Tuning>
   /** Told where a worker's commit is; for tests that kill the process there. */
   readonly observe?: (processor: string, stage: CommitStage) => void
@@ -63,20 +67,21 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   const stop = new AbortController()
   signal.addEventListener('abort', () => stop.abort(), { once: true })
   if (signal.aborted) stop.abort()
-  const workers = processors.map(
-    (processor) =>
-      new Worker({
-        log: folder.log,
-        blobs: folder.blobs,
-        processor,
-        vocabulary: catalogueOf(topology.events),
-        partitions: topology.partitions,
-        instance: INSTANCE,
-        onEvent: (event) => options.onWorkerEvent(processor.name, event),
-        observe: (stage) => options.observe?.(processor.name, stage),
-        tuning: options.tuning ?? {},
-      }),
-  )
+  const workers = processors.map((processor) => {
+    const shared = {
+      log: folder.log,
+      blobs: folder.blobs,
+      vocabulary: catalogueOf(topology.events),
+      partitions: topology.partitions,
+      instance: INSTANCE,
+      onEvent: (event: WorkerEvent) => options.onWorkerEvent(processor.name, event),
+      observe: (stage: CommitStage) => options.observe?.(processor.name, stage),
+      tuning: options.tuning ?? {},
+    }
+    return processor.shape === 'effect'
+      ? effectWorker({ ...shared, processor, outside: options.outside ?? outsideOf({}) })
+      : new Worker({ ...shared, processor })
+  })
   const running = [...workers.map((worker) => worker.run(stop.signal)), ...(sink ? [sink.run(stop.signal)] : [])]
   const failed = Promise.all(running).then(() => undefined)
   try {

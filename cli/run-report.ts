@@ -35,6 +35,8 @@ export class RunReport {
       this.say(
         `${processor}: ${event.error.message}; trying again in ${(event.wait_ms / 1000).toFixed(1)} s, nothing is lost`,
       )
+    } else if (event.kind === 'notice') {
+      this.say(`${processor}: ${event.message}`)
     } else if (event.kind === 'lost') {
       this.say(`${processor}: partitions ${event.partitions.join(', ')} have another owner now`)
     }

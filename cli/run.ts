@@ -3,9 +3,10 @@ import { DIALECTS } from '../schemas/rollout.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
-import { DEFAULTS, isRecorded } from '../streams/topology.ts'
+import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
-import { globals, oneOfWords, stopSignal } from './options.ts'
+import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
+import { outsideOf } from './outside.ts'
 import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
@@ -14,6 +15,10 @@ import { UsageError } from './usage-error.ts'
 interface RunOptions {
   only?: string[]
   policy: string
+  temperature?: number
+  maxTokens?: number
+  concurrency?: number
+  timeout?: number
   dialect: (typeof DIALECTS)[number]
   untilIdle: boolean
   expirePending: boolean
@@ -26,9 +31,13 @@ export function addRun(program: Command): void {
     .description('run the workers and the DuckDB sink in this process')
     .option(
       '--policy <policy>',
-      'oracle, noisy-oracle(σ), random-legal, constant(TEXT) or recorded(FILE.jsonl)',
+      'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl) or openai(URL, MODEL)',
       DEFAULTS.policy,
     )
+    .option('--temperature <t>', 'with openai(…): of every completion', fraction('temperature', 0, 5))
+    .option('--max-tokens <n>', 'with openai(…): of a completion, at most', wholeNumber('max-tokens', 1, 1_000_000))
+    .option('--concurrency <n>', 'with openai(…): calls at once', wholeNumber('concurrency', 1, 4_096))
+    .option('--timeout <seconds>', 'with openai(…): for one call', fraction('timeout', 0.01, 86_400))
     .option(
       '--dialect <name>',
       `how advantages are normalised: ${DIALECTS.join(', ')}`,
@@ -44,7 +53,17 @@ export function addRun(program: Command): void {
       if (options.expirePending && !options.untilIdle) {
         throw new UsageError('--expire-pending only makes sense at the end of the work', 'add --until-idle')
       }
-      const wiring = await wiringOf({ policy: options.policy, dialect: options.dialect })
+      const { policy, dialect, temperature, maxTokens: max_tokens, concurrency, timeout } = options
+      if (
+        !isHttpPolicy(policy) &&
+        [temperature, max_tokens, concurrency, timeout].some((given) => given !== undefined)
+      ) {
+        throw new UsageError(
+          '--temperature, --max-tokens, --concurrency and --timeout are of a policy over HTTP',
+          "leave them out, or say --policy 'openai(URL, MODEL)'",
+        )
+      }
+      const wiring = await wiringOf({ policy, dialect, sampling: { temperature, max_tokens } })
       const names = wiring.stages.map((stage) => stage.name)
       const unknown = options.only?.find((name) => !names.includes(name))
       if (unknown !== undefined)
@@ -89,6 +108,7 @@ export function addRun(program: Command): void {
             until_idle: options.untilIdle,
             expire_pending: options.expirePending,
             signal,
+            outside: outsideOf({ concurrency, timeout_s: timeout }),
             onWorkerEvent: (processor, event) => report.workerEvent(processor, event),
             onLag: (lag) => report.lag(lag),
           })

@@ -4,7 +4,7 @@ import { clockTicked } from '../schemas/clock.ts'
 import type { Topology } from './topology.ts'
 
 interface Line {
-  readonly kind: 'source' | 'fold' | 'transform' | 'sink'
+  readonly kind: 'source' | Processor['shape'] | 'sink'
   readonly name: string
   readonly about: string
   readonly inputs: readonly string[]
@@ -91,7 +91,7 @@ export function identityOf(topology: Topology): TopologyIdentity {
     processors: processorsOf(topology).map((processor) => ({
       name: processor.name,
       inputs: processor.inputs.map((input) => input.type),
-      state_version: processor.shape === 'fold' ? processor.state.version : 0,
+      state_version: processor.shape === 'transform' ? 0 : processor.state.version,
     })),
   }
 }
@@ -108,4 +108,5 @@ export function processorsOf(topology: Topology): Processor[] {
   return topology.stages.map((stage) => stage.create(stage.variant))
 }
 
-const hasTimers = (processor: Processor) => processor.shape === 'fold' && processor.expire !== undefined
+const hasTimers = (processor: Processor) =>
+  processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)

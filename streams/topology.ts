@@ -1,3 +1,6 @@
+import { askPolicy } from '../processors/ask-policy/ask-policy.ts'
+import type { SamplingOptions } from '../processors/ask-policy/chat-request.ts'
+import { isHttpPolicy, parseHttpPolicy } from '../processors/ask-policy/policy-name.ts'
 import { formGroups } from '../processors/form-groups/form-groups.ts'
 import type { Processor, Stage } from '../processors/processor.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
@@ -11,8 +14,13 @@ import { DIALECTS, rolloutRequested } from '../schemas/rollout.ts'
 import { scenePresented } from '../schemas/tower.ts'
 
 export interface TopologyOptions {
-  /** A scripted policy, or `recorded(FILE.jsonl)`: then completions come from outside and nothing samples them. */
+  /**
+   * A scripted policy; `openai(URL, MODEL)`; or `recorded(FILE.jsonl)`: then completions come from outside and nothing
+   * samples them.
+   */
   readonly policy: string
+  /** Of a policy over HTTP, before what requests say. */
+  readonly sampling?: SamplingOptions | undefined
   readonly dialect: (typeof DIALECTS)[number]
   readonly partitions: number
 }
@@ -46,7 +54,7 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
       { name: 'clock', outputs: [clockTicked] },
     ],
     stages: [
-      ...(recorded ? [] : [stage(sampleCompletions(options.policy), ([policy]) => sampleCompletions(policy ?? ''))]),
+      ...(recorded ? [] : [stage(sampler(options), samplerOf)]),
       stage(scoreCompletions(scorer), () => scoreCompletions(scorer)),
       stage(formGroups(options), ([dialect]) => formGroups({ dialect: dialectOf(dialect) })),
     ],
@@ -54,10 +62,23 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
   }
 }
 
+/** Whatever answers requests has one name, so that what one has answered another does not answer again. */
+function sampler({ policy, sampling }: TopologyOptions): Processor {
+  if (!isHttpPolicy(policy)) return sampleCompletions(policy)
+  return askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
+}
+
+/** In the variant that a journal names; one over HTTP is never called again and needs no address. */
+function samplerOf([policy = '', model]: readonly string[]): Processor {
+  return policy === 'openai' && model !== undefined ? askPolicy({ url: '', model }) : sampleCompletions(policy)
+}
+
 /** A stage that runs `processor` now and can make it in the variant that a journal names. */
 export function stage(processor: Processor, create: (variant: readonly string[]) => Processor): Stage {
   return { name: processor.name, variant: processor.variant, create }
 }
+
+export { isHttpPolicy }
 
 export function isRecorded(policy: string): boolean {
   return policy.startsWith('recorded(')

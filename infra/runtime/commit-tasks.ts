@@ -33,8 +33,10 @@ export function appendUnsaved(
     for (const letter of unsaved.dead_letters) {
       transaction.append(DEAD_LETTERS_TOPIC, partition, { key: letter.key, headers: [], value: toJson(letter) })
     }
-    const journal = { key: null, headers: [], value: toJson(task.journalEntry()) }
-    transaction.append(journalTopic(processor.name), partition, journal)
+    if (unsaved.records > 0) {
+      const journal = { key: null, headers: [], value: toJson(task.journalEntry()) }
+      transaction.append(journalTopic(processor.name), partition, journal)
+    }
     committed.records += unsaved.records
     committed.outputs += unsaved.outputs.length
     committed.dead_letters += unsaved.dead_letters.length

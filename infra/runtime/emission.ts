@@ -10,7 +10,10 @@ export interface Output {
   readonly encoded: EncodedEvent
 }
 
+/** `ce_source` of what a processor derives. */
 export const sourceOf = (processor: string) => `/processors/${processor}`
+/** `ce_source` of what came from outside through it: these are facts, which no rebuild says. */
+export const factSourceOf = (processor: string) => `/effects/${processor}`
 
 /**
  * The `emit` of one call of a processor, and what it collects. Everything about an output but its data follows from
@@ -48,11 +51,11 @@ export function emission(processor: Processor, inputs: readonly Event[]): { emit
         discriminator,
         index,
       }),
-      source: sourceOf(processor.name),
+      source: processor.produces === 'facts' ? factSourceOf(processor.name) : sourceOf(processor.name),
       type: type.type,
       version: type.version,
-      time: latest.time,
-      clock: causes.some((cause) => cause.clock === 'wall') ? 'wall' : 'virtual',
+      time: options.recorded_at ?? latest.time,
+      clock: options.recorded_at !== undefined || causes.some(({ clock }) => clock === 'wall') ? 'wall' : 'virtual',
       key: String((first as Record<string, unknown> | undefined)?.[type.key]),
       causes: ids,
       producer_version: String(processor.version),

@@ -3,6 +3,7 @@ import { clockTicked } from '../../schemas/clock.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
 import { ProcessorBrokenError } from './bug-watch.ts'
 import { Deadlines } from './deadlines.ts'
+import { asFold } from './effect-fold.ts'
 import { emission, type Output } from './emission.ts'
 
 /** An input that its processor could not take; the state is as if it had never come. */
@@ -35,6 +36,8 @@ export interface Execution {
   restore(key: string, state: unknown): void
   /** Every key with its state, sorted by key. */
   states(): [string, unknown][]
+  /** The states that wait for something that is no event, by key, in the order in which they began to. */
+  waiting(): ReadonlyMap<string, unknown>
   latestDeadline(clock: ClockDomain): string | undefined
   /** The latest event time seen on a clock, when no tick has come that far yet. */
   unticked(clock: ClockDomain): string | undefined
@@ -43,7 +46,8 @@ export interface Execution {
 }
 
 export function execute(processor: Processor): Execution {
-  return processor.shape === 'fold' ? new FoldExecution(processor) : new TransformExecution(processor)
+  if (processor.shape === 'transform') return new TransformExecution(processor)
+  return new FoldExecution(processor.shape === 'effect' ? asFold(processor) : processor)
 }
 
 const MAX_EXPIRY_ROUNDS = 100
@@ -57,6 +61,7 @@ type Clocks = { readonly [clock in ClockDomain]?: { readonly latest: string; rea
 class FoldExecution<S> implements Execution {
   #fold: Fold<S>
   readonly #states = new Map<string, S>()
+  readonly #waiting = new Map<string, S>()
   readonly #deadlines = new Deadlines()
   readonly #changed = new Set<string>()
   #clocks: Clocks = {}
@@ -143,6 +148,8 @@ class FoldExecution<S> implements Execution {
     const deadline = state === undefined ? undefined : this.#fold.deadline?.(state)
     if (state === undefined) this.#states.delete(key)
     else this.#states.set(key, state)
+    if (state !== undefined && this.#fold.waits?.(state)) this.#waiting.set(key, state)
+    else this.#waiting.delete(key)
     this.#deadlines.set(key, deadline)
   }
 
@@ -166,6 +173,10 @@ class FoldExecution<S> implements Execution {
     return all.sort(([a], [b]) => (a < b ? -1 : 1))
   }
 
+  waiting(): ReadonlyMap<string, unknown> {
+    return this.#waiting
+  }
+
   latestDeadline(clock: ClockDomain): string | undefined {
     return this.#deadlines.latest(clock)
   }
@@ -176,7 +187,7 @@ class FoldExecution<S> implements Execution {
   }
 
   become(processor: Processor): void {
-    this.#fold = processor as Fold<S>
+    this.#fold = processor.shape === 'effect' ? (asFold(processor) as Fold<S>) : (processor as Fold<S>)
   }
 }
 
@@ -229,6 +240,9 @@ class TransformExecution implements Execution {
   states(): [string, unknown][] {
     return []
   }
+  waiting(): ReadonlyMap<string, unknown> {
+    return new Map()
+  }
   latestDeadline(): undefined {
     return undefined
   }
@@ -244,9 +258,11 @@ function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
 }
 
-/** The topics a task reads: its processor's inputs, and the clock where it is a fold with deadlines. */
+/** The topics a task reads: its processor's inputs, and the clock where it has deadlines. */
 export function inputTopics(processor: Processor): string[] {
   const topics = processor.inputs.map((input) => input.type)
-  if (processor.shape === 'fold' && processor.expire !== undefined) topics.push(clockTicked.type)
+  if (processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)) {
+    topics.push(clockTicked.type)
+  }
   return topics
 }

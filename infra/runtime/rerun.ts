@@ -36,7 +36,10 @@ export async function* rerun(
   let variant: string | undefined
   for await (const { entry, records } of readJournalled(log, name, partition, until)) {
     const journalled = JSON.stringify(entry.variant)
-    if (journalled !== variant) execution.become(create(entry.variant))
+    const processor = journalled === variant ? undefined : create(entry.variant)
+    // What an effect recorded then are facts: nothing of it is computed again.
+    if (processor?.produces === 'facts') continue
+    if (processor !== undefined) execution.become(processor)
     variant = journalled
     const events: Event[] = []
     for (const record of records) {

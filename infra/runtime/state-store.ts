@@ -55,6 +55,11 @@ export async function restoreState(
     return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }
   } catch (error) {
     if (!(error instanceof NoUpcasterError)) throw error
+    if (processor.produces === 'facts') {
+      throw new StateVersionError(
+        `${error.message}; what was asked for cannot be computed again, use the older program`,
+      )
+    }
   }
   const rebuilt = execute(processor)
   for await (const { failures } of rerun(rebuilt, processor.name, partition, () => processor, options)) {

@@ -17,6 +17,8 @@ export interface Unsaved {
   /** Run-length interleaving of the inputs, as [topic, count]. */
   runs: [string, number][]
   records: number
+  /** What came from outside and not from the log. */
+  results: number
   bytes: number
 }
 
@@ -26,7 +28,7 @@ const FUTURE_HORIZON_MS = 24 * 3_600_000
 /** Raw bytes of a dead letter beyond this go to the blob store. */
 const LARGE_BYTES = 64 * 1024
 
-const nothing = (): Unsaved => ({ outputs: [], dead_letters: [], runs: [], records: 0, bytes: 0 })
+const nothing = (): Unsaved => ({ outputs: [], dead_letters: [], runs: [], records: 0, results: 0, bytes: 0 })
 
 /** One processor on one partition of the log: records in, and what must be committed together with having read them. */
 export class Task {
@@ -85,10 +87,7 @@ export class Task {
       }
     }
     const { outputs, failures } = await this.execution.process(events)
-    for (const output of outputs) {
-      unsaved.outputs.push(output)
-      unsaved.bytes += output.encoded.value.byteLength
-    }
+    this.#hold(outputs)
     for (const failure of failures) {
       const record = origin.get(failure.event)
       if (record === undefined) throw failure.error
@@ -104,6 +103,26 @@ export class Task {
     throw new PoisonError(
       `ce_time ${time} is ${Math.round(ahead_ms / 3_600_000)} h ahead of this host's clock, at most 24 h are taken; look at the clock of ${source}`,
     )
+  }
+
+  /**
+   * A result from outside. No record of the log, so it is in no journal and makes no dead letter.
+   * @returns why it could not be taken: the state is as before then, and whoever brought it asks again.
+   */
+  async record(result: Event): Promise<Error | undefined> {
+    const { outputs, failures } = await this.execution.process([result])
+    const [failure] = failures
+    if (failure !== undefined) return failure.error
+    this.#hold(outputs)
+    this.#unsaved.results++
+    return undefined
+  }
+
+  #hold(outputs: readonly Output[]): void {
+    for (const output of outputs) {
+      this.#unsaved.outputs.push(output)
+      this.#unsaved.bytes += output.encoded.value.byteLength
+    }
   }
 
   journalEntry(): JournalEntry {

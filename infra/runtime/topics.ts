@@ -89,7 +89,8 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
         `${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`,
       )
     }
-    if (known.state_version > processor.state_version) {
+    // A stateless one takes nothing over, and leaves the state for whoever comes back to it.
+    if (processor.state_version > 0 && known.state_version > processor.state_version) {
       fail(
         `${processor.name} has state of version ${known.state_version}, this program knows ${processor.state_version}`,
       )

@@ -15,6 +15,7 @@ import {
   TopicMismatchError,
   UnknownTopicError,
 } from '../log/log.ts'
+import type { Beside } from './beside.ts'
 import { BugWatch, ProcessorBrokenError } from './bug-watch.ts'
 import { appendUnsaved, type Committed, putBlobs } from './commit-tasks.ts'
 import { inputTopics } from './execution.ts'
@@ -37,6 +38,8 @@ export interface WorkerOptions {
   readonly onEvent?: (event: WorkerEvent) => void
   /** Told where a commit is; for tests that kill the process there. */
   readonly observe?: (stage: CommitStage) => void
+  /** Work beside the poll loop: the calls of an effect. */
+  readonly beside?: Beside
 }
 
 export type CommitStage = 'processed' | 'appended' | 'committed'
@@ -71,6 +74,7 @@ export type WorkerEvent =
     }
   | { readonly kind: 'lost'; readonly partitions: readonly number[] }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
+  | { readonly kind: 'notice'; readonly message: string }
 
 /**
  * Runs one processor as a member of its consumer group: poll → decode and upcast → process → one transaction (outputs,
@@ -149,10 +153,12 @@ export class Worker {
       while (!signal.aborted) {
         if (await this.#step(member, producer)) progressed()
       }
+      await this.#options.beside?.collect(this.#tasks)
       await this.#commit(producer)
       await this.#snapshot(producer, 1_000)
     } finally {
       this.#tasks.clear()
+      this.#options.beside?.settle(this.#tasks)
       this.#positions.clear()
       this.#committed.clear()
       this.#claim = undefined
@@ -163,27 +169,34 @@ export class Worker {
 
   /** @returns whether something was committed */
   async #step(member: Member, producer: Producer): Promise<boolean> {
-    const unsaved = this.#unsavedRecords() > 0 || this.#positions.size > 0
+    const { beside } = this.#options
+    const unsaved = this.#unsaved() > 0 || this.#positions.size > 0
+    if (beside?.full) member.pause([...this.#tasks.keys()])
+    else if (beside !== undefined) member.resume([...this.#tasks.keys()])
     const polled = await member.poll({
       max_bytes: this.#tuning.max_unsaved_bytes,
       wait_ms: unsaved
         ? Math.max(0, this.#tuning.commit_interval_ms - (performance.now() - this.#last_commit_ms))
-        : 200,
+        : beside?.busy
+          ? this.#tuning.commit_interval_ms
+          : 200,
     })
     // The claim changes with the assignment: what was processed under the old one is committed under the old one.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer)
     this.#claim = polled.claim
     await this.#process(polled)
+    await beside?.collect(this.#tasks)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
     const full =
       [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
-    const pending = this.#unsavedRecords() > 0 || this.#positions.size > 0
+    const pending = this.#unsaved() > 0 || this.#positions.size > 0
     const commits = pending && (due || full || polled.records.length === 0)
     if (commits) {
       await this.#commit(producer)
       await this.#snapshot(producer, this.#tuning.snapshot_every)
     }
-    this.#idle = !pending && polled.records.length === 0 && polled.gained.length === 0
+    if (this.#unsaved() === 0) beside?.settle(this.#tasks)
+    this.#idle = !pending && !beside?.busy && polled.records.length === 0 && polled.gained.length === 0
     return commits
   }
 
@@ -253,37 +266,45 @@ export class Worker {
     }
   }
 
-  #unsavedRecords(): number {
-    let records = 0
-    for (const task of this.#tasks.values()) records += task.unsaved.records
-    return records
+  /** Input records and results from outside that are in no commit yet. */
+  #unsaved(): number {
+    let count = 0
+    for (const { unsaved } of this.#tasks.values()) count += unsaved.records + unsaved.results
+    return count
   }
 
   async #commit(producer: Producer): Promise<void> {
     const claim = this.#claim
     this.#last_commit_ms = performance.now()
-    if (claim === undefined || (this.#unsavedRecords() === 0 && this.#positions.size === 0)) return
+    if (claim === undefined || (this.#unsaved() === 0 && this.#positions.size === 0)) return
     const { processor, blobs, partitions } = this.#options
-    const tasks = [...this.#tasks.values()].filter((task) => task.unsaved.records > 0)
+    const tasks = [...this.#tasks.values()].filter(({ unsaved }) => unsaved.records + unsaved.results > 0)
     await putBlobs(tasks, blobs)
     this.#options.observe?.('processed')
     const transaction = producer.begin()
     const committed = appendUnsaved(transaction, processor, tasks, partitions)
-    transaction.positions(claim, [...this.#positions.values()])
+    transaction.positions(claim, [...this.#positions.values(), ...this.#fences(tasks)])
     this.#options.observe?.('appended')
     await transaction.commit()
     this.#options.observe?.('committed')
     for (const task of tasks) task.saved()
     for (const [at, position] of this.#positions) this.#committed.set(at, position)
     this.#positions.clear()
-    if (committed.records > 0) this.#options.onEvent?.({ kind: 'committed', ...committed })
+    if (committed.records + committed.outputs > 0) this.#options.onEvent?.({ kind: 'committed', ...committed })
+  }
+
+  /** Tasks that have results and read nothing say their committed positions again: an owner of before is refused by that. */
+  #fences(tasks: readonly Task[]): Position[] {
+    const without = new Set(tasks.filter(({ unsaved }) => unsaved.results > 0).map(({ partition }) => partition))
+    for (const { partition } of this.#positions.values()) without.delete(partition)
+    return [...this.#committed.values()].filter(({ partition }) => without.has(partition))
   }
 
   /** The state as of the last commit; the changelog ends where it does, since only the owner of a partition writes it. */
   async #snapshot(producer: Producer, every: number): Promise<void> {
     const { processor, log, blobs } = this.#options
     const claim = this.#claim
-    if (claim === undefined || this.#unsavedRecords() > 0) return
+    if (claim === undefined || this.#unsaved() > 0) return
     for (const task of this.#tasks.values()) {
       if (task.changes_since_snapshot < every) continue
       const { partition, record } = await takeSnapshot(task.execution, processor, task.partition, log, blobs)

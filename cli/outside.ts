@@ -1,0 +1,15 @@
+import { httpClient } from '../infra/http/http-client.ts'
+import { DEFAULT_LIMITS, type Outside } from '../infra/runtime/effect-worker.ts'
+
+/** What policies over HTTP may reach, with the key of the environment. The key goes nowhere but into the client. */
+export function outsideOf(options: {
+  readonly concurrency?: number | undefined
+  readonly timeout_s?: number | undefined
+}): Outside {
+  const { concurrency = DEFAULT_LIMITS.concurrency, timeout_s = DEFAULT_LIMITS.timeout_ms / 1_000 } = options
+  const api_key = process.env.PLUMBLINE_API_KEY || process.env.OPENAI_API_KEY || undefined
+  return {
+    http: httpClient({ api_key }),
+    limits: { concurrency, timeout_ms: timeout_s * 1_000, max_waiting: Math.max(64, 4 * concurrency) },
+  }
+}

@@ -1,0 +1,233 @@
+import { type Answer, type CallContext, CallFailedError, type Effect } from '../../processors/processor.ts'
+import { Backoff, type Waits } from './backoff.ts'
+import type { Beside } from './beside.ts'
+import { answered, type Pending } from './effect-fold.ts'
+import type { Task } from './task.ts'
+
+export interface CallLimits {
+  /** Calls under way at once. */
+  readonly concurrency: number
+  /** For one call, from beginning to end. */
+  readonly timeout_ms: number
+  /** No input is taken while this many keys wait. */
+  readonly max_waiting: number
+  readonly waits: Waits
+}
+
+export interface CallsOptions {
+  readonly effect: Effect
+  readonly limits: CallLimits
+  readonly context: Omit<CallContext, 'signal' | 'learned'>
+  /** Uniform on [0, 1): jitter. */
+  readonly random: () => number
+  readonly onFailure: (error: Error, wait_ms: number) => void
+  readonly onNotice: (message: string) => void
+}
+
+/** One key that waits, and what is being done about it. */
+interface Waiting {
+  readonly task: Task
+  readonly key: string
+  readonly backoff: Backoff
+  readonly flights: Set<AbortController>
+  /** Indices that are asked for, or have come and are not committed yet. */
+  readonly taken: Set<number>
+  readonly collected: number[]
+  pending: Pending
+  gone: boolean
+}
+
+interface Arrived {
+  readonly waiting: Waiting
+  readonly answers: readonly Answer[]
+  readonly recorded_at: string
+}
+
+/**
+ * The calls of an effect: at most `concurrency` at once, in the order in which they were asked for. One that fails is
+ * made again after a while; when it is the other side as a whole that fails, all wait, and then a single call tries.
+ */
+export class Calls implements Beside {
+  readonly #options: CallsOptions
+  readonly #learned = new Set<string>()
+  readonly #endpoint: Backoff
+  readonly #waiting = new Map<string, Waiting>()
+  #arrived: Arrived[] = []
+  #running = 0
+  /** Calls that may run at once now: one after a failure of the endpoint, doubled with each success. */
+  #limit: number
+  #timer: NodeJS.Timeout | undefined
+  #foreign = 0
+
+  constructor(options: CallsOptions) {
+    this.#options = options
+    this.#limit = options.limits.concurrency
+    this.#endpoint = new Backoff(options.limits.waits, options.random)
+  }
+
+  get busy(): boolean {
+    if (this.#running > 0 || this.#arrived.length > 0) return true
+    for (const waiting of this.#waiting.values()) if (this.#askable(waiting)) return true
+    return false
+  }
+
+  get full(): boolean {
+    return this.#waiting.size >= this.#options.limits.max_waiting
+  }
+
+  async collect(tasks: ReadonlyMap<number, Task>): Promise<void> {
+    const arrived = this.#arrived
+    this.#arrived = []
+    for (const { waiting, answers, recorded_at } of arrived) {
+      const { task, key, pending } = waiting
+      if (waiting.gone || tasks.get(task.partition) !== task) continue
+      const error = await task.record(answered(key, pending, answers, recorded_at))
+      if (error === undefined) waiting.collected.push(...answers.map(({ index }) => index))
+      else this.#failed(waiting, error, answers, this.#options.context.now_ms())
+    }
+  }
+
+  settle(tasks: ReadonlyMap<number, Task>): void {
+    const seen = new Set<string>()
+    for (const task of tasks.values()) {
+      for (const [key, state] of task.execution.waiting()) {
+        seen.add(key)
+        const pending = state as Pending
+        const known = this.#waiting.get(key)
+        if (known?.task === task) {
+          known.pending = pending
+          for (const index of known.collected.splice(0)) known.taken.delete(index)
+        } else {
+          if (known !== undefined) this.#giveUp(known)
+          this.#waiting.set(key, this.#begin(task, key, pending))
+        }
+      }
+    }
+    for (const [key, waiting] of this.#waiting) if (!seen.has(key)) this.#giveUp(waiting)
+    this.#tellForeign()
+    this.#pump()
+  }
+
+  #begin(task: Task, key: string, pending: Pending): Waiting {
+    const backoff = new Backoff(this.#options.limits.waits, this.#options.random)
+    return { task, key, pending, backoff, flights: new Set(), taken: new Set(), collected: [], gone: false }
+  }
+
+  #giveUp(waiting: Waiting): void {
+    waiting.gone = true
+    this.#waiting.delete(waiting.key)
+    for (const flight of waiting.flights) flight.abort(new Error('nobody waits for this call any more'))
+  }
+
+  #askable({ pending }: Waiting): boolean {
+    if (this.#isForeign(pending)) return false
+    const { clock, time } = pending.deadline
+    return clock !== 'wall' || Date.parse(time) > this.#options.context.now_ms()
+  }
+
+  /** Begun under another variant: the rest from here would mix two policies in one attempt. */
+  #isForeign({ variant, missing, wanted }: Pending): boolean {
+    return missing.length < wanted && variant.join('\n') !== this.#options.effect.variant.join('\n')
+  }
+
+  #tellForeign(): void {
+    const foreign = [...this.#waiting.values()].filter(({ pending }) => this.#isForeign(pending))
+    if (foreign.length > this.#foreign) {
+      const variants = [...new Set(foreign.map(({ pending }) => pending.variant.join(' ')))]
+      this.#options.onNotice(
+        `${foreign.length} begun with ${variants.join(', ')} wait for it; run with it to complete them, or let them expire`,
+      )
+    }
+    this.#foreign = foreign.length
+  }
+
+  /** Begins what may begin, and comes again when more may. */
+  #pump(): void {
+    clearTimeout(this.#timer)
+    const now_ms = this.#options.context.now_ms()
+    let next_ms = Number.POSITIVE_INFINITY
+    if (this.#endpoint.until_ms > now_ms) next_ms = this.#waiting.size > 0 ? this.#endpoint.until_ms : next_ms
+    else {
+      for (const waiting of this.#waiting.values()) {
+        if (this.#running >= this.#limit) break
+        if (!this.#askable(waiting)) continue
+        if (waiting.backoff.until_ms > now_ms) next_ms = Math.min(next_ms, waiting.backoff.until_ms)
+        else this.#ask(waiting)
+      }
+    }
+    if (Number.isFinite(next_ms)) this.#timer = setTimeout(() => this.#pump(), Math.max(1, next_ms - now_ms))
+  }
+
+  /** Everything that this key lacks, in as many calls as it takes and may run. */
+  #ask(waiting: Waiting): void {
+    const open = waiting.pending.missing.filter((index) => !waiting.taken.has(index))
+    while (open.length > 0 && this.#running < this.#limit) {
+      const indices = open.splice(0, Math.max(1, this.#options.effect.per_call(this.#learned)))
+      for (const index of indices) waiting.taken.add(index)
+      this.#running++
+      void this.#call(waiting, indices).finally(() => {
+        this.#running--
+        this.#pump()
+      })
+    }
+  }
+
+  async #call(waiting: Waiting, indices: readonly number[]): Promise<void> {
+    const { effect, limits, context } = this.#options
+    const { attempt_id, request } = waiting.pending
+    const flight = new AbortController()
+    const timeout = () =>
+      flight.abort(new CallFailedError(`no answer within ${limits.timeout_ms / 1_000} s`, { scope: 'call' }))
+    const timer = setTimeout(timeout, limits.timeout_ms)
+    const started_ms = context.now_ms()
+    waiting.flights.add(flight)
+    try {
+      const call = { attempt_id, request, indices }
+      const asked = effect.call(call, { ...context, signal: flight.signal, learned: this.#learned })
+      const answers = await Promise.race([asked, rejectedBy(flight.signal)])
+      if (waiting.gone) return
+      this.#succeeded(waiting, indices, answers, started_ms)
+    } catch (error) {
+      if (!waiting.gone)
+        this.#failed(
+          waiting,
+          error as Error,
+          indices.map((index) => ({ index })),
+          started_ms,
+        )
+    } finally {
+      clearTimeout(timer)
+      waiting.flights.delete(flight)
+    }
+  }
+
+  #succeeded(waiting: Waiting, indices: readonly number[], came: readonly Answer[], started_ms: number): void {
+    const answers = came.filter(({ index }) => indices.includes(index))
+    if (answers.length === 0) throw new CallFailedError('the answer holds no result', { scope: 'call' })
+    for (const index of indices) if (!answers.some((answer) => answer.index === index)) waiting.taken.delete(index)
+    waiting.backoff.succeeded(started_ms)
+    if (this.#endpoint.succeeded(started_ms)) {
+      this.#limit = Math.min(this.#options.limits.concurrency, this.#limit * 2)
+    }
+    const recorded_at = new Date(this.#options.context.now_ms()).toISOString()
+    this.#arrived.push({ waiting, answers, recorded_at })
+  }
+
+  #failed(waiting: Waiting, error: Error, asked: readonly { index: number }[], started_ms: number): void {
+    for (const { index } of asked) waiting.taken.delete(index)
+    const failure =
+      error instanceof CallFailedError
+        ? error
+        : new CallFailedError(`${error.name}: ${error.message}`, { scope: 'call', permanent: true })
+    const backoff = failure.scope === 'endpoint' ? this.#endpoint : waiting.backoff
+    if (failure.scope === 'endpoint') this.#limit = 1
+    const wait_ms = backoff.failed(failure, started_ms, this.#options.context.now_ms())
+    this.#options.onFailure(failure, wait_ms)
+  }
+}
+
+function rejectedBy(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}

@@ -1,0 +1,122 @@
+import { z } from 'zod'
+import type { Answer, Cause, Deadline, Effect, Emit, Fold } from '../../processors/processor.ts'
+import { causeOf } from '../../processors/processor.ts'
+import type { Event, EventType } from '../../schemas/event.ts'
+import { EventTooLargeError } from '../../schemas/event-errors.ts'
+
+/** What is kept of a plan: as long as results are missing, all of it; afterwards only that it was there. */
+export interface Pending<Q = unknown> {
+  readonly cause: Cause
+  readonly attempt_id: string
+  /** Of the effect that planned it. */
+  readonly variant: readonly string[]
+  readonly wanted: number
+  readonly missing: readonly number[]
+  /** Until the last result is recorded or the deadline has passed. */
+  readonly request?: Q | undefined
+  readonly deadline: Deadline
+}
+
+/** How long a finished plan is remembered, so that its event, delivered again, asks nothing. As form-groups has it. */
+const MEMORY_MS = 7 * 24 * 3_600_000
+
+/** Never in a log: how results come into the fold. */
+const ANSWERED = '_effect.answered'
+
+interface Answered {
+  readonly attempt_id: string
+  readonly answers: readonly Answer[]
+  /** The wall clock at the edge. */
+  readonly recorded_at: string
+}
+
+/** Results for one key, for `Execution.process`. Its time is its cause's: a result moves no clock. */
+export function answered(key: string, pending: Pending, answers: readonly Answer[], recorded_at: string): Event {
+  const { id, time, clock } = pending.cause
+  const data: Answered = { attempt_id: pending.attempt_id, answers, recorded_at }
+  const event = { id, source: '', type: ANSWERED, version: 0, time, clock, key, causes: [], data }
+  return event as unknown as Event
+}
+
+/**
+ * An effect as the fold that it is without its calls: an input event becomes a plan, results are recorded one by one,
+ * each index once, and what is still missing at the deadline is no more asked for.
+ */
+export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
+  const { name, version, about, inputs, outputs, variant, produces } = effect
+  return {
+    shape: 'fold',
+    ...{ name, version, about, inputs, outputs, variant, produces },
+    state: { version: effect.state.version, schema: pendingSchema(effect.state.schema) },
+    apply(state, event, emit) {
+      if ((event.type as string) === ANSWERED) return record(state, event.data as unknown as Answered, outputs[0], emit)
+      // The same request again, or another one under its name: the first one counts.
+      return state ?? planned(effect, event)
+    },
+    deadline({ request, deadline }) {
+      if (request !== undefined) return deadline
+      const time = new Date(Date.parse(deadline.time) + MEMORY_MS).toISOString()
+      return { clock: deadline.clock, time, housekeeping: true }
+    },
+    expire({ request, ...pending }) {
+      return request === undefined ? undefined : pending
+    },
+    waits: ({ request }) => request !== undefined,
+  }
+}
+
+function planned<Q>(effect: Effect<Q>, event: Event): Pending<Q> | undefined {
+  const plan = effect.plan(event)
+  if (plan === undefined || plan.wanted < 1) return undefined
+  const { attempt_id, wanted, request, deadline } = plan
+  const missing = Array.from({ length: wanted }, (_, index) => index)
+  return { cause: causeOf(event), attempt_id, variant: effect.variant, wanted, missing, request, deadline }
+}
+
+function record<Q>(
+  state: Pending<Q> | undefined,
+  { attempt_id, answers, recorded_at }: Answered,
+  output: EventType,
+  emit: Emit,
+): Pending<Q> | undefined {
+  if (state?.request === undefined || state.attempt_id !== attempt_id) return state
+  const left = new Set(state.missing)
+  const fresh = answers.filter(({ index }) => left.delete(index))
+  if (fresh.length === 0) return state
+  say(fresh)
+  const { request, ...rest } = state
+  const missing = [...left]
+  return missing.length === 0 ? { ...rest, missing } : { ...rest, missing, request }
+
+  /** One event, or several where one would be too large. */
+  function say(some: readonly Answer[]): void {
+    const causes = state === undefined ? [] : [state.cause]
+    const discriminator = `${attempt_id}/${some.map(({ index }) => index).join()}`
+    const rows = some.map(({ row }) => row)
+    try {
+      emit(output, (output.encoding === 'arrow' ? rows : rows[0]) as never, { causes, discriminator, recorded_at })
+    } catch (error) {
+      if (!(error instanceof EventTooLargeError) || some.length === 1) throw error
+      say(some.slice(0, some.length >> 1))
+      say(some.slice(some.length >> 1))
+    }
+  }
+}
+
+function pendingSchema<Q>(request: z.ZodType<Q>): z.ZodType<Pending<Q>> {
+  const clock = z.enum(['virtual', 'wall'])
+  return z.object({
+    cause: z.object({
+      id: z.string(),
+      time: z.string(),
+      clock,
+      correlation: z.string().optional(),
+    }) as z.ZodType<Cause>,
+    attempt_id: z.string(),
+    variant: z.array(z.string()),
+    wanted: z.int(),
+    missing: z.array(z.int()),
+    request: request.optional(),
+    deadline: z.object({ clock, time: z.string() }),
+  }) as unknown as z.ZodType<Pending<Q>>
+}

@@ -1,0 +1,303 @@
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { httpClient } from '../../infra/http/http-client.ts'
+import { memoryLog } from '../../infra/log/memory.ts'
+import { MemoryBroker } from '../../infra/log/memory-broker.ts'
+import { effectWorker } from '../../infra/runtime/effect-worker.ts'
+import { topicsOf } from '../../infra/runtime/topics.ts'
+import type { WorkerEvent } from '../../infra/runtime/worker.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import { decodeEvent, encodeEvent } from '../../schemas/codec.ts'
+import type { Event, RowOfEvent } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { catalogueOf } from '../../schemas/registry.ts'
+import { rolloutRequested } from '../../schemas/rollout.ts'
+import { partitionOf } from '../../schemas/routing.ts'
+import {
+  answer,
+  ChatServer,
+  type ChatServerOptions,
+  type Fault,
+  hangUp,
+  invalidJson,
+  slowDrip,
+  stall,
+  status,
+  tooMany,
+  truncated,
+} from '../../tests/chat-server.ts'
+import { memoryBlobs, recordsOf } from '../../tests/counting.ts'
+import { requested, SCENE } from '../../tests/tower-events.ts'
+import { askPolicy } from './ask-policy.ts'
+
+const PARTITIONS = 2
+const vocabulary = catalogueOf(catalogue)
+const PNG = Buffer.from('the picture')
+
+type Row = RowOfEvent<typeof completionsSampled>
+
+/** One log, one server, and a worker between them. */
+class Stage {
+  readonly broker = new MemoryBroker()
+  readonly blobs = memoryBlobs()
+  readonly events: WorkerEvent[] = []
+
+  static async open(groups: number, group_size = 4): Promise<Stage> {
+    const stage = new Stage()
+    const log = memoryLog({ broker: stage.broker })
+    await log.createTopics(topicsOf(catalogue, [{ name: 'sample-completions' }], PARTITIONS))
+    const image = { ...SCENE.image, ...(await stage.blobs.put(PNG, 'image/png')) }
+    const producer = await log.producer({ transactional_id: 'test' })
+    const transaction = producer.begin()
+    for (let group = 0; group < groups; group++) {
+      const request = requested(
+        { group_id: `g${group}`, group_size, seed: `${group}`, scene: { ...SCENE, image } },
+        `r${group}`,
+      )
+      const { key, headers, value } = encodeEvent(rolloutRequested, request as unknown as Event)
+      transaction.append(rolloutRequested.type, partitionOf(key, PARTITIONS), { key, headers, value })
+    }
+    await transaction.commit()
+    return stage
+  }
+
+  /** Runs until nothing is missing, or for a time. */
+  async run(
+    url: string,
+    {
+      for_ms,
+      api_key,
+      ...limits
+    }: { for_ms?: number; api_key?: string; concurrency?: number; timeout_ms?: number } = {},
+  ): Promise<void> {
+    const stop = new AbortController()
+    const worker = effectWorker({
+      log: memoryLog({ broker: this.broker }),
+      blobs: this.blobs,
+      processor: askPolicy({ url, model: 'tiny' }),
+      vocabulary,
+      partitions: PARTITIONS,
+      instance: `${performance.now()}`,
+      onEvent: (event) => this.events.push(event),
+      tuning: { commit_interval_ms: 5, session_timeout_ms: 2_000 },
+      outside: {
+        http: httpClient({ api_key }),
+        limits: { waits: { first_ms: 20, longest_ms: 100, permanent_ms: 200 }, ...limits },
+      },
+    })
+    const running = worker.run(stop.signal)
+    const until = performance.now() + (for_ms ?? 30_000)
+    for (let quiet = 0; quiet < 3 && performance.now() < until; quiet = worker.idle ? quiet + 1 : 0) {
+      await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 20))])
+    }
+    stop.abort()
+    await running
+  }
+
+  async said(): Promise<Event<typeof completionsSampled>[]> {
+    const records = await recordsOf(memoryLog({ broker: this.broker }), completionsSampled.type)
+    return records.map((record) => decodeEvent(record, vocabulary) as Event<typeof completionsSampled>)
+  }
+
+  async rows(): Promise<Row[]> {
+    return (await this.said()).flatMap((event) => event.data)
+  }
+
+  troubles(): string[] {
+    return this.events.flatMap((event) => (event.kind === 'retrying' ? [event.error.message] : []))
+  }
+}
+
+async function server(options: ChatServerOptions = {}): Promise<ChatServer> {
+  const started = await ChatServer.start(options)
+  onTestFinished(() => started.stop())
+  return started
+}
+
+/** Every index of every group, once, under one attempt a group. */
+function expectWhole(rows: readonly Row[], groups: number, group_size = 4): void {
+  const places = rows.map((row) => `${row.group_id}/${row.completion_index}`).sort()
+  const wanted = Array.from(
+    { length: groups * group_size },
+    (_, at) => `g${Math.floor(at / group_size)}/${at % group_size}`,
+  )
+  expect(places).toEqual(wanted.sort())
+  expect(new Set(rows.map((row) => row.attempt_id)).size).toBe(groups)
+}
+
+describe('a server that does everything', () => {
+  let stage: Stage
+  let chat: ChatServer
+  let url: string
+  beforeEach(async () => {
+    stage = await Stage.open(3)
+    chat = await ChatServer.start()
+    url = chat.url
+    await stage.run(url, { api_key: 'sk-secret' })
+    await chat.stop()
+  })
+
+  test('is asked once a group, with the picture as a data URL and the key in a header', async () => {
+    expectWhole(await stage.rows(), 3)
+    expect(chat.seen).toHaveLength(3)
+    const [{ body, headers } = {}] = chat.seen
+    expect(body).toMatchObject({ model: 'tiny', n: 4, temperature: 1, max_tokens: 1_024, logprobs: true })
+    const image_url = { url: `data:image/png;base64,${PNG.toString('base64')}` }
+    expect(body?.messages[0]?.content).toEqual([
+      { type: 'image_url', image_url },
+      { type: 'text', text: 'move it' },
+    ])
+    expect(headers?.authorization).toBe('Bearer sk-secret')
+  })
+
+  test('gives rows that can be trained on, as facts of the wall clock', async () => {
+    const [event] = await stage.said()
+    expect(event).toMatchObject({ source: '/effects/sample-completions', clock: 'wall' })
+    expect(Math.abs(Date.parse(event?.time ?? '') - Date.now())).toBeLessThan(60_000)
+    expect(event?.data[0]).toMatchObject({
+      policy: `openai(${url}, tiny)`,
+      model_id: 'tiny',
+      engine_version: 'chat-server-1',
+      finish_reason: 'stop',
+      prompt_token_ids: [1, 2, 3],
+      token_ids: [10, 11, 12],
+      completion_mask: [1, 1, 1],
+      logprobs: [-0.1, -0.2, -0.3].map(Math.fround),
+      logprobs_kind: 'raw',
+      trainable: true,
+      temperature: 1,
+      max_tokens: 1_024,
+      seed: String(chat.seen.find(({ body }) => body.seed === Number(event?.data[0]?.seed))?.body.seed),
+    })
+  })
+})
+
+describe('a server that does less', () => {
+  test('one choice a call: asked for one at a time from then on, with another seed each', async () => {
+    const [stage, chat] = [await Stage.open(2), await server({ max_n: 1 })]
+    await stage.run(chat.url)
+    expectWhole(await stage.rows(), 2)
+    const seeds = chat.seen.map(({ body }) => body.seed)
+    expect(new Set(seeds).size).toBe(seeds.length)
+    expect(seeds).toHaveLength(8)
+  })
+
+  test('three choices of four: what is missing is asked for, under the same attempt', async () => {
+    const [stage, chat] = [await Stage.open(1), await server({ max_n: 3 })]
+    await stage.run(chat.url)
+    expectWhole(await stage.rows(), 1)
+    expect(chat.seen.map(({ body }) => body.n)).toEqual([4, undefined])
+  })
+
+  test('refuses n without saying so: asked for one at a time', async () => {
+    const refuses = ({ n = 1 }) => (n > 1 ? 'bad request' : undefined)
+    const [stage, chat] = [await Stage.open(1), await server({ refuses })]
+    await stage.run(chat.url)
+    expectWhole(await stage.rows(), 1)
+  })
+
+  test('refuses token ids: goes on without, and its rows cannot be trained on', async () => {
+    const refuses = (body: object) =>
+      'return_token_ids' in body ? 'Unrecognized argument: return_token_ids' : undefined
+    const [stage, chat] = [await Stage.open(1), await server({ refuses, token_ids: false })]
+    await stage.run(chat.url)
+    const rows = await stage.rows()
+    expectWhole(rows, 1)
+    expect(rows[0]).toMatchObject({ token_ids: null, trainable: false, logprobs_kind: null })
+    expect(chat.seen).toHaveLength(2)
+  })
+
+  test('breaks a choice off: it is no completion, and is asked for again', async () => {
+    const [stage, chat] = [await Stage.open(1), await server()]
+    chat.faults.push((response, body) => {
+      const whole = chat.completion(body) as { choices: { finish_reason: string }[] }
+      if (whole.choices[2] !== undefined) whole.choices[2].finish_reason = 'abort'
+      answer(response, 200, whole)
+    })
+    await stage.run(chat.url)
+    expectWhole(await stage.rows(), 1)
+    expect(chat.seen.map(({ body }) => body.n)).toEqual([4, 1])
+  })
+})
+
+describe('a server that fails slows the stage and loses nothing:', () => {
+  const faults: [string, (chat: ChatServer) => Fault][] = [
+    ['500', () => status(500)],
+    ['503', () => status(503)],
+    ['an answer that never comes', () => stall],
+    ['an answer that breaks off', () => truncated],
+    ['an answer that is no JSON', () => invalidJson],
+    ['an answer without choices', () => (response) => answer(response, 200, { choices: [] })],
+    ['an answer that drips', slowDrip],
+    ['a connection that is closed', () => hangUp],
+  ]
+  test.each(faults)('%s', async (_name, fault) => {
+    const [stage, chat] = [await Stage.open(4), await server()]
+    chat.faults.push(fault(chat), fault(chat), fault(chat))
+    await stage.run(chat.url, { timeout_ms: 300 })
+    expectWhole(await stage.rows(), 4)
+    expect(chat.seen).toHaveLength(7)
+    expect(stage.troubles()).not.toEqual([])
+  })
+
+  test('429: nobody is asked again before Retry-After has passed, and then one alone tries', async () => {
+    const [stage, chat] = [await Stage.open(6), await server({ delay_ms: 50 })]
+    chat.faults.push(tooMany('1'))
+    await stage.run(chat.url, { concurrency: 4 })
+    expectWhole(await stage.rows(), 6)
+    const at_ms = chat.seen.map((seen) => seen.at_ms - (chat.seen[0]?.at_ms ?? 0))
+    expect(at_ms).toHaveLength(7)
+    expect(at_ms[3]).toBeLessThan(500)
+    expect(at_ms[4]).toBeGreaterThanOrEqual(990)
+    expect((at_ms[5] ?? 0) - (at_ms[4] ?? 0)).toBeGreaterThanOrEqual(45)
+    expect(stage.troubles().join()).toContain('HTTP 429: Rate limit reached')
+  })
+
+  test('nothing listens, and then something does', async () => {
+    const stage = await Stage.open(3)
+    const gone = await ChatServer.start()
+    const { url, port } = gone
+    await gone.stop()
+    await stage.run(url, { for_ms: 400 })
+    expect(await stage.rows()).toEqual([])
+    expect(stage.troubles().join()).toContain('nothing listens there; is the server up?')
+    await server({ port })
+    await stage.run(url)
+    expectWhole(await stage.rows(), 3)
+  })
+
+  test.each([
+    [401, 'set PLUMBLINE_API_KEY'],
+    [404, 'does the server serve a model of this name?'],
+    [400, 'does the model take images'],
+  ])('%i: says what to do, tries slowly, and is no dead letter', async (code, remedy) => {
+    const [stage, chat] = [await Stage.open(2), await server()]
+    chat.always = status(code, 'no; your key is sk-secret')
+    await stage.run(chat.url, { for_ms: 500, api_key: 'sk-secret' })
+    expect(stage.troubles().join()).toContain(remedy)
+    expect(stage.troubles().join()).not.toContain('sk-secret')
+    expect(chat.seen.length).toBeLessThan(40)
+    chat.always = undefined
+    await stage.run(chat.url)
+    expectWhole(await stage.rows(), 2)
+    expect(await recordsOf(memoryLog({ broker: stage.broker }), 'dead_letters')).toEqual([])
+  })
+})
+
+test('no more calls at once than asked for', async () => {
+  const [stage, chat] = [await Stage.open(20), await server({ delay_ms: 20 })]
+  await stage.run(chat.url, { concurrency: 3 })
+  expectWhole(await stage.rows(), 20)
+  expect(chat.most_at_once).toBe(3)
+})
+
+test('what has come is kept when the worker stops in the middle of a group', async () => {
+  const [stage, chat] = [await Stage.open(3), await server({ max_n: 1, delay_ms: 60 })]
+  await stage.run(chat.url, { for_ms: 350, concurrency: 1 })
+  const before = await stage.rows()
+  expect(before.length).toBeGreaterThan(0)
+  expect(before.length).toBeLessThan(12)
+  await stage.run(chat.url)
+  const rows = await stage.rows()
+  expectWhole(rows, 3)
+  expect(rows).toEqual(expect.arrayContaining(before))
+})

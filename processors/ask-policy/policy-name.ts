@@ -1,0 +1,33 @@
+/** An OpenAI-compatible endpoint and what it calls the model. */
+export interface HttpPolicy {
+  /** Without a trailing slash, e.g. http://127.0.0.1:8000/v1 */
+  readonly url: string
+  readonly model: string
+}
+
+export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
+
+/**
+ * Reads `openai(URL, MODEL)`.
+ *
+ * @throws RangeError that says what was expected.
+ */
+export function parseHttpPolicy(policy: string): HttpPolicy {
+  const found = /^openai\(\s*([^\s,]+)\s*,\s*(\S(?:.*\S)?)\s*\)$/.exec(policy)
+  const fail = (problem: string): never => {
+    throw new RangeError(`policy openai: ${problem}; it looks like openai(http://127.0.0.1:8000/v1, MODEL)`)
+  }
+  // What stands in the parentheses may be a secret in a wrong place: it is not repeated.
+  if (found === null) return fail('expected a URL, a comma and the model’s name')
+  const [, address = '', model = ''] = found
+  if (!URL.canParse(address)) return fail('the first argument is no URL')
+  const url = new URL(address)
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return fail('expected a URL of http: or https:')
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    return fail('expected a URL without user, password or query; the key goes into PLUMBLINE_API_KEY')
+  }
+  const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '').replace(/\/chat\/completions$/, '')
+  return { url: base, model }
+}
+
+export const nameOf = ({ url, model }: HttpPolicy) => `openai(${url}, ${model})`

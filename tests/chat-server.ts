@@ -1,0 +1,160 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+/** A real HTTP server that speaks the chat protocol as vLLM does, and fails on demand. */
+
+export interface ChatBody {
+  readonly model: string
+  readonly n?: number
+  readonly seed: number
+  readonly temperature: number
+  readonly max_tokens?: number
+  readonly return_token_ids?: boolean
+  readonly logprobs?: boolean
+  readonly messages: readonly {
+    readonly role: string
+    readonly content: readonly { readonly type: string; readonly text?: string; readonly image_url?: { url: string } }[]
+  }[]
+}
+
+export interface Seen {
+  readonly body: ChatBody
+  readonly headers: IncomingMessage['headers']
+  readonly at_ms: number
+}
+
+/** Takes a request in the server's stead. */
+export type Fault = (response: ServerResponse, body: ChatBody) => void | Promise<void>
+
+export interface ChatServerOptions {
+  /** 0: any that is free. */
+  readonly port?: number
+  /** Gives at most this many choices, however many are asked for. */
+  readonly max_n?: number
+  /** Says token ids where it is asked for them; else it is a server that has never heard of them. */
+  readonly token_ids?: boolean
+  readonly delay_ms?: number
+  /** Says why it refuses a request, with status 400. */
+  readonly refuses?: (body: ChatBody) => string | undefined
+  readonly text?: (seed: number, choice: number) => string
+}
+
+export class ChatServer {
+  readonly seen: Seen[] = []
+  /** For the next requests, one each. */
+  readonly faults: Fault[] = []
+  /** For every request as long as it is set. */
+  always: Fault | undefined
+  most_at_once = 0
+  readonly #options: ChatServerOptions
+  readonly #server: Server
+  #at_once = 0
+
+  private constructor(options: ChatServerOptions) {
+    this.#options = options
+    this.#server = createServer((request, response) => {
+      this.#take(request, response).catch((error: unknown) => response.destroy(error as Error))
+    })
+  }
+
+  static async start(options: ChatServerOptions = {}): Promise<ChatServer> {
+    const server = new ChatServer(options)
+    server.#server.listen(options.port ?? 0, '127.0.0.1')
+    await once(server.#server, 'listening')
+    return server
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}/v1`
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections()
+    if (this.#server.listening) await new Promise((resolve) => this.#server.close(resolve))
+  }
+
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.most_at_once = Math.max(this.most_at_once, ++this.#at_once)
+    response.on('close', () => this.#at_once--)
+    const chunks: Buffer[] = []
+    for await (const chunk of request) chunks.push(chunk as Buffer)
+    if (request.url !== '/v1/chat/completions') return answer(response, 404, { detail: 'Not Found' })
+    const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as ChatBody
+    this.seen.push({ body, headers: request.headers, at_ms: performance.now() })
+    const fault = this.faults.shift() ?? this.always
+    if (fault !== undefined) return await fault(response, body)
+    const refusal = this.#options.refuses?.(body)
+    if (refusal !== undefined) return answer(response, 400, { error: { message: refusal } })
+    if (this.#options.delay_ms !== undefined) await new Promise((go) => setTimeout(go, this.#options.delay_ms))
+    answer(response, 200, this.completion(body))
+  }
+
+  completion(body: ChatBody): unknown {
+    const { max_n = Number.POSITIVE_INFINITY, token_ids = true, text = textOf } = this.#options
+    const says = token_ids && body.return_token_ids === true
+    return {
+      id: 'chatcmpl-1',
+      object: 'chat.completion',
+      model: body.model,
+      system_fingerprint: 'chat-server-1',
+      ...(says ? { prompt_token_ids: [1, 2, 3] } : {}),
+      choices: Array.from({ length: Math.min(body.n ?? 1, max_n) }, (_, index) => ({
+        index,
+        finish_reason: 'stop',
+        message: { role: 'assistant', content: text(body.seed, index) },
+        ...(says ? { token_ids: [10 + index, 11, 12] } : {}),
+        logprobs: body.logprobs ? { content: [-0.1, -0.2, -0.3].map((logprob) => ({ token: 't', logprob })) } : null,
+      })),
+    }
+  }
+}
+
+const textOf = (seed: number, choice: number) => `<answer>${(seed % 900) - 450 + choice}, 250</answer>`
+
+export function answer(response: ServerResponse, status: number, body: unknown, headers = {}): void {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
+}
+
+export const tooMany =
+  (retry_after: string): Fault =>
+  (response) =>
+    answer(response, 429, { error: { message: 'Rate limit reached' } }, { 'retry-after': retry_after })
+
+export const status =
+  (code: number, message = 'it fell over'): Fault =>
+  (response) =>
+    answer(response, code, { error: { message } })
+
+/** Takes the request and says nothing, ever. */
+export const stall: Fault = () => {}
+
+/** Promises more than it sends. */
+export const truncated: Fault = (response) => {
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': '5000' })
+  response.write('{"choices": [{"message": {"content": "<answer>1')
+  setTimeout(() => response.destroy(), 20)
+}
+
+export const invalidJson: Fault = (response) => {
+  response.writeHead(200, { 'content-type': 'application/json' }).end('<html>502 Bad Gateway</html>')
+}
+
+/** A whole answer, a byte at a time, which would take minutes. */
+export const slowDrip =
+  (server: ChatServer): Fault =>
+  (response, body) => {
+    const bytes = Buffer.from(JSON.stringify(server.completion(body)))
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': bytes.byteLength })
+    let at = 0
+    const timer = setInterval(() => response.write(bytes.subarray(at, ++at)), 200)
+    response.on('close', () => clearInterval(timer))
+  }
+
+export const hangUp: Fault = (response) => {
+  response.destroy()
+}
