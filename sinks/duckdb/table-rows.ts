@@ -74,16 +74,30 @@ export class TableRows {
    */
   add(event: Event, record: LogRecord): void {
     if (this.#ids.has(event.id)) return
-    const { ofEvent, ofRow, rowColumn } = this.shape
-    const shared = ofEvent.map(({ read }) => read(event, record))
-    const own = rowsOf(event).map((row) => ofRow.map(({ name, convert }) => convert(row[name])))
-    this.#ids.add(event.id)
-    for (const [row, values] of own.entries()) {
-      for (const [index, { column }] of ofEvent.entries()) this.#columns[column]?.push(shared[index] as DuckDBValue)
-      for (const [index, { column }] of ofRow.entries()) this.#columns[column]?.push(values[index] as DuckDBValue)
-      this.#columns[rowColumn]?.push(row)
+    const rows = rowsOf(event)
+    try {
+      this.#push(event, record, rows)
+    } catch (cause) {
+      for (const column of this.#columns) column.length = this.#count
+      throw cause
     }
-    this.#count += own.length
+    this.#ids.add(event.id)
+    this.#count += rows.length
+  }
+
+  #push(event: Event, record: LogRecord, rows: readonly Readonly<Record<string, unknown>>[]): void {
+    const { ofEvent, ofRow, rowColumn } = this.shape
+    for (const { column, read } of ofEvent) {
+      const value = read(event, record)
+      const values = this.#columns[column] as DuckDBValue[]
+      for (let row = 0; row < rows.length; row++) values.push(value)
+    }
+    for (const { column, name, convert } of ofRow) {
+      const values = this.#columns[column] as DuckDBValue[]
+      for (const row of rows) values.push(convert(row[name]))
+    }
+    const numbers = this.#columns[rowColumn] as DuckDBValue[]
+    for (let row = 0; row < rows.length; row++) numbers.push(row)
   }
 
   /**
