@@ -4,6 +4,7 @@ import { addDemo } from './demo.ts'
 import { addDlq } from './dlq.ts'
 import { addEvents } from './events.ts'
 import { addGenerate } from './generate.ts'
+import { addIngest } from './ingest.ts'
 import { addLag } from './lag.ts'
 import { addReplay } from './replay.ts'
 import { addReport } from './report.ts'
@@ -52,6 +53,7 @@ const program = new Command('plumbline')
 for (const add of [
   addDemo,
   addGenerate,
+  addIngest,
   addRun,
   addSql,
   addVerify,

@@ -13,7 +13,7 @@ import {
   timestamp,
   utf8,
 } from './logical-types.ts'
-import { sceneFields, TASKS } from './tower.ts'
+import { sceneFields, sceneFieldsV1, TASKS } from './tower.ts'
 
 export const ORIGINS = ['tower'] as const
 export const PURPOSES = ['train', 'eval', 'probe'] as const
@@ -33,12 +33,13 @@ export const samplingFields = {
   stop: list(utf8()),
 }
 
+const SNAPSHOT = 'snapshot of the scene, so that a scorer needs no join'
 const requestFields = {
   group_id: utf8(),
   origin: oneOf(ORIGINS, 'the environment that asks'),
   task: oneOf(TASKS),
   prompt: struct({ text: utf8(), sha256: utf8('of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) }, 'paper 1 A.4'),
-  scene: struct(sceneFields, 'snapshot of the scene, so that a scorer needs no join'),
+  scene: struct(sceneFields, SNAPSHOT),
   policy_role: utf8('which model role must answer'),
   group_size: int32('N of paper 1 §3.3; 16 there'),
   sampling: struct(samplingFields),
@@ -47,27 +48,29 @@ const requestFields = {
   purpose: oneOf(PURPOSES),
 }
 
+const deadline = struct(
+  { clock: oneOf(CLOCKS), time: timestamp() },
+  'the group expires on the first tick of this clock at or after this time',
+)
+const requestFieldsV2 = { ...requestFields, scene: struct(sceneFieldsV1, SNAPSHOT) }
+
 export const rolloutRequested = defineEvent({
   type: 'rollout.requested',
-  version: 2,
+  version: 3,
   key: 'group_id',
   encoding: 'json',
   retention: 'source',
   about: 'A policy is asked for a group of completions of one prompt.',
-  row: {
-    ...requestFields,
-    deadline: struct(
-      { clock: oneOf(CLOCKS), time: timestamp() },
-      'the group expires on the first tick of this clock at or after this time',
-    ),
-  },
+  row: { ...requestFields, deadline },
   earlier: [
     {
       // A time means nothing without its clock: v1 had the two side by side.
       version: 1,
-      row: { ...requestFields, clock: oneOf(CLOCKS), deadline: timestamp() },
+      row: { ...requestFieldsV2, clock: oneOf(CLOCKS), deadline: timestamp() },
       upcast: ({ clock, deadline, ...row }) => ({ ...row, deadline: { clock, time: deadline } }),
     },
+    // A scene was always a simulated one.
+    { version: 2, row: { ...requestFieldsV2, deadline }, upcast: (row) => row },
   ],
 })
 

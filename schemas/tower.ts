@@ -1,9 +1,14 @@
 import { defineEvent } from './event.ts'
 import { bool, float64, image, int32, list, mapOf, nullable, oneOf, struct, utf8 } from './logical-types.ts'
 
+/** What the simulator builds. */
 export const DATASETS = ['top_block', 'side_block'] as const
+/** What a scene may be from: `lerer`, photographs of wooden towers (paper 1 A.1.3). */
+export const SCENE_DATASETS = [...DATASETS, 'lerer'] as const
 export const TASKS = ['binary_stability', 'x_only', 'x_y'] as const
 export const SPLITS = ['train', 'test_iid', 'test_offset', 'test_height', 'test_appearance'] as const
+/** `test_external`: nothing of the kind is ever trained on. */
+export const SCENE_SPLITS = [...SPLITS, 'test_external'] as const
 
 /** What the world did with an answer; the binary task has the last two only, besides `non_parseable`. */
 export const OUTCOMES = [
@@ -18,8 +23,8 @@ export const OUTCOMES = [
 
 const position = { x: float64('right of the tower axis, world units'), y: float64('above the floor, world units') }
 
-/** The tower as generated: what a scorer needs to place a block and ask the physics. */
-export const sceneFields = {
+/** The tower as generated, before photographs came: kept for the logs that hold it. */
+export const sceneFieldsV1 = {
   scene_id: utf8('identity of the scene within its dataset, split and seed'),
   dataset: oneOf(DATASETS, 'paper 1 §3.1'),
   split: oneOf(SPLITS, 'disjoint by content key'),
@@ -50,14 +55,34 @@ export const sceneFields = {
   content_key: utf8('dataset, height and signed offset: what splits are disjoint by'),
 }
 
+/** What a scorer needs to place a block and ask the physics. A photograph has a label and no geometry: null there. */
+export const sceneFields = {
+  ...sceneFieldsV1,
+  dataset: oneOf(SCENE_DATASETS, 'paper 1 §3.1 and A.1.3'),
+  split: oneOf(SCENE_SPLITS, 'disjoint by content key'),
+  seed: nullable(sceneFieldsV1.seed),
+  index: int32('position in the sequence of scenes of dataset, split and seed; in the label file of a photograph'),
+  height: nullable(sceneFieldsV1.height),
+  moved_block: nullable(sceneFieldsV1.moved_block),
+  image: image('RGB; 256×256 when generated'),
+  offset_world: nullable(sceneFieldsV1.offset_world),
+  offset_units: nullable(sceneFieldsV1.offset_units),
+  com_margin_world: nullable(sceneFieldsV1.com_margin_world),
+  optimal_move: nullable(sceneFieldsV1.optimal_move),
+  unit: nullable(sceneFieldsV1.unit),
+  simulator_version: nullable(sceneFieldsV1.simulator_version),
+  content_key: utf8('what splits are disjoint by: dataset, height and signed offset; of a photograph its pixels'),
+}
+
 export const scenePresented = defineEvent({
   type: 'tower.scene_presented',
-  version: 1,
+  version: 2,
   key: 'scene_id',
   encoding: 'json',
   retention: 'source',
   about: 'A block tower was built and photographed.',
   row: sceneFields,
+  earlier: [{ version: 1, row: sceneFieldsV1, upcast: (row) => row }],
 })
 
 export const completionsScored = defineEvent({

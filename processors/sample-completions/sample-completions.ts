@@ -1,10 +1,12 @@
+import { completePhotograph } from '../../environments/tower/photograph.ts'
 import { parsePolicy } from '../../environments/tower/policies.ts'
-import { random } from '../../environments/tower/random.ts'
+import { type Random, random } from '../../environments/tower/random.ts'
 import type { DataOf, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
+import { towerOf } from '../recorded-scene.ts'
 
 /**
  * Answers requests with a scripted policy. It works on the scene's own numbers, not on its picture, and so has no
@@ -35,13 +37,17 @@ export function sampleCompletions(policy: string): Transform {
 
   function completionsOf(request: Event<typeof rolloutRequested>): DataOf<typeof completionsSampled> {
     const { group_id, group_size, scene, task, seed, sampling } = request.data
+    const complete = (recorded: typeof scene, asked: typeof task, stream: Random) =>
+      recorded.dataset === 'lerer'
+        ? completePhotograph(scripted, recorded, stream)
+        : scripted.complete(towerOf(recorded), asked, stream)
     const attempt_id = sourceId(['attempt', policy, group_id, seed])
     return Array.from({ length: group_size }, (_, completion_index) => ({
       group_id,
       completion_index,
       attempt_id,
       policy,
-      text: scripted.complete(scene, task, random('completion', seed, completion_index)),
+      text: complete(scene, task, random('completion', seed, completion_index)),
       ...NO_TOKENS,
       ...sampling,
       ...NO_MODEL,

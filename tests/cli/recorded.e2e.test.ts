@@ -28,7 +28,7 @@ beforeAll(async () => {
 
 /** What a completion says: the optimal move and units off it. */
 function off({ scene }: Request, dx: number, dy: number): string {
-  const { dx_units, dy_units } = scene.optimal_move
+  const { dx_units, dy_units } = scene.optimal_move ?? { dx_units: 0, dy_units: 0 }
   return `I move it so.<answer>${dx_units + dx}, ${(dy_units ?? 0) + dy}</answer>`
 }
 

@@ -1,0 +1,75 @@
+import type { Command } from 'commander'
+import { PURPOSES } from '../schemas/rollout.ts'
+import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
+import { runSource } from '../sources/source.ts'
+import { DEFAULTS } from '../streams/topology.ts'
+import { openDataFolder } from './data-folder.ts'
+import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
+import { prepareLog, wiringOf } from './pipeline.ts'
+import { number, Progress } from './progress.ts'
+import { UsageError } from './usage-error.ts'
+
+interface LererCommand {
+  labels?: string
+  oneMeans?: 'stable' | 'unstable'
+  purpose: LererOptions['purpose']
+  groupSize: number
+  round: number
+}
+
+const MEANINGS = ['stable', 'unstable'] as const
+
+export function addIngest(program: Command): void {
+  program
+    .command('ingest')
+    .description('bring what was recorded elsewhere into the log')
+    .command('lerer <dir>')
+    .description('photographs of towers with a label file, asked about stability, as paper 1 does with Lerer et al.')
+    .option('--labels <file>', 'the label file in DIR; labels.csv, labels.txt or labels.tsv when left out')
+    .option('--one-means <label>', `what a label of 1 says: ${MEANINGS.join(', ')}`, oneOfWords('one-means', MEANINGS))
+    .option('--purpose <name>', PURPOSES.join(', '), oneOfWords('purpose', PURPOSES), 'eval')
+    .option('--group-size <n>', 'completions per request', wholeNumber('group-size', 1, 1024), 1)
+    .option('--round <n>', 'ask about the same photographs once more', wholeNumber('round', 0, 1_000_000), 0)
+    .addHelpText(
+      'after',
+      '\nA label file has a line for each image (PNG or JPEG, by its path in DIR):\n' +
+        '  image,label\n  tower-001.jpg,stable\n  tower-002.jpg,unstable\n' +
+        'Comma, tab or spaces; stable, unstable, stands, falls, yes, no, true, false; 0 and 1 with --one-means.\n',
+    )
+    .action(async (dir: string, options: LererCommand, command: Command) => {
+      const global = globals(command)
+      const folder = await openDataFolder(global, { create: true })
+      try {
+        await prepareLog(folder, await wiringOf({}))
+        const { labels, oneMeans, purpose, groupSize: group_size, round } = options
+        const { log, blobs } = folder
+        const wanted = { dir, purpose, group_size, round }
+        const source = await lererScenes(
+          {
+            ...wanted,
+            ...(labels === undefined ? {} : { labels }),
+            ...(oneMeans === undefined ? {} : { one_means: oneMeans }),
+          },
+          blobs,
+        ).catch((error: unknown) => {
+          if (!(error instanceof LererError)) throw error
+          throw new UsageError(error.message, 'see ./plumbline ingest lerer --help; nothing was brought in', {
+            cause: error,
+          })
+        })
+        const progress = new Progress('photographs', { silent: global.json })
+        const result = await runSource(source, {
+          log,
+          blobs,
+          partitions: DEFAULTS.partitions,
+          signal: stopSignal(),
+          onProgress: (done, steps) => progress.at(done, steps),
+        })
+        const before = result.already > 0 ? `, ${number(result.already)} were there already` : ''
+        progress.done(`${number(result.done)} scenes${before}`)
+        if (global.json) process.stdout.write(`${JSON.stringify(result)}\n`)
+      } finally {
+        await folder.close()
+      }
+    })
+}
