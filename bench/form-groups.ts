@@ -14,7 +14,7 @@ const GROUPS_PER_TRANSACTION = 100
 /** A worker that joins requests, completions and rewards, against scanning the same records and appending what it says. */
 export const open: OpenBench = async ({ quick }) => {
   const processor = formGroups({ dialect: 'paper' })
-  const sampled = await sampledGroups(quick ? 20 : 400)
+  const sampled = await sampledGroups(quick ? 20 : 1_200)
   const events = [...sampled, ...(await saidBy(scoreCompletions(await paperScorer()), sampled))]
   const inputs = events.filter(({ type }) => processor.inputs.some((input) => input.type === type.type))
   const outputs: NewRecord[] = (await saidBy(processor, inputs)).map(({ type, event }) => encodeEvent(type, event))

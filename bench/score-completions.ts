@@ -8,7 +8,7 @@ import { isRequest, openWorkBench } from './work.ts'
 /** A worker on a log that holds requests and completions, against decoding what it reads and encoding what it says. */
 export const open: OpenBench = async ({ quick }) => {
   const processor = scoreCompletions(await paperScorer())
-  const inputs = (await sampledGroups(quick ? 20 : 400)).filter(({ type }) =>
+  const inputs = (await sampledGroups(quick ? 20 : 1_200)).filter(({ type }) =>
     processor.inputs.some((input) => input.type === type.type),
   )
   const outputs = await saidBy(processor, inputs)
