@@ -27,9 +27,7 @@ export class RunReport {
       stage.outputs += event.outputs
       stage.dead_letters += event.dead_letters
       if (event.dead_letters > 0) {
-        this.say(
-          `${processor}: ${event.dead_letters} dead letters; see: ./plumbline sql "select * from internal.dead_letters"`,
-        )
+        this.say(`${processor}: ${event.dead_letters} dead letters; see: ./plumbline dlq list`)
       }
     } else if (event.kind === 'retrying') {
       this.say(

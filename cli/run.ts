@@ -5,6 +5,7 @@ import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
+import { type Listen, listenAddress, startMetrics } from './metrics.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
 import { outsideOf } from './outside.ts'
 import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
@@ -23,6 +24,7 @@ interface RunOptions {
   untilIdle: boolean
   expirePending: boolean
   sink: boolean
+  metrics?: Listen
 }
 
 export function addRun(program: Command): void {
@@ -48,6 +50,7 @@ export function addRun(program: Command): void {
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
     .option('--no-sink', 'do not load into DuckDB')
+    .option('--metrics <host:port>', 'answer /metrics (OpenMetrics) and /healthz there', listenAddress)
     .action(async (options: RunOptions, command: Command) => {
       const global = globals(command)
       if (options.expirePending && !options.untilIdle) {
@@ -99,7 +102,12 @@ export function addRun(program: Command): void {
               report: (message) => report.say(message),
             })
           : undefined
+        let watched: Awaited<ReturnType<typeof startMetrics>> | undefined
         try {
+          if (options.metrics !== undefined) {
+            watched = await startMetrics(options.metrics, folder, wiring, options.only ?? [], sink)
+            report.say(`metrics at http://${watched.server.address}/metrics`)
+          }
           await runPipeline({
             folder,
             topology: wiring,
@@ -109,10 +117,14 @@ export function addRun(program: Command): void {
             expire_pending: options.expirePending,
             signal,
             outside: outsideOf({ concurrency, timeout_s: timeout }),
-            onWorkerEvent: (processor, event) => report.workerEvent(processor, event),
+            onWorkerEvent: (processor, event) => {
+              report.workerEvent(processor, event)
+              watched?.metrics.workerEvent(processor, event)
+            },
             onLag: (lag) => report.lag(lag),
           })
         } finally {
+          await watched?.server.close()
           await sink?.close()
         }
         report.end()

@@ -71,6 +71,8 @@ export type WorkerEvent =
       readonly partition: number
       readonly changelog_records: number
       readonly rebuilt: boolean
+      /** How long it took. */
+      readonly ms: number
     }
   | { readonly kind: 'lost'; readonly partitions: readonly number[] }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
@@ -214,6 +216,7 @@ export class Worker {
 
   /** Restores a gained partition, and in a copy of a log finds where it goes on. */
   async #takeUp(partition: number, claim: Claim, member: Member, producer: Producer): Promise<void> {
+    const began_ms = performance.now()
     const { log, blobs, processor } = this.#options
     const journalled = await positionsFromJournal(log, processor.name, partition)
     const restored = await restoreState(processor, partition, {
@@ -225,7 +228,8 @@ export class Worker {
     // A rebuilt state is nowhere yet: the next commit takes a snapshot of it.
     task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
     this.#tasks.set(partition, task)
-    this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt })
+    const ms = performance.now() - began_ms
+    this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt, ms })
     if (journalled.length === 0) return
     member.seek(journalled)
     const transaction = producer.begin()

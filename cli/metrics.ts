@@ -1,0 +1,70 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { inputTopics } from '../infra/runtime/execution.ts'
+import { lagOf } from '../infra/runtime/lag.ts'
+import { type MetricsServer, serveMetrics } from '../infra/runtime/metrics-server.ts'
+import { RunMetrics } from '../infra/runtime/run-metrics.ts'
+import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
+import { processorsOf } from '../streams/describe.ts'
+import type { Topology } from '../streams/topology.ts'
+import type { DataFolder } from './data-folder.ts'
+import { UsageError } from './usage-error.ts'
+
+export interface Listen {
+  readonly host: string
+  readonly port: number
+}
+
+const SINK_PATIENCE_MS = 500
+
+/** Parser of `--metrics HOST:PORT`; port 0 is any free one. */
+export function listenAddress(text: string): Listen {
+  const [, bracketed, plain, digits = ''] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text) ?? []
+  const host = bracketed ?? plain
+  if (host === undefined || Number(digits) > 65_535) {
+    throw new UsageError(`--metrics ${text}: expected HOST:PORT`, 'e.g. --metrics 127.0.0.1:9464')
+  }
+  return { host, port: Number(digits) }
+}
+
+/** What a run counts of itself, and where it is asked for it. */
+export async function startMetrics(
+  listen: Listen,
+  { log }: DataFolder,
+  topology: Topology,
+  only: readonly string[],
+  sink: DuckDbSink | undefined,
+): Promise<{ readonly metrics: RunMetrics; readonly server: MetricsServer }> {
+  const processors = processorsOf(topology).filter(({ name }) => only.length === 0 || only.includes(name))
+  let sink_lag: number | undefined
+  const lags = async () => {
+    const found = new Map<string, number>()
+    for (const processor of processors) {
+      found.set(processor.name, Number(await lagOf(log, processor.name, inputTopics(processor))))
+    }
+    if (sink !== undefined) {
+      // The sink answers between two passes; while a long one goes on, what it said last stands.
+      const known = sink.lag().then((lag) => {
+        sink_lag = Number(lag)
+      })
+      await Promise.race([known.catch(() => {}), wait(SINK_PATIENCE_MS)])
+      if (sink_lag !== undefined) found.set('duckdb', sink_lag)
+    }
+    return found
+  }
+  const metrics = new RunMetrics(
+    processors.map(({ name }) => name),
+    lags,
+  )
+  try {
+    return { metrics, server: await serveMetrics(metrics, listen) }
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause)
+    throw new UsageError(
+      `--metrics ${listen.host}:${listen.port}: ${problem}`,
+      'name another port; 0 is any free one',
+      {
+        cause,
+      },
+    )
+  }
+}

@@ -1,0 +1,60 @@
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { OPEN_METRICS_TYPE, openMetricsText } from './open-metrics.ts'
+import type { RunMetrics } from './run-metrics.ts'
+
+export interface MetricsServer {
+  /** Where it listens: host:port. */
+  readonly address: string
+  close(): Promise<void>
+}
+
+/**
+ * `/metrics` in the OpenMetrics text format; `/healthz`: 200 while every stage works, 503 naming those that are
+ * waiting for something (a full disk, a log that is away).
+ *
+ * @throws Error when the address cannot be listened on
+ */
+export async function serveMetrics(
+  metrics: RunMetrics,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<MetricsServer> {
+  const server = createServer(async (request, response) => {
+    const path = new URL(request.url ?? '/', 'http://localhost').pathname
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.setHeader('allow', 'GET, HEAD')
+      return answer(response, 405, 'text/plain; charset=utf-8', 'expected GET\n')
+    }
+    try {
+      if (path === '/metrics')
+        return answer(response, 200, OPEN_METRICS_TYPE, openMetricsText(await metrics.families()))
+    } catch (error) {
+      return answer(response, 503, 'text/plain; charset=utf-8', `${error instanceof Error ? error.message : error}\n`)
+    }
+    if (path === '/healthz') {
+      const troubles = Object.fromEntries(metrics.troubles())
+      const ok = Object.keys(troubles).length === 0
+      const text = `${JSON.stringify({ status: ok ? 'ok' : 'retrying', stages: troubles })}\n`
+      return answer(response, ok ? 200 : 503, 'application/json', text)
+    }
+    return answer(response, 404, 'text/plain; charset=utf-8', 'there are /metrics and /healthz\n')
+  })
+  server.listen(port, host)
+  await once(server, 'listening')
+  const { address, port: bound, family } = server.address() as AddressInfo
+  return {
+    address: `${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    async close() {
+      const closed = once(server, 'close')
+      server.close()
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
+
+function answer(response: ServerResponse, status: number, type: string, text: string): void {
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) })
+  response.end(text)
+}
