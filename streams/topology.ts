@@ -54,7 +54,7 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
       { name: 'clock', outputs: [clockTicked] },
     ],
     stages: [
-      ...(recorded ? [] : [stage(sampler(options), samplerOf)]),
+      ...(recorded ? [] : [samplingStage(options)]),
       stage(scoreCompletions(scorer), () => scoreCompletions(scorer)),
       stage(formGroups(options), ([dialect]) => formGroups({ dialect: dialectOf(dialect) })),
     ],
@@ -63,6 +63,12 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
 }
 
 /** Whatever answers requests has one name, so that what one has answered another does not answer again. */
+function samplingStage(options: TopologyOptions): Stage {
+  const now = sampler(options)
+  const isNow = (variant: readonly string[]) => JSON.stringify(variant) === JSON.stringify(now.variant)
+  return stage(now, (variant) => (isNow(variant) ? now : samplerOf(variant)))
+}
+
 function sampler({ policy, sampling }: TopologyOptions): Processor {
   if (!isHttpPolicy(policy)) return sampleCompletions(policy)
   return askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })

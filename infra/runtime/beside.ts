@@ -4,8 +4,8 @@ import type { Task } from './task.ts'
 export interface Beside {
   /** There is something that will bring a result: the worker is not idle. */
   readonly busy: boolean
-  /** Enough is waiting: no more input is taken for now. */
-  readonly full: boolean
+  /** Enough is waiting in these tasks, committed or not: no more input is taken for now. */
+  full(tasks: ReadonlyMap<number, Task>): boolean
   /** Between two polls: what has come goes into the tasks that still want it. */
   collect(tasks: ReadonlyMap<number, Task>): Promise<void>
   /**

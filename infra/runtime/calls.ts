@@ -71,8 +71,10 @@ export class Calls implements Beside {
     return false
   }
 
-  get full(): boolean {
-    return this.#waiting.size >= this.#options.limits.max_waiting
+  full(tasks: ReadonlyMap<number, Task>): boolean {
+    let waiting = 0
+    for (const { execution } of tasks.values()) waiting += execution.waiting().size
+    return waiting >= this.#options.limits.max_waiting
   }
 
   async collect(tasks: ReadonlyMap<number, Task>): Promise<void> {

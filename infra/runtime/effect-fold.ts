@@ -83,7 +83,8 @@ function record<Q>(
   const left = new Set(state.missing)
   const fresh = answers.filter(({ index }) => left.delete(index))
   if (fresh.length === 0) return state
-  say(fresh)
+  if (output.encoding === 'arrow') say(fresh)
+  else for (const answer of fresh) say([answer])
   const { request, ...rest } = state
   const missing = [...left]
   return missing.length === 0 ? { ...rest, missing } : { ...rest, missing, request }

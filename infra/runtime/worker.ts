@@ -173,7 +173,7 @@ export class Worker {
   async #step(member: Member, producer: Producer): Promise<boolean> {
     const { beside } = this.#options
     const unsaved = this.#unsaved() > 0 || this.#positions.size > 0
-    if (beside?.full) member.pause([...this.#tasks.keys()])
+    if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
     const polled = await member.poll({
       max_bytes: this.#tuning.max_unsaved_bytes,

@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest'
+import { openDataFolder } from '../../cli/data-folder.ts'
+import { decodeRecord } from '../../infra/runtime/decode-record.ts'
+import { seedOf } from '../../processors/ask-policy/chat-request.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import type { Event } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { catalogueOf } from '../../schemas/registry.ts'
+import { rolloutRequested } from '../../schemas/rollout.ts'
+import { DEFAULTS } from '../../streams/topology.ts'
+import { ChatServer } from '../chat-server.ts'
+import { eventually, funnel, plumblineOk, sharedFolder, start } from '../cli/plumbline.ts'
+import { recordsOf } from '../counting.ts'
+
+const GROUPS = 10
+const GROUP_SIZE = 4
+
+async function eventsOf<T>(data: string, topic: string): Promise<T[]> {
+  const folder = await openDataFolder({ data }, { create: false })
+  try {
+    const records = await recordsOf(folder.log, topic)
+    const vocabulary = catalogueOf(catalogue)
+    return (await Promise.all(
+      records.map((record) => decodeRecord(record, vocabulary, DEFAULTS.partitions, folder.blobs)),
+    )) as T[]
+  } finally {
+    await folder.close()
+  }
+}
+
+const placesOf = (events: readonly Event<typeof completionsSampled>[]) =>
+  events.flatMap(({ data }) => data.map((row) => `${row.group_id}/${row.completion_index}`))
+
+test('a run killed three times with calls under way asks only for what is missing, and no completion comes twice', {
+  timeout: 240_000,
+}, async () => {
+  const cwd = await sharedFolder()
+  const place = { cwd, env: { PLUMBLINE_DATA: 'data' } }
+  const data = `${cwd}/data`
+  const tower = ['--dataset', 'side_block', '--task', 'x_y', '--seed', '7', '--group-size', `${GROUP_SIZE}`]
+  await plumblineOk(['generate', 'tower', ...tower, '--scenes', `${GROUPS}`], place)
+  const requests = await eventsOf<Event<typeof rolloutRequested>>(data, rolloutRequested.type)
+  const placeOf = new Map(
+    requests.flatMap(({ data: { group_id, seed } }) =>
+      Array.from({ length: GROUP_SIZE }, (_, index) => [seedOf(seed, index), `${group_id}/${index}`] as const),
+    ),
+  )
+  expect(placeOf.size).toBe(GROUPS * GROUP_SIZE)
+
+  // One choice a call, so that a call is a completion and its seed says which.
+  const chat = await ChatServer.start({ max_n: 1, delay_ms: 60 })
+  const run = ['run', '--until-idle', '--policy', `openai(${chat.url}, tiny)`, '--concurrency', '3']
+  try {
+    let recorded: string[] = []
+    for (const calls of [6, 7, 8]) {
+      chat.seen.length = 0
+      const running = start([...run, '--no-sink'], place)
+      await eventually(() => chat.seen.length >= calls, 60_000)
+      running.child.kill('SIGKILL')
+      expect(await running.ended).toMatchObject({ signal: 'SIGKILL' })
+      const asked = chat.seen.map(({ body }) => placeOf.get(body.seed))
+      // Nothing that was recorded before this run began was asked for in it.
+      expect(asked.filter((place) => recorded.includes(place ?? ''))).toEqual([])
+      recorded = placesOf(await eventsOf(data, completionsSampled.type))
+    }
+    expect(recorded.length).toBeGreaterThan(0)
+    expect(recorded.length).toBeLessThan(GROUPS * GROUP_SIZE)
+
+    chat.seen.length = 0
+    await plumblineOk(run, place)
+    const asked = chat.seen.map(({ body }) => placeOf.get(body.seed) ?? '')
+    const missing = [...placeOf.values()].filter((place) => !recorded.includes(place))
+    expect([...new Set(asked)].sort()).toEqual(missing.sort())
+    const said = await eventsOf<Event<typeof completionsSampled>>(data, completionsSampled.type)
+    expect(placesOf(said).sort()).toEqual([...placeOf.values()].sort())
+    const attempts = new Set(said.flatMap(({ data: rows }) => rows.map((row) => `${row.group_id} ${row.attempt_id}`)))
+    expect(attempts.size).toBe(GROUPS)
+  } finally {
+    await chat.stop()
+  }
+  expect(await funnel(place)).toEqual({ formed: GROUPS * GROUP_SIZE })
+  expect(await plumblineOk(['verify'], place)).toBe('verify: passed\n')
+})
