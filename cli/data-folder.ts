@@ -55,6 +55,9 @@ export function openedBefore(options: DataOptions): void {
   checkFormat(formatFile(dir))
 }
 
+/** Where exports are made before they are moved to where they should be. */
+export const exportFolder = (dir: string) => join(dir, '.exports')
+
 const formatFile = (dir: string) => join(dir, 'plumbline.json')
 
 function createFolder(dir: string): void {

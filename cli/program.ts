@@ -3,6 +3,7 @@ import { Command, CommanderError, Help } from 'commander'
 import { addDemo } from './demo.ts'
 import { addDlq } from './dlq.ts'
 import { addEvents } from './events.ts'
+import { addExport } from './export.ts'
 import { addGenerate } from './generate.ts'
 import { addIngest } from './ingest.ts'
 import { addLag } from './lag.ts'
@@ -65,6 +66,7 @@ for (const add of [
   addLag,
   addDlq,
   addReplay,
+  addExport,
 ])
   add(program)
 

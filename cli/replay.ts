@@ -7,7 +7,6 @@ import type { LogRecord } from '../infra/log/log.ts'
 import { headerOf } from '../infra/runtime/json-records.ts'
 import { type Place, type Replayed, ReplayRefusedError, replay } from '../infra/runtime/replay.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
-import { processorsOf } from '../streams/describe.ts'
 import { blobsOf, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
 import { durationOf } from './lag.ts'
 import { offsetVector } from './offset-vector.ts'
@@ -77,7 +76,6 @@ export function addReplay(program: Command): void {
             events: wiring.events,
             vocabulary,
             what,
-            produces: new Map(processorsOf(wiring).map(({ name, produces }) => [name, produces])),
             ...(part.wanted === undefined ? {} : { wanted: part.wanted }),
             ...(part.starts === undefined ? {} : { starts: part.starts }),
             speed: options.speed,

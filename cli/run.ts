@@ -4,7 +4,7 @@ import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
-import { openDataFolder } from './data-folder.ts'
+import { exportFolder, openDataFolder } from './data-folder.ts'
 import { type Listen, listenAddress, startMetrics } from './metrics.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
 import { outsideOf } from './outside.ts'
@@ -99,6 +99,7 @@ export function addRun(program: Command): void {
               log: folder.log,
               catalogue: wiring.events,
               blobs: folder.blobs,
+              export_dir: exportFolder(folder.dir),
               report: (message) => report.say(message),
             })
           : undefined

@@ -8,6 +8,7 @@ import { BlobMissingError, type Blobs } from '../blobs/blobs.ts'
 import { sizeOf } from '../log/consumer.ts'
 import type { Log, LogRecord, Position, Producer, TopicSpec } from '../log/log.ts'
 import { blobsNamedBy } from './blobs-named-by.ts'
+import { sourceOf } from './emission.ts'
 import { changelogTopic, journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from './internal-topics.ts'
 import { headerOf } from './json-records.ts'
 import { lastRecord } from './lag-report.ts'
@@ -30,8 +31,6 @@ export interface ReplayOptions {
    * what cannot be computed again, less ticks, for a run that computes the rest.
    */
   readonly what: 'whole' | 'sources'
-  /** Of each processor that is known. What another one said is computed again where its type is a derived one. */
-  readonly produces: ReadonlyMap<string, 'derived' | 'facts'>
   /** Only with `sources`: which records, of those. */
   readonly wanted?: (record: LogRecord) => boolean
   /** Only with `sources`: where to begin, per topic and partition. */
@@ -105,7 +104,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     }
     return ranges
   }
-  const names = topics.map((topic) => topic.name)
+  const names = topics.map((topic) => topic.name).filter((name) => name !== SNAPSHOTS_TOPIC)
   const said = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) !== undefined))
   const behind = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) === undefined).sort(byDependence))
 
@@ -153,7 +152,7 @@ async function targetTopics({ from, to, what, events }: ReplayOptions, names: re
   const there = new Map((await to.log.topics()).map((topic) => [topic.name, topic.partitions]))
   const order = new Map(events.map((type, at) => [type.type, at]))
   const place = (name: string) => order.get(name) ?? Number.POSITIVE_INFINITY
-  const topics = (await from.log.topics()).filter(({ name }) => names.includes(name) && name !== SNAPSHOTS_TOPIC)
+  const topics = (await from.log.topics()).filter(({ name }) => names.includes(name))
   const wanted = what === 'whole' ? topics : topics.filter(({ name }) => order.has(name) && name !== clockTicked.type)
   return wanted
     .sort((a, b) => (place(a.name) < place(b.name) ? -1 : place(a.name) > place(b.name) ? 1 : 0))
@@ -264,12 +263,8 @@ class Emitter {
   }
 
   #isWanted(record: LogRecord): boolean {
-    const { what, vocabulary, produces } = this.#options
-    if (what === 'whole') return true
-    const source = headerOf(record, 'ce_source') ?? ''
-    if (!source.startsWith('/processors/')) return true
-    const processor = source.slice('/processors/'.length)
-    return (produces.get(processor) ?? vocabulary.get(record.topic)?.retention) !== 'derived'
+    // What an effect recorded has another source: those are facts.
+    return this.#options.what === 'whole' || !(headerOf(record, 'ce_source') ?? '').startsWith(sourceOf(''))
   }
 
   /** Time goes by on each clock for itself: from the last virtual event to the first one by the wall is no time. */

@@ -81,12 +81,13 @@ export class DuckDbSink {
   }
 
   async open(): Promise<void> {
-    const { file, serve = true, sql_time_limit_ms } = this.#options
+    const { file, serve = true, sql_time_limit_ms, export_dir } = this.#options
     await this.#current()
     if (!serve) return
     try {
+      const exports = export_dir === undefined ? {} : { export_dir }
       const limit = sql_time_limit_ms === undefined ? {} : { time_limit_ms: sql_time_limit_ms }
-      this.#server = await serveSql({ file, connect: () => this.connect(), ...limit })
+      this.#server = await serveSql({ file, connect: () => this.connect(), ...limit, ...exports })
     } catch (cause) {
       await this.close()
       throw cause

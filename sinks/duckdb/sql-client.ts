@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { type AsOf, runStatementAsOf } from './as-of.ts'
 import { type Database, DatabaseBusyError, openDatabase } from './database.ts'
+import { exportParquet, type ParquetExport, type ParquetRequest } from './export-parquet.ts'
 import { readOwner } from './owner-record.ts'
 import type { Plain, SqlColumn, SqlResult } from './sql-result.ts'
 import { type AnswerLine, DEFAULT_TIME_LIMIT_MS, type Question } from './sql-server.ts'
@@ -14,6 +15,8 @@ export interface SqlClientOptions {
   readonly as_of?: AsOf
   /** For the file; the owner has its own. */
   readonly memory_limit?: string
+  /** Where an export may be written when the file answers; the owner has its own. */
+  readonly export_dir?: string
   readonly report?: (message: string) => void
 }
 
@@ -21,6 +24,8 @@ export interface SqlSession {
   /** Who answers: the process that loads, or the file itself. */
   readonly via: 'owner' | 'file'
   query(sql: string): Promise<SqlResult>
+  /** Writes a table as Parquet into a new folder of the export folder, which is then the caller's. */
+  exportParquet(request: ParquetRequest): Promise<ParquetExport>
   close(): Promise<void>
 }
 
@@ -36,10 +41,15 @@ export async function openSql(options: SqlClientOptions): Promise<SqlSession> {
     const socket = readOwner(options.file)?.socket
     if (socket !== undefined && (await answers(socket))) {
       const shared = { time_limit_ms: limit, ...(options.as_of === undefined ? {} : { as_of: options.as_of }) }
-      return { via: 'owner', query: (sql) => askOwner(socket, { sql, ...shared }), close: async () => {} }
+      return {
+        via: 'owner',
+        query: (sql) => askOwner(socket, { sql, ...shared }),
+        exportParquet: async (parquet) => exportedBy(await askOwner(socket, { sql: '', parquet, ...shared })),
+        close: async () => {},
+      }
     }
     try {
-      return sessionOnFile(await openFile(options), limit, options.as_of)
+      return sessionOnFile(await openFile(options), limit, options)
     } catch (cause) {
       // An owner that has just started holds the lock before it answers.
       if (!(cause instanceof DatabaseBusyError) || performance.now() > deadline) throw cause
@@ -47,25 +57,35 @@ export async function openSql(options: SqlClientOptions): Promise<SqlSession> {
   }
 }
 
-function openFile({ file, memory_limit, report }: SqlClientOptions): Promise<Database> {
+function openFile({ file, memory_limit, export_dir, report }: SqlClientOptions): Promise<Database> {
   return openDatabase({
     file,
     access: 'read_only',
     wait_ms: 500,
     ...(memory_limit === undefined ? {} : { memory_limit }),
+    ...(export_dir === undefined ? {} : { export_dir }),
     ...(report === undefined ? {} : { report }),
   })
 }
 
-function sessionOnFile(database: Database, time_limit_ms: number, as_of: AsOf | undefined): SqlSession {
+function sessionOnFile(database: Database, time_limit_ms: number, { as_of, export_dir }: SqlClientOptions): SqlSession {
   return {
     via: 'file',
     query: async (sql) =>
       as_of === undefined
         ? runStatement(await database.connect(), sql, { time_limit_ms })
         : runStatementAsOf(() => database.connect(), sql, as_of, { time_limit_ms }),
+    exportParquet: async (request) => {
+      if (export_dir === undefined) throw new SqlRefusedError('this session was opened without a folder for exports')
+      return exportParquet(await database.connect(), request, export_dir, time_limit_ms)
+    },
     close: () => database.close(),
   }
+}
+
+async function exportedBy({ batches }: SqlResult): Promise<ParquetExport> {
+  for await (const [row] of batches) if (row !== undefined) return { rows: Number(row[0]), folder: String(row[1]) }
+  throw endedEarly()
 }
 
 async function answers(socketPath: string): Promise<boolean> {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { type AsOf, runStatementAsOf } from './as-of.ts'
+import { exportParquet, type ParquetRequest } from './export-parquet.ts'
 import { writeOwner } from './owner-record.ts'
 import type { Plain, SqlColumn } from './sql-result.ts'
 import { runStatement, SqlRefusedError } from './sql-statement.ts'
@@ -18,6 +19,8 @@ export type AnswerLine =
 
 export interface Question {
   readonly sql: string
+  /** Instead of the statement: a table as Parquet; one row says how many rows, and in which folder. */
+  readonly parquet?: ParquetRequest
   /** Answer as of then. */
   readonly as_of?: AsOf
   readonly time_limit_ms?: number
@@ -30,6 +33,8 @@ export interface SqlServerOptions {
   /** For statements that do not say; and no statement gets more than an hour. */
   readonly time_limit_ms?: number
   readonly max_statements?: number
+  /** Where exports may be written; without it there are none. */
+  readonly export_dir?: string
 }
 
 export interface SqlServer {
@@ -62,7 +67,7 @@ export async function serveSql(options: SqlServerOptions): Promise<SqlServer> {
     }
     running += 1
     try {
-      await answer(request, response, options.connect, limit)
+      await answer(request, response, options, limit)
     } catch (cause) {
       answerError(response, cause)
     } finally {
@@ -104,12 +109,30 @@ function socketFor(file: string): { socket: string; folder?: string } {
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  connect: () => Promise<DuckDBConnection>,
+  { connect, export_dir }: Pick<SqlServerOptions, 'connect' | 'export_dir'>,
   limit: number,
 ): Promise<void> {
   const question = await readQuestion(request)
   const time_limit_ms = Math.min(question.time_limit_ms ?? limit, LONGEST_TIME_LIMIT_MS)
-  const { sql, as_of } = question
+  const { sql, as_of, parquet } = question
+  if (parquet !== undefined) {
+    if (export_dir === undefined)
+      throw new SqlRefusedError('the process that has the tables open exports nothing; stop it, and export then')
+    const { rows, folder } = await exportParquet(await connect(), parquet, export_dir, time_limit_ms)
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+    const lines: AnswerLine[] = [
+      {
+        columns: [
+          { name: 'rows', type: { name: 'INTEGER' } },
+          { name: 'folder', type: { name: 'VARCHAR' } },
+        ],
+      },
+      { rows: [[rows, folder]] },
+      { end: true },
+    ]
+    response.end(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+    return
+  }
   const result =
     as_of === undefined
       ? await runStatement(await connect(), sql, { time_limit_ms })

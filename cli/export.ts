@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { cp, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { openSql } from '../sinks/duckdb/sql-client.ts'
+import { duckdbFile, exportFolder, openedBefore } from './data-folder.ts'
+import { globals, wholeNumber } from './options.ts'
+import { number, Progress } from './progress.ts'
+import { UsageError } from './usage-error.ts'
+
+interface ExportOptions {
+  table: string
+  by: string[]
+  overwrite: boolean
+  timeout: number
+}
+
+const columnsOf = (text: string) =>
+  text
+    .split(',')
+    .map((column) => column.trim())
+    .filter((column) => column !== '')
+
+export function addExport(program: Command): void {
+  program
+    .command('export')
+    .description('hand a table to other programs')
+    .command('parquet <dir>')
+    .description('a table or view as Parquet, in folders by the values of columns; all of it appears at once')
+    .option('--table <name>', 'a view, or a table such as tower.completions_scored', 'rewards')
+    .option('--by <columns>', 'columns whose values become folders, e.g. dataset,task', columnsOf, [])
+    .option('--overwrite', 'replace what lies in the folder', false)
+    .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 3_600), 600)
+    .addHelpText(
+      'after',
+      '\nWhile `run` goes on, its process writes; else this one does. The folder is written elsewhere, flushed to disk and\n' +
+        'renamed: no reader sees half of it. (With --overwrite, for a moment it is not there.)\n' +
+        '\nExample:\n  ./plumbline export parquet out/rewards --by dataset,task\n' +
+        "  python -c \"import pyarrow.dataset as d; print(d.dataset('out/rewards', partitioning='hive').to_table())\"\n",
+    )
+    .action(async (dir: string, options: ExportOptions, command: Command) => {
+      const global = globals(command)
+      openedBefore(global)
+      const target = resolve(dir)
+      if (!options.overwrite && existsSync(target) && !(await isEmptyFolder(target))) {
+        throw new UsageError(`${target} is there already`, 'name another folder, or add --overwrite')
+      }
+      const progress = new Progress(`export ${options.table}`, { silent: global.json })
+      const session = await openSql({
+        file: duckdbFile(resolve(global.data)),
+        export_dir: exportFolder(resolve(global.data)),
+        time_limit_ms: options.timeout * 1_000,
+        report: (message) => process.stderr.write(`plumbline: ${message}\n`),
+      })
+      try {
+        const { rows, folder } = await session.exportParquet({ table: options.table, by: options.by })
+        const files = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.parquet')).length
+        await moveIntoPlace(folder, target)
+        progress.done(`${number(rows)} rows in ${number(files)} files in ${target}`)
+        if (global.json) process.stdout.write(`${JSON.stringify({ rows, files, dir: target })}\n`)
+      } finally {
+        await session.close()
+      }
+    })
+}
+
+async function isEmptyFolder(path: string): Promise<boolean> {
+  return (await readdir(path).catch(() => ['a file'])).length === 0
+}
+
+/** A reader sees the folder that was there before, or this one, never a part of either. */
+async function moveIntoPlace(folder: string, target: string): Promise<void> {
+  await mkdir(dirname(target), { recursive: true })
+  let whole = folder
+  const beside = join(dirname(target), `.${randomUUID()}`)
+  try {
+    await rename(folder, beside)
+    whole = beside
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
+    await cp(folder, beside, { recursive: true })
+    whole = beside
+    await rm(folder, { recursive: true, force: true })
+  }
+  await flush(whole)
+  const before = join(dirname(target), `.${randomUUID()}`)
+  const replaced = existsSync(target)
+  if (replaced) await rename(target, before)
+  await rename(whole, target)
+  await flushOne(dirname(target))
+  if (replaced) await rm(before, { recursive: true, force: true })
+}
+
+async function flush(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true })) await flushOne(join(folder, entry))
+  await flushOne(folder)
+}
+
+async function flushOne(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

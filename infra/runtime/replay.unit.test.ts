@@ -1,0 +1,67 @@
+import { expect, test } from 'vitest'
+import {
+  add,
+  append,
+  counting,
+  double,
+  EVENTS,
+  memoryBlobs,
+  PARTITIONS,
+  recordsOf,
+  runUntilRead,
+  TOPICS,
+  vocabulary,
+} from '../../tests/counting.ts'
+import { memoryLog } from '../log/memory.ts'
+import { factSourceOf } from './emission.ts'
+import { headerOf } from './json-records.ts'
+import { type ReplayOptions, ReplayRefusedError, replay } from './replay.ts'
+import { verifyStage } from './verify.ts'
+
+type Place = ReplayOptions['from']
+const place = (): Place => ({ log: memoryLog(), blobs: memoryBlobs() })
+
+function options(from: Place, to: Place, more: Partial<ReplayOptions> = {}): ReplayOptions {
+  const signal = new AbortController().signal
+  const shared = { name: 'replay/test', events: EVENTS, vocabulary, what: 'whole', speed: Infinity, signal } as const
+  return { from, to, ...shared, ...more }
+}
+
+test('a log whose offsets have gaps is copied so that the copy verifies', async () => {
+  const from = place()
+  await from.log.createTopics(TOPICS)
+  // In the memory log each transaction leaves a gap.
+  for (let step = 0; step < 20; step++) await append(from.log, add('ann', step), double('ann'), add('bob', step))
+  await runUntilRead({ ...from, tuning: { max_unsaved_bytes: 300 } })
+  const to = place()
+  // One record at a time, stopped and gone on with after each few.
+  for (let complete = false, rounds = 0; !complete; rounds++) {
+    const stop = new AbortController()
+    let left = 7
+    const onProgress = () => --left === 0 && stop.abort()
+    ;({ complete } = await replay(options(from, to, { signal: stop.signal, batch_records: 1, onProgress })))
+    expect(rounds).toBeLessThan(200)
+  }
+  const said = async ({ log }: Place) =>
+    (await recordsOf(log, 'test.counted')).map((record) => headerOf(record, 'ce_id'))
+  expect(await said(to)).toEqual(await said(from))
+  const stage = { name: 'count', variant: [], create: () => counting() }
+  const report = await verifyStage(stage, { ...to, vocabulary, partitions: PARTITIONS })
+  expect(report).toMatchObject({ differences: 0, rebuilt: 60 })
+  // It goes on in the copy as it would have in the log.
+  await append(to.log, add('ann', 1))
+  await runUntilRead(to)
+  expect((await recordsOf(to.log, 'test.counted')).length).toBe(61)
+  await expect(replay(options(from, to))).rejects.toThrow(ReplayRefusedError)
+})
+
+test('sources only: what an effect recorded comes, what a processor derived does not', async () => {
+  const from = place()
+  await from.log.createTopics(TOPICS)
+  await append(from.log, add('ann', 1), { ...add('ann', 2), source: factSourceOf('ask') })
+  await runUntilRead(from)
+  const to = place()
+  expect(await replay(options(from, to, { what: 'sources' }))).toMatchObject({ records: 2, complete: true })
+  expect(await recordsOf(to.log, 'test.added')).toHaveLength(2)
+  expect((await to.log.topics()).map(({ name }) => name)).toEqual(['test.added', 'test.counted', 'test.doubled'])
+})
