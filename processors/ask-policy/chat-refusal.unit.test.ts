@@ -1,0 +1,51 @@
+import { describe, expect, test } from 'vitest'
+import { isRefused, lessonOf, refusalOf } from './chat-refusal.ts'
+import { LEARNED } from './chat-request.ts'
+import { parseHttpPolicy } from './policy-name.ts'
+
+const NOW = Date.parse('2026-01-01T00:00:00Z')
+const answer = (status: number, message = '', headers = {}) => ({
+  status,
+  headers,
+  text: JSON.stringify({ error: { message } }),
+})
+
+describe('refusalOf', () => {
+  test.each([
+    ['30', 30_000],
+    ['Thu, 01 Jan 2026 00:01:00 GMT', 60_000],
+    ['Wed, 31 Dec 2025 00:00:00 GMT', 0],
+    ['soon', undefined],
+  ])('Retry-After: %s', (header, wait_ms) => {
+    expect(refusalOf(answer(429, '', { 'retry-after': header }), 'p', NOW).retry_after_ms).toBe(wait_ms)
+  })
+
+  test.each([
+    [429, 'endpoint', false],
+    [503, 'endpoint', false],
+    [500, 'call', false],
+    [401, 'endpoint', true],
+    [404, 'endpoint', true],
+    [400, 'call', true],
+    [308, 'endpoint', true],
+  ])('%i: of the %s, for a person to mend: %s', (status, scope, permanent) => {
+    expect(refusalOf(answer(status, 'why'), 'p', NOW)).toMatchObject({ scope, permanent })
+  })
+})
+
+test('lessonOf: what a server names is left out or said otherwise, each once', () => {
+  const refused = answer(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+  expect(isRefused(refused)).toBe(true)
+  expect(lessonOf(refused, new Set())).toBe(LEARNED.completion_tokens)
+  expect(lessonOf(refused, new Set([LEARNED.completion_tokens]))).toBe(undefined)
+  expect(lessonOf(answer(400, 'Unrecognized request argument: return_token_ids'), new Set())).toBe(
+    'no return_token_ids',
+  )
+})
+
+test('parseHttpPolicy: a pasted endpoint and a trailing slash mean the same server', () => {
+  const url = 'http://127.0.0.1:8000/v1'
+  for (const typed of [url, `${url}/`, `${url}/chat/completions`]) {
+    expect(parseHttpPolicy(`openai(${typed}, Qwen/Qwen2.5-VL-3B)`)).toEqual({ url, model: 'Qwen/Qwen2.5-VL-3B' })
+  }
+})

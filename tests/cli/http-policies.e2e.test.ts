@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { ChatServer } from '../chat-server.ts'
+import { plumbline, plumblineOk, sharedFolder } from './plumbline.ts'
+
+/** The words of a shell command: quotes of both kinds, no expansion. */
+const wordsOf = (line: string) =>
+  [...line.matchAll(/'([^']*)'|"([^"]*)"|(\S+)/g)].map(([, single, double, bare]) => single ?? double ?? bare ?? '')
+
+test('every command of docs/http-policies.md runs, against a server on this machine', {
+  timeout: 180_000,
+}, async () => {
+  const page = await readFile(fileURLToPath(new URL('../../docs/http-policies.md', import.meta.url)), 'utf8')
+  const [first = '', second = ''] = [...page.matchAll(/```sh\n([\s\S]*?)```/g)].map(([, block]) => block)
+  const commands = (block: string) =>
+    block.split('\n').flatMap((line) => (line.startsWith('./plumbline ') ? [wordsOf(line).slice(1)] : []))
+  const chat = await ChatServer.start()
+  const here = (words: readonly string[]) =>
+    words.map((word) => word.replace(/http:\/\/127\.0\.0\.1:8000\/v1|https:\/\/api\.example\.com\/v1/, chat.url))
+  const place = { cwd: await sharedFolder() }
+  try {
+    const said: string[] = []
+    for (const words of commands(first)) said.push(await plumblineOk(here(words), place))
+    expect(said).toHaveLength(5)
+    expect(said[2]).toMatch(/MODEL\s.*true\s.*80/)
+    expect(said[3]).toMatch(/formed\s.*80/)
+    expect(said[4]).toBe('verify: passed\n')
+    expect(chat.seen).toHaveLength(20)
+    expect(chat.seen[0]?.body).toMatchObject({ model: 'MODEL', n: 4, temperature: 1, max_tokens: 512 })
+    expect(chat.seen[0]?.headers.authorization).toBe(undefined)
+
+    const tower = ['--dataset', 'side_block', '--task', 'x_y', '--seed', '8', '--group-size', '4']
+    await plumblineOk(['generate', 'tower', ...tower, '--scenes', '2'], place)
+    const [hosted = []] = commands(second)
+    const keyed = await plumbline(here(hosted), { ...place, env: { PLUMBLINE_API_KEY: 'sk-test-1' } })
+    expect(keyed, keyed.stderr).toMatchObject({ code: 0 })
+    expect(keyed.stdout + keyed.stderr).not.toContain('sk-test-1')
+    expect(chat.seen.at(-1)?.headers.authorization).toBe('Bearer sk-test-1')
+    expect(chat.seen).toHaveLength(22)
+
+    // A scripted policy after it takes only what is new, and is computed again by verify beside the facts.
+    await plumblineOk(['generate', 'tower', ...tower.with(5, '9'), '--scenes', '2'], place)
+    await plumblineOk(['run', '--until-idle', '--policy', 'random-legal'], place)
+    const fates = await plumblineOk(
+      ['sql', 'select fate, completions from funnel where completions > 0', '--json'],
+      place,
+    )
+    expect(fates).toContain('96')
+    expect(fates).not.toMatch(/mixed|late|duplicate/)
+    expect(await plumblineOk(['verify'], place)).toBe('verify: passed\n')
+    expect(chat.seen).toHaveLength(22)
+  } finally {
+    await chat.stop()
+  }
+})
+
+test.each([
+  ['openai(nonsense)', [], 'it looks like openai(http://127.0.0.1:8000/v1, MODEL)'],
+  ['openai(ftp://h/v1, M)', [], 'expected a URL of http: or https:'],
+  ['openai(http://u:sk-oops@h/v1, M)', [], 'the key goes into PLUMBLINE_API_KEY'],
+  ['random-legal', ['--concurrency', '4'], 'are of a policy over HTTP'],
+  ['openai(http://h/v1, M)', ['--temperature', 'hot'], '--temperature hot: expected a number from 0 to 5'],
+])('--policy %s %j is refused with what to type', async (policy, more, message) => {
+  const ended = await plumbline(['run', '--policy', policy, ...more], { cwd: await sharedFolder() })
+  expect(ended.code).toBe(2)
+  expect(ended.stderr).toContain(message)
+  expect(ended.stderr).not.toContain('sk-oops')
+})
