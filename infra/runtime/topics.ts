@@ -43,8 +43,8 @@ export class TopologyMismatchError extends Error {
 export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
   for (;;) {
     const before = await recordedTopology(log)
-    if (before?.fingerprint === topology.fingerprint) return
     if (before !== undefined) refuseTakeover(log.address, before, topology)
+    if (before?.fingerprints.has(topology.fingerprint)) return
     try {
       const producer = await log.producer({ transactional_id: 'topology' })
       const transaction = producer.begin()
@@ -59,17 +59,21 @@ export async function claimTopology(log: Log, topology: RecordedTopology): Promi
   }
 }
 
-/** The topology that the log was last run with, and every processor that ever ran on it as it last was. */
-async function recordedTopology(log: Log): Promise<RecordedTopology | undefined> {
+/** The topology that the log was last run with, the fingerprints of all, and every processor that ever ran on it as it last was. */
+async function recordedTopology(
+  log: Log,
+): Promise<(RecordedTopology & { readonly fingerprints: ReadonlySet<string> }) | undefined> {
   const exists = (await log.topics()).some((topic) => topic.name === TOPOLOGY_TOPIC)
   if (!exists) return undefined
   let last: RecordedTopology | undefined
+  const fingerprints = new Set<string>()
   const processors = new Map<string, RecordedTopology['processors'][number]>()
   for await (const record of readRange(log, TOPOLOGY_TOPIC, 0, 0n)) {
     last = readJson<RecordedTopology>(record)
+    fingerprints.add(last.fingerprint)
     for (const processor of last.processors) processors.set(processor.name, processor)
   }
-  return last && { ...last, processors: [...processors.values()] }
+  return last && { ...last, processors: [...processors.values()], fingerprints }
 }
 
 function refuseTakeover(address: string, before: RecordedTopology, now: RecordedTopology): void {
