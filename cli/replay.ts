@@ -5,7 +5,8 @@ import type { Command } from 'commander'
 import { directoryBlobs } from '../infra/blobs/directory.ts'
 import type { LogRecord } from '../infra/log/log.ts'
 import { headerOf } from '../infra/runtime/json-records.ts'
-import { type Place, type Replayed, ReplayRefusedError, replay } from '../infra/runtime/replay.ts'
+import { replay } from '../infra/runtime/replay.ts'
+import { type Place, type Replayed, ReplayRefusedError } from '../infra/runtime/replay-options.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
 import { blobsOf, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
 import { durationOf } from './lag.ts'
@@ -182,7 +183,7 @@ async function openTo(to: string): Promise<Place & { close(): Promise<void> }> {
 const blobsBeside = (address: string) => directoryBlobs(join(dirname(resolve(address.slice('lmdb:'.length))), 'blobs'))
 
 /** Ctrl-Z stops the process between two transactions, so that it never holds the log's lock while it is stopped. */
-function pauseOnStop(): () => Promise<void> | undefined {
+function pauseOnStop(): () => (() => Promise<void>) | undefined {
   let asked = false
   process.on('SIGTSTP', () => {
     asked = true
@@ -190,10 +191,10 @@ function pauseOnStop(): () => Promise<void> | undefined {
   return () => {
     if (!asked) return undefined
     asked = false
-    return (async () => {
+    return async () => {
       process.stderr.write('\nplumbline: paused; fg (or kill -CONT) goes on\n')
       process.kill(process.pid, 'SIGSTOP')
       process.stderr.write('plumbline: going on\n')
-    })()
+    }
   }
 }

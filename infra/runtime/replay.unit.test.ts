@@ -15,7 +15,8 @@ import {
 import { memoryLog } from '../log/memory.ts'
 import { factSourceOf } from './emission.ts'
 import { headerOf } from './json-records.ts'
-import { type ReplayOptions, ReplayRefusedError, replay } from './replay.ts'
+import { replay } from './replay.ts'
+import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
 import { verifyStage } from './verify.ts'
 
 type Place = ReplayOptions['from']
@@ -64,4 +65,35 @@ test('sources only: what an effect recorded comes, what a processor derived does
   expect(await replay(options(from, to, { what: 'sources' }))).toMatchObject({ records: 2, complete: true })
   expect(await recordsOf(to.log, 'test.added')).toHaveLength(2)
   expect((await to.log.topics()).map(({ name }) => name)).toEqual(['test.added', 'test.counted', 'test.doubled'])
+})
+
+test('a pause comes on top of what is waited for, and begins when what was due is committed', async () => {
+  const from = place()
+  await from.log.createTopics(TOPICS)
+  const at = (second: number) => ({ ...add('ann', second), time: `2026-01-01T00:00:0${second}.000Z` })
+  await append(from.log, at(0), at(2))
+  const to = place()
+  const PAUSE_MS = 400
+  let asked = false
+  let held: number | undefined
+  const paused = () => {
+    if (asked) return undefined
+    asked = true
+    return async () => {
+      held = (await recordsOf(to.log, 'test.added')).length
+      // As a stopped process: no code runs meanwhile.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS)
+    }
+  }
+  const began = performance.now()
+  // The first record is due at once; the pause is asked for while the second one is waited for.
+  await replay(
+    options(from, to, {
+      what: 'sources',
+      speed: 10,
+      paused: () => (performance.now() > began + 60 ? paused() : undefined),
+    }),
+  )
+  expect(held).toBe(1)
+  expect(performance.now() - began).toBeGreaterThan(2_000 / 10 + PAUSE_MS - 10)
 })

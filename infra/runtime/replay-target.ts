@@ -1,0 +1,49 @@
+import { clockTicked } from '../../schemas/clock.ts'
+import type { TopicSpec } from '../log/log.ts'
+import { changelogTopic, journalTopic } from './internal-topics.ts'
+import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
+
+/** The topics that a replay brings, with the partitions they have in the target; events first, as they are declared. */
+export async function targetTopics(
+  { from, to, what, events }: ReplayOptions,
+  names: readonly string[],
+): Promise<TopicSpec[]> {
+  const there = new Map((await to.log.topics()).map((topic) => [topic.name, topic.partitions]))
+  const order = new Map(events.map((type, at) => [type.type, at]))
+  const place = (name: string) => order.get(name) ?? Number.POSITIVE_INFINITY
+  const topics = (await from.log.topics()).filter(({ name }) => names.includes(name))
+  const wanted = what === 'whole' ? topics : topics.filter(({ name }) => order.has(name) && name !== clockTicked.type)
+  return wanted
+    .sort((a, b) => (place(a.name) < place(b.name) ? -1 : place(a.name) > place(b.name) ? 1 : 0))
+    .map(({ name, partitions }) => ({
+      name,
+      partitions: what === 'whole' ? partitions : (there.get(name) ?? [...there.values()][0] ?? partitions),
+    }))
+}
+
+/** A journal counts the records of its partition: nothing may lie before them or come between them. */
+export async function refuseMixing(
+  { from, to }: ReplayOptions,
+  topics: readonly TopicSpec[],
+  goes_on: boolean,
+): Promise<void> {
+  const there = new Set((await to.log.topics()).map(({ name }) => name))
+  const remedy = 'replay into an empty place, or bring the sources only'
+  for (const { name } of topics) {
+    if (name.startsWith(changelogTopic('')) && (await from.log.beginningOffsets(name)).some((begin) => begin > 0n)) {
+      throw new ReplayRefusedError(
+        `${from.log.address}: the beginning of ${name} is gone, and states with it; bring the sources only`,
+      )
+    }
+    const processor = name.startsWith(journalTopic('')) ? name.slice(journalTopic('').length) : undefined
+    if (processor !== undefined && (await to.log.committed(processor)).length > 0) {
+      throw new ReplayRefusedError(
+        `${processor} has been at work in ${to.log.address}: its journal and the replayed one would mix; ${remedy}`,
+      )
+    }
+    if (goes_on || !there.has(name)) continue
+    if ((await to.log.endOffsets(name)).some((end) => end > 0n)) {
+      throw new ReplayRefusedError(`${to.log.address} holds records of ${name} already; ${remedy}`)
+    }
+  }
+}
