@@ -1,4 +1,4 @@
-import { defineEvent } from './event.ts'
+import { defineEvent, type RowOfEvent } from './event.ts'
 import { float64, int32, nullable, utf8 } from './logical-types.ts'
 import { samplingFields, tokenFields } from './rollout.ts'
 
@@ -29,3 +29,29 @@ export const completionsSampled = defineEvent({
     latency_ms: nullable(float64('null for a scripted policy')),
   },
 })
+
+/** The fields of a completion whose tokens nobody gave: text is never tokenised again. */
+export const NO_TOKENS = {
+  finish_reason: null,
+  prompt_token_ids: null,
+  token_ids: null,
+  completion_mask: null,
+  logprobs: null,
+  logprobs_kind: null,
+  token_policy_version: null,
+  turn_index: null,
+  trainable: false,
+} as const satisfies Partial<RowOfEvent<typeof completionsSampled>>
+
+/** The fields of a completion that no model wrote, or one that says nothing about itself. */
+export const NO_MODEL = {
+  model_id: null,
+  lineage: null,
+  tokenizer_sha256: null,
+  chat_template_sha256: null,
+  image_processor_sha256: null,
+  adapter_sha256: null,
+  quantisation: null,
+  engine_version: null,
+  latency_ms: null,
+} as const satisfies Partial<RowOfEvent<typeof completionsSampled>>

@@ -4,11 +4,12 @@ import { extname, join } from 'node:path'
 import sharp from 'sharp'
 import { LERER_PROMPT } from '../environments/tower/prompts.ts'
 import type { Blobs } from '../infra/blobs/blobs.ts'
-import type { DataOf, Event } from '../schemas/event.ts'
+import type { DataOf } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
 import type { ImageRef } from '../schemas/logical-types.ts'
-import { type PURPOSES, rolloutRequested } from '../schemas/rollout.ts'
-import { scenePresented } from '../schemas/tower.ts'
+import type { PURPOSES } from '../schemas/rollout.ts'
+import type { scenePresented } from '../schemas/tower.ts'
+import { presentScene, promptOf } from './present-scene.ts'
 import type { Said, Source } from './source.ts'
 
 export interface LererOptions {
@@ -46,11 +47,6 @@ const WORDS: ReadonlyMap<string, boolean> = new Map([
 ])
 const LABEL_FILES = ['labels.csv', 'labels.txt', 'labels.tsv']
 
-/** As with generated scenes: a clock of its own, a second a scene, an hour for a group. */
-const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
-const SCENE_MS = 1_000
-const DEADLINE_MS = 3_600_000
-
 /**
  * Photographs with labels as scenes for binary stability, each with one request, under paper 1's prompt for them.
  * Identity follows from the pixels and the label: the same folder brought in twice, or moved elsewhere, adds nothing.
@@ -79,11 +75,7 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
     .update(JSON.stringify(labelled.map(({ is_stable }, at) => [pictures[at]?.pixels_sha256, is_stable])))
     .digest('hex')
   const name = ['lerer', content, purpose, `n${group_size}`, `r${round}`].join('/')
-  const prompt = {
-    text: LERER_PROMPT,
-    sha256: createHash('sha256').update(LERER_PROMPT).digest('hex'),
-    variant: 'plain',
-  } as const
+  const prompt = promptOf(LERER_PROMPT, 'plain')
 
   async function sceneAndRequest(index: number): Promise<Said[]> {
     const entry = labelled[index] as Labelled
@@ -95,7 +87,7 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
     }
     const scene_id = sourceId(['lerer/scene', pixels_sha256, String(is_stable)])
     const group_id = sourceId(['lerer/group', name, scene_id])
-    const data: DataOf<typeof scenePresented> = {
+    const scene: DataOf<typeof scenePresented> = {
       scene_id,
       dataset: 'lerer',
       split: 'test_external',
@@ -114,43 +106,22 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
       simulator_version: null,
       content_key: `lerer/${pixels_sha256}`,
     }
-    const at = START_MS + index * SCENE_MS
-    const shared = { source: '/sources/lerer', time: iso(at), clock: 'virtual', causes: [] } as const
-    const presented: Event<typeof scenePresented> = {
-      ...shared,
-      id: sourceId(['lerer/scene_presented', content, scene_id]),
-      type: scenePresented.type,
-      version: scenePresented.version,
-      key: scene_id,
-      data,
-    }
-    const requested: Event<typeof rolloutRequested> = {
-      ...shared,
-      id: sourceId(['lerer/requested', group_id]),
-      type: rolloutRequested.type,
-      version: rolloutRequested.version,
-      key: group_id,
-      causes: [presented.id],
-      correlation: group_id,
-      data: {
+    return presentScene({
+      source: '/sources/lerer',
+      index,
+      presented_id: sourceId(['lerer/scene_presented', content, scene_id]),
+      scene,
+      requested_id: sourceId(['lerer/requested', group_id]),
+      request: {
         group_id,
-        origin: 'tower',
         task: 'binary_stability',
         prompt,
-        scene: data,
-        policy_role: 'policy',
         group_size,
-        sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
         seed: sourceId(['lerer/completions', group_id]),
         round,
         purpose,
-        deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },
       },
-    }
-    return [
-      { type: scenePresented, event: presented as unknown as Event },
-      { type: rolloutRequested, event: requested as unknown as Event },
-    ]
+    })
   }
 
   return {
@@ -242,5 +213,3 @@ async function readPicture(dir: string, file: string, { image, line }: Labelled)
   const pixels_sha256 = createHash('sha256').update(decoded.data).digest('hex')
   return { bytes, media_type, picture: { width, height, pixels_sha256 } }
 }
-
-const iso = (ms: number) => new Date(ms).toISOString()

@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { z } from 'zod'
 import type { DataOf, Event } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
-import { completionsSampled } from '../schemas/policy.ts'
+import { completionsSampled, NO_MODEL } from '../schemas/policy.ts'
 import type { Said, Source } from './source.ts'
 
 const nullableNumbers = z.array(z.number()).nullable().default(null)
@@ -63,18 +63,13 @@ export async function recordedCompletions(policy: string): Promise<Source> {
   function eventOf(rows: readonly Line[], step: number): Said {
     const [first] = rows as readonly [Line]
     const data: DataOf<typeof completionsSampled> = rows.map(({ time: _time, attempt_id, policy: named, ...row }) => ({
+      ...NO_MODEL,
       ...row,
       // As the event holds them: log-probabilities are float32.
       logprobs: row.logprobs?.map(Math.fround) ?? null,
       attempt_id: attempt_id ?? sourceId(['recorded/attempt', sha256, row.group_id]),
       policy: named ?? `recorded(${basename(file)})`,
       trainable: row.token_ids !== null && row.logprobs !== null,
-      tokenizer_sha256: null,
-      chat_template_sha256: null,
-      image_processor_sha256: null,
-      adapter_sha256: null,
-      quantisation: null,
-      engine_version: null,
       seed: null,
     }))
     const time = new Date(first.time ?? recorded_at).toISOString()

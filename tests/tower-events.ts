@@ -1,6 +1,6 @@
 import { example } from '../infra/runtime/test-driver.ts'
 import type { Event, RowOfEvent } from '../schemas/event.ts'
-import { completionsSampled } from '../schemas/policy.ts'
+import { completionsSampled, NO_MODEL, NO_TOKENS } from '../schemas/policy.ts'
 import { rolloutRequested } from '../schemas/rollout.ts'
 import { completionsScored } from '../schemas/tower.ts'
 
@@ -71,30 +71,14 @@ export function sampledRow(completion_index: number, data: Partial<Sampled> = {}
     attempt_id: 'attempt-1',
     policy: 'test',
     text: '<answer>-400, 250</answer>',
-    finish_reason: null,
-    prompt_token_ids: null,
-    token_ids: null,
-    completion_mask: null,
-    logprobs: null,
-    logprobs_kind: null,
-    token_policy_version: null,
-    turn_index: null,
-    trainable: false,
+    ...NO_TOKENS,
     temperature: null,
     top_p: null,
     top_k: null,
     max_tokens: null,
     stop: [],
-    model_id: null,
-    lineage: null,
-    tokenizer_sha256: null,
-    chat_template_sha256: null,
-    image_processor_sha256: null,
-    adapter_sha256: null,
-    quantisation: null,
-    engine_version: null,
+    ...NO_MODEL,
     seed: null,
-    latency_ms: null,
     ...data,
   }
 }

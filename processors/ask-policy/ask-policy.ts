@@ -1,6 +1,6 @@
 import type { RowOfEvent } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
+import { completionsSampled, NO_MODEL } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
 import { type Answer, type Call, type CallContext, type Effect, isA } from '../processor.ts'
 import { type ChatAnswer, type Choice, readAnswer } from './chat-answer.ts'
@@ -83,13 +83,8 @@ export function answersOf(
       ...(choice satisfies Choice),
       token_policy_version: null,
       ...request.sampling,
+      ...NO_MODEL,
       model_id: model,
-      lineage: null,
-      tokenizer_sha256: null,
-      chat_template_sha256: null,
-      image_processor_sha256: null,
-      adapter_sha256: null,
-      quantisation: null,
       engine_version,
       seed: String(seedOf(request.seed, indices[0] ?? 0)),
       latency_ms,

@@ -3,7 +3,7 @@ import { parsePolicy } from '../../environments/tower/policies.ts'
 import { type Random, random } from '../../environments/tower/random.ts'
 import type { DataOf, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
+import { completionsSampled, NO_MODEL, NO_TOKENS } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
 import { towerOf } from '../recorded-scene.ts'
@@ -55,27 +55,3 @@ export function sampleCompletions(policy: string): Transform {
     }))
   }
 }
-
-const NO_TOKENS = {
-  finish_reason: null,
-  prompt_token_ids: null,
-  token_ids: null,
-  completion_mask: null,
-  logprobs: null,
-  logprobs_kind: null,
-  token_policy_version: null,
-  turn_index: null,
-  trainable: false,
-} as const
-
-const NO_MODEL = {
-  model_id: null,
-  lineage: null,
-  tokenizer_sha256: null,
-  chat_template_sha256: null,
-  image_processor_sha256: null,
-  adapter_sha256: null,
-  quantisation: null,
-  engine_version: null,
-  latency_ms: null,
-} as const

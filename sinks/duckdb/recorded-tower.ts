@@ -5,7 +5,7 @@ import { topicsOf } from '../../infra/runtime/topics.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
 import type { DataOf, Event, EventType, RowOfEvent } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
+import { completionsSampled, NO_MODEL } from '../../schemas/policy.ts'
 import {
   completionRejected,
   groupExpired,
@@ -226,16 +226,8 @@ function sampledRow(
     top_k: null,
     max_tokens: null,
     stop: [],
-    model_id: null,
-    lineage: null,
-    tokenizer_sha256: null,
-    chat_template_sha256: null,
-    image_processor_sha256: null,
-    adapter_sha256: null,
-    quantisation: null,
-    engine_version: null,
+    ...NO_MODEL,
     seed: null,
-    latency_ms: null,
   }
 }
 

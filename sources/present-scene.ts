@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto'
+import type { DataOf, Event, EventType } from '../schemas/event.ts'
+import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schemas/rollout.ts'
+import { scenePresented, type TASKS } from '../schemas/tower.ts'
+import type { Said } from './source.ts'
+
+/** A source's own clock: it starts here and a scene takes a second of it. Inferred; only differences matter. */
+const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
+const SCENE_MS = 1_000
+/** How long a group may take on that clock. */
+const DEADLINE_MS = 3_600_000
+
+type Prompt = DataOf<typeof rolloutRequested>['prompt']
+
+export interface PresentedScene {
+  /** `ce_source`. */
+  readonly source: string
+  /** Of the generator; undefined where nothing was drawn. */
+  readonly seed?: string
+  /** Place among the source's scenes; it says when. */
+  readonly index: number
+  readonly presented_id: string
+  readonly scene: DataOf<typeof scenePresented>
+  readonly requested_id: string
+  readonly request: {
+    readonly group_id: string
+    readonly task: (typeof TASKS)[number]
+    readonly prompt: Prompt
+    readonly group_size: number
+    readonly seed: string
+    readonly round: number
+    readonly purpose: (typeof PURPOSES)[number]
+  }
+}
+
+/** A scene and the request for one group of completions about it, on a virtual clock. */
+export function presentScene(options: PresentedScene): Said[] {
+  const { source, seed, index, scene, request } = options
+  const { group_id } = request
+  const at = START_MS + index * SCENE_MS
+  const shared = {
+    source,
+    time: iso(at),
+    clock: 'virtual',
+    causes: [],
+    ...(seed === undefined ? {} : { seed }),
+  } as const
+  const presented: Event<typeof scenePresented> = {
+    ...shared,
+    id: options.presented_id,
+    type: scenePresented.type,
+    version: scenePresented.version,
+    key: scene.scene_id,
+    data: scene,
+  }
+  const requested: Event<typeof rolloutRequested> = {
+    ...shared,
+    id: options.requested_id,
+    type: rolloutRequested.type,
+    version: rolloutRequested.version,
+    key: group_id,
+    causes: [presented.id],
+    correlation: group_id,
+    data: {
+      ...request,
+      origin: 'tower',
+      scene,
+      policy_role: 'policy',
+      sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
+      deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },
+    },
+  }
+  return [said(scenePresented, presented), said(rolloutRequested, requested)]
+}
+
+export function promptOf(text: string, variant: (typeof PROMPT_VARIANTS)[number]): Prompt {
+  return { text, sha256: createHash('sha256').update(text).digest('hex'), variant }
+}
+
+function said<T extends EventType>(type: T, event: Event<T>): Said {
+  return { type, event: event as unknown as Event }
+}
+
+const iso = (ms: number) => new Date(ms).toISOString()
