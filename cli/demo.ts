@@ -92,7 +92,7 @@ export function addDemo(program: Command): void {
           process.stdout.write(`${JSON.stringify({ verify, funnel: fates, rewards, picture })}\n`)
           if (!verify.passed) process.exitCode = 1
         } else {
-          if (!(await verifyFolder(folder, wiring, false))) process.exitCode = 1
+          if (!(await verifyFolder(folder, wiring, { json: false }))) process.exitCode = 1
           await tell(folder, picture)
         }
       } finally {

@@ -1,21 +1,28 @@
 import type { Command } from 'commander'
-import { type VerifyReport, verifiable, verifyStage } from '../infra/runtime/verify.ts'
+import type { VerifyReport } from '../infra/runtime/comparison.ts'
+import { type VerifyOptions, verifiable, verifyStage } from '../infra/runtime/verify.ts'
+import { verifySweep } from '../infra/runtime/verify-sweep.ts'
+import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
+import type { Event } from '../schemas/event.ts'
 import { catalogueOf } from '../schemas/registry.ts'
+import type { completionsRescored } from '../schemas/reward.ts'
 import type { Topology } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals } from './options.ts'
 import { prepareLog, wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
+import { loadRecordedReward, type RecordedReward, recordedRewards } from './recorded-rewards.ts'
 
 export function addVerify(program: Command): void {
   program
     .command('verify')
     .description('compute every derived event again and compare it with the log; names the first difference')
-    .action(async (_options: unknown, command: Command) => {
+    .option('--rescored', 'also the rows of rescore: runs the reward functions whose code lies in the log', false)
+    .action(async ({ rescored }: { rescored: boolean }, command: Command) => {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: false })
       try {
-        const passed = await verifyFolder(folder, await wiringOf({}), global.json)
+        const passed = await verifyFolder(folder, await wiringOf({}), { json: global.json, rescored })
         if (!passed) process.exitCode = 1
       } finally {
         await folder.close()
@@ -24,10 +31,25 @@ export function addVerify(program: Command): void {
 }
 
 /** Verifies every derived stream of a folder and prints what it found. */
-export async function verifyFolder(folder: DataFolder, wiring: Topology, json: boolean): Promise<boolean> {
-  const { passed, reports } = await verifyStages(folder, wiring, { silent: json })
+export async function verifyFolder(
+  folder: DataFolder,
+  wiring: Topology,
+  { json, rescored = false }: { readonly json: boolean; readonly rescored?: boolean },
+): Promise<boolean> {
+  const stages = await verifyStages(folder, wiring, { silent: json })
+  const rewards = await recordedRewards(folder)
+  const reports = [...stages.reports]
+  if (rescored)
+    for (const reward of rewards) reports.push(await verifyRescored(folder, wiring, reward, { silent: json }))
+  const left_out = rescored ? [] : rewards.map(({ reward_name }) => reward_name)
+  const passed = reports.every((report) => report.differences === 0)
   const nothing = reports.every((report) => report.rebuilt + report.recorded === 0)
-  if (json) process.stdout.write(`${JSON.stringify({ passed, reports })}\n`)
+  if (left_out.length > 0 && !json) {
+    process.stderr.write(
+      `verify: left out, rescored as ${left_out.join(', ')}: the code lies in the log, verify --rescored runs it\n`,
+    )
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ passed, reports, left_out })}\n`)
   else if (nothing) process.stdout.write(`verify: passed, but nothing has been computed yet: ${COMPUTE}\n`)
   else process.stdout.write(passed ? 'verify: passed\n' : 'verify: FAILED\n')
   return passed
@@ -41,30 +63,52 @@ export async function verifyStages(
   wiring: Topology,
   { silent }: { readonly silent: boolean },
 ): Promise<{ readonly passed: boolean; readonly reports: readonly VerifyReport[] }> {
-  const vocabulary = catalogueOf(wiring.events)
   await prepareLog(folder, wiring)
   const reports: VerifyReport[] = []
   for (const stage of verifiable(wiring.stages)) {
-    const progress = new Progress(`verify ${stage.name}`, { silent })
-    const report = await verifyStage(stage, {
-      log: folder.log,
-      blobs: folder.blobs,
-      vocabulary,
-      partitions: wiring.partitions,
-      onProgress: (rebuilt) => progress.at(rebuilt),
-    })
-    reports.push(report)
-    const { rebuilt, equal, recorded, differences, first } = report
-    progress.done(
-      differences === 0
-        ? `${number(rebuilt)} events computed again, all equal to the ${number(recorded)} recorded`
-        : `${number(differences)} DIFFERENCES; ${number(equal)} of ${number(rebuilt)} computed again are equal`,
+    reports.push(
+      await telling(stage.name, silent, (progress) => verifyStage(stage, optionsOf(folder, wiring, progress))),
     )
-    if (first !== undefined && !silent) {
-      process.stderr.write(
-        `  first: ${first.kind} at ${first.where}, ce_id ${first.ce_id}\n         ${first.message}\n`,
-      )
-    }
   }
   return { passed: reports.every((report) => report.differences === 0), reports }
+}
+
+/** Computes the rows of a recorded reward again, by the code that lies in the log beside them. */
+async function verifyRescored(
+  folder: DataFolder,
+  wiring: Topology,
+  recorded: RecordedReward,
+  { silent }: { readonly silent: boolean },
+): Promise<VerifyReport> {
+  const { reward_name } = recorded
+  const transform = rescoreCompletions(await loadRecordedReward(recorded))
+  const name = `${transform.name} ${reward_name}`
+  const wanted = (event: Event) => (event as Event<typeof completionsRescored>).data[0]?.reward_name === reward_name
+  return telling(name, silent, (progress) =>
+    verifySweep({ transform, group: `rescore/${reward_name}`, name, wanted }, optionsOf(folder, wiring, progress)),
+  )
+}
+
+function optionsOf({ log, blobs }: DataFolder, { events, partitions }: Topology, progress: Progress): VerifyOptions {
+  const onProgress = (rebuilt: number) => progress.at(rebuilt)
+  return { log, blobs, vocabulary: catalogueOf(events), partitions, onProgress }
+}
+
+async function telling(
+  name: string,
+  silent: boolean,
+  verify: (progress: Progress) => Promise<VerifyReport>,
+): Promise<VerifyReport> {
+  const progress = new Progress(`verify ${name}`, { silent })
+  const report = await verify(progress)
+  const { rebuilt, equal, recorded, differences, first } = report
+  progress.done(
+    differences === 0
+      ? `${number(rebuilt)} events computed again, all equal to the ${number(recorded)} recorded`
+      : `${number(differences)} DIFFERENCES; ${number(equal)} of ${number(rebuilt)} computed again are equal`,
+  )
+  if (first !== undefined && !silent) {
+    process.stderr.write(`  first: ${first.kind} at ${first.where}, ce_id ${first.ce_id}\n         ${first.message}\n`)
+  }
+  return report
 }

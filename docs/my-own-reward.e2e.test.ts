@@ -17,7 +17,7 @@ test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout
       said.set(line, await plumblineOk(words, { cwd }))
     }
   }
-  expect(said.size).toBe(9)
+  expect(said.size).toBe(10)
 
   const rows = await sql<{ reward_name: string; n: number; advantages: number }>(
     'select reward_name, count(*) as n, count(advantage) as advantages from rewards group by all order by all',
@@ -46,5 +46,9 @@ test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout
     { cwd },
   )
   expect(JSON.parse(again)).toMatchObject({ records: 0, rows: 0 })
-  expect(await plumblineOk(['verify'], { cwd })).toContain('verify: passed')
+  const verified = JSON.parse(await plumblineOk(['verify', '--rescored', '--json'], { cwd }))
+  expect(verified).toMatchObject({ passed: true, left_out: [] })
+  expect(verified.reports.at(-1)).toMatchObject({ processor: 'rescore-completions near', rebuilt: 625, equal: 625 })
+  const { passed, left_out } = JSON.parse(await plumblineOk(['verify', '--json'], { cwd }))
+  expect([passed, left_out]).toEqual([true, ['near']])
 })

@@ -21,7 +21,7 @@ test('a log that was recorded with rollout.requested v1 is verified, asked and g
   const wiring = await topology({ ...DEFAULTS, policy: 'noisy-oracle(100)' })
   await readLogFile(folder.log, RECORDED)
   await prepareLog(folder, wiring)
-  expect(await verifyFolder(folder, wiring, true)).toBe(true)
+  expect(await verifyFolder(folder, wiring, { json: true })).toBe(true)
 
   const scenes = {
     dataset: 'side_block',
@@ -34,7 +34,7 @@ test('a log that was recorded with rollout.requested v1 is verified, asked and g
   const signal = new AbortController().signal
   await generate(folder, { ...scenes, scenes: 2, seed: '1', group_size: 2 }, true, signal)
   await runUntilIdle(folder, wiring)
-  expect(await verifyFolder(folder, wiring, true)).toBe(true)
+  expect(await verifyFolder(folder, wiring, { json: true })).toBe(true)
   await folder.close()
 
   const session = await openSql({ file: folder.duckdb_file })

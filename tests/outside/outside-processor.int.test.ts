@@ -29,7 +29,7 @@ test('a processor from outside is one new file and one line in the topology: it 
   await prepareLog(folder, wiring)
   await generate(folder, { ...scenes, scenes: 5, seed: '1', group_size: 4 }, true, signal)
   await runUntilIdle(folder, wiring)
-  expect(await verifyFolder(folder, wiring, true)).toBe(true)
+  expect(await verifyFolder(folder, wiring, { json: true })).toBe(true)
   await folder.close()
 
   const session = await openSql({ file: folder.duckdb_file })

@@ -55,7 +55,7 @@ test('a worker killed five times, also between append and commit, loses nothing 
   expect(last, last.output).toMatchObject({ code: 0 })
 
   const reopened = await openDataFolder({ data }, { create: false })
-  expect(await verifyFolder(reopened, wiring, true)).toBe(true)
+  expect(await verifyFolder(reopened, wiring, { json: true })).toBe(true)
   await reopened.close()
   const session = await openSql({ file: reopened.duckdb_file })
   const { batches } = await session.query('select fate, completions from funnel where completions > 0')
