@@ -41,6 +41,12 @@ export async function openDataFolder(options: DataOptions, { create }: { create:
   }
 }
 
+/** Makes the folder where there is none, for what opens neither log nor blobs. @throws UsageError as above */
+export function makeDataFolder(options: DataOptions): void {
+  createFolder(resolve(options.data))
+  openedBefore(options)
+}
+
 export const duckdbFile = (dir: string) => join(dir, 'plumbline.duckdb')
 
 /** @throws UsageError when nothing was ever written to this folder, or by a newer program. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Help } from 'commander'
+import { addBroker } from './broker.ts'
 import { addDemo } from './demo.ts'
 import { addDlq } from './dlq.ts'
 import { addEvents } from './events.ts'
@@ -67,6 +68,7 @@ for (const add of [
   addDlq,
   addReplay,
   addExport,
+  addBroker,
 ])
   add(program)
 

@@ -1,3 +1,4 @@
+import { BrokerError } from '../infra/kafka-broker/broker-error.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database.ts'
 import { RecordingError } from '../sources/recorded-completions.ts'
 import { UsageError } from './usage-error.ts'
@@ -24,7 +25,7 @@ export function reportFailure(error: unknown, options: { readonly debug: boolean
 
 /** What to type instead, where the error itself cannot know it. */
 function remedyOf(error: unknown): string | undefined {
-  if (error instanceof UsageError) return error.remedy
+  if (error instanceof UsageError || error instanceof BrokerError) return error.remedy
   if (error instanceof RecordingError)
     return 'a line is e.g. {"group_id": "…", "completion_index": 0, "text": "<answer>120</answer>"}; nothing was brought in'
   if (error instanceof DatabaseBusyError) return 'a second run can compute without loading: add --no-sink'

@@ -1,0 +1,91 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { nodeFolder } from './cluster.ts'
+
+/** What makes a process recognisable as this folder's node, whoever else has got its number meanwhile. */
+const markOf = (dir: string, id: number) => `-Dplumbline.kafka.node=${nodeFolder(realpathSync(dir), id)}`
+
+const pidFile = (dir: string, id: number) => join(nodeFolder(dir, id), 'pid')
+
+export interface NodeCommand {
+  readonly java: string
+  readonly options: readonly string[]
+  readonly classpath: string
+}
+
+/** Starts a node that lives on when this process ends. Its log is `server.log`, what Java itself says is in `java.log`. */
+export function spawnNode(dir: string, id: number, { java, options, classpath }: NodeCommand): number {
+  const cwd = nodeFolder(dir, id)
+  mkdirSync(cwd, { recursive: true })
+  const out = openSync(join(cwd, 'java.log'), 'w')
+  try {
+    const args = [...options, markOf(dir, id), '-cp', classpath, 'kafka.Kafka', 'server.properties']
+    // The process notes its own number before it becomes Java: a starter killed in between leaves no unknown node.
+    const child = spawn('/bin/sh', ['-c', 'echo $$ > "$0" && exec "$@"', 'pid', java, ...args], {
+      cwd,
+      detached: true,
+      stdio: ['ignore', out, out],
+    })
+    child.unref()
+    if (child.pid === undefined) throw new Error('/bin/sh cannot be started')
+    writeFileSync(pidFile(dir, id), `${child.pid}\n`)
+    return child.pid
+  } finally {
+    closeSync(out)
+  }
+}
+
+/** The number of the node's process, where that runs. */
+export function pidOf(dir: string, id: number): number | undefined {
+  if (!existsSync(pidFile(dir, id))) return undefined
+  const pid = Number(readFileSync(pidFile(dir, id), 'utf8'))
+  return Number.isSafeInteger(pid) && pid > 0 && commandOf(pid).includes(markOf(dir, id)) ? pid : undefined
+}
+
+/** Arguments of a process; none when it is gone, also when only its parent has not noticed yet. */
+function commandOf(pid: number): readonly string[] {
+  if (process.platform === 'linux') {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    } catch {
+      return []
+    }
+  }
+  const { stdout } = spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' })
+  const mark = /-Dplumbline\.kafka\.node=.*?\/node-\d+(?= )/.exec(stdout ?? '')
+  return mark === null ? [] : [mark[0]]
+}
+
+/** Ends a node: asks first, and after `patience_ms` does not ask. @returns whether one ran */
+export async function stopNode(dir: string, id: number, patience_ms: number): Promise<boolean> {
+  const pid = pidOf(dir, id)
+  if (pid === undefined) return false
+  if (patience_ms > 0) {
+    signal(pid, 'SIGTERM')
+    if (await gone(dir, id, patience_ms)) return true
+  }
+  // Looked up again: the number may belong to somebody else by now.
+  const still = pidOf(dir, id)
+  if (still !== undefined) signal(still, 'SIGKILL')
+  if (!(await gone(dir, id, 10_000))) throw new Error(`node ${id} (process ${pid}) does not end, not even by SIGKILL`)
+  return true
+}
+
+async function gone(dir: string, id: number, patience_ms: number): Promise<boolean> {
+  const deadline = performance.now() + patience_ms
+  while (pidOf(dir, id) !== undefined) {
+    if (performance.now() > deadline) return false
+    await wait(50)
+  }
+  return true
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}

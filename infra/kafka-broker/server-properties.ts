@@ -1,0 +1,115 @@
+import type { Cluster, ClusterNode } from './cluster.ts'
+
+/** Paths are relative to the node's folder, where the node is started: no path has to survive Java's properties syntax. */
+export const NODE_FILES = {
+  properties: 'server.properties',
+  data: 'data',
+  keystore: '../tls/broker.p12',
+  controller_keystore: '../tls/controller.p12',
+  ca: '../tls/ca.pem',
+} as const
+
+/** Configuration of one node: broker and controller in one process, on the loopback address. */
+export function serverProperties(cluster: Cluster, node: ClusterNode): string {
+  const of = cluster.nodes.length
+  const { client, controller } = protocolsOf(cluster)
+  const properties = {
+    'process.roles': 'broker,controller',
+    'node.id': node.id,
+    // Voters in the configuration rather than in the log: a stopped cluster can then move to other ports.
+    'controller.quorum.voters': cluster.nodes.map((one) => `${one.id}@127.0.0.1:${one.controller_port}`).join(','),
+    listeners: `CLIENT://127.0.0.1:${node.port},CONTROLLER://127.0.0.1:${node.controller_port}`,
+    'advertised.listeners': `CLIENT://127.0.0.1:${node.port}`,
+    'inter.broker.listener.name': 'CLIENT',
+    'controller.listener.names': 'CONTROLLER',
+    'listener.security.protocol.map': `CLIENT:${client},CONTROLLER:${controller}`,
+    'log.dirs': NODE_FILES.data,
+    'auto.create.topics.enable': false,
+    'default.replication.factor': of,
+    'min.insync.replicas': Math.ceil(of / 2),
+    ...internalTopics(of),
+    ...FAST,
+    ...(cluster.users === null ? {} : saslProperties(cluster.users)),
+    ...(cluster.tls === null ? {} : tlsProperties(cluster.tls)),
+  }
+  return Object.entries(properties)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('')
+}
+
+/** How clients and controllers speak with a node. */
+export function protocolsOf({ users, tls }: Pick<Cluster, 'users' | 'tls'>) {
+  const protocol = `${users === null ? '' : 'SASL_'}${tls !== null ? 'SSL' : 'PLAINTEXT'}`
+  return { client: protocol, controller: protocol }
+}
+
+/** Few partitions: they are made and taken over in no time, and one machine has no use for fifty. */
+function internalTopics(of: number) {
+  const in_sync = Math.ceil(of / 2)
+  return {
+    'offsets.topic.replication.factor': of,
+    'offsets.topic.num.partitions': 4,
+    'transaction.state.log.replication.factor': of,
+    'transaction.state.log.min.isr': in_sync,
+    'transaction.state.log.num.partitions': 4,
+    'share.coordinator.state.topic.replication.factor': of,
+    'share.coordinator.state.topic.min.isr': in_sync,
+    'share.coordinator.state.topic.num.partitions': 4,
+  }
+}
+
+/** What a single machine can afford to notice sooner than a data centre. */
+const FAST = {
+  'group.initial.rebalance.delay.ms': 0,
+  'group.min.session.timeout.ms': 500,
+  // A dead producer's transaction is ended this long after its time-out at the latest; until then it holds back readers.
+  'transaction.abort.timed.out.transaction.cleanup.interval.ms': 1_000,
+  // A dead node's partitions have another leader after this.
+  'broker.session.timeout.ms': 4_000,
+  'broker.heartbeat.interval.ms': 1_000,
+  'num.network.threads': 2,
+  'num.io.threads': 4,
+  // The default of 128 MiB would be a quarter of the heap.
+  'log.cleaner.dedupe.buffer.size': 16 * 1024 * 1024,
+}
+
+const PLAIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required'
+const SCRAM = 'org.apache.kafka.common.security.scram.ScramLoginModule required'
+
+function saslProperties({ admin, client }: NonNullable<Cluster['users']>) {
+  const plain = `${PLAIN} ${[
+    `username="${admin.name}" password="${admin.password}"`,
+    ...[admin, client].map(({ name, password }) => `user_${name}="${password}"`),
+  ].join(' ')};`
+  return {
+    'sasl.mechanism.inter.broker.protocol': 'PLAIN',
+    'sasl.mechanism.controller.protocol': 'PLAIN',
+    'listener.name.client.sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-512',
+    'listener.name.client.plain.sasl.jaas.config': plain,
+    'listener.name.client.scram-sha-512.sasl.jaas.config': `${SCRAM};`,
+    'listener.name.controller.sasl.enabled.mechanisms': 'PLAIN',
+    'listener.name.controller.plain.sasl.jaas.config': plain,
+    'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+    'super.users': `User:${admin.name}`,
+    // Whoever is logged in may do what no rule is about; tests deny a topic by adding a rule.
+    'allow.everyone.if.no.acl.found': true,
+  }
+}
+
+function tlsProperties({ keystore_password }: NonNullable<Cluster['tls']>) {
+  const keystore = (listener: string, file: string) => ({
+    [`listener.name.${listener}.ssl.keystore.type`]: 'PKCS12',
+    [`listener.name.${listener}.ssl.keystore.location`]: file,
+    [`listener.name.${listener}.ssl.keystore.password`]: keystore_password,
+    [`listener.name.${listener}.ssl.key.password`]: keystore_password,
+  })
+  return {
+    ...keystore('client', NODE_FILES.keystore),
+    // Of its own, so that a certificate for clients that has expired does not keep the node from starting.
+    ...keystore('controller', NODE_FILES.controller_keystore),
+    'ssl.truststore.type': 'PEM',
+    'ssl.truststore.location': NODE_FILES.ca,
+    'listener.name.client.ssl.client.auth': 'none',
+    'listener.name.controller.ssl.client.auth': 'none',
+  }
+}

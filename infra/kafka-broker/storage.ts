@@ -1,0 +1,50 @@
+import { execFile } from 'node:child_process'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { Artifacts } from './artifacts.ts'
+import { BrokerError } from './broker-error.ts'
+import { type Cluster, type ClusterNode, nodeFolder } from './cluster.ts'
+import type { Java } from './java.ts'
+import { serverProperties } from './server-properties.ts'
+
+const LOGGING = 'log4j2.yaml'
+
+/** Java is started in the node's folder, where a copy of the configuration lies. */
+export const loggingOption = `-Dlog4j2.configurationFile=${LOGGING}`
+
+/** Writes what a node reads when it starts. Written before each start: the settings are this program's, not the folder's. */
+export function writeConfiguration(dir: string, cluster: Cluster, node: ClusterNode): void {
+  const folder = nodeFolder(dir, node.id)
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'server.properties'), serverProperties(cluster, node), { mode: 0o600 })
+  copyFileSync(fileURLToPath(new URL(LOGGING, import.meta.url)), join(folder, LOGGING))
+}
+
+/** Makes a node's storage, with the users that log in by SCRAM in its first metadata records; what is there is left alone. */
+export async function formatStorage(
+  dir: string,
+  cluster: Cluster,
+  node: ClusterNode,
+  { java }: Java,
+  { classpath }: Artifacts,
+): Promise<void> {
+  const scram = cluster.users === null ? [] : [cluster.users.admin, cluster.users.client]
+  const args = [
+    ...['-XX:TieredStopAtLevel=1', '-Xmx256m', loggingOption, '-cp', classpath, 'kafka.tools.StorageTool'],
+    ...['format', '--ignore-formatted', '--cluster-id', cluster.cluster_id, '--config', 'server.properties'],
+    ...scram.flatMap(({ name, password }) => ['--add-scram', `SCRAM-SHA-512=[name=${name},password=${password}]`]),
+  ]
+  try {
+    await promisify(execFile)(java, args, { cwd: nodeFolder(dir, node.id), timeout: 120_000 })
+  } catch (cause) {
+    const { stderr, stdout, message } = cause as Error & { stderr?: string; stdout?: string }
+    const why = `${stderr ?? ''}${stdout ?? ''}`.trim().split('\n').at(-1) || message
+    throw new BrokerError(
+      `the storage of node ${node.id} could not be made: ${why}`,
+      `remove ${dir} and try again; see ${join(nodeFolder(dir, node.id), 'server.log')}`,
+      { cause },
+    )
+  }
+}
