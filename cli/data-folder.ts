@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { isAbsolute, join, resolve } from 'node:path'
 import type { Blobs } from '../infra/blobs/blobs.ts'
+import { cachedBlobs } from '../infra/blobs/cached.ts'
 import { directoryBlobs } from '../infra/blobs/directory.ts'
+import { httpBlobs } from '../infra/blobs/http.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import type { Log } from '../infra/log/log.ts'
 import { UsageError } from './usage-error.ts'
@@ -20,7 +22,12 @@ export interface DataFolder {
 export interface DataOptions {
   readonly data: string
   readonly log?: string
+  /** Where the blobs of another host are handed out; the data folder's own when left out. */
+  readonly blobs?: string
 }
+
+/** Names the environment variable with the token of `blobs serve`. */
+export const BLOBS_TOKEN = 'PLUMBLINE_BLOBS_TOKEN'
 
 /**
  * Opens the folder that holds everything of one pipeline.
@@ -29,13 +36,14 @@ export interface DataOptions {
  */
 export async function openDataFolder(options: DataOptions, { create }: { create: boolean }): Promise<DataFolder> {
   const dir = resolve(options.data)
-  if (create) createFolder(dir)
+  // A log elsewhere may be full of data that this host has nothing of yet.
+  if (create || options.log !== undefined) createFolder(dir)
   openedBefore(options)
   const log = await openLog(options.log ?? `lmdb:${join(dir, 'log')}`)
   return {
     dir,
     log,
-    blobs: directoryBlobs(join(dir, 'blobs')),
+    blobs: blobsOf(options),
     duckdb_file: duckdbFile(dir),
     close: () => log.close(),
   }
@@ -112,12 +120,21 @@ function formatOf(text: string): number | undefined {
   }
 }
 
-/** The blobs of a data folder. */
-export const blobsOf = ({ data }: DataOptions): Blobs => directoryBlobs(join(resolve(data), 'blobs'))
+/** The blobs of a data folder, or those of another host, each kept in the data folder once it was brought. */
+export function blobsOf({ data, blobs: url }: DataOptions): Blobs {
+  const here = directoryBlobs(join(resolve(data), 'blobs'))
+  if (url === undefined) return here
+  if (!/^https?:\/\//.test(url) || !URL.canParse(url))
+    throw new UsageError(`--blobs ${url}: expected the URL of a blob server`, 'e.g. --blobs http://10.0.0.5:8790')
+  const token = process.env[BLOBS_TOKEN]
+  if (!token)
+    throw new UsageError(`--blobs ${url}: ${BLOBS_TOKEN} is not set`, 'set it to the token that `blobs serve` printed')
+  return cachedBlobs(here, httpBlobs({ url, token }))
+}
 
 /** The log of a data folder for looking only: it needs no write lock, and no permission to write. */
 export async function openLogForReading(options: DataOptions): Promise<Log> {
-  openedBefore(options)
+  if (options.log === undefined || existsSync(formatFile(resolve(options.data)))) openedBefore(options)
   return openLog(options.log ?? `lmdb:${join(resolve(options.data), 'log')}`, 'read')
 }
 

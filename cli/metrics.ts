@@ -7,24 +7,10 @@ import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
+import type { Listen } from './listen.ts'
 import { UsageError } from './usage-error.ts'
 
-export interface Listen {
-  readonly host: string
-  readonly port: number
-}
-
 const SINK_PATIENCE_MS = 500
-
-/** Parser of `--metrics HOST:PORT`; port 0 is any free one. */
-export function listenAddress(text: string): Listen {
-  const [, bracketed, plain, digits = ''] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text) ?? []
-  const host = bracketed ?? plain
-  if (host === undefined || Number(digits) > 65_535) {
-    throw new UsageError(`--metrics ${text}: expected HOST:PORT`, 'e.g. --metrics 127.0.0.1:9464')
-  }
-  return { host, port: Number(digits) }
-}
 
 /** What a run counts of itself, and where it is asked for it. */
 export async function startMetrics(

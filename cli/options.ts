@@ -4,6 +4,7 @@ import { UsageError } from './usage-error.ts'
 export interface GlobalOptions {
   readonly data: string
   readonly log?: string
+  readonly blobs?: string
   readonly json: boolean
   readonly debug: boolean
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Help } from 'commander'
+import { addBlobs } from './blobs.ts'
 import { addBroker } from './broker.ts'
 import { addDemo } from './demo.ts'
 import { addDlq } from './dlq.ts'
@@ -40,6 +41,11 @@ const program = new Command('plumbline')
     'lmdb:DIR; the data folder’s own log when left out',
     process.env.PLUMBLINE_LOG || undefined,
   )
+  .option(
+    '--blobs <url>',
+    'of a `blobs serve`; the data folder’s own blobs when left out',
+    process.env.PLUMBLINE_BLOBS || undefined,
+  )
   .option('--json', 'results as JSON on standard output', false)
   .option('--debug', 'stack traces', false)
   .version(version, '--version', 'the version of this program')
@@ -68,6 +74,7 @@ for (const add of [
   addDlq,
   addReplay,
   addExport,
+  addBlobs,
   addBroker,
 ])
   add(program)

@@ -5,7 +5,8 @@ import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
 import { exportFolder, openDataFolder } from './data-folder.ts'
-import { type Listen, listenAddress, startMetrics } from './metrics.ts'
+import { type Listen, listenAddress } from './listen.ts'
+import { startMetrics } from './metrics.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
 import { outsideOf } from './outside.ts'
 import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
@@ -50,7 +51,11 @@ export function addRun(program: Command): void {
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
     .option('--no-sink', 'do not load into DuckDB')
-    .option('--metrics <host:port>', 'answer /metrics (OpenMetrics) and /healthz there', listenAddress)
+    .option(
+      '--metrics <host:port>',
+      'answer /metrics (OpenMetrics) and /healthz there',
+      listenAddress('metrics', '127.0.0.1:9464'),
+    )
     .action(async (options: RunOptions, command: Command) => {
       const global = globals(command)
       if (options.expirePending && !options.untilIdle) {

@@ -11,7 +11,7 @@ import { BlobCorruptError, BlobMissingError, type Blobs } from './blobs.ts'
  */
 export function directoryBlobs(root: string): Blobs {
   const made = new Set<string>()
-  const pathOf = (sha256: string) => join(root, sha256.slice(0, 2), sha256.slice(2))
+  const pathOf = (sha256: string) => blobFile(root, sha256)
 
   async function folderOf(sha256: string): Promise<string> {
     const folder = join(root, sha256.slice(0, 2))
@@ -74,6 +74,9 @@ export function directoryBlobs(root: string): Blobs {
     },
   }
 }
+
+/** Where a blob of this folder lies. */
+export const blobFile = (root: string, sha256: string) => join(root, sha256.slice(0, 2), sha256.slice(2))
 
 async function flushFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')

@@ -1,0 +1,47 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { serveBlobs } from '../infra/blobs/server.ts'
+import { BLOBS_TOKEN, makeDataFolder } from './data-folder.ts'
+import { type Listen, listenAddress } from './listen.ts'
+import { globals, stopSignal } from './options.ts'
+import { UsageError } from './usage-error.ts'
+
+export function addBlobs(program: Command): void {
+  program
+    .command('blobs')
+    .description('pictures and other large bytes, for hosts that do not share this folder')
+    .command('serve')
+    .description('hand out and take in the blobs of this data folder over HTTP')
+    .option('--listen <host:port>', 'where; port 0 is any free one', listenAddress('listen', '127.0.0.1:8790'), {
+      host: '127.0.0.1',
+      port: 8790,
+    })
+    .addHelpText(
+      'after',
+      `\nThe token is ${BLOBS_TOKEN} of the environment; without it one is made and printed.\n` +
+        '\nOn the other hosts:\n' +
+        `  export ${BLOBS_TOKEN}=…\n  ./plumbline run --log kafka://broker:9092 --blobs http://this-host:8790\n`,
+    )
+    .action(async ({ listen }: { listen: Listen }, command: Command) => {
+      const global = globals(command)
+      const root = join(resolve(global.data), 'blobs')
+      makeDataFolder(global)
+      const given = process.env[BLOBS_TOKEN]
+      const token = given || randomBytes(24).toString('base64url')
+      const server = await serveBlobs({ root, token, ...listen }).catch((cause: unknown) => {
+        const problem = cause instanceof Error ? cause.message : String(cause)
+        throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
+      })
+      const shown = given ? {} : { token }
+      if (global.json) process.stdout.write(`${JSON.stringify({ url: `http://${server.address}`, ...shown })}\n`)
+      else {
+        if (!given) process.stdout.write(`export ${BLOBS_TOKEN}=${token}\n`)
+        process.stdout.write(`blobs of ${resolve(global.data)} at http://${server.address}\n`)
+      }
+      const stop = stopSignal()
+      if (!stop.aborted) await once(stop, 'abort')
+      await server.close()
+    })
+}

@@ -1,0 +1,18 @@
+import { UsageError } from './usage-error.ts'
+
+export interface Listen {
+  readonly host: string
+  readonly port: number
+}
+
+/** Parser of an option that takes HOST:PORT; port 0 is any free one. */
+export function listenAddress(option: string, example: string): (text: string) => Listen {
+  return (text) => {
+    const [, bracketed, plain, digits = ''] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text) ?? []
+    const host = bracketed ?? plain
+    if (host === undefined || Number(digits) > 65_535) {
+      throw new UsageError(`--${option} ${text}: expected HOST:PORT`, `e.g. --${option} ${example}`)
+    }
+    return { host, port: Number(digits) }
+  }
+}

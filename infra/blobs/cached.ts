@@ -1,0 +1,18 @@
+import type { Blobs } from './blobs.ts'
+
+/** Blobs of elsewhere, each brought once and kept here. What is put is there before it is here. */
+export function cachedBlobs(here: Blobs, there: Blobs): Blobs {
+  return {
+    has: async (ref) => (await here.has(ref)) || there.has(ref),
+    async put(bytes, media_type) {
+      await there.put(bytes, media_type)
+      return here.put(bytes, media_type)
+    },
+    async get(ref) {
+      if (await here.has(ref)) return here.get(ref)
+      const bytes = await there.get(ref)
+      await here.put(bytes, ref.media_type)
+      return bytes
+    },
+  }
+}

@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readdir, writeFile } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import { temporaryFolder } from '../../tests/temporary-folder.ts'
+import { BlobCorruptError, BlobMissingError } from './blobs.ts'
+import { cachedBlobs } from './cached.ts'
+import { blobFile, directoryBlobs } from './directory.ts'
+import { BlobServerError, httpBlobs } from './http.ts'
+import { serveBlobs } from './server.ts'
+
+const TOKEN = 'a secret'
+const LARGE = randomBytes(600_001)
+const closing: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close()
+})
+
+async function served() {
+  const root = await temporaryFolder()
+  const server = await serveBlobs({ root, host: '127.0.0.1', port: 0, token: TOKEN })
+  closing.push(() => server.close())
+  const url = `http://${server.address}`
+  return { root, url, port: Number(server.address.split(':')[1]), blobs: httpBlobs({ url, token: TOKEN }) }
+}
+
+/** In front of a server: what the server sends passes through `cut`, which may end the connection. */
+async function proxy(port: number, cut: (sent: number, socket: Socket) => boolean) {
+  let connections = 0
+  const server = createServer((socket) => {
+    connections++
+    const upstream = connect(port, '127.0.0.1')
+    let sent = 0
+    socket.pipe(upstream)
+    upstream.on('data', (chunk) => {
+      sent += chunk.byteLength
+      if (cut(sent, socket)) {
+        socket.destroy()
+        upstream.destroy()
+      } else socket.write(chunk)
+    })
+    for (const side of [socket, upstream]) {
+      side.on('error', () => {})
+      side.on('close', () => {
+        socket.destroy()
+        upstream.destroy()
+      })
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  closing.push(() => void server.close())
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections }
+}
+
+test('what was put comes back, lies in the folder of the server, and is one blob', async () => {
+  const { root, blobs } = await served()
+  const ref = await blobs.put(LARGE, 'image/png')
+  expect(ref).toEqual(await directoryBlobs(root).put(LARGE, 'image/png'))
+  expect(Buffer.from(await blobs.get(ref))).toEqual(LARGE)
+  expect(await blobs.has(ref)).toBe(true)
+  const elsewhere = { ...ref, sha256: 'e'.repeat(64) }
+  expect(await blobs.has(elsewhere)).toBe(false)
+  await expect(blobs.get(elsewhere)).rejects.toThrow(BlobMissingError)
+  const empty = await blobs.put(new Uint8Array(), 'text/plain')
+  expect((await blobs.get(empty)).byteLength).toBe(0)
+})
+
+test('a download that breaks off goes on where it stopped', async () => {
+  const { root, port } = await served()
+  const ref = await directoryBlobs(root).put(LARGE, 'image/png')
+  let cuts = 0
+  const flaky = await proxy(port, (sent) => sent > 150_000 && cuts++ < 2)
+  expect(Buffer.from(await httpBlobs({ url: flaky.url, token: TOKEN }).get(ref))).toEqual(LARGE)
+  expect(cuts).toBeGreaterThanOrEqual(2)
+
+  const broken = await proxy(port, (sent) => sent > 300_000)
+  const blobs = httpBlobs({ url: broken.url, token: TOKEN, tries: 1 })
+  await expect(blobs.get(ref)).rejects.toThrow(/broke off on the way, in 1 tries/)
+  const mute = await proxy(port, () => true)
+  await expect(httpBlobs({ url: mute.url, token: TOKEN, tries: 2 }).get(ref)).rejects.toThrow(/connection was closed/)
+  expect(mute.connections()).toBe(2)
+})
+
+test('a server that stalls is given up on, not waited for', async () => {
+  const { root, port } = await served()
+  const ref = await directoryBlobs(root).put(LARGE, 'image/png')
+  const stalled = await proxy(port, (_, socket) => {
+    socket.pause()
+    socket.write = () => true
+    return false
+  })
+  const blobs = httpBlobs({ url: stalled.url, token: TOKEN, stall_ms: 150, tries: 2 })
+  await expect(blobs.get(ref)).rejects.toThrow(/did not answer in time/)
+  await expect(blobs.has(ref)).rejects.toThrow(BlobServerError)
+})
+
+test('a blob that was changed at the server never arrives', async () => {
+  const { root, blobs } = await served()
+  const ref = await blobs.put(LARGE, 'image/png')
+  await writeFile(blobFile(root, ref.sha256), LARGE.subarray(1))
+  await expect(blobs.get(ref)).rejects.toThrow(BlobCorruptError)
+})
+
+test('bytes under another name are refused, and nothing of them stays', async () => {
+  const { root, url } = await served()
+  const answer = await fetch(`${url}/v1/blobs/${'a'.repeat(64)}`, {
+    method: 'PUT',
+    body: 'other bytes',
+    headers: { authorization: `Bearer ${TOKEN}` },
+  })
+  expect(answer.status).toBe(422)
+  expect(await answer.text()).toMatch(/expected bytes of SHA-256 a{64}, those that came have [0-9a-f]{64}/)
+  expect(await readdir(root)).toEqual([])
+})
+
+test('without the token nothing is said; with a wrong one the remedy is', async () => {
+  const { url, blobs } = await served()
+  const ref = await blobs.put(LARGE, 'image/png')
+  expect((await fetch(`${url}/v1/blobs/${ref.sha256}`)).status).toBe(401)
+  const wrong = httpBlobs({ url, token: 'another' })
+  await expect(wrong.get(ref)).rejects.toThrow(/token was refused; set PLUMBLINE_BLOBS_TOKEN/)
+  await expect(wrong.put(LARGE.subarray(1), 'image/png')).rejects.toThrow(BlobServerError)
+  const nowhere = httpBlobs({ url: 'http://127.0.0.1:1', token: TOKEN })
+  await expect(nowhere.get(ref)).rejects.toThrow(BlobServerError)
+})
+
+test.each([
+  ['bytes=0-9', 206, [0, 10]],
+  ['bytes=599991-', 206, [599_991, 600_001]],
+  ['bytes=-5', 206, [599_996, 600_001]],
+  ['bytes=10-5', 200, [0, 600_001]],
+  ['bytes=600001-', 416, undefined],
+  ['lines=1-2', 200, [0, 600_001]],
+] as const)('range %s is answered with %i', async (range, status, part) => {
+  const { url, blobs } = await served()
+  const { sha256 } = await blobs.put(LARGE, 'image/png')
+  const headers = { authorization: `Bearer ${TOKEN}`, range }
+  const answer = await fetch(`${url}/v1/blobs/${sha256}`, { headers })
+  expect(answer.status).toBe(status)
+  const body = Buffer.from(await answer.arrayBuffer())
+  if (part !== undefined) expect(body).toEqual(LARGE.subarray(part[0], part[1]))
+})
+
+test('what was brought once is not asked for again', async () => {
+  const { blobs: there } = await served()
+  const ref = await there.put(LARGE, 'image/png')
+  const here = directoryBlobs(await temporaryFolder())
+  const cached = cachedBlobs(here, there)
+  expect(Buffer.from(await cached.get(ref))).toEqual(LARGE)
+  expect(await here.has(ref)).toBe(true)
+  const gone = cachedBlobs(here, httpBlobs({ url: 'http://127.0.0.1:1', token: TOKEN }))
+  expect(Buffer.from(await gone.get(ref))).toEqual(LARGE)
+})
