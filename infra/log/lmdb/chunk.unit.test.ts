@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { LogRecord, NewRecord } from '../log.ts'
-import { type Budget, ChunkBuilder, readChunk, stampChunk } from './chunk.ts'
+import { ChunkBuilder, stampChunk } from './chunk.ts'
+import { type Budget, readChunk } from './read-chunk.ts'
 
 const words = fc.string({ unit: 'grapheme', maxLength: 30 })
 const records: fc.Arbitrary<NewRecord> = fc.record({
@@ -58,11 +59,49 @@ test('a read in the middle of a chunk starts and stops at the right record', () 
   }
 })
 
+test('headers that records share, and values that are the key, are written once and come out as they were', () => {
+  const builder = new ChunkBuilder()
+  const written: NewRecord[] = Array.from({ length: 200 }, (_, i) => ({
+    key: i % 5 === 0 ? null : `key ${i}`,
+    headers: [
+      { name: 'type', value: 'same' },
+      { name: 'id', value: `${i}` },
+      { name: 'subject', value: `key ${i}` },
+      ...(i % 3 === 0 ? [{ name: 'cause', value: 'é'.repeat(i % 4) }] : []),
+      { name: 'last', value: i === 7 ? '' : 'same' },
+    ],
+    value: null,
+  }))
+  for (const record of written) builder.add(record)
+  const found = readAll(builder)
+  expect(found.map(({ key, headers, value }) => ({ key, headers, value }))).toEqual(written)
+  const bytes = builder.chunks.reduce((sum, chunk) => sum + chunk.bytes.byteLength, 0)
+  expect(bytes).toBeLessThan(200 * 80)
+})
+
+test('a chunk of version 1 is read as it was written', () => {
+  // By the release before version 2: three records at 2023-11-14T22:13:20.123Z.
+  const bytes = Buffer.from(
+    'AQAAAAMAAAAAsIdW/rx4Qi8AAAAAAgARAAAAAgAAAAUAAAABAAAABwAAAAEAAABrMWNlX2lkYWNlX25vdGXDqQECAwsAAAAHAAAAAAAAAAAAABsA' +
+      'AAAEAQAIAAAAAgAAAAUAAAABAAAAazNjZV9pZGI=',
+    'base64',
+  )
+  const found: LogRecord[] = []
+  expect(readChunk(bytes, { topic: 't', partition: 0, first: 4 }, 0, { bytes: 1e9, at_least_one: true }, found)).toBe(7)
+  const id = (value: string) => ({ name: 'ce_id', value })
+  expect(found.map(({ key, headers, value }) => ({ key, headers, value: value && [...value] }))).toEqual([
+    { key: 'k1', headers: [id('a'), { name: 'ce_note', value: 'é' }], value: [1, 2, 3] },
+    { key: null, headers: [], value: null },
+    { key: 'k3', headers: [id('b')], value: [] },
+  ])
+  expect(found[0]).toMatchObject({ offset: 4n, appended_ms: 1_700_000_000_123 })
+})
+
 test('a chunk of a newer layout is refused', () => {
   const builder = new ChunkBuilder()
   builder.add({ key: null, headers: [], value: null })
   const bytes = Buffer.from(builder.finish()[0]?.bytes ?? [])
   bytes[0] = 9
   const read = () => readChunk(bytes, { topic: 't', partition: 0, first: 5 }, 5, { bytes: 1, at_least_one: true }, [])
-  expect(read).toThrow(/t partition 0 offset 5: expected a chunk of version 1, found 9/)
+  expect(read).toThrow(/t partition 0 offset 5: expected a chunk of version 2 or older, found 9/)
 })

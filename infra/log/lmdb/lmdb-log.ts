@@ -153,7 +153,7 @@ class LmdbLog implements Log {
       const { appends, memory } = buffered.finish()
       await this.#write({ kind: 'commit', transactional_id, epoch, appends, progress }, memory)
     }
-    const begin = () => new EncodedAppends(this.#fresh())
+    const begin = () => new EncodedAppends(this.#fresh(), this.#writer?.spare)
     return new BufferedProducer(transactional_id, { begin, commit, abort: () => {} })
   }
 
@@ -224,10 +224,12 @@ class LmdbLog implements Log {
 /** An open transaction's records, encoded as they come. */
 class EncodedAppends implements Appends {
   readonly #reader: Reader
+  readonly #spare: ArrayBuffer[] | undefined
   readonly #builders = new Map<string, { topic: string; partition: number; builder: ChunkBuilder }>()
 
-  constructor(reader: Reader) {
+  constructor(reader: Reader, spare: ArrayBuffer[] | undefined) {
     this.#reader = reader
+    this.#spare = spare
   }
 
   add(topic: string, partition: number, record: NewRecord): void {
@@ -236,7 +238,7 @@ class EncodedAppends implements Appends {
     if (into === undefined) {
       this.#reader.refresh()
       this.#reader.expectPartition(topic, partition)
-      into = { topic, partition, builder: new ChunkBuilder() }
+      into = { topic, partition, builder: new ChunkBuilder(this.#spare) }
       this.#builders.set(place, into)
     }
     into.builder.add(record)
@@ -245,12 +247,12 @@ class EncodedAppends implements Appends {
   /** Chunks, and the memory that can be handed over with them. */
   finish(): { appends: readonly PartitionAppends[]; memory: ArrayBuffer[] } {
     const appends: PartitionAppends[] = []
-    const memory: ArrayBuffer[] = []
+    const memory = new Set<ArrayBuffer>()
     for (const { topic, partition, builder } of this.#builders.values()) {
       const chunks = builder.finish()
       appends.push({ topic, partition, chunks })
-      for (const chunk of chunks) memory.push(chunk.bytes.buffer as ArrayBuffer)
+      for (const chunk of chunks) memory.add(chunk.bytes.buffer as ArrayBuffer)
     }
-    return { appends, memory }
+    return { appends, memory: [...memory] }
   }
 }

@@ -9,7 +9,7 @@ import {
   type TopicSpec,
   UnknownTopicError,
 } from '../log.ts'
-import { type Budget, readChunk } from './chunk.ts'
+import { type Budget, readChunk } from './read-chunk.ts'
 import { chunkKey, offsetOf, type Tables, type TopicRow, topicRow } from './tables.ts'
 
 /**

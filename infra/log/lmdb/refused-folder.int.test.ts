@@ -150,7 +150,7 @@ test(
     catalog.putSync(['format'], 99)
     await env.close()
     await expect(openLmdbLog({ dir: processes.dir })).rejects.toThrow(
-      /format 1 or older, found 99. A newer release wrote it/,
+      /format 2 or older, found 99. A newer release wrote it/,
     )
     await expect(openLmdbLog({ dir: processes.dir, access: 'read' })).rejects.toThrow(/A newer release wrote it/)
   },

@@ -56,7 +56,7 @@ export type ToWriter = { readonly id: number; readonly request: Request } | 'clo
 export type FromWriter =
   | { readonly kind: 'opened' }
   | { readonly kind: 'refused'; readonly failure: Failure }
-  | { readonly kind: 'done'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'done'; readonly id: number; readonly value: unknown; readonly memory?: readonly ArrayBuffer[] }
   | { readonly kind: 'failed'; readonly id: number; readonly failure: Failure }
   | { readonly kind: 'closed' }
 

@@ -1,8 +1,11 @@
 import { type Database, open, type RootDatabase } from 'lmdb'
 import type { GroupState } from '../group.ts'
 
-/** How a log folder's LMDB environment is laid out. A newer layout gets a higher number and is refused by older code. */
-export const FORMAT = 1
+/**
+ * How a log folder's LMDB environment is laid out. A newer layout gets a higher number and is refused by older code.
+ * Format 2 has chunks of version 2 beside those of version 1; whoever opens a folder for writing makes it one of format 2.
+ */
+export const FORMAT = 2
 
 /**
  * One topic. Offsets are plain numbers in here, exact up to 2⁵³, and bigint outside.
@@ -59,7 +62,7 @@ export function groupState(tables: Tables, group: string): GroupState | undefine
 }
 
 export function checkFormat(dir: string, found: unknown): void {
-  if (found === FORMAT) return
+  if (typeof found === 'number' && found >= 1 && found <= FORMAT) return
   throw new Error(
     `lmdb:${dir}: expected a log folder of format ${FORMAT} or older, found ${JSON.stringify(found ?? null)}. ` +
       'A newer release wrote it: use that release, or another folder.',

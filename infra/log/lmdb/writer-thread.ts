@@ -2,8 +2,13 @@ import { Worker } from 'node:worker_threads'
 import { LogBusyError } from '../log.ts'
 import { type FromWriter, fromFailure, type Request, type ToWriter, type WriterOptions } from './request.ts'
 
+/** How many blocks of memory are kept for the next transactions: 8 MiB. */
+const SPARE_BLOCKS = 32
+
 /** The event loop's side of the writer. */
 export class WriterThread {
+  /** Memory that has come back from the thread. */
+  readonly spare: ArrayBuffer[] = []
   readonly #options: WriterOptions
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
@@ -73,6 +78,7 @@ export class WriterThread {
     if (this.#waiting.size === 0) this.#worker.unref()
     if (message.kind === 'failed') waiting?.reject(fromFailure(message.failure))
     else {
+      if (message.memory !== undefined && this.spare.length < SPARE_BLOCKS) this.spare.push(...message.memory)
       waiting?.resolve(message.value)
       this.#onWrite()
     }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { LogBusyError } from '../log.ts'
+import { BLOCK_BYTES } from './chunk.ts'
 import { describeThread, LockWord } from './lock-word.ts'
 import { refusal } from './refusal.ts'
 import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOptions } from './request.ts'
@@ -30,8 +31,8 @@ class Writer {
     this.#store = new Store(this.#tables, `lmdb:${options.dir}`)
     const after = this.#tables.env.transactionSync(() => {
       const found = this.#tables.catalog.get(['format'])
-      if (found === undefined) this.#tables.catalog.putSync(['format'], FORMAT)
-      else checkFormat(options.dir, found)
+      if (found !== undefined) checkFormat(options.dir, found)
+      if (found !== FORMAT) this.#tables.catalog.putSync(['format'], FORMAT)
       return this.#lock.find()
     })
     after()
@@ -57,7 +58,8 @@ class Writer {
 
   #answer(id: number, request: Request): FromWriter {
     try {
-      return { kind: 'done', id, value: this.#store.apply(request) }
+      const value = this.#store.apply(request)
+      return { kind: 'done', id, value, memory: blocksOf(request) }
     } catch (error) {
       // LMDB's own errors carry a code: they spoil the transaction, as everything does that comes after a put.
       if (this.#store.half_done || (error as { code?: unknown }).code !== undefined) throw error
@@ -112,6 +114,20 @@ class Writer {
   }
 }
 
+/** Memory that a commit came in and that can go back: LMDB has copied what was in it. */
+function blocksOf(request: Request): readonly ArrayBuffer[] {
+  if (request.kind !== 'commit') return NONE
+  const blocks = new Set<ArrayBuffer>()
+  for (const { chunks } of request.appends) {
+    for (const { bytes } of chunks) {
+      if (bytes.buffer.byteLength === BLOCK_BYTES) blocks.add(bytes.buffer as ArrayBuffer)
+    }
+  }
+  return [...blocks]
+}
+
+const NONE: readonly ArrayBuffer[] = []
+
 type Asked = Exclude<ToWriter, 'close'>
 
 const PAUSE = new Int32Array(new SharedArrayBuffer(4))
@@ -119,7 +135,10 @@ const PAUSE = new Int32Array(new SharedArrayBuffer(4))
 function start(): void {
   const port = parentPort
   if (port === null) throw new Error('writer.ts runs as the thread of a log, not by itself.')
-  const say = (message: FromWriter) => port.postMessage(message)
+  const say = (message: FromWriter) => {
+    const memory = message.kind === 'done' ? message.memory : undefined
+    port.postMessage(message, [...(memory ?? [])])
+  }
   let writer: Writer
   try {
     writer = new Writer(workerData as WriterOptions)

@@ -1,0 +1,84 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { openLmdbLog } from './lmdb-log.ts'
+import { chunkKey, openTables } from './tables.ts'
+
+/** Three records, as the release before format 2 wrote them. */
+const CHUNK_OF_VERSION_1 = Buffer.from(
+  'AQAAAAMAAAAAsIdW/rx4Qi8AAAAAAgARAAAAAgAAAAUAAAABAAAABwAAAAEAAABrMWNlX2lkYWNlX25vdGXDqQECAwsAAAAHAAAAAAAAAAAAABsA' +
+    'AAAEAQAIAAAAAgAAAAUAAAABAAAAazNjZV9pZGI=',
+  'base64',
+)
+
+async function folderOfFormat1(dir: string): Promise<void> {
+  const { env, catalog, chunks } = openTables(dir, false, 'flushed')
+  env.transactionSync(() => {
+    catalog.putSync(['format'], 1)
+    catalog.putSync(['topics'], 1)
+    catalog.putSync(['topic', 't'], { id: 1, begins: [0], ends: [3] })
+    chunks.putSync(chunkKey(1, 0, 0), CHUNK_OF_VERSION_1)
+  })
+  await env.close()
+}
+
+async function read(dir: string) {
+  const log = await openLmdbLog({ dir, access: 'read' })
+  const { records } = await log.read({ topic: 't', partition: 0, from: 0n, max_bytes: 1e9 })
+  await log.close()
+  return records.map(({ key, offset }) => `${offset} ${key}`)
+}
+
+const formatOf = async (dir: string) => {
+  const { env, catalog } = openTables(dir, true, 'flushed')
+  const format = catalog.get(['format'])
+  await env.close()
+  return format
+}
+
+test('a folder of format 1 is read as it is, and goes on in format 2 with the first that opens it for writing', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
+  try {
+    await folderOfFormat1(dir)
+    const before = ['0 k1', '1 null', '2 k3']
+    expect(await read(dir)).toEqual(before)
+    expect(await formatOf(dir)).toBe(1)
+
+    const log = await openLmdbLog({ dir })
+    const transaction = (await log.producer({ transactional_id: 'p' })).begin()
+    transaction.append('t', 0, { key: 'k4', headers: [], value: null })
+    await transaction.commit()
+    await log.close()
+    expect(await read(dir)).toEqual([...before, '3 k4'])
+    expect(await formatOf(dir)).toBe(2)
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})
+
+test('memory that a transaction was handed over in is used again, and what lies in the log stays as it was', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
+  try {
+    const log = await openLmdbLog({ dir })
+    await log.createTopics([{ name: 't', partitions: 1 }])
+    const producer = await log.producer({ transactional_id: 'p' })
+    const bytes = 20_000
+    for (let turn = 0; turn < 6; turn++) {
+      const transaction = producer.begin()
+      for (let k = 0; k < 60; k++) {
+        transaction.append('t', 0, { key: `${turn}`, headers: [], value: Buffer.alloc(bytes, turn * 60 + k) })
+      }
+      await transaction.commit()
+    }
+    const { records } = await log.read({ topic: 't', partition: 0, from: 0n, max_bytes: 1e9 })
+    expect(records.length).toBe(360)
+    for (const [i, { key, value }] of records.entries()) {
+      expect(key).toBe(`${Math.floor(i / 60)}`)
+      expect(Buffer.alloc(bytes, i).equals(value as Uint8Array)).toBe(true)
+    }
+    await log.close()
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})

@@ -1,0 +1,133 @@
+import type { Header, LogRecord } from '../log.ts'
+import {
+  HEAD_BYTES,
+  KEY_IS_NULL,
+  OWN_NAME,
+  OWN_VALUE,
+  PLAIN_HEAD_BYTES,
+  RECORD_HEAD_BYTES,
+  TEXT_IS_ASCII,
+  VALUE_IS_KEY,
+  VALUE_IS_NULL,
+  VERSION,
+} from './chunk.ts'
+
+export interface ChunkPlace {
+  readonly topic: string
+  readonly partition: number
+  /** Offset of its first record. */
+  readonly first: number
+}
+
+/** Bounds on what one read takes, counted in encoded bytes. */
+export interface Budget {
+  bytes: number
+  /** Whether a single record may exceed it. */
+  at_least_one: boolean
+}
+
+/**
+ * Appends the chunk's records from offset `from` on to `into` while the budget lasts, and returns where to go on.
+ * Values are views into `bytes`; headers that the records share are the same objects.
+ */
+export function readChunk(bytes: Buffer, place: ChunkPlace, from: number, budget: Budget, into: LogRecord[]): number {
+  const version = bytes[0]
+  if (version !== VERSION && version !== 1) {
+    throw new Error(
+      `${place.topic} partition ${place.partition} offset ${place.first}: expected a chunk of version ${VERSION} or ` +
+        `older, found ${version}. A newer release wrote this log, or the file is damaged.`,
+    )
+  }
+  const count = bytes.readUInt32LE(4)
+  const appended_ms = bytes.readDoubleLE(8)
+  let at = HEAD_BYTES
+  let template: readonly Header[] | undefined
+  if (version !== 1) {
+    template = plainHeaders(bytes, at)
+    at += bytes.readUInt32LE(at) + 4
+  }
+  const { topic, partition, first } = place
+  for (let i = 0; i < count; i += 1) {
+    const size = bytes.readUInt32LE(at) + 4
+    if (first + i >= from) {
+      if (size > budget.bytes && !budget.at_least_one) return first + i
+      budget.bytes -= size
+      budget.at_least_one = false
+      const part = template === undefined ? plainRecord(bytes, at) : recordOf(bytes, at, template)
+      const value = (bytes[at + 4] as number) & VALUE_IS_NULL ? null : bytes.subarray(part.value_at, at + size)
+      const { key, headers } = part
+      into.push({ topic, partition, offset: BigInt(first + i), appended_ms, key, headers, value })
+    }
+    at += size
+  }
+  return first + count
+}
+
+const NOTHING: Header = { name: '', value: '' }
+
+interface RecordPart {
+  readonly key: string | null
+  readonly headers: readonly Header[]
+  readonly value_at: number
+}
+
+function recordOf(bytes: Buffer, start: number, template: readonly Header[]): RecordPart {
+  const flags = bytes[start + 4] as number
+  const header_count = bytes.readUInt16LE(start + 5)
+  const text_at = start + RECORD_HEAD_BYTES + bytes.readUInt32LE(start + 7)
+  const value_at = text_at + bytes.readUInt32LE(start + 11)
+  const text = textIn(bytes, flags, text_at, value_at)
+  let cut = bytes.readUInt32LE(start + 15)
+  const key = flags & KEY_IS_NULL ? null : text.slice(0, cut)
+  const headers: Header[] = []
+  let at = start + RECORD_HEAD_BYTES
+  for (let i = 0; i < header_count; i += 1) {
+    const code = bytes[at++] as number
+    if (code === 0) {
+      headers.push(template[i] as Header)
+      continue
+    }
+    // A code without both has a header of that number in the template.
+    let { name, value } = template[i] ?? NOTHING
+    if (code & OWN_NAME) {
+      const end = cut + bytes.readUInt32LE(at)
+      name = text.slice(cut, end)
+      cut = end
+      at += 4
+    }
+    if (code & VALUE_IS_KEY) value = key ?? ''
+    else if (code & OWN_VALUE) {
+      const end = cut + bytes.readUInt32LE(at)
+      value = text.slice(cut, end)
+      cut = end
+      at += 4
+    }
+    headers.push({ name, value })
+  }
+  return { key, headers, value_at }
+}
+
+/** A record of version 1. */
+function plainRecord(bytes: Buffer, start: number): RecordPart {
+  const flags = bytes[start + 4] as number
+  const header_count = bytes.readUInt16LE(start + 5)
+  const text_at = start + PLAIN_HEAD_BYTES + header_count * 8
+  const value_at = text_at + bytes.readUInt32LE(start + 7)
+  const text = textIn(bytes, flags, text_at, value_at)
+  let cut = bytes.readUInt32LE(start + 11)
+  const key = flags & KEY_IS_NULL ? null : text.slice(0, cut)
+  const headers: Header[] = []
+  for (let i = 0, at = start + PLAIN_HEAD_BYTES; i < header_count; i += 1, at += 8) {
+    const name_end = cut + bytes.readUInt32LE(at)
+    const value_end = name_end + bytes.readUInt32LE(at + 4)
+    headers.push({ name: text.slice(cut, name_end), value: text.slice(name_end, value_end) })
+    cut = value_end
+  }
+  return { key, headers, value_at }
+}
+
+const plainHeaders = (bytes: Buffer, start: number): readonly Header[] => plainRecord(bytes, start).headers
+
+function textIn(bytes: Buffer, flags: number, from: number, to: number): string {
+  return from === to ? '' : bytes.toString(flags & TEXT_IS_ASCII ? 'latin1' : 'utf8', from, to)
+}
