@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { afterAll, describe, test } from 'vitest'
 import { artifactsAreCached, findMaven, kafkaArtifacts } from '../infra/kafka-broker/artifacts.ts'
 import { BrokerError } from '../infra/kafka-broker/broker-error.ts'
+import { classArchive } from '../infra/kafka-broker/class-archive.ts'
 import { findJava } from '../infra/kafka-broker/java.ts'
 import { type BrokerOptions, type LocalBroker, startBroker, stopBroker } from '../infra/kafka-broker/local-broker.ts'
 
@@ -62,10 +63,10 @@ const CLASSES: Record<Tool, string> = {
   TopicCommand: 'org.apache.kafka.tools.TopicCommand',
   ConsoleProducer: 'org.apache.kafka.tools.ConsoleProducer',
   ConsoleConsumer: 'org.apache.kafka.tools.consumer.ConsoleConsumer',
-  AclCommand: 'kafka.admin.AclCommand',
+  AclCommand: 'org.apache.kafka.tools.AclCommand',
 }
 
-/** Runs one of Kafka's own console programs against a broker. @returns standard output; throws with standard error */
+/** Runs one of Kafka's own console programs against a broker. @returns standard output; throws with what it said */
 export async function kafkaTool(
   { bootstrap, dir }: Pick<LocalBroker, 'bootstrap' | 'dir'>,
   tool: Tool,
@@ -79,17 +80,23 @@ export async function kafkaTool(
       .map(([name, value]) => `${name}=${value}\n`)
       .join(''),
   )
-  const { java } = findJava()
-  const { classpath } = await kafkaArtifacts()
+  const java = findJava()
+  const artifacts = await kafkaArtifacts()
+  const options = [...(await classArchive(java, artifacts)), '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx128m']
   const [, kind] = /^Console(.+)$/.exec(tool) ?? []
   const running = promisify(execFile)(
-    java,
+    java.java,
     [
-      ...['-XX:TieredStopAtLevel=1', '-Xmx128m', '-cp', classpath, CLASSES[tool], '--bootstrap-server', bootstrap],
+      ...[...options, '-cp', artifacts.classpath, CLASSES[tool], '--bootstrap-server', bootstrap],
       ...[kind === undefined ? '--command-config' : `--${kind.toLowerCase()}.config`, config, ...args],
     ],
     { timeout: 120_000 },
   )
   running.child.stdin?.end(input)
-  return (await running).stdout
+  try {
+    return (await running).stdout
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string }
+    throw new Error(`${tool} ${args.join(' ')} failed: ${stdout}${stderr}`, { cause: error })
+  }
 }

@@ -6,8 +6,8 @@ import type { Tls } from './cluster.ts'
 import type { Java } from './java.ts'
 
 /**
- * A certificate authority of this broker's own in `tls/`: `broker.p12` is what clients are shown, `controller.p12` what
- * the nodes show each other, `ca.pem` what clients trust. Made with Java's keytool, which is there where Java is.
+ * A certificate authority of this broker's own in `tls/`: `clients.p12` is what clients are shown, `nodes.p12` what the
+ * nodes show each other, `ca.pem` what clients trust. Made with Java's keytool, which is there where Java is.
  */
 export async function makeCertificates(dir: string, { keystore_password, valid_days }: Tls, java: Java): Promise<void> {
   const folder = join(dir, 'tls')
@@ -24,8 +24,8 @@ export async function makeCertificates(dir: string, { keystore_password, valid_d
   )
   await keytool('-exportcert', '-rfc', '-alias', 'ca', '-file', 'ca.pem', ...store('authority.p12'))
   for (const [name, days] of [
-    ['broker', valid_days],
-    ['controller', 3_650],
+    ['clients', valid_days],
+    ['nodes', 3_650],
   ] as const) {
     // A validity of one day that began two days ago has expired.
     const validity = days > 0 ? ['-validity', String(days)] : ['-startdate', `${days - 1}d`, '-validity', '1']

@@ -17,7 +17,10 @@ export interface Cluster {
 
 export interface ClusterNode {
   readonly id: number
+  /** For clients. */
   readonly port: number
+  /** For the other nodes. */
+  readonly node_port: number
   readonly controller_port: number
 }
 

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { kafkaArtifacts } from './artifacts.ts'
 import { BrokerError } from './broker-error.ts'
 import { makeCertificates } from './certificates.ts'
+import { classArchive } from './class-archive.ts'
 import { bootstrapOf, type ClientSettings, clientSettings } from './client-settings.ts'
 import {
   type Cluster,
@@ -17,7 +18,7 @@ import {
 import { withFileLock } from './file-lock.ts'
 import { findJava } from './java.ts'
 import { pidOf, stopNode } from './node-process.ts'
-import { freePorts } from './ports.ts'
+import { nodePorts } from './ports.ts'
 import { startNodes } from './start-nodes.ts'
 import { formatStorage, writeConfiguration } from './storage.ts'
 
@@ -78,7 +79,8 @@ export async function startBroker(options: BrokerOptions): Promise<LocalBroker> 
   const java = findJava()
   const artifacts = await kafkaArtifacts(say)
   mkdirSync(dir, { recursive: true })
-  const command = { java, artifacts, heap: options.heap ?? '512m', patience_ms: options.patience_ms ?? 90_000, say }
+  const tools = { java, artifacts, java_options: await classArchive(java, artifacts, say) }
+  const command = { ...tools, heap: options.heap ?? '512m', patience_ms: options.patience_ms ?? 120_000, say }
   return withFileLock(
     lockFile(dir),
     async () => {
@@ -96,7 +98,7 @@ export async function startBroker(options: BrokerOptions): Promise<LocalBroker> 
     await Promise.all(
       cluster.nodes.map(async (node) => {
         writeConfiguration(dir, cluster, node)
-        await formatStorage(dir, cluster, node, java, artifacts)
+        await formatStorage(dir, cluster, node, tools)
       }),
     )
     const done = { ...cluster, formatted: true }
@@ -135,13 +137,7 @@ async function clusterOf(dir: string, wanted: BrokerOptions): Promise<Cluster> {
     sasl: wanted.sasl ?? false,
     tls: wanted.tls ?? false,
   })
-  const ports = await freePorts(2 * ids.length)
-  const nodes = ids.map((id, at) => ({
-    id,
-    port: ports[2 * at] as number,
-    controller_port: ports[2 * at + 1] as number,
-  }))
-  const made = { ...rest, nodes }
+  const made = { ...rest, nodes: await nodePorts(ids) }
   writeCluster(dir, made)
   return made
 }

@@ -47,15 +47,26 @@ export function pidOf(dir: string, id: number): number | undefined {
 /** Arguments of a process; none when it is gone, also when only its parent has not noticed yet. */
 function commandOf(pid: number): readonly string[] {
   if (process.platform === 'linux') {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-    } catch {
-      return []
+    // A process that is just becoming another program has no arguments for a moment.
+    for (let looks = 0; looks < 50; looks++) {
+      const command = procFile(pid, 'cmdline')
+      if (command !== '') return command.split('\0')
+      if (!/^\d+ \(.*\) [^ZX] /s.test(procFile(pid, 'stat'))) return []
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
     }
+    return []
   }
   const { stdout } = spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' })
   const mark = /-Dplumbline\.kafka\.node=.*?\/node-\d+(?= )/.exec(stdout ?? '')
   return mark === null ? [] : [mark[0]]
+}
+
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 /** Ends a node: asks first, and after `patience_ms` does not ask. @returns whether one ran */

@@ -1,12 +1,13 @@
 import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
+import type { ClusterNode } from './cluster.ts'
 
 /** Below what systems hand out to outgoing connections: a node that is down for a while finds its port still free. */
 const LOWEST = 20_000
 const HIGHEST = 32_000
 
 /** Different loopback ports that nobody listens on at this moment. */
-export async function freePorts(count: number): Promise<number[]> {
+async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>()
   for (let tries = 0; ports.size < count; tries++) {
     if (tries > 1_000) throw new Error(`no ${count} free ports between ${LOWEST} and ${HIGHEST} on 127.0.0.1`)
@@ -16,7 +17,16 @@ export async function freePorts(count: number): Promise<number[]> {
   return [...ports]
 }
 
-export function isFree(port: number): Promise<boolean> {
+/** Free ports for each of these nodes. */
+export async function nodePorts(ids: readonly number[]): Promise<ClusterNode[]> {
+  const ports = await freePorts(3 * ids.length)
+  return ids.map((id, at) => {
+    const [port, node_port, controller_port] = ports.slice(3 * at) as [number, number, number]
+    return { id, port, node_port, controller_port }
+  })
+}
+
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', () => resolve(false))

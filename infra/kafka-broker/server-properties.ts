@@ -4,25 +4,25 @@ import type { Cluster, ClusterNode } from './cluster.ts'
 export const NODE_FILES = {
   properties: 'server.properties',
   data: 'data',
-  keystore: '../tls/broker.p12',
-  controller_keystore: '../tls/controller.p12',
+  client_keystore: '../tls/clients.p12',
+  node_keystore: '../tls/nodes.p12',
   ca: '../tls/ca.pem',
 } as const
 
 /** Configuration of one node: broker and controller in one process, on the loopback address. */
 export function serverProperties(cluster: Cluster, node: ClusterNode): string {
   const of = cluster.nodes.length
-  const { client, controller } = protocolsOf(cluster)
+  const protocol = `${cluster.users === null ? '' : 'SASL_'}${cluster.tls === null ? 'PLAINTEXT' : 'SSL'}`
   const properties = {
     'process.roles': 'broker,controller',
     'node.id': node.id,
     // Voters in the configuration rather than in the log: a stopped cluster can then move to other ports.
     'controller.quorum.voters': cluster.nodes.map((one) => `${one.id}@127.0.0.1:${one.controller_port}`).join(','),
-    listeners: `CLIENT://127.0.0.1:${node.port},CONTROLLER://127.0.0.1:${node.controller_port}`,
-    'advertised.listeners': `CLIENT://127.0.0.1:${node.port}`,
-    'inter.broker.listener.name': 'CLIENT',
+    listeners: `${brokerListeners(node)},CONTROLLER://127.0.0.1:${node.controller_port}`,
+    'advertised.listeners': brokerListeners(node),
+    'inter.broker.listener.name': 'NODES',
     'controller.listener.names': 'CONTROLLER',
-    'listener.security.protocol.map': `CLIENT:${client},CONTROLLER:${controller}`,
+    'listener.security.protocol.map': ['CLIENTS', 'NODES', 'CONTROLLER'].map((name) => `${name}:${protocol}`).join(','),
     'log.dirs': NODE_FILES.data,
     'auto.create.topics.enable': false,
     'default.replication.factor': of,
@@ -37,11 +37,9 @@ export function serverProperties(cluster: Cluster, node: ClusterNode): string {
     .join('')
 }
 
-/** How clients and controllers speak with a node. */
-export function protocolsOf({ users, tls }: Pick<Cluster, 'users' | 'tls'>) {
-  const protocol = `${users === null ? '' : 'SASL_'}${tls !== null ? 'SSL' : 'PLAINTEXT'}`
-  return { client: protocol, controller: protocol }
-}
+/** Nodes speak with each other at a port of their own, so that what clients are shown there can be anything. */
+const brokerListeners = ({ port, node_port }: ClusterNode) =>
+  `CLIENTS://127.0.0.1:${port},NODES://127.0.0.1:${node_port}`
 
 /** Few partitions: they are made and taken over in no time, and one machine has no use for fifty. */
 function internalTopics(of: number) {
@@ -84,9 +82,11 @@ function saslProperties({ admin, client }: NonNullable<Cluster['users']>) {
   return {
     'sasl.mechanism.inter.broker.protocol': 'PLAIN',
     'sasl.mechanism.controller.protocol': 'PLAIN',
-    'listener.name.client.sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-512',
-    'listener.name.client.plain.sasl.jaas.config': plain,
-    'listener.name.client.scram-sha-512.sasl.jaas.config': `${SCRAM};`,
+    'listener.name.clients.sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-512',
+    'listener.name.clients.scram-sha-512.sasl.jaas.config': `${SCRAM};`,
+    'listener.name.clients.plain.sasl.jaas.config': plain,
+    'listener.name.nodes.sasl.enabled.mechanisms': 'PLAIN',
+    'listener.name.nodes.plain.sasl.jaas.config': plain,
     'listener.name.controller.sasl.enabled.mechanisms': 'PLAIN',
     'listener.name.controller.plain.sasl.jaas.config': plain,
     'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
@@ -104,12 +104,10 @@ function tlsProperties({ keystore_password }: NonNullable<Cluster['tls']>) {
     [`listener.name.${listener}.ssl.key.password`]: keystore_password,
   })
   return {
-    ...keystore('client', NODE_FILES.keystore),
-    // Of its own, so that a certificate for clients that has expired does not keep the node from starting.
-    ...keystore('controller', NODE_FILES.controller_keystore),
+    ...keystore('clients', NODE_FILES.client_keystore),
+    ...keystore('nodes', NODE_FILES.node_keystore),
+    ...keystore('controller', NODE_FILES.node_keystore),
     'ssl.truststore.type': 'PEM',
     'ssl.truststore.location': NODE_FILES.ca,
-    'listener.name.client.ssl.client.auth': 'none',
-    'listener.name.controller.ssl.client.auth': 'none',
   }
 }

@@ -1,18 +1,14 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Artifacts } from './artifacts.ts'
 import { BrokerError } from './broker-error.ts'
 import { type Cluster, nodeFolder, writeCluster } from './cluster.ts'
-import type { Java } from './java.ts'
 import { pidOf, spawnNode, stopNode } from './node-process.ts'
-import { freePorts } from './ports.ts'
-import { loggingOption, writeConfiguration } from './storage.ts'
+import { nodePorts } from './ports.ts'
+import { loggingOption, type Tools, writeConfiguration } from './storage.ts'
 import { askNode, type Door } from './wire.ts'
 
-export interface StartCommand {
-  readonly java: Java
-  readonly artifacts: Artifacts
+export interface StartCommand extends Tools {
   readonly heap: string
   readonly patience_ms: number
   readonly say: (line: string) => void
@@ -21,6 +17,12 @@ export interface StartCommand {
 }
 
 const TRIES = 5
+
+/**
+ * The quick compiler alone, and the collector without threads of its own. Measured on two busy cores: 2.8 s of processor
+ * time until a node has started instead of 4.5 s, and 5.6 s instead of 12.3 s for 600,000 records in and out.
+ */
+const LIGHT = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']
 
 /**
  * Starts these nodes and waits until they answer. Ports that others took meanwhile are exchanged for free ones.
@@ -48,14 +50,14 @@ export async function startNodes(
   }
 }
 
-function spawn(dir: string, cluster: Cluster, id: number, { java, artifacts, heap }: StartCommand): void {
+function spawn(dir: string, cluster: Cluster, id: number, command: StartCommand): void {
   const node = cluster.nodes.find((one) => one.id === id)
   if (node === undefined) throw new Error(`there is no node ${id}`)
   writeConfiguration(dir, cluster, node)
   // What is in it afterwards is of this start.
   rmSync(logOf(dir, id), { force: true })
-  const options = [`-Xmx${heap}`, '-XX:+UseSerialGC', loggingOption]
-  spawnNode(dir, id, { java: java.java, options, classpath: artifacts.classpath })
+  const options = [...command.java_options, `-Xmx${command.heap}`, ...LIGHT, loggingOption]
+  spawnNode(dir, id, { java: command.java.java, options, classpath: command.artifacts.classpath })
 }
 
 /** How to reach a node of a cluster to look at it. */
@@ -95,9 +97,20 @@ function ended(dir: string, id: number): BrokerError {
   const said = readFileSync(join(nodeFolder(dir, id), 'java.log'), 'utf8')
     .trim()
     .split('\n')
-  const lines = log.split('\n')
-  const why = lines.find((line) => /^\S+ \S+ (FATAL|ERROR) /.test(line)) ?? said[0]
+  const why = fatalLine(log) ?? said[0]
   return new BrokerError(`node ${id} of the broker ended while it started: ${why || 'it said nothing'}`, remedy)
+}
+
+/** The first error with its innermost cause. */
+function fatalLine(log: string): string | undefined {
+  const lines = log.split('\n')
+  const first = lines.findIndex((line) => /^\S+ \S+ (FATAL|ERROR) /.test(line))
+  if (first < 0) return undefined
+  const trace = lines.slice(first + 1)
+  const end = trace.findIndex((line) => /^\S+ \S+ (TRACE|DEBUG|INFO|WARN|ERROR|FATAL) /.test(line))
+  const [outer, ...inner] = trace.slice(0, end < 0 ? undefined : end).filter((line) => /^\S/.test(line))
+  const cause = inner.at(-1)?.replace('Caused by: ', '') ?? outer
+  return [(lines[first] as string).replace(/^\S+ \S+ \S+ /, ''), ...(cause === undefined ? [] : [cause])].join(': ')
 }
 
 function slow(dir: string, id: number, patience_ms: number, trouble: string): BrokerError {
@@ -110,15 +123,10 @@ function slow(dir: string, id: number, patience_ms: number, trouble: string): Br
 /** Other ports for these nodes. A controller's port is known to the others, so it changes only where none of them runs. */
 async function withOtherPorts(cluster: Cluster, ids: readonly number[]): Promise<Cluster> {
   const all = ids.length === cluster.nodes.length
-  const ports = await freePorts(2 * cluster.nodes.length)
-  const nodes = cluster.nodes.map((node, at) =>
-    ids.includes(node.id)
-      ? {
-          ...node,
-          port: ports[2 * at] as number,
-          controller_port: all ? (ports[2 * at + 1] as number) : node.controller_port,
-        }
-      : node,
-  )
+  const others = await nodePorts(ids)
+  const nodes = cluster.nodes.map((node) => {
+    const other = others.find(({ id }) => id === node.id)
+    return other === undefined || all ? (other ?? node) : { ...other, controller_port: node.controller_port }
+  })
   return { ...cluster, nodes }
 }

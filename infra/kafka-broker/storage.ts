@@ -9,6 +9,14 @@ import { type Cluster, type ClusterNode, nodeFolder } from './cluster.ts'
 import type { Java } from './java.ts'
 import { serverProperties } from './server-properties.ts'
 
+/** What runs Kafka's programs. */
+export interface Tools {
+  readonly java: Java
+  readonly artifacts: Artifacts
+  /** For quick starts; see `classArchive`. */
+  readonly java_options: readonly string[]
+}
+
 const LOGGING = 'log4j2.yaml'
 
 /** Java is started in the node's folder, where a copy of the configuration lies. */
@@ -27,17 +35,17 @@ export async function formatStorage(
   dir: string,
   cluster: Cluster,
   node: ClusterNode,
-  { java }: Java,
-  { classpath }: Artifacts,
+  { java, artifacts, java_options }: Tools,
 ): Promise<void> {
   const scram = cluster.users === null ? [] : [cluster.users.admin, cluster.users.client]
   const args = [
-    ...['-XX:TieredStopAtLevel=1', '-Xmx256m', loggingOption, '-cp', classpath, 'kafka.tools.StorageTool'],
+    ...[...java_options, '-XX:TieredStopAtLevel=1', '-Xmx256m', '-XX:+UseSerialGC', loggingOption],
+    ...['-cp', artifacts.classpath, 'kafka.tools.StorageTool'],
     ...['format', '--ignore-formatted', '--cluster-id', cluster.cluster_id, '--config', 'server.properties'],
     ...scram.flatMap(({ name, password }) => ['--add-scram', `SCRAM-SHA-512=[name=${name},password=${password}]`]),
   ]
   try {
-    await promisify(execFile)(java, args, { cwd: nodeFolder(dir, node.id), timeout: 120_000 })
+    await promisify(execFile)(java.java, args, { cwd: nodeFolder(dir, node.id), timeout: 120_000 })
   } catch (cause) {
     const { stderr, stdout, message } = cause as Error & { stderr?: string; stdout?: string }
     const why = `${stderr ?? ''}${stdout ?? ''}`.trim().split('\n').at(-1) || message
