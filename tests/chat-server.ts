@@ -10,6 +10,7 @@ export interface ChatBody {
   readonly seed: number
   readonly temperature: number
   readonly max_tokens?: number
+  readonly top_k?: number
   readonly return_token_ids?: boolean
   readonly logprobs?: boolean
   readonly messages: readonly {
@@ -34,6 +35,8 @@ export interface ChatServerOptions {
   readonly max_n?: number
   /** Says token ids where it is asked for them; else it is a server that has never heard of them. */
   readonly token_ids?: boolean
+  /** The model's own, where a request says none; vLLM reads it from generation_config.json. */
+  readonly top_k?: number
   readonly delay_ms?: number
   /** Says why it refuses a request, with status 400. */
   readonly refuses?: (body: ChatBody) => string | undefined
@@ -89,30 +92,38 @@ export class ChatServer {
     const fault = this.faults.shift() ?? this.always
     if (fault !== undefined) return await fault(response, body)
     const refusal = this.#options.refuses?.(body)
-    if (refusal !== undefined) return answer(response, 400, { error: { message: refusal } })
+    if (refusal !== undefined) return answer(response, 400, refusalOf(refusal))
     if (this.#options.delay_ms !== undefined) await new Promise((go) => setTimeout(go, this.#options.delay_ms))
     answer(response, 200, this.completion(body))
   }
 
+  /** Field for field what vLLM 0.32.0 says (`processors/ask-policy/vllm-answer.json`), but for the usage and what is ours. */
   completion(body: ChatBody): unknown {
     const { max_n = Number.POSITIVE_INFINITY, token_ids = true, text = textOf } = this.#options
     const says = token_ids && body.return_token_ids === true
+    const greedy = (body.top_k ?? this.#options.top_k) === 1
+    const content = [-0.1, -0.2, -0.3].map((logprob) => ({ token: 't', logprob, bytes: [116], top_logprobs: [] }))
     return {
       id: 'chatcmpl-1',
       object: 'chat.completion',
+      created: 1_795_331_538,
       model: body.model,
-      system_fingerprint: 'chat-server-1',
-      ...(says ? { prompt_token_ids: [1, 2, 3] } : {}),
       choices: Array.from({ length: Math.min(body.n ?? 1, max_n) }, (_, index) => ({
         index,
+        message: { role: 'assistant', content: text(body.seed, greedy ? 0 : index), refusal: null, reasoning: null },
+        logprobs: body.logprobs ? { content } : null,
         finish_reason: 'stop',
-        message: { role: 'assistant', content: text(body.seed, index) },
-        ...(says ? { token_ids: [10 + index, 11, 12] } : {}),
-        logprobs: body.logprobs ? { content: [-0.1, -0.2, -0.3].map((logprob) => ({ token: 't', logprob })) } : null,
+        stop_reason: null,
+        ...(token_ids ? { token_ids: says ? [greedy ? 10 : 10 + index, 11, 12] : null } : {}),
       })),
+      system_fingerprint: 'chat-server-1',
+      ...(token_ids ? { prompt_token_ids: says ? [1, 2, 3] : null } : {}),
     }
   }
 }
+
+/** As vLLM says it. */
+const refusalOf = (message: string) => ({ error: { message, type: 'BadRequestError', param: null, code: 400 } })
 
 const textOf = (seed: number, choice: number) => `<answer>${(seed % 900) - 450 + choice}, 250</answer>`
 

@@ -41,7 +41,7 @@ class Stage {
   readonly blobs = memoryBlobs()
   readonly events: WorkerEvent[] = []
 
-  static async open(groups: number, group_size = 4): Promise<Stage> {
+  static async open(groups: number, group_size = 4, top_k: number | null = null): Promise<Stage> {
     const stage = new Stage()
     const log = memoryLog({ broker: stage.broker })
     await log.createTopics(topicsOf(catalogue, [{ name: 'sample-completions' }], PARTITIONS))
@@ -49,8 +49,9 @@ class Stage {
     const producer = await log.producer({ transactional_id: 'test' })
     const transaction = producer.begin()
     for (let group = 0; group < groups; group++) {
+      const sampling = { temperature: null, top_p: null, top_k, max_tokens: null, stop: [] }
       const request = requested(
-        { group_id: `g${group}`, group_size, seed: `${group}`, scene: { ...SCENE, image } },
+        { group_id: `g${group}`, group_size, seed: `${group}`, scene: { ...SCENE, image }, sampling },
         `r${group}`,
       )
       const { key, headers, value } = encodeEvent(rolloutRequested, request as unknown as Event)
@@ -168,6 +169,31 @@ describe('a server that does everything', () => {
       max_tokens: 1_024,
       seed: String(chat.seen.find(({ body }) => body.seed === Number(event?.data[0]?.seed))?.body.seed),
     })
+  })
+})
+
+describe('a model that samples its own way unasked', () => {
+  test('is told not to: the completions of a group differ', async () => {
+    const [stage, chat] = [await Stage.open(1), await server({ top_k: 1 })]
+    await stage.run(chat.url)
+    const rows = await stage.rows()
+    expectWhole(rows, 1)
+    expect(new Set(rows.map((row) => row.text)).size).toBe(4)
+    const neutral = { top_k: -1, min_p: 0, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0 }
+    expect(chat.seen[0]?.body).toMatchObject(neutral)
+    expect(rows[0]).toMatchObject({ top_k: null })
+  })
+
+  test('on a server that knows no top_k: asked without, and still with the one that a request names', async () => {
+    const refuses = (body: object) =>
+      'top_k' in body && body.top_k === -1 ? 'Unrecognized request argument supplied: top_k' : undefined
+    const chat = await server({ refuses })
+    const [silent, named] = [await Stage.open(1), await Stage.open(1, 4, 20)]
+    await silent.run(chat.url)
+    await named.run(chat.url)
+    expect(chat.seen.map(({ body }) => body.top_k)).toEqual([-1, undefined, 20])
+    expect((await silent.rows())[0]).toMatchObject({ top_k: null, trainable: true })
+    expect((await named.rows())[0]).toMatchObject({ top_k: 20, trainable: true })
   })
 })
 

@@ -47,8 +47,18 @@ export function planOf({ group_id, prompt, scene, sampling, seed }: Requested, o
   }
 }
 
-/** Extras that a server may refuse. What shapes the sampling is never left out. */
-export const DISPENSABLE = ['return_token_ids', 'logprobs'] as const
+/**
+ * Turns off what shapes the sampling unasked: vLLM and SGLang take these from the model's generation_config.json where a
+ * request is silent (Qwen2-VL's says top_k 1, with which a group's completions are all the same), llama.cpp from itself.
+ */
+const NEUTRAL = { top_k: -1, min_p: 0, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0 } as const
+
+/** Extras that a server may refuse. What the request says of the sampling is never left out. */
+export const DISPENSABLE = [
+  'return_token_ids',
+  'logprobs',
+  ...(Object.keys(NEUTRAL) as (keyof typeof NEUTRAL)[]),
+] as const
 
 /** What this server has shown that it does not do; kept in `CallContext.learned`. */
 export const LEARNED = {
@@ -82,6 +92,7 @@ export function chatRequest(
     ...(learned.has(LEARNED.one_choice) ? {} : { n: indices.length }),
     temperature,
     top_p,
+    ...Object.fromEntries(Object.entries(NEUTRAL).filter(([name]) => asks(name as keyof typeof NEUTRAL))),
     ...(top_k === null ? {} : { top_k }),
     ...(learned.has(LEARNED.completion_tokens) ? { max_completion_tokens: max_tokens } : { max_tokens }),
     ...(stop.length === 0 ? {} : { stop }),
