@@ -25,6 +25,7 @@ export const open: OpenBench = async ({ quick }) => {
         candidate: {
           what: 'worker',
           prepare: () => work.prepare(),
+          finish: () => work.finish(),
           async run() {
             await work.run()
             return groups

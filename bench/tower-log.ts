@@ -83,15 +83,24 @@ export async function appendAll(log: Log, events: readonly Said[], processors: r
   await producer.close()
 }
 
-/** Runs one worker until it has read everything there is. */
-export async function work(log: Log, processor: Processor): Promise<void> {
+/**
+ * Starts a worker and resolves when it has committed everything there is.
+ * @returns what stops it
+ */
+export async function workThrough(log: Log, processor: Processor): Promise<() => Promise<void>> {
   const stop = new AbortController()
-  const worker = new Worker({ log, blobs: noBlobs, processor, vocabulary, partitions: PARTITIONS, instance: 'bench' })
-  const running = worker.run(stop.signal)
-  try {
-    while ((await lagOf(log, processor.name, inputTopics(processor))) > 0n)
-      await new Promise((soon) => setTimeout(soon, 2))
-  } finally {
+  let moved = () => {}
+  const onEvent = () => moved()
+  const options = { log, blobs: noBlobs, processor, vocabulary, partitions: PARTITIONS, instance: 'bench', onEvent }
+  const running = new Worker(options).run(stop.signal)
+  const ended = running.then(() => {
+    throw new Error(`${processor.name} stopped before it had read everything`)
+  })
+  ended.catch(() => {})
+  while ((await lagOf(log, processor.name, inputTopics(processor))) > 0n) {
+    await Promise.race([new Promise<void>((resolve) => (moved = resolve)), ended])
+  }
+  return async () => {
     stop.abort()
     await running
   }

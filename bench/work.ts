@@ -4,15 +4,17 @@ import type { Log } from '../infra/log/log.ts'
 import type { Processor } from '../processors/processor.ts'
 import type { Said } from '../sources/source.ts'
 import { benchFolder } from './folder.ts'
-import { appendAll, work } from './tower-log.ts'
+import { appendAll, workThrough } from './tower-log.ts'
 
 export { isRequest } from './tower-log.ts'
 
 export interface WorkBench {
   /** Opens a copy of the log in which nothing has been processed. */
   prepare(): Promise<void>
-  /** One worker reads the whole of it. */
+  /** One worker starts, and commits the whole of it. */
   run(): Promise<void>
+  /** The worker stops. */
+  finish(): Promise<void>
   /** A copy of the log for someone else. */
   copy(): string
   close(): Promise<void>
@@ -31,6 +33,7 @@ export async function openWorkBench(processor: Processor, inputs: readonly Said[
     return dir
   }
   let log: Log | undefined
+  let stop: (() => Promise<void>) | undefined
   return {
     copy,
     async prepare() {
@@ -38,7 +41,10 @@ export async function openWorkBench(processor: Processor, inputs: readonly Said[
       log = await openLmdbLog({ dir: copy() })
     },
     async run() {
-      if (log !== undefined) await work(log, processor)
+      if (log !== undefined) stop = await workThrough(log, processor)
+    },
+    async finish() {
+      await stop?.()
     },
     async close() {
       await log?.close()

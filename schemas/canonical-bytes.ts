@@ -1,6 +1,6 @@
 /** Grows as values are written, little-endian: what canonical hashes are taken over. */
 export class CanonicalBytes {
-  #bytes = Buffer.alloc(4096)
+  #bytes = Buffer.allocUnsafe(512)
   #view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset)
   #length = 0
 

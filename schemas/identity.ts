@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { CanonicalBytes } from './canonical-bytes.ts'
 
 /** What makes a derived event this one and no other. No time, no offset and no version of the code is part of it. */
@@ -42,5 +42,5 @@ function writeTexts(bytes: CanonicalBytes, texts: readonly string[]): void {
 }
 
 function first128Bits(bytes: CanonicalBytes): string {
-  return createHash('sha256').update(bytes.bytes()).digest('hex').slice(0, 32)
+  return hash('sha256', bytes.bytes(), 'hex').slice(0, 32)
 }

@@ -1,12 +1,12 @@
 import type { Processor } from '../../processors/processor.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
-import type { Transaction } from '../log/log.ts'
-import type { Output } from './emission.ts'
-import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic } from './internal-topics.ts'
+import type { Claim, Position, Transaction } from '../log/log.ts'
+import type { StateChange } from './execution.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from './internal-topics.ts'
 import { toJson } from './json-records.ts'
 import { changelogRecord } from './state-store.ts'
-import type { Task } from './task.ts'
+import type { Task, Unsaved } from './task.ts'
 
 /** What a commit held, for those who watch. */
 export interface Committed {
@@ -15,36 +15,62 @@ export interface Committed {
   readonly dead_letters: number
 }
 
-/** Everything that tasks have computed since their last commit, into one transaction: all of it or nothing. */
-export function appendUnsaved(
+/** What one commit holds. Taken out of the tasks, which go on with what comes after it. */
+export interface Batch {
+  /** Under which everything in it was read. */
+  readonly claim: Claim
+  readonly positions: readonly Position[]
+  readonly parts: readonly TaskPart[]
+}
+
+interface TaskPart {
+  readonly partition: number
+  readonly unsaved: Unsaved
+  readonly changes: readonly StateChange[]
+  readonly journal: JournalEntry
+}
+
+export function takeParts(tasks: readonly Task[]): TaskPart[] {
+  return tasks.map((task) => {
+    const journal = task.journalEntry()
+    const changes = task.execution.takeChanges()
+    task.changes_since_snapshot += changes.length
+    return { partition: task.partition, unsaved: task.takeUnsaved(), changes, journal }
+  })
+}
+
+/** All of a batch into one transaction: all of it or nothing. */
+export function appendBatch(
   transaction: Transaction,
   processor: Processor,
-  tasks: readonly Task[],
+  { claim, positions, parts }: Batch,
   partitions: number,
 ): Committed {
   const committed = { records: 0, outputs: 0, dead_letters: 0 }
-  for (const task of tasks) {
-    const { partition, unsaved } = task
+  for (const { partition, unsaved, changes, journal } of parts) {
     for (const output of unsaved.outputs) appendOutput(transaction, output, partitions)
-    for (const { key, state } of task.execution.takeChanges()) {
+    for (const { key, state } of changes) {
       transaction.append(changelogTopic(processor.name), partition, changelogRecord(processor, key, state))
-      task.changes_since_snapshot++
     }
     for (const letter of unsaved.dead_letters) {
       transaction.append(DEAD_LETTERS_TOPIC, partition, { key: letter.key, headers: [], value: toJson(letter) })
     }
     if (unsaved.records > 0) {
-      const journal = { key: null, headers: [], value: toJson(task.journalEntry()) }
-      transaction.append(journalTopic(processor.name), partition, journal)
+      transaction.append(journalTopic(processor.name), partition, { key: null, headers: [], value: toJson(journal) })
     }
     committed.records += unsaved.records
     committed.outputs += unsaved.outputs.length
     committed.dead_letters += unsaved.dead_letters.length
   }
+  transaction.positions(claim, positions)
   return committed
 }
 
-function appendOutput(transaction: Transaction, { type, encoded }: Output, partitions: number): void {
+function appendOutput(
+  transaction: Transaction,
+  { type, encoded }: Unsaved['outputs'][number],
+  partitions: number,
+): void {
   const { key, headers, value } = encoded
   if (type.routing === 'every_partition') {
     for (let partition = 0; partition < partitions; partition++) {
@@ -56,9 +82,9 @@ function appendOutput(transaction: Transaction, { type, encoded }: Output, parti
 }
 
 /** Blobs are durable before the transaction that names them commits. */
-export async function putBlobs(tasks: readonly Task[], blobs: Blobs): Promise<void> {
-  for (const task of tasks) {
-    for (const output of task.unsaved.outputs) {
+export async function putBlobs({ parts }: Batch, blobs: Blobs): Promise<void> {
+  for (const { unsaved } of parts) {
+    for (const output of unsaved.outputs) {
       for (const blob of output.encoded.blobs) await blobs.put(blob.bytes, blob.ref.media_type)
     }
   }

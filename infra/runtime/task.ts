@@ -12,7 +12,8 @@ import type { DeadLetter, JournalEntry } from './internal-topics.ts'
 
 /** What one task has computed and not committed yet. */
 export interface Unsaved {
-  outputs: Output[]
+  /** Less the events themselves, which are larger than their bytes. */
+  outputs: Pick<Output, 'type' | 'encoded'>[]
   dead_letters: DeadLetter[]
   /** Run-length interleaving of the inputs, as [topic, count]. */
   runs: [string, number][]
@@ -27,6 +28,8 @@ const FUTURE_HORIZON_MS = 24 * 3_600_000
 
 /** Raw bytes of a dead letter beyond this go to the blob store. */
 const LARGE_BYTES = 64 * 1024
+
+const FOLD_SLICE = 16
 
 const nothing = (): Unsaved => ({ outputs: [], dead_letters: [], runs: [], records: 0, results: 0, bytes: 0 })
 
@@ -68,6 +71,12 @@ export class Task {
 
   /** @throws whatever is transient (a blob store away); the caller retries the same records after a restore. */
   async process(records: readonly LogRecord[]): Promise<void> {
+    // A fold takes one event at a time: what it has taken need not live until the last of a long poll is decoded.
+    const slice = this.#processor.shape === 'transform' ? records.length : FOLD_SLICE
+    for (let at = 0; at < records.length; at += slice) await this.#processSlice(records.slice(at, at + slice))
+  }
+
+  async #processSlice(records: readonly LogRecord[]): Promise<void> {
     const unsaved = this.#unsaved
     const events: Event[] = []
     const origin = new Map<Event, LogRecord>()
@@ -119,9 +128,9 @@ export class Task {
   }
 
   #hold(outputs: readonly Output[]): void {
-    for (const output of outputs) {
-      this.#unsaved.outputs.push(output)
-      this.#unsaved.bytes += output.encoded.value.byteLength
+    for (const { type, encoded } of outputs) {
+      this.#unsaved.outputs.push({ type, encoded })
+      this.#unsaved.bytes += encoded.value.byteLength
     }
   }
 
@@ -135,8 +144,11 @@ export class Task {
     }
   }
 
-  saved(): void {
+  /** Hands over what is to be committed; what comes from now on is in the next commit. */
+  takeUnsaved(): Unsaved {
+    const taken = this.#unsaved
     this.#unsaved = nothing()
+    return taken
   }
 
   async #deadLetter(

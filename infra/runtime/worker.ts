@@ -1,87 +1,29 @@
-import type { Processor } from '../../processors/processor.ts'
 import type { ClockDomain } from '../../schemas/event.ts'
-import type { Catalogue } from '../../schemas/registry.ts'
-import type { Blobs } from '../blobs/blobs.ts'
-import {
-  type Claim,
-  FencedError,
-  type Log,
-  type LogRecord,
-  type Member,
-  OffsetGoneError,
-  type Polled,
-  type Position,
-  type Producer,
-  TopicMismatchError,
-  UnknownTopicError,
-} from '../log/log.ts'
-import type { Beside } from './beside.ts'
-import { BugWatch, ProcessorBrokenError } from './bug-watch.ts'
-import { appendUnsaved, type Committed, putBlobs } from './commit-tasks.ts'
+import { type Claim, FencedError, type Member, type Polled, type Position, type Producer } from '../log/log.ts'
+import { BugWatch } from './bug-watch.ts'
+import { takeParts } from './commit-tasks.ts'
+import { Commits } from './commits.ts'
 import { inputTopics } from './execution.ts'
+import { isFinal } from './final-errors.ts'
 import { SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { positionsFromJournal } from './resume.ts'
 import { sleep } from './sleep.ts'
-import { restoreState, StateVersionError, takeSnapshot } from './state-store.ts'
+import { restoreState, takeSnapshot } from './state-store.ts'
 import { Task } from './task.ts'
+import { DEFAULT_TUNING, type Tuning, type WorkerOptions } from './worker-options.ts'
 
-export interface WorkerOptions {
-  readonly log: Log
-  readonly blobs: Blobs
-  readonly processor: Processor
-  readonly vocabulary: Catalogue
-  /** Partition count of every topic of the topology. */
-  readonly partitions: number
-  /** Distinguishes this worker from others of the same processor. */
-  readonly instance: string
-  readonly tuning?: Partial<Tuning>
-  readonly onEvent?: (event: WorkerEvent) => void
-  /** Told where a commit is; for tests that kill the process there. */
-  readonly observe?: (stage: CommitStage) => void
-  /** Work beside the poll loop: the calls of an effect. */
-  readonly beside?: Beside
-}
-
-export type CommitStage = 'processed' | 'appended' | 'committed'
-
-export interface Tuning {
-  readonly commit_interval_ms: number
-  /** Bound on input bytes and on output bytes held before a commit, each. */
-  readonly max_unsaved_bytes: number
-  readonly session_timeout_ms: number
-  readonly snapshot_every: number
-  /** More bugs than this among the last `bug_window` records stop the worker: it is the code, not the records. */
-  readonly max_bugs: number
-  readonly bug_window: number
-}
-
-export const DEFAULT_TUNING: Tuning = {
-  commit_interval_ms: 100,
-  max_unsaved_bytes: 4 * 1024 * 1024,
-  session_timeout_ms: 10_000,
-  snapshot_every: 20_000,
-  max_bugs: 20,
-  bug_window: 1_000,
-}
-
-export type WorkerEvent =
-  | ({ readonly kind: 'committed' } & Committed)
-  | {
-      readonly kind: 'restored'
-      readonly partition: number
-      readonly changelog_records: number
-      readonly rebuilt: boolean
-      /** How long it took. */
-      readonly ms: number
-    }
-  | { readonly kind: 'lost'; readonly partitions: readonly number[] }
-  | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
-  | { readonly kind: 'notice'; readonly message: string }
+export {
+  type CommitStage,
+  DEFAULT_TUNING,
+  type Tuning,
+  type WorkerEvent,
+  type WorkerOptions,
+} from './worker-options.ts'
 
 /**
  * Runs one processor as a member of its consumer group: poll → decode and upcast → process → one transaction (outputs,
- * journal, changelog, dead letters, positions) per commit interval. Whatever goes wrong between two commits is undone
- * by taking the partition up again from what was committed.
+ * journal, changelog, dead letters, positions) per commit interval, which is written while the next batch is processed.
+ * Whatever goes wrong is undone by taking the partition up again from what was committed.
  */
 export class Worker {
   readonly #options: WorkerOptions
@@ -124,13 +66,13 @@ export class Worker {
           wait_ms = 0
         })
       } catch (error) {
-        if (FINAL.some((kind) => error instanceof kind) || !(error instanceof Error)) throw error
+        if (!(error instanceof Error) || isFinal(error)) throw error
         if (error instanceof FencedError) {
           this.#options.onEvent?.({ kind: 'lost', partitions: [...this.#tasks.keys()] })
           await sleep(FENCED_WAIT_MS, signal)
         } else {
           wait_ms = Math.min(5_000, Math.max(50, wait_ms * 2))
-          this.#options.onEvent?.({ kind: 'retrying', error: error as Error, wait_ms })
+          this.#options.onEvent?.({ kind: 'retrying', error, wait_ms })
           await sleep(wait_ms, signal)
         }
       }
@@ -147,18 +89,25 @@ export class Worker {
       session_timeout_ms: this.#tuning.session_timeout_ms,
     })
     let producer: Producer | undefined
+    let commits: Commits | undefined
     try {
       producer = await log.producer({ transactional_id: `${processor.name}/${instance}` })
+      commits = new Commits(this.#options, producer, (batch) => {
+        for (const position of batch.positions) this.#committed.set(placeOf(position), position)
+        progressed()
+      })
       this.#last_commit_ms = performance.now()
       // What the last session saw and did not commit comes again.
       this.#bugs = new BugWatch(processor.name, this.#tuning)
       while (!signal.aborted) {
-        if (await this.#step(member, producer)) progressed()
+        await this.#step(member, producer, commits)
       }
       await this.#options.beside?.collect(this.#tasks)
-      await this.#commit(producer)
+      await this.#commit(commits)
+      await commits.settled()
       await this.#snapshot(producer, 1_000)
     } finally {
+      await commits?.ended()
       this.#tasks.clear()
       this.#options.beside?.settle(this.#tasks)
       this.#positions.clear()
@@ -169,47 +118,52 @@ export class Worker {
     }
   }
 
-  /** @returns whether something was committed */
-  async #step(member: Member, producer: Producer): Promise<boolean> {
+  async #step(member: Member, producer: Producer, commits: Commits): Promise<void> {
+    commits.throwIfFailed()
     const { beside } = this.#options
-    const unsaved = this.#unsaved() > 0 || this.#positions.size > 0
     if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
-    const polled = await member.poll({
-      max_bytes: this.#tuning.max_unsaved_bytes,
-      wait_ms: unsaved
-        ? Math.max(0, this.#tuning.commit_interval_ms - (performance.now() - this.#last_commit_ms))
-        : beside?.busy
-          ? this.#tuning.commit_interval_ms
-          : 200,
-    })
+    const polled = await member.poll({ max_bytes: this.#tuning.max_unsaved_bytes, wait_ms: this.#wait_ms() })
     // The claim changes with the assignment: what was processed under the old one is committed under the old one.
-    if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer)
+    if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
     await this.#process(polled)
     await beside?.collect(this.#tasks)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
     const full =
       [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
-    const pending = this.#unsaved() > 0 || this.#positions.size > 0
-    const commits = pending && (due || full || polled.records.length === 0)
-    if (commits) {
-      await this.#commit(producer)
-      await this.#snapshot(producer, this.#tuning.snapshot_every)
+    const pending = this.#pending
+    if (pending && (due || full || polled.records.length === 0)) {
+      await this.#commit(commits)
+      await this.#snapshotWhenDue(producer, commits)
     }
+    // Nothing else to do meanwhile; and calls are made of committed plans only.
+    if ((polled.records.length === 0 && !pending) || beside !== undefined) await commits.settled()
     if (this.#unsaved() === 0) beside?.settle(this.#tasks)
     this.#idle = !pending && !beside?.busy && polled.records.length === 0 && polled.gained.length === 0
-    return commits
   }
 
-  async #reassign(polled: Polled, member: Member, producer: Producer): Promise<void> {
+  /** Something was read, or came from outside, that is in no commit yet. */
+  get #pending(): boolean {
+    return this.#unsaved() > 0 || this.#positions.size > 0
+  }
+
+  /** How long a poll may wait for the first record: with work in hand, until the next commit is due. */
+  #wait_ms(): number {
+    const { commit_interval_ms } = this.#tuning
+    if (this.#pending) return Math.max(0, commit_interval_ms - (performance.now() - this.#last_commit_ms))
+    return this.#options.beside?.busy ? commit_interval_ms : 200
+  }
+
+  async #reassign(polled: Polled, member: Member, producer: Producer, commits: Commits): Promise<void> {
+    await commits.settled()
     for (const partition of polled.lost) this.#drop(partition)
     if (polled.lost.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions: polled.lost })
-    await this.#commit(producer)
+    await this.#commit(commits)
+    await commits.settled()
     const { log, processor } = this.#options
     for (const position of await log.committed(processor.name)) {
-      if (polled.gained.includes(position.partition))
-        this.#committed.set(`${position.topic}/${position.partition}`, position)
+      if (polled.gained.includes(position.partition)) this.#committed.set(placeOf(position), position)
     }
     for (const partition of polled.gained) await this.#takeUp(partition, polled.claim, member, producer)
   }
@@ -238,7 +192,7 @@ export class Worker {
     transaction.append(SNAPSHOTS_TOPIC, partition, record)
     transaction.positions(claim, journalled)
     await transaction.commit()
-    for (const position of journalled) this.#committed.set(`${position.topic}/${position.partition}`, position)
+    for (const position of journalled) this.#committed.set(placeOf(position), position)
   }
 
   #drop(partition: number): void {
@@ -249,12 +203,7 @@ export class Worker {
   }
 
   async #process(polled: Polled): Promise<void> {
-    const byPartition = new Map<number, LogRecord[]>()
-    for (const record of polled.records) {
-      const records = byPartition.get(record.partition)
-      if (records === undefined) byPartition.set(record.partition, [record])
-      else records.push(record)
-    }
+    const byPartition = Map.groupBy(polled.records, ({ partition }) => partition)
     for (const [partition, records] of byPartition) {
       const task = this.#tasks.get(partition)
       if (task === undefined)
@@ -265,7 +214,7 @@ export class Worker {
     }
     // Also where no record came: behind the last one may lie gaps, which count as lag until they are passed.
     for (const position of polled.positions) {
-      const at = `${position.topic}/${position.partition}`
+      const at = placeOf(position)
       if (this.#committed.get(at)?.next !== position.next) this.#positions.set(at, position)
     }
   }
@@ -277,24 +226,15 @@ export class Worker {
     return count
   }
 
-  async #commit(producer: Producer): Promise<void> {
+  /** Begins to commit what there is, once the commit before has ended. */
+  async #commit(commits: Commits): Promise<void> {
     const claim = this.#claim
     this.#last_commit_ms = performance.now()
-    if (claim === undefined || (this.#unsaved() === 0 && this.#positions.size === 0)) return
-    const { processor, blobs, partitions } = this.#options
+    if (claim === undefined || !this.#pending) return
     const tasks = [...this.#tasks.values()].filter(({ unsaved }) => unsaved.records + unsaved.results > 0)
-    await putBlobs(tasks, blobs)
-    this.#options.observe?.('processed')
-    const transaction = producer.begin()
-    const committed = appendUnsaved(transaction, processor, tasks, partitions)
-    transaction.positions(claim, [...this.#positions.values(), ...this.#fences(tasks)])
-    this.#options.observe?.('appended')
-    await transaction.commit()
-    this.#options.observe?.('committed')
-    for (const task of tasks) task.saved()
-    for (const [at, position] of this.#positions) this.#committed.set(at, position)
+    const positions = [...this.#positions.values(), ...this.#fences(tasks)]
     this.#positions.clear()
-    if (committed.records + committed.outputs > 0) this.#options.onEvent?.({ kind: 'committed', ...committed })
+    await commits.begin({ claim, positions, parts: takeParts(tasks) })
   }
 
   /** Tasks that have results and read nothing say their committed positions again: an owner of before is refused by that. */
@@ -302,6 +242,14 @@ export class Worker {
     const without = new Set(tasks.filter(({ unsaved }) => unsaved.results > 0).map(({ partition }) => partition))
     for (const { partition } of this.#positions.values()) without.delete(partition)
     return [...this.#committed.values()].filter(({ partition }) => without.has(partition))
+  }
+
+  /** Only where everything is committed is the state one to start again from: the loop waits for that. */
+  async #snapshotWhenDue(producer: Producer, commits: Commits): Promise<void> {
+    const { snapshot_every } = this.#tuning
+    if (![...this.#tasks.values()].some((task) => task.changes_since_snapshot >= snapshot_every)) return
+    await commits.settled()
+    await this.#snapshot(producer, snapshot_every)
   }
 
   /** The state as of the last commit; the changelog ends where it does, since only the owner of a partition writes it. */
@@ -325,6 +273,8 @@ export class Worker {
   }
 }
 
+const placeOf = ({ topic, partition }: Position) => `${topic}/${partition}`
+
 /** Two that fence each other must not spin. */
 const FENCED_WAIT_MS = 50
 
@@ -335,15 +285,3 @@ export function latest(times: readonly (string | undefined)[]): string | undefin
     .sort()
     .at(-1)
 }
-
-/** Waiting does not mend these. Errors of JavaScript itself come from our code. */
-const FINAL = [
-  ProcessorBrokenError,
-  StateVersionError,
-  OffsetGoneError,
-  UnknownTopicError,
-  TopicMismatchError,
-  TypeError,
-  ReferenceError,
-  RangeError,
-]

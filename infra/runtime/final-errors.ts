@@ -1,0 +1,20 @@
+import { OffsetGoneError, TopicMismatchError, UnknownTopicError } from '../log/log.ts'
+import { ProcessorBrokenError } from './bug-watch.ts'
+import { StateVersionError } from './state-store.ts'
+
+/** Waiting does not mend these. Errors of JavaScript itself come from our code. */
+const FINAL = [
+  ProcessorBrokenError,
+  StateVersionError,
+  OffsetGoneError,
+  UnknownTopicError,
+  TopicMismatchError,
+  TypeError,
+  ReferenceError,
+  RangeError,
+]
+
+/** Whether a worker that met this error would only meet it again. */
+export function isFinal(error: Error): boolean {
+  return FINAL.some((kind) => error instanceof kind)
+}

@@ -1,0 +1,59 @@
+import type { Processor } from '../../processors/processor.ts'
+import type { Catalogue } from '../../schemas/registry.ts'
+import type { Blobs } from '../blobs/blobs.ts'
+import type { Log } from '../log/log.ts'
+import type { Beside } from './beside.ts'
+import type { Committed } from './commit-tasks.ts'
+
+export interface WorkerOptions {
+  readonly log: Log
+  readonly blobs: Blobs
+  readonly processor: Processor
+  readonly vocabulary: Catalogue
+  /** Partition count of every topic of the topology. */
+  readonly partitions: number
+  /** Distinguishes this worker from others of the same processor. */
+  readonly instance: string
+  readonly tuning?: Partial<Tuning>
+  readonly onEvent?: (event: WorkerEvent) => void
+  /** Told where a commit is; for tests that kill the process there. */
+  readonly observe?: (stage: CommitStage) => void
+  /** Work beside the poll loop: the calls of an effect. */
+  readonly beside?: Beside
+}
+
+export type CommitStage = 'processed' | 'appended' | 'committed'
+
+export interface Tuning {
+  readonly commit_interval_ms: number
+  /** Bound on input bytes and on output bytes of one commit, each; while it is written the next one is computed. */
+  readonly max_unsaved_bytes: number
+  readonly session_timeout_ms: number
+  readonly snapshot_every: number
+  /** More bugs than this among the last `bug_window` records stop the worker: it is the code, not the records. */
+  readonly max_bugs: number
+  readonly bug_window: number
+}
+
+export const DEFAULT_TUNING: Tuning = {
+  commit_interval_ms: 100,
+  max_unsaved_bytes: 4 * 1024 * 1024,
+  session_timeout_ms: 10_000,
+  snapshot_every: 20_000,
+  max_bugs: 20,
+  bug_window: 1_000,
+}
+
+export type WorkerEvent =
+  | ({ readonly kind: 'committed' } & Committed)
+  | {
+      readonly kind: 'restored'
+      readonly partition: number
+      readonly changelog_records: number
+      readonly rebuilt: boolean
+      /** How long it took. */
+      readonly ms: number
+    }
+  | { readonly kind: 'lost'; readonly partitions: readonly number[] }
+  | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
+  | { readonly kind: 'notice'; readonly message: string }
