@@ -5,6 +5,7 @@ import { readStream, writeStream } from './arrow-stream.ts'
 import type { BlobRef, Field, Fields } from './logical-types.ts'
 import { type Blob, type FetchedBlobs, fetchColumn, offload, offloadedIn, shouldOffload } from './offload.ts'
 import { physical } from './physical-types.ts'
+import { rowMaker } from './row-maker.ts'
 
 export type Row = Record<string, unknown>
 
@@ -31,8 +32,13 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     read: columnReader(field),
   }))
   const names = new Set(Object.keys(fields))
-  // Copied for each row: an object that is born with all its fields never has to be made larger.
-  const blankRow: Row = Object.fromEntries(columns.map(({ name }) => [name, undefined]))
+  const makeRows = rowMaker(Object.keys(fields))
+  const declared: readonly Place[] = columns.map((_, at) => ({ at, ref: undefined }))
+  const placesIn = (found: Schema): Place[] => {
+    const extra = found.fields.find(({ name }) => !names.has(name))
+    if (extra !== undefined) throw new Error(`column ${extra.name}: the declaration has no such field`)
+    return columns.map(({ name, type }) => placeOf(found, name, type))
+  }
 
   return {
     schema,
@@ -54,20 +60,17 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
 
     decode(bytes, fetched) {
       const stream = readStream(bytes, schema)
-      const extra = stream.schema.fields.find(({ name }) => !names.has(name))
-      if (extra !== undefined) throw new Error(`column ${extra.name}: the declaration has no such field`)
-      const places = columns.map(({ name, type }) => placeOf(stream.schema, name, type))
+      const places = stream.schema === schema ? declared : placesIn(stream.schema)
       const batches = stream.batches()
-      const rows: Row[] = []
-      for (const batch of batches) for (let i = 0; i < batch.rows; i++) rows.push({ ...blankRow })
-      columns.forEach(({ name, type, read }, index) => {
+      const count = batches.reduce((sum, batch) => sum + batch.rows, 0)
+      const values = columns.map(({ name, type, read }, index) => {
         const { at, ref } = places[index] as Place
         const chunks = ref ? fetchColumn(name, type, ref, fetched) : batches.map((batch) => batch.columns[at] as Data)
-        let row = 0
-        for (const chunk of chunks) for (const value of read(chunk)) (rows[row++] ?? {})[name] = value
-        if (row !== rows.length) throw new Error(`column ${name}: expected ${rows.length} values, got ${row}`)
+        const found = chunks.length === 1 ? read(chunks[0] as Data) : chunks.flatMap(read)
+        if (found.length !== count) throw new Error(`column ${name}: expected ${count} values, got ${found.length}`)
+        return found
       })
-      return rows
+      return makeRows(values, count)
     },
   }
 }

@@ -6,14 +6,12 @@ import { Message, type Schema } from 'apache-arrow'
  * Here every length is held against the bytes there are, and DataView refuses what lies outside of them.
  */
 
-export interface Region {
-  readonly offset: number
-  readonly length: number
-}
 export interface BatchHeader {
   readonly rows: number
-  readonly nodes: readonly { readonly length: number; readonly nullCount: number }[]
-  readonly buffers: readonly Region[]
+  /** Length and null count of each column, in turn. */
+  readonly nodes: readonly number[]
+  /** Offset and length of each buffer, in turn. */
+  readonly buffers: readonly number[]
   readonly compressed: boolean
 }
 export interface MessageMetadata {
@@ -52,18 +50,17 @@ export function readMetadata(bytes: Uint8Array): MessageMetadata {
 }
 
 function readBatch(view: DataView, table: number): BatchHeader {
-  const pairs = (field: number): [number, number][] => {
+  const pairs = (field: number): number[] => {
     const { start, count } = vectorAt(view, table, field, PAIR_BYTES)
-    return Array.from({ length: count }, (_, at) => {
-      const pair = start + at * PAIR_BYTES
-      return [countAt(view, pair), countAt(view, pair + 8)]
-    })
+    const out: number[] = new Array(count * 2)
+    for (let at = 0; at < out.length; at++) out[at] = countAt(view, start + at * 8)
+    return out
   }
   const rowsAt = fieldAt(view, table, BATCH.length)
   return {
     rows: rowsAt === undefined ? 0 : countAt(view, rowsAt),
-    nodes: pairs(BATCH.nodes).map(([length, nullCount]) => ({ length, nullCount })),
-    buffers: pairs(BATCH.buffers).map(([offset, length]) => ({ offset, length })),
+    nodes: pairs(BATCH.nodes),
+    buffers: pairs(BATCH.buffers),
     compressed: fieldAt(view, table, BATCH.compression) !== undefined,
   }
 }

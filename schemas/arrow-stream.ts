@@ -180,30 +180,29 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
 function readColumns(schema: Schema, { nodes, buffers }: BatchHeader, body: Uint8Array): Data[] {
   let nextNode = 0
   let nextBuffer = 0
-  const takeBuffer = (): Uint8Array => {
-    const region = buffers[nextBuffer++]
-    if (region === undefined || region.offset + region.length > body.length) throw new Error('a buffer is cut off')
-    return body.subarray(region.offset, region.offset + region.length)
+  const takeBuffer = <T>(View: ViewType<T>): T => {
+    const offset = buffers[nextBuffer] as number
+    const length = buffers[nextBuffer + 1]
+    nextBuffer += 2
+    if (length === undefined || offset + length > body.length) throw new Error('a buffer is cut off')
+    return new View(body.buffer, body.byteOffset + offset, Math.floor(length / View.BYTES_PER_ELEMENT))
   }
   const readColumn = ({ type }: Field): Data => {
-    const node = nodes[nextNode++]
-    if (node === undefined) throw new Error('a column is missing')
-    const { length, nullCount } = node
+    const length = nodes[nextNode]
+    const nullCount = nodes[nextNode + 1]
+    nextNode += 2
+    if (length === undefined || nullCount === undefined) throw new Error('a column is missing')
     if (DataType.isNull(type)) return columnOf(type, length, {}, length)
     // A length that no buffer backs would have a reader loop, or allocate, for ever.
     if (length > body.length * BITS_PER_BYTE) throw new Error(`${length} values cannot lie in ${body.length} bytes`)
-    const validity = takeBuffer()
+    const validity = takeBuffer(Uint8Array)
     const hasOffsets = DataType.isUtf8(type) || DataType.isList(type) || DataType.isMap(type)
-    const offsets = hasOffsets ? { offsets: viewOf(Int32Array, takeBuffer()) } : {}
+    const offsets = hasOffsets ? { offsets: takeBuffer(Int32Array) } : {}
     const children: Field[] = type.children ?? []
-    const values = children.length === 0 ? { values: viewOf(type.ArrayType, takeBuffer()) } : {}
+    const values = children.length === 0 ? { values: takeBuffer<unknown>(type.ArrayType) } : {}
     return columnOf(type, length, { ...offsets, ...values, children: children.map(readColumn) }, nullCount, validity)
   }
   return schema.fields.map(readColumn)
 }
 
 type ViewType<T> = { new (buffer: ArrayBufferLike, byteOffset: number, length: number): T; BYTES_PER_ELEMENT: number }
-
-function viewOf<T>(View: ViewType<T>, { buffer, byteOffset, byteLength }: Uint8Array): T {
-  return new View(buffer, byteOffset, Math.floor(byteLength / View.BYTES_PER_ELEMENT))
-}

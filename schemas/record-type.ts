@@ -2,6 +2,7 @@ import { Struct } from 'apache-arrow'
 import type { ColumnBody } from './arrow-columns.ts'
 import type { Field, Fields } from './logical-types.ts'
 import type { Json, JsonObject, PhysicalType } from './physical-type.ts'
+import { rowMaker } from './row-maker.ts'
 import { recordCheck } from './value-checks.ts'
 
 type Row = Record<string, unknown>
@@ -44,14 +45,13 @@ export function recordType<L>(fieldsOf: (logical: L) => Fields): RecordType<L> {
     },
     arrowRead: (logical, of) => {
       const columns = each(logical, of)
+      const makeRows = rowMaker(columns.map(([name]) => name))
       return (data) => {
-        const rows: Row[] = Array.from({ length: data.length }, () => ({}))
-        columns.forEach(([name, read], at) => {
+        const values = columns.map(([, read], at) => {
           const child = data.children[at]
-          const values = child === undefined ? [] : read(child)
-          for (let i = 0; i < rows.length; i++) (rows[i] as Row)[name] = values[i]
+          return child === undefined ? [] : read(child)
         })
-        return rows
+        return makeRows(values, data.length)
       }
     },
     blank: (logical, of) => Object.fromEntries(each(logical, of)),

@@ -18,9 +18,19 @@ const RFC3339_MS = /^(?!0000)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
 /** Also refuses days that no calendar has: they would come back as others. */
 export function isTimestamp(text: string): boolean {
   if (!RFC3339_MS.test(text)) return false
-  const instant = new Date(text)
-  return !Number.isNaN(instant.getTime()) && instant.toISOString() === text
+  const two = (at: number) => (text.charCodeAt(at) - 48) * 10 + text.charCodeAt(at + 1) - 48
+  const month = two(5)
+  const isLeap = two(2) % 4 === 0 && (two(2) !== 0 || two(0) % 4 === 0)
+  const days = month === 2 && isLeap ? 29 : (DAYS[month] ?? 0)
+  return two(8) >= 1 && two(8) <= days && two(11) <= 23 && two(14) <= 59 && two(17) <= 59
 }
+const DAYS = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+
+const SHA256 = /^[0-9a-f]{64}$/
+export const isSha256 = (text: string) => SHA256.test(text)
+
+const MEDIA_TYPE = /^[\w.+-]+\/[\w.+-]+(;.*)?$/
+export const isMediaType = (text: string) => MEDIA_TYPE.test(text)
 
 /** A lone surrogate has no UTF-8: it would come back as another text. */
 const isWhole = (text: string) => text.isWellFormed()
@@ -35,11 +45,11 @@ export const textCheck = z.string(TEXT).refine(isWhole, TEXT)
 export const timestampCheck = z.string(TIME).refine(isTimestamp, TIME)
 export const oneOfCheck = (values: readonly string[]) => z.enum(values, expect(`one of ${values.join(', ')}`))
 
-const sha256Check = z.string(HASH).regex(/^[0-9a-f]{64}$/, HASH)
+const sha256Check = z.string(HASH).regex(SHA256, HASH)
 const blobShape = {
   sha256: sha256Check,
   bytes: z.int(BYTES).min(0, BYTES),
-  media_type: z.string(MEDIA).regex(/^[\w.+-]+\/[\w.+-]+(;.*)?$/, MEDIA),
+  media_type: z.string(MEDIA).regex(MEDIA_TYPE, MEDIA),
 }
 export const blobCheck = recordCheck(blobShape)
 export const imageCheck = recordCheck({

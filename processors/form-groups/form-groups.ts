@@ -21,7 +21,6 @@ import {
   missingOf,
   type Sampled,
   type Score,
-  type Scored,
   slotKey,
 } from './group.ts'
 
@@ -42,7 +41,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
     outputs: [groupFormed, groupExpired, completionRejected],
     state: { version: 2, schema: groupState, upcast: { 1: fromVersion1 } },
     apply(state, event, emit) {
-      const group = state ?? emptyGroup(event.key)
+      const group = state === undefined ? emptyGroup(event.key) : draftOf(state)
       if (isA(event, rolloutRequested)) return whole(takeRequest(group, event, emit), options.dialect, emit)
       if (isA(event, completionsSampled)) return whole(takeSampled(group, event, emit), options.dialect, emit)
       if (isA(event, completionsScored)) return whole(takeScored(group, event, emit), options.dialect, emit)
@@ -54,6 +53,12 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
     },
     expire,
   }
+}
+
+/** What `apply` changes: a copy of the state for each event, not one for each of its rows. Slots and scores stay as they are. */
+function draftOf(group: Group): Group {
+  const { slots, early_scores, rejected } = group
+  return { ...group, slots: { ...slots }, early_scores: { ...early_scores }, rejected: [...rejected] }
 }
 
 function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: Emit): Group {
@@ -69,10 +74,8 @@ function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: 
     images: [scene.image],
     deadline,
   }
-  const { forget: _, ...open } = group
-  const slots = { ...group.slots }
-  const rejected = [...group.rejected]
-  for (const [index, slot] of Object.entries(group.slots)) {
+  const { slots, rejected } = group
+  for (const [index, slot] of Object.entries(slots)) {
     if (Number(index) < group_size) continue
     delete slots[index]
     rejected.push(slotKey(slot.sampled_id, Number(index)))
@@ -83,38 +86,35 @@ function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: 
     ])
   }
   // An attempt that holds no place binds nobody.
-  const { attempt_id, ...unbound } = open
-  const held = attempt_id !== undefined && Object.keys(slots).length > 0 ? { attempt_id } : {}
-  return { ...unbound, ...held, request, slots, rejected }
+  if (Object.keys(slots).length === 0) delete group.attempt_id
+  delete group.forget
+  group.request = request
+  return group
 }
 
 function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit: Emit): Group {
   const cause = causeOf(event)
-  let next = group
   for (const row of event.data) {
-    if (isRedelivered(next, event.id, row)) continue
-    const refusal = refusalOf(next, row)
+    if (isRedelivered(group, event.id, row)) continue
+    const { completion_index } = row
+    const key = slotKey(event.id, completion_index)
+    const refusal = refusalOf(group, row)
     if (refusal !== undefined) {
-      reject(emit, next, { ...row, sampled_id: event.id }, refusal.reason, refusal.detail, [cause])
-      next = next.closed === undefined ? refused(next, slotKey(event.id, row.completion_index)) : next
+      reject(emit, group, { ...row, sampled_id: event.id }, refusal.reason, refusal.detail, [cause])
+      if (group.closed === undefined) refuse(group, key)
       continue
     }
-    const { group_id: _g, completion_index, attempt_id, ...rest } = row
-    const key = slotKey(event.id, completion_index)
-    const { [key]: early, ...early_scores } = next.early_scores
-    const slot = { sampled_id: event.id, cause, row: rest }
-    next = {
-      ...next,
-      attempt_id: next.attempt_id ?? attempt_id,
-      slots: { ...next.slots, [completion_index]: slot },
-      early_scores,
-    }
-    if (early !== undefined) next = takeScore(next, completion_index, early, emit)
+    group.attempt_id ??= row.attempt_id
+    group.slots[completion_index] = { sampled_id: event.id, cause, row }
+    const early = group.early_scores[key]
+    if (early === undefined) continue
+    delete group.early_scores[key]
+    takeScore(group, completion_index, early, emit)
   }
-  if (next.request === undefined && next.closed === undefined && next.forget === undefined) {
-    next = { ...next, forget: later({ clock: event.clock, time: event.time }, MEMORY_MS) }
+  if (group.request === undefined && group.closed === undefined && group.forget === undefined) {
+    group.forget = later({ clock: event.clock, time: event.time }, MEMORY_MS)
   }
-  return next
+  return group
 }
 
 /** The same event again, not another completion for the same place. */
@@ -144,37 +144,36 @@ function refusalOf(group: Group, row: Sampled): { reason: (typeof REJECTIONS)[nu
 
 function takeScored(group: Group, event: Event<typeof completionsScored>, emit: Emit): Group {
   if (group.closed !== undefined) return group
-  let next = group
+  const cause = causeOf(event)
   for (const row of event.data) {
     const key = slotKey(row.sampled_id, row.completion_index)
-    if (next.rejected.includes(key)) continue
-    const score = scoreOf(event, row)
-    const slot = next.slots[row.completion_index]
-    if (slot?.sampled_id === row.sampled_id) next = takeScore(next, row.completion_index, score, emit)
-    else next = { ...next, early_scores: { ...next.early_scores, [key]: score } }
+    if (group.rejected.includes(key)) continue
+    const { outcome, reward, reward_name, scorer_error } = row
+    const score = { cause, outcome, reward, reward_name, scorer_error }
+    const slot = group.slots[row.completion_index]
+    if (slot?.sampled_id === row.sampled_id) takeScore(group, row.completion_index, score, emit)
+    else group.early_scores[key] = score
   }
-  return next
-}
-
-function scoreOf(event: Event<typeof completionsScored>, row: Scored): Score {
-  const { outcome, reward, reward_name, scorer_error } = row
-  return { cause: causeOf(event), outcome, reward, reward_name, scorer_error }
+  return group
 }
 
 /** The first score of a completion counts; a scorer's failure gives the place in the group free again. */
-function takeScore(group: Group, index: number, score: Score, emit: Emit): Group {
+function takeScore(group: Group, index: number, score: Score, emit: Emit): void {
   const slot = group.slots[index]
-  if (slot === undefined || slot.score !== undefined) return group
-  if (score.reward !== null) return { ...group, slots: { ...group.slots, [index]: { ...slot, score } } }
-  const { [index]: _failed, ...slots } = group.slots
+  if (slot === undefined || slot.score !== undefined) return
+  if (score.reward !== null) {
+    group.slots[index] = { ...slot, score }
+    return
+  }
+  delete group.slots[index]
   const completion = { sampled_id: slot.sampled_id, completion_index: index, attempt_id: group.attempt_id }
   reject(emit, group, completion, 'scorer_failed', score.scorer_error ?? 'no reason given', [slot.cause, score.cause])
-  return refused({ ...group, slots }, slotKey(slot.sampled_id, index))
+  refuse(group, slotKey(slot.sampled_id, index))
 }
 
-function refused(group: Group, key: string): Group {
-  const { [key]: _dropped, ...early_scores } = group.early_scores
-  return { ...group, early_scores, rejected: [...group.rejected, key] }
+function refuse(group: Group, key: string): void {
+  delete group.early_scores[key]
+  group.rejected.push(key)
 }
 
 interface TurnedAway {

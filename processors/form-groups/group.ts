@@ -2,12 +2,10 @@ import { z } from 'zod'
 import type { RowOfEvent } from '../../schemas/event.ts'
 import type { completionsSampled } from '../../schemas/policy.ts'
 import type { rolloutRequested } from '../../schemas/rollout.ts'
-import type { completionsScored } from '../../schemas/tower.ts'
 import type { Cause, Deadline } from '../processor.ts'
 
 export type Requested = RowOfEvent<typeof rolloutRequested>
 export type Sampled = RowOfEvent<typeof completionsSampled>
-export type Scored = RowOfEvent<typeof completionsScored>
 
 const cause = z.object({
   id: z.string(),
@@ -39,7 +37,7 @@ const score = z.object({
 const slot = z.object({
   sampled_id: z.string(),
   cause,
-  /** The sampled row without what its slot already says. */
+  /** The sampled row. */
   row: z.record(z.string(), z.unknown()),
   score: score.optional(),
 })
