@@ -5,7 +5,7 @@
  */
 
 import { parseArgs } from 'node:util'
-import { measure, type OpenBench, type Result } from './pairs.ts'
+import { measure, type OpenBench, type Result, read } from './pairs.ts'
 import { NOT_YET, tableOf } from './table.ts'
 
 const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench }>>> = {
@@ -17,6 +17,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   physics: () => import('./physics.ts'),
   'score-completions': () => import('./score-completions.ts'),
   'form-groups': () => import('./form-groups.ts'),
+  backlog: () => import('./backlog.ts'),
   'duckdb-sink': () => import('./duckdb-sink.ts'),
 }
 
@@ -46,6 +47,10 @@ for (const [name, load] of Object.entries(BENCHES)) {
     for (const subject of bench.measures) {
       process.stderr.write(`${name}: ${subject.what}\n`)
       results.push({ name, ...(await measure(subject, pairs)) })
+    }
+    for (const reading of bench.readings ?? []) {
+      process.stderr.write(`${name}: ${reading.what}\n`)
+      results.push({ name, ...(await read(reading)) })
     }
   } finally {
     await bench.close?.()

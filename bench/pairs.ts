@@ -26,9 +26,18 @@ export interface Measure {
   readonly goal: number
 }
 
+/** A number that is to stay below a bound, and has neither a rate nor a ceiling; taken once. */
+export interface Reading {
+  readonly what: string
+  readonly unit: string
+  readonly at_most: number
+  take(): Promise<number>
+}
+
 /** What one file of this folder measures. */
 export interface Bench {
   readonly measures: readonly Measure[]
+  readonly readings?: readonly Reading[]
   close?(): Promise<void>
 }
 
@@ -39,7 +48,8 @@ export interface Result {
   readonly what: string
   readonly against: string | null
   readonly unit: string
-  readonly seconds: 'cpu' | 'wall'
+  /** Null: it is no rate. */
+  readonly seconds: 'cpu' | 'wall' | null
   readonly pairs: number
   /** Median, least and greatest ratio, or rate where there is no ceiling. */
   readonly median: number
@@ -49,7 +59,27 @@ export interface Result {
   readonly rate: number
   readonly ceiling_rate: number | null
   readonly goal: number
+  readonly bound: 'least' | 'most'
   readonly reached: boolean
+}
+
+export async function read({ what, unit, at_most, take }: Reading): Promise<Result> {
+  const value = await take()
+  return {
+    what,
+    against: null,
+    unit,
+    seconds: null,
+    pairs: 1,
+    median: value,
+    low: value,
+    high: value,
+    rate: value,
+    ceiling_rate: null,
+    goal: at_most,
+    bound: 'most',
+    reached: value <= at_most,
+  }
 }
 
 export async function measure(subject: Measure, pairs: number): Promise<Result> {
@@ -78,6 +108,7 @@ export async function measure(subject: Measure, pairs: number): Promise<Result> 
     rate: medianOf(rates),
     ceiling_rate: ceiling === undefined ? null : medianOf(ceilings),
     goal,
+    bound: 'least',
     reached: median >= goal,
   }
 }

@@ -3,7 +3,6 @@ import type { Result } from './pairs.ts'
 /** Rows of issue 4's table that have no command yet, and why. */
 export const NOT_YET: readonly { readonly what: string; readonly until: string }[] = [
   { what: 'rescore of 1,000,000 recorded completions', until: 'rescore exists' },
-  { what: 'worker on a backlog of 2 GiB', until: 'the fault tests record such a backlog' },
 ]
 
 /** A table in Markdown, as docs/performance.md holds it. */
@@ -14,7 +13,7 @@ export function tableOf(results: readonly Result[]): string {
     result.against ?? '–',
     shown(result, result.median),
     `${shown(result, result.low)} … ${shown(result, result.high)}`,
-    `≥ ${shown(result, result.goal)}`,
+    `${result.bound === 'least' ? '≥' : '≤'} ${shown(result, result.goal)}`,
     result.reached ? 'yes' : 'no',
     rates(result),
   ])
