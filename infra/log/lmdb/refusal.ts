@@ -1,6 +1,6 @@
-import { statfsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { LogFullError, LogReadOnlyError } from '../log.ts'
+import { freeBytes } from './room.ts'
 
 const MAP_FULL = -30792
 const READERS_FULL = -30790
@@ -37,12 +37,3 @@ export function refusal(dir: string, error: unknown): unknown {
 
 /** More than one transaction writes. */
 const ALMOST_FULL_BYTES = 64 * 1024 * 1024
-
-function freeBytes(dir: string): number {
-  try {
-    const { bavail, bsize } = statfsSync(dir)
-    return bavail * bsize
-  } catch {
-    return Number.POSITIVE_INFINITY
-  }
-}

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -7,6 +7,7 @@ import { append, numbered, values } from '../conformance/steps.ts'
 import { type Log, LogFullError, LogReadOnlyError } from '../log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { Processes } from './processes.ts'
+import { freeBytes } from './room.ts'
 import { openTables } from './tables.ts'
 
 /** Folders that refuse: full, read-only, somebody else's, written by a newer release. */
@@ -87,6 +88,60 @@ test.skipIf(no_mount !== undefined)(`what retention deletes makes room on a full
   ])
   await log.close()
 })
+
+test.skipIf(no_mount !== undefined)(
+  `a member that a full disk kept from leaving is not kept alive: its partitions go to another${skipped}`,
+  LIMIT,
+  async () => {
+    await using disk = new SmallDisk()
+    const log = await openLmdbLog({ dir: disk.dir })
+    await log.createTopics([{ name: 't', partitions: 2 }])
+    const path = join(disk.dir, 'rest')
+    const another = () => log.join({ group: 'g', topics: ['t'], session_timeout_ms: 400 })
+    const first = await another()
+    expect((await first.poll({ max_bytes: 1, wait_ms: 1_000 })).gained).toEqual([0, 1])
+    await fill(log)
+    writeFileSync(path, Buffer.alloc(freeBytes(disk.dir)))
+    await expect(first.leave()).rejects.toThrow(LogFullError)
+    rmSync(path)
+    expect(mount('-o', 'remount,size=40m', disk.dir)).toBeUndefined()
+    const second = await another()
+    const owned = new Set<number>()
+    await expect
+      .poll(
+        async () => {
+          for (const partition of (await second.poll({ max_bytes: 1, wait_ms: 50 })).gained) owned.add(partition)
+          return [...owned].sort()
+        },
+        { timeout: 20_000 },
+      )
+      .toEqual([0, 1])
+    await log.close()
+  },
+)
+
+test.skipIf(no_mount !== undefined)(
+  `LMDB itself is never the one to find the disk full, where it can be seen before${skipped}`,
+  LIMIT,
+  async () => {
+    await using disk = new SmallDisk()
+    await using processes = new Processes(join(disk.dir, 'log'))
+    const log = await openLmdbLog({ dir: processes.dir })
+    await log.createTopics([{ name: 't', partitions: 2 }])
+    const producer = processes.start('produce', {
+      topic: 't',
+      name: 'p',
+      transactions: 1_000,
+      records: 4,
+      value_bytes: 50_000,
+    })
+    expect(await producer.exited).toBe(1)
+    expect(producer.errors).toMatch(/LogFullError: .*expected room on the disk, found none.*bytes are free/)
+    // What lmdb-js prints when it overruns its own message.
+    expect(producer.errors).not.toMatch(/Write error/)
+    await log.close()
+  },
+)
 
 test.skipIf(no_mount !== undefined)(
   `a read-only file system: reading works, writing says what to do${skipped}`,

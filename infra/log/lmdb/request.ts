@@ -54,6 +54,8 @@ export interface WriterOptions {
 export type ToWriter = { readonly id: number; readonly request: Request } | 'close'
 
 export type FromWriter =
+  /** The thread runs, and from now on what it waits for is the log. */
+  | { readonly kind: 'opening' }
   | { readonly kind: 'opened' }
   | { readonly kind: 'refused'; readonly failure: Failure }
   | { readonly kind: 'done'; readonly id: number; readonly value: unknown; readonly memory?: readonly ArrayBuffer[] }

@@ -26,16 +26,21 @@ export class WriterThread {
   static async start(options: WriterOptions, onWrite: () => void): Promise<WriterThread> {
     const writer = new WriterThread(options, onWrite)
     await new Promise<void>((resolve, reject) => {
-      const late = setTimeout(() => reject(writer.#stuck('to open')), options.lock_wait_ms + GRACE_MS)
+      let late: NodeJS.Timeout | undefined
+      const hear = (message: FromWriter) => {
+        // How long a busy machine takes to start a thread says nothing about the lock.
+        if (message.kind === 'opening') {
+          late = setTimeout(() => settle(() => reject(writer.#stuck('to open'))), options.lock_wait_ms + GRACE_MS)
+        } else if (message.kind === 'opened') settle(resolve)
+        else if (message.kind === 'refused') settle(() => reject(fromFailure(message.failure)))
+      }
       const settle = (act: () => void) => {
         clearTimeout(late)
+        writer.#worker.off('message', hear)
         act()
       }
       writer.#worker.once('error', (error) => settle(() => reject(error)))
-      writer.#worker.once('message', (message: FromWriter) => {
-        if (message.kind === 'opened') settle(resolve)
-        else if (message.kind === 'refused') settle(() => reject(fromFailure(message.failure)))
-      })
+      writer.#worker.on('message', hear)
     }).catch((error: unknown) => {
       writer.#worker.unref()
       throw error

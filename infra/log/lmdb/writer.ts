@@ -6,6 +6,7 @@ import { BLOCK_BYTES } from './chunk.ts'
 import { describeThread, LockWord } from './lock-word.ts'
 import { refusal } from './refusal.ts'
 import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOptions } from './request.ts'
+import { expectRoom } from './room.ts'
 import { Store } from './store.ts'
 import { checkFormat, FORMAT, openTables, type Tables } from './tables.ts'
 
@@ -41,9 +42,14 @@ class Writer {
 
   /** Does all of this in one LMDB transaction. What one request is refused for does not concern the others. */
   handle(asked: readonly Asked[]): FromWriter[] {
+    for (const { request } of asked) if (request.kind === 'leave') this.#letDie(request.member)
     try {
       this.#awaitLock(this.#lock)
-      const answers = this.#tables.env.transactionSync(() => asked.map(({ id, request }) => this.#answer(id, request)))
+      const answers = this.#tables.env.transactionSync(() => {
+        const requests = asked.map(({ request }) => request)
+        expectRoom(this.#options.dir, this.#tables, requests)
+        return asked.map(({ id, request }) => this.#answer(id, request))
+      })
       asked.forEach(({ request }, i) => {
         if (answers[i]?.kind === 'done') this.#keepAlive(request)
       })
@@ -68,13 +74,15 @@ class Writer {
   }
 
   #keepAlive(request: Request): void {
-    if (request.kind === 'leave') {
-      clearInterval(this.#heartbeats.get(request.member))
-      this.#heartbeats.delete(request.member)
-    }
     if (request.kind !== 'renew' || !request.keep_alive || this.#heartbeats.has(request.member)) return
     const beat = () => void this.handle([{ id: 0, request }])
     this.#heartbeats.set(request.member, setInterval(beat, request.session_timeout_ms / 3))
+  }
+
+  /** Also when its leaving cannot be written: a member that nobody polls for must not keep its partitions. */
+  #letDie(member: string): void {
+    clearInterval(this.#heartbeats.get(member))
+    this.#heartbeats.delete(member)
   }
 
   /** Opening for writing takes the lock, opening for reading does not. */
@@ -139,6 +147,7 @@ function start(): void {
     const memory = message.kind === 'done' ? message.memory : undefined
     port.postMessage(message, [...(memory ?? [])])
   }
+  say({ kind: 'opening' })
   let writer: Writer
   try {
     writer = new Writer(workerData as WriterOptions)
