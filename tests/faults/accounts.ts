@@ -1,0 +1,178 @@
+import { openLogForReading } from '../../cli/data-folder.ts'
+import type { Log } from '../../infra/log/log.ts'
+import { DEAD_LETTERS_TOPIC, type DeadLetter } from '../../infra/runtime/internal-topics.ts'
+import { headerOf, readJson, readRange } from '../../infra/runtime/json-records.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import { clockTicked } from '../../schemas/clock.ts'
+import { POLICY } from './data.ts'
+import type { Ledger } from './ledger.ts'
+import { type Checkpoint, PartitionDigest } from './partition-digest.ts'
+import { plumbline, plumblineOk, sql } from './program.ts'
+
+export interface Accounts {
+  /** What does not add up; nothing when all is well. */
+  readonly breaches: readonly string[]
+  /** What was counted, for a person. */
+  readonly counts: Readonly<Record<string, number>>
+}
+
+/** Finishes the work of a healed folder as a person would, and compares everything with what was sent. */
+export async function accountsOf(data: string, ledger: Ledger, checkpoints: readonly Checkpoint[]): Promise<Accounts> {
+  await plumblineOk(data, ['run', '--until-idle', '--policy', POLICY])
+  const breaches: string[] = []
+  const counts: Record<string, number> = {}
+
+  for (const table of ['rollout.requested', 'tower.scene_presented']) {
+    const seed = table === 'rollout.requested' ? 'scene.seed' : 'seed'
+    const index = table === 'rollout.requested' ? 'scene."index"' : '"index"'
+    const found = await sql<{ seed: string; n: number; indices: number }>(
+      data,
+      `select ${seed} as seed, count(*)::int as n, count(distinct ${index})::int as indices from ${table} group by all`,
+    )
+    breaches.push(...compare(table, ledger, found))
+    counts[table] = found.reduce((sum, { n }) => sum + n, 0)
+  }
+
+  for (const { clock, fate, n } of await sql<{ clock: string; fate: string; n: number }>(data, FATES)) {
+    counts[`groups, ${clock} clock, ${fate}`] = n
+    if (!FINE.has(`${clock} ${fate}`)) breaches.push(`${n} groups of the ${clock} clock are ${fate}`)
+  }
+
+  const [check] = await sql<{ sampled: number; lost: number; ahead: number; holds: boolean }>(data, 'from funnel_check')
+  counts['completions sampled'] = Number(check?.sampled)
+  if (check?.holds !== true || Number(check.ahead) !== 0) breaches.push(`the funnel: ${JSON.stringify(check)}`)
+  for (const { fate, n } of await sql<{ fate: string; n: number }>(
+    data,
+    'select fate, completions::int as n from funnel where completions > 0',
+  )) {
+    counts[`completions ${fate}`] = n
+    if (fate === 'duplicate' || fate === 'pending_unread') breaches.push(`the funnel: ${n} completions are ${fate}`)
+  }
+
+  const verified = await plumbline(data, ['verify'])
+  if (verified.code !== 0) breaches.push(`verify: ${verified.stdout}${verified.stderr}`.trim())
+
+  const log = await openLogForReading({ data })
+  try {
+    breaches.push(...(await twiceOrMissing(log, data, counts)))
+    breaches.push(...(await otherThanRead(log, checkpoints)))
+    breaches.push(...(await wrongDeadLetters(log, counts)))
+  } finally {
+    await log.close()
+  }
+  counts['places of a reader looked at again'] = checkpoints.length
+  return { breaches, counts }
+}
+
+/** A request on the wall clock may be overtaken by a fault, or by a clock that jumped a day; nothing else may. */
+const FINE = new Set(['virtual formed', 'wall formed', 'wall expired', 'wall dead'])
+
+const FATES = `
+  with formed as (
+    select group_id, count(*) as n, count(distinct completion_index) as indices, count(distinct ce_id) as events
+    from rollout.group_formed group by all
+  ),
+  expired as (select group_id, count(*) as n from rollout.group_expired group by all),
+  dead as (select distinct ce_id from internal.dead_letters)
+  select asked.deadline.clock as clock,
+    case
+      when formed.n is not null and expired.n is not null then 'formed and expired'
+      when formed.n = group_size and formed.indices = group_size and formed.events = 1 then 'formed'
+      when formed.n is not null then 'formed of a part, or twice'
+      when expired.n = 1 then 'expired'
+      when expired.n > 1 then 'expired twice'
+      when dead.ce_id is not null then 'dead'
+      else 'lost'
+    end as fate,
+    count(*)::int as n
+  from rollout.requested as asked
+  left join formed using (group_id) left join expired using (group_id) left join dead on dead.ce_id = asked.ce_id
+  group by all`
+
+function compare(
+  table: string,
+  ledger: Ledger,
+  found: readonly { readonly seed: string; readonly n: number; readonly indices: number }[],
+): string[] {
+  const breaches = found
+    .filter(({ seed, n, indices }) => ledger.get(seed) !== n || indices !== n)
+    .map(({ seed, n, indices }) => {
+      return `${table} of seed ${seed}: expected ${ledger.get(seed) ?? 'none'}, found ${n} of ${indices} scenes`
+    })
+  const seeds = new Set(found.map(({ seed }) => seed))
+  const missing = [...ledger.keys()].filter((seed) => !seeds.has(seed))
+  return [...breaches, ...missing.map((seed) => `${table} of seed ${seed}: expected ${ledger.get(seed)}, found none`)]
+}
+
+/** Each event once in the log, and each in its table. */
+async function twiceOrMissing(log: Log, data: string, counts: Record<string, number>): Promise<string[]> {
+  const breaches: string[] = []
+  const tables = await sql<{ type: string; n: number }>(
+    data,
+    catalogue
+      .map(({ type }) => `select '${type}' as type, count(distinct ce_id)::int as n from ${type}`)
+      .join(' union all '),
+  )
+  for (const { type } of catalogue) {
+    const times = new Map<string, number>()
+    const { length } = await log.endOffsets(type)
+    for (let partition = 0; partition < length; partition++) {
+      for await (const record of readRange(log, type, partition, 0n)) {
+        const id = headerOf(record, 'ce_id') ?? ''
+        times.set(id, (times.get(id) ?? 0) + 1)
+      }
+    }
+    counts[`events ${type}`] = times.size
+    const copies = type === clockTicked.type ? length : 1
+    const wrong = [...times].filter(([, n]) => n % copies !== 0 || n / copies > 1)
+    // Two processes' clocks may say the same time: that is the same event, and it is no output.
+    if (wrong.length > 0 && type !== clockTicked.type) {
+      breaches.push(`${type}: ${wrong.length} events are in the log more than once, e.g. ${wrong[0]?.join(', ')} times`)
+    }
+    const loaded = tables.find((table) => table.type === type)?.n
+    if (loaded !== times.size) breaches.push(`${type}: the log holds ${times.size} events, DuckDB ${loaded}`)
+  }
+  return breaches
+}
+
+/** What a reader once saw is what is there now: nothing has come below, nothing has gone. */
+async function otherThanRead(log: Log, checkpoints: readonly Checkpoint[]): Promise<string[]> {
+  const breaches: string[] = []
+  const places = Map.groupBy(checkpoints, ({ topic, partition }) => `${topic}/${partition}`)
+  for (const [place, noted] of places) {
+    const { topic, partition } = noted[0] as Checkpoint
+    const wanted = noted.map((one) => ({ ...one, next: BigInt(one.next) })).sort((a, b) => Number(a.next - b.next))
+    const digest = new PartitionDigest()
+    const end = wanted.at(-1)?.next ?? 0n
+    const check = (upTo: bigint) => {
+      for (let first = wanted[0]; first !== undefined && first.next <= upTo; first = wanted[0]) {
+        wanted.shift()
+        if (digest.soFar() === first.digest) continue
+        breaches.push(`${place}: below offset ${first.next} a reader saw something else than what is there now`)
+      }
+    }
+    for await (const record of readRange(log, topic, partition, 0n, end)) {
+      check(record.offset)
+      digest.add(record)
+    }
+    check(end)
+  }
+  return breaches
+}
+
+/** Only a time far ahead of a clock that has jumped back makes a record undeliverable here. */
+async function wrongDeadLetters(log: Log, counts: Record<string, number>): Promise<string[]> {
+  const breaches: string[] = []
+  let count = 0
+  const { length } = await log.endOffsets(DEAD_LETTERS_TOPIC)
+  for (let partition = 0; partition < length; partition++) {
+    for await (const record of readRange(log, DEAD_LETTERS_TOPIC, partition, 0n)) {
+      const { processor, topic, offset, error } = readJson<DeadLetter>(record)
+      count++
+      if (/ahead of this host's clock/.test(error)) continue
+      breaches.push(`a dead letter of ${processor}: ${topic} partition ${partition} offset ${offset}: ${error}`)
+    }
+  }
+  counts['dead letters'] = count
+  return breaches
+}

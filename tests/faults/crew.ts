@@ -1,0 +1,147 @@
+import { appendFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { GROUP_SIZE } from './data.ts'
+import { Heard } from './heard.ts'
+import { GENERATED_SCENES, generatedSeed, type Ledger, ledgerOf } from './ledger.ts'
+import type { Message } from './message.ts'
+import type { Checkpoint } from './partition-digest.ts'
+import { type Place, WORKERS, type WorkerName } from './schedule.ts'
+import { fileOf, type Program, Slot, type Unasked } from './slot.ts'
+
+export interface CrewOptions {
+  readonly root: string
+  readonly data: string
+  readonly seed: string
+  readonly planted: 'early-positions' | undefined
+  /** A breach is told as soon as it is seen. */
+  readonly onBreach: (breach: string) => void
+}
+
+/** What a full disk and a held lock make processes say when they give up. */
+const EXCUSES = /expected room on the disk|no space left|ENOSPC|for the write lock|waited longer than|could not write/i
+/** So long after such a fault was mended, its last victims may still fall. */
+const AFTERMATH_MS = 60_000
+
+const MAIN = fileOf('../../cli/main.ts')
+
+/** Producers, workers, sink and reader, each in its place, and what they say. */
+export class Crew {
+  readonly heard = new Heard()
+  readonly slots: ReadonlyMap<Place, Slot>
+  readonly checkpoints: Checkpoint[] = []
+  readonly #options: CrewOptions
+  readonly #clock: string
+  /** Partitions by worker, as `processor/partition`. */
+  readonly #owned = new Map<WorkerName, Set<string>>()
+  #jobs = { generated: 0, paced: 0 }
+  #more = true
+  readonly #began_ms = performance.now()
+  #trouble_until_ms = 0
+
+  constructor(options: CrewOptions) {
+    this.#options = options
+    this.#clock = join(options.root, 'clock')
+    this.setClock(0)
+    const { data, seed, planted } = options
+    const programs: Record<Place, () => Program | undefined> = {
+      'worker-1': () => worker,
+      'worker-2': () => worker,
+      'worker-3': () => worker,
+      sink: () => ({ file: fileOf('./sink.ts'), args: [data] }),
+      reader: () => ({ file: fileOf('./reader.ts'), args: [data] }),
+      generate: () => (this.#more ? { file: MAIN, args: this.#generate() } : undefined),
+      pace: () => ({ file: fileOf('./producer.ts'), args: [data, seed, String(this.#jobs.paced)] }),
+    }
+    const worker = { file: fileOf('./worker.ts'), args: planted === undefined ? [data] : [data, planted] }
+    this.slots = new Map(
+      Object.entries(programs).map(([name, program]) => {
+        const place = name as Place
+        const slot = new Slot({
+          place,
+          program,
+          env: { FAULTS_CLOCK: this.#clock, NO_COLOR: '1' },
+          output: join(options.root, `${place}.log`),
+          onStart: () => this.#owned.get(place as WorkerName)?.clear(),
+          onMessage: (message) => this.#hear(place, message),
+          onUnasked: (unasked) => this.#excuse(unasked),
+          onDone: () => {
+            if (place === 'generate') this.#jobs.generated++
+          },
+        })
+        return [place, slot]
+      }),
+    )
+    for (const name of WORKERS) this.#owned.set(name, new Set())
+  }
+
+  at(place: Place): Slot {
+    return this.slots.get(place) as Slot
+  }
+
+  start(): void {
+    for (const slot of this.slots.values()) slot.start()
+  }
+
+  owned(worker: WorkerName): ReadonlySet<string> {
+    return this.#owned.get(worker) as Set<string>
+  }
+
+  setClock(shift_ms: number): void {
+    writeFileSync(this.#clock, String(shift_ms))
+  }
+
+  /** While this is on, processes may give up over a full disk or a held lock. */
+  troubled(on: boolean): void {
+    this.#trouble_until_ms = on ? Number.POSITIVE_INFINITY : performance.now() + AFTERMATH_MS
+  }
+
+  /** Lets the producers finish what they have begun, then stops everybody. */
+  async end(): Promise<Ledger> {
+    this.#more = false
+    await this.at('pace').end(180_000)
+    const { generated } = this.#jobs
+    const slot = this.at('generate')
+    for (let waited_ms = 0; slot.pid !== undefined || this.#jobs.generated === generated; waited_ms += 50) {
+      if (waited_ms > 300_000) throw new Error('generate did not come to the end of its job within 300 s')
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    const { heard } = this
+    await heard.first(heard.now, 5_000, ({ place }) => place === 'reader')
+    await Promise.all([...WORKERS, 'sink' as const, 'reader' as const].map((place) => this.at(place).end(180_000)))
+    return ledgerOf(this.#options.seed, this.#jobs)
+  }
+
+  async kill(): Promise<void> {
+    for (const slot of this.slots.values()) await slot.kill()
+  }
+
+  #generate(): string[] {
+    const { data, seed } = this.#options
+    const wanted = ['--dataset', 'side_block', '--task', 'x_y', '--scenes', String(GENERATED_SCENES)]
+    const rest = ['--seed', generatedSeed(seed, this.#jobs.generated), '--group-size', String(GROUP_SIZE)]
+    return ['--data', data, 'generate', 'tower', ...wanted, ...rest]
+  }
+
+  #hear(place: Place, message: Message): void {
+    const owned = this.#owned.get(place as WorkerName)
+    if (message.says === 'restored') owned?.add(`${message.processor}/${message.partition}`)
+    else if (message.says === 'lost') {
+      for (const partition of message.partitions) owned?.delete(`${message.processor}/${partition}`)
+    } else if (message.says === 'breach') this.#options.onBreach(`${place}: ${message.message}`)
+    else if (message.says === 'scanned') this.checkpoints.push(...message.checkpoints)
+    else if (message.says === 'acknowledged') this.#jobs.paced = message.job + 1
+    if (message.says !== 'scanned') {
+      const line = `${((performance.now() - this.#began_ms) / 1_000).toFixed(1)} ${JSON.stringify(message)}\n`
+      appendFileSync(join(this.#options.root, `${place}.log`), line)
+    }
+    this.heard.add({ place, pid: this.at(place).pid, message })
+  }
+
+  #excuse({ place, how, errors }: Unasked): boolean {
+    if (performance.now() < this.#trouble_until_ms && EXCUSES.test(errors)) return true
+    this.#options.onBreach(
+      `${place} ended with ${how}, and nobody had asked it to: ${errors.trim() || 'it said nothing'}`,
+    )
+    return false
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * The workers of `plumbline run --no-sink` in a process that can be killed at a point of a commit:
+ * `node worker.ts DATA [early-positions]`.
+ */
+import { runPipeline } from '../../cli/pipeline.ts'
+import type { WorkerEvent } from '../../infra/runtime/worker.ts'
+import { openData, wiring } from './data.ts'
+import { withEarlyPositions } from './early-positions.ts'
+import { belongToStarter, say, TrapDoor } from './message.ts'
+import { SESSION_MS } from './session.ts'
+
+const [data = '', planted] = process.argv.slice(2)
+const stop = new AbortController()
+process.on('SIGTERM', () => stop.abort())
+belongToStarter()
+const trap = new TrapDoor()
+
+function tell(processor: string, event: WorkerEvent): void {
+  if (event.kind === 'restored') say({ says: 'restored', processor, partition: event.partition })
+  else if (event.kind === 'lost') say({ says: 'lost', processor, partitions: event.partitions })
+  else if (event.kind === 'committed') say({ says: 'committed', processor, records: event.records })
+  else if (event.kind === 'retrying') say({ says: 'retrying', processor, message: event.error.message })
+}
+
+const folder = await openData(data, 'write')
+try {
+  await runPipeline({
+    folder: planted === 'early-positions' ? { ...folder, log: withEarlyPositions(folder.log) } : folder,
+    topology: await wiring(),
+    sink: undefined,
+    only: [],
+    until_idle: false,
+    expire_pending: false,
+    signal: stop.signal,
+    onWorkerEvent: tell,
+    observe: (processor, stage) => trap.at(processor, stage),
+    // Small commits and short leases, so that there are many to be killed in.
+    tuning: {
+      commit_interval_ms: 20,
+      max_unsaved_bytes: 100_000,
+      session_timeout_ms: SESSION_MS,
+      snapshot_every: 60,
+    },
+  })
+} finally {
+  await folder.close()
+}

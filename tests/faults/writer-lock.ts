@@ -1,0 +1,43 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { LockWord } from '../../infra/log/lmdb/lock-word.ts'
+import { openTables } from '../../infra/log/lmdb/tables.ts'
+
+/** Which process is inside a write transaction of a log, seen from outside of it. */
+export class WriterLock {
+  readonly #env: ReturnType<typeof openTables>['env']
+  readonly #lock: LockWord
+
+  /** @param dir of a log that somebody has written to */
+  constructor(dir: string) {
+    this.#env = openTables(dir, true, 'flushed').env
+    this.#lock = new LockWord(join(dir, 'lock.mdb'))
+    this.#lock.recall(join(dir, 'lock-word.json'))
+  }
+
+  /** Its id, or undefined when nobody is. */
+  holder(): number | undefined {
+    const thread = this.#lock.holder()
+    if (thread === 0) return undefined
+    try {
+      const status = readFileSync(`/proc/${thread}/status`, 'utf8')
+      return Number(/^Tgid:\s*(\d+)/m.exec(status)?.[1])
+    } catch {
+      return undefined
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#lock.close()
+    await this.#env.close()
+  }
+}
+
+/** Whether SIGSTOP has reached a process. */
+export function isStopped(pid: number): boolean {
+  try {
+    return /\) [Tt] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
