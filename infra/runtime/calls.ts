@@ -67,13 +67,16 @@ export class Calls implements Beside {
 
   get busy(): boolean {
     if (this.#running > 0 || this.#arrived.length > 0) return true
-    for (const waiting of this.#waiting.values()) if (this.#askable(waiting)) return true
+    for (const { pending } of this.#waiting.values()) if (this.#askable(pending)) return true
     return false
   }
 
   full(tasks: ReadonlyMap<number, Task>): boolean {
     let waiting = 0
-    for (const { execution } of tasks.values()) waiting += execution.waiting().size
+    for (const { execution } of tasks.values()) {
+      // What is asked for no more waits for a tick, and ticks are input: to wait for it without reading is for ever.
+      for (const state of execution.waiting().values()) if (this.#askable(state as Pending)) waiting++
+    }
     return waiting >= this.#options.limits.max_waiting
   }
 
@@ -121,7 +124,7 @@ export class Calls implements Beside {
     for (const flight of waiting.flights) flight.abort(new Error('nobody waits for this call any more'))
   }
 
-  #askable({ pending }: Waiting): boolean {
+  #askable(pending: Pending): boolean {
     if (this.#isForeign(pending)) return false
     const { clock, time } = pending.deadline
     return clock !== 'wall' || Date.parse(time) > this.#options.context.now_ms()
@@ -152,7 +155,7 @@ export class Calls implements Beside {
     else {
       for (const waiting of this.#waiting.values()) {
         if (this.#running >= this.#limit) break
-        if (!this.#askable(waiting)) continue
+        if (!this.#askable(waiting.pending)) continue
         if (waiting.backoff.until_ms > now_ms) next_ms = Math.min(next_ms, waiting.backoff.until_ms)
         else this.#ask(waiting)
       }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { askPolicy } from '../../processors/ask-policy/ask-policy.ts'
-import { type Answer, type Call, type CallContext, type Effect, isA } from '../../processors/processor.ts'
+import { type Answer, type Call, type CallContext, type Effect, isA, type Plan } from '../../processors/processor.ts'
+import { clockTicked } from '../../schemas/clock.ts'
 import { decodeEvent } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
 import {
@@ -23,6 +24,7 @@ import { effectWorker } from './effect-worker.ts'
 import { execute } from './execution.ts'
 import { changelogTopic } from './internal-topics.ts'
 import { readJson } from './json-records.ts'
+import { lagOf } from './lag.ts'
 import { testDriver, tick } from './test-driver.ts'
 import type { Worker, WorkerEvent, WorkerOptions } from './worker.ts'
 
@@ -215,6 +217,20 @@ describe('an effect', () => {
     expect(await planned()).toBeLessThan(10)
     open = true
     await eventually(async () => expect(await stage.recorded()).toHaveLength(40))
+    await end()
+  })
+
+  test('reads on when what waits is asked for no more: what ends the waiting is a tick, and ticks are input', async () => {
+    const stage = await Stage.open(...Array.from({ length: 8 }, (_, at) => add(`w${at}`, 1)))
+    const deadline = { clock: 'wall', time: new Date(Date.now() + 100).toISOString() } as const
+    const silent = asking(() => new Promise(() => {}))
+    const effect = { ...silent, plan: (event: Event) => ({ ...(silent.plan(event) as Plan<Asked>), deadline }) }
+    const { worker, end } = stage.start(effect, { max_waiting: 2, timeout_ms: 50 }, { max_unsaved_bytes: 300 })
+    await append(stage.log, tick('wall', new Date(Date.now() + 200).toISOString()))
+    await eventually(async () => {
+      expect(worker.idle).toBe(true)
+      expect(await lagOf(stage.log, 'count', [added.type, clockTicked.type])).toBe(0n)
+    })
     await end()
   })
 

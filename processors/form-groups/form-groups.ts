@@ -21,6 +21,7 @@ import {
   missingOf,
   type Sampled,
   type Score,
+  sampledIdsOf,
   slotKey,
 } from './group.ts'
 
@@ -33,7 +34,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
   return {
     shape: 'fold',
     name: 'form-groups',
-    version: 1,
+    version: 2,
     about: 'all N scored completions of a group, with advantages, or none',
     variant: [options.dialect],
     produces: 'derived',
@@ -120,6 +121,7 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
 /** The same event again, not another completion for the same place. */
 function isRedelivered(group: Group, sampled_id: string, { completion_index }: Sampled): boolean {
   return (
+    group.settled?.includes(sampled_id) === true ||
     group.slots[completion_index]?.sampled_id === sampled_id ||
     group.rejected.includes(slotKey(sampled_id, completion_index))
   )
@@ -212,7 +214,8 @@ function whole(group: Group, dialect: Dialect, emit: Emit): Group {
 
 function closedGroup(group: Group, closed: 'formed' | 'expired', at: Deadline): Group {
   const attempt = group.attempt_id === undefined ? {} : { attempt_id: group.attempt_id }
-  return { ...emptyGroup(group.group_id), ...attempt, closed, forget: { ...later(at, MEMORY_MS), housekeeping: true } }
+  const forget = { ...later(at, MEMORY_MS), housekeeping: true }
+  return { ...emptyGroup(group.group_id), ...attempt, closed, settled: sampledIdsOf(group), forget }
 }
 
 function expire(group: Group, now: Deadline, emit: Emit): Group | undefined {

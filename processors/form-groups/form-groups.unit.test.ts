@@ -82,6 +82,20 @@ test('an event that is delivered again is not a duplicate', async () => {
   expect(group.said()).toEqual([])
 })
 
+test.each([
+  ['formed', scores],
+  ['expired', tick('virtual', '2026-01-01T01:00:00.000Z')],
+] as const)(
+  'an event that is delivered again after its group has %s is not another completion',
+  async (_closed, closing) => {
+    const group = driver()
+    const rejected = sampled('s2', sampledRow(0, { attempt_id: 'attempt-2' }))
+    await group.given(requested(), both, rejected, closing)
+    await group.when(both, rejected)
+    expect(group.said()).toEqual([])
+  },
+)
+
 describe('a completion is rejected', () => {
   test.each([
     ['duplicate', sampled('s2', sampledRow(0)), 'completion 0 came with s1'],

@@ -55,6 +55,8 @@ export const groupState = z.object({
   /** Completions turned away while the group is open, as `sampled_id/index`: their scores are ignored. */
   rejected: z.array(z.string()),
   closed: z.enum(['formed', 'expired']).optional(),
+  /** Events whose completions had their fate when the group closed: the same event again is not another completion. */
+  settled: z.array(z.string()).optional(),
   /** When an answer that never gets its request, or (housekeeping) the memory of a closed group, is given up. */
   forget: z
     .object({ clock: z.enum(['virtual', 'wall']), time: z.string(), housekeeping: z.boolean().optional() })
@@ -86,6 +88,12 @@ export function later(deadline: Deadline, by_ms: number): Deadline {
 }
 
 export const slotKey = (sampled_id: string, completion_index: number) => `${sampled_id}/${completion_index}`
+
+/** The events of every completion that an open group holds or has turned away. */
+export function sampledIdsOf({ slots, rejected }: Group): string[] {
+  const held = Object.values(slots).map(({ sampled_id }) => sampled_id)
+  return [...new Set([...held, ...rejected.map((key) => key.slice(0, key.lastIndexOf('/')))])]
+}
 
 /** Indices of 0 … group_size − 1 that have no scored completion yet. */
 export function missingOf(group: Group): number[] {
