@@ -65,6 +65,7 @@ export class MemoryBroker {
   readonly #groups = new Map<string, GroupState>()
   readonly #positions = new Map<string, Map<string, Position>>()
   readonly #waiting = new Set<() => void>()
+  #members = 0
 
   createTopics(topics: readonly TopicSpec[]): void {
     for (const { name, partitions } of topics) {
@@ -154,6 +155,12 @@ export class MemoryBroker {
   /** An aborted transaction leaves a gap, as Kafka's do. */
   skip(appends: MemoryAppends): void {
     appends.skip()
+  }
+
+  /** An id that no member has had; counted, so that the same joins give the same owners again. */
+  nextMember(): string {
+    this.#members += 1
+    return `member-${this.#members}`
   }
 
   enter(entry: Entry, now_ms: number): void {

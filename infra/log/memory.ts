@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consumer, type GroupAccess, sizeOf } from './consumer.ts'
 import { unequalTopics } from './failure.ts'
@@ -109,7 +108,7 @@ export class MemoryLog implements Log {
   async join(options: JoinOptions): Promise<Member> {
     this.#expectOpen()
     const { group, topics, session_timeout_ms } = options
-    const id = randomUUID()
+    const id = this.#broker.nextMember()
     const counts = topics.map((topic) => this.#broker.partitions(topic).length)
     const partitions = counts[0] ?? 0
     if (counts.some((count) => count !== partitions)) {

@@ -1,0 +1,278 @@
+import type { Log, LogRecord } from '../../infra/log/log.ts'
+import { memoryLog } from '../../infra/log/memory.ts'
+import { asFold } from '../../infra/runtime/effect-fold.ts'
+import { execute, inputTopics } from '../../infra/runtime/execution.ts'
+import {
+  DEAD_LETTERS_TOPIC,
+  type DeadLetter,
+  type JournalEntry,
+  journalTopic,
+} from '../../infra/runtime/internal-topics.ts'
+import { headerOf, readJson } from '../../infra/runtime/json-records.ts'
+import { type RerunOptions, rerun } from '../../infra/runtime/rerun.ts'
+import { restoreState } from '../../infra/runtime/state-store.ts'
+import { verifyStage } from '../../infra/runtime/verify.ts'
+import type { Fold, Processor, Stage } from '../../processors/processor.ts'
+import { decodeEvent } from '../../schemas/codec.ts'
+import type { Event, EventType } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
+import { completionsScored } from '../../schemas/tower.ts'
+import { type GroupPlan, rewardOf } from './inputs.ts'
+import { ASKING, DERIVING, vocabulary } from './stages.ts'
+import { isAnswer } from './witness.ts'
+import type { World } from './world.ts'
+
+/** A handle that nothing happens to, with what reads a log again needs. */
+function reading(world: World): RerunOptions {
+  const log = memoryLog({ broker: world.broker })
+  return { log, blobs: world.blobs, vocabulary, partitions: world.inputs.partitions }
+}
+
+function recordsOf(world: World, topic: string): LogRecord[] {
+  return world.broker.partitions(topic).flatMap(({ records }) => records)
+}
+
+/** When everything was read and nothing is under way: states, journal and dead letters, while the states are not empty yet. */
+export async function violationsAtRest(world: World, with_rebuild: boolean): Promise<string[]> {
+  const found: string[] = []
+  for (const processor of world.stages) await compareStates(world, asFoldOf(processor), found)
+  if (with_rebuild) for (const stage of DERIVING) await compareRebuilt(world, stage, found)
+  countJournals(world, found)
+  return found
+}
+
+/** A state from snapshot and changelog is that from the changelog alone, and that is what `verify` computes again. */
+async function compareStates(world: World, processor: Fold, found: string[]): Promise<void> {
+  for (let partition = 0; partition < world.inputs.partitions; partition++) {
+    const [quick, whole] = [
+      await stateOf(world, processor, partition, false),
+      await stateOf(world, processor, partition, true),
+    ]
+    if (quick === whole) continue
+    const where = `${processor.name} partition ${partition}: state from snapshot and changelog`
+    found.push(`${where}: expected ${whole}, as the changelog alone says, got ${quick}`)
+  }
+}
+
+async function stateOf(
+  world: World,
+  processor: Processor,
+  partition: number,
+  without_snapshots: boolean,
+): Promise<string> {
+  const { execution } = await restoreState(processor, partition, { ...reading(world), without_snapshots })
+  return JSON.stringify(execution.states())
+}
+
+/** A changelog that says another state than the inputs do, although the outputs are right so far. */
+async function compareRebuilt(world: World, stage: Stage, found: string[]): Promise<void> {
+  const processor = stage.create(stage.variant)
+  for (let partition = 0; partition < world.inputs.partitions; partition++) {
+    const rebuilt = execute(processor)
+    for await (const _ of rerun(rebuilt, stage.name, partition, stage.create, reading(world)));
+    const expected = JSON.stringify(rebuilt.states())
+    const actual = await stateOf(world, processor, partition, true)
+    if (actual === expected) continue
+    found.push(
+      `${stage.name} partition ${partition}: state from the changelog: expected ${expected}, as computed again, got ${actual}`,
+    )
+  }
+}
+
+/** Each input record is in the journal of each stage that reads it, once. */
+function countJournals(world: World, found: string[]): void {
+  for (const processor of world.stages) {
+    const journalled = new Map<string, number>()
+    for (const record of recordsOf(world, journalTopic(processor.name))) {
+      const { topics, runs } = readJson<JournalEntry>(record)
+      for (const [topic, count] of runs) {
+        const place = `${topics[topic]}/${record.partition}`
+        journalled.set(place, (journalled.get(place) ?? 0) + count)
+      }
+    }
+    for (const topic of inputTopics(processor)) {
+      world.broker.partitions(topic).forEach(({ records }, partition) => {
+        const count = journalled.get(`${topic}/${partition}`) ?? 0
+        if (count === records.length) return
+        found.push(
+          `${processor.name}: ${topic}/${partition}: expected ${records.length} records in its journal, got ${count}`,
+        )
+      })
+    }
+  }
+}
+
+/** When every deadline has passed and every worker has stopped. */
+export async function violationsAtEnd(world: World): Promise<string[]> {
+  const found: string[] = []
+  const options = reading(world)
+  for (const stage of DERIVING) {
+    const { differences, first } = await verifyStage(stage, options)
+    if (first === undefined) continue
+    found.push(
+      `verify: ${stage.name}: ${differences} differences, the first ${first.kind} at ${first.where}: ${first.message}`,
+    )
+  }
+  countJournals(world, found)
+  countDeadLetters(world, found)
+  countOutputs(world, found)
+  const said = new Said(world)
+  checkFates(said, found)
+  for (const group of world.inputs.groups) checkGroup(world, group, said, found)
+  await checkForgotten(world, options.log, found)
+  return found
+}
+
+/** Only what nobody can read, once for each stage that reads it. */
+function countDeadLetters(world: World, found: string[]): void {
+  const letters = recordsOf(world, DEAD_LETTERS_TOPIC).map((record) => readJson<DeadLetter>(record))
+  const places = letters.map(
+    ({ processor, topic, partition, offset }) => `${processor} ${topic}/${partition}@${offset}`,
+  )
+  const garbage = recordsOf(world, completionsSampled.type).filter(({ key }) => key === 'garbage')
+  const expected = garbage.flatMap(({ topic, partition, offset }) =>
+    DERIVING.map(({ name }) => `${name} ${topic}/${partition}@${offset}`),
+  )
+  if (places.sort().join() === expected.sort().join()) return
+  const errors = letters.map(({ error }) => error)
+  found.push(`dead letters: expected [${expected.join(', ')}], got [${places.join(', ')}]: ${errors.join('; ')}`)
+}
+
+/** No output twice, but for what follows from an event that a source has said twice. */
+function countOutputs(world: World, found: string[]): void {
+  const times = new Map<string, number>()
+  const records = EVERY_TYPE.flatMap(({ type }) => recordsOf(world, type))
+  for (const record of records) {
+    const id = headerOf(record, 'ce_id') ?? ''
+    times.set(id, (times.get(id) ?? 0) + 1)
+  }
+  const counted = new Set<string>()
+  for (const record of records) {
+    const id = headerOf(record, 'ce_id') ?? ''
+    const source = headerOf(record, 'ce_source') ?? ''
+    const count = times.get(id) ?? 0
+    if (count === 1 || counted.has(id) || source === '/tests' || id === '') continue
+    counted.add(id)
+    const causes = (decodeEvent(record, vocabulary) as Event).causes
+    const most = Math.max(...causes.map((cause) => times.get(cause) ?? 1))
+    if (count > most) found.push(`${record.topic} ${id}: expected it ${most} times in the log, got ${count}`)
+  }
+}
+
+const EVERY_TYPE: readonly EventType[] = [
+  completionsSampled,
+  completionsScored,
+  groupFormed,
+  groupExpired,
+  completionRejected,
+]
+
+/** What became of everything, by group. Told twice with one id is told once. */
+class Said {
+  readonly sampled: readonly Event<typeof completionsSampled>[]
+  readonly formed: readonly Event<typeof groupFormed>[]
+  readonly expired: readonly Event<typeof groupExpired>[]
+  readonly rejected: readonly Event<typeof completionRejected>[]
+
+  constructor(world: World) {
+    this.sampled = eventsOf(world, completionsSampled)
+    this.formed = eventsOf(world, groupFormed)
+    this.expired = eventsOf(world, groupExpired)
+    this.rejected = eventsOf(world, completionRejected)
+  }
+}
+
+function eventsOf<T extends EventType>(world: World, { type }: T): Event<T>[] {
+  const byId = new Map<string, Event<T>>()
+  for (const record of recordsOf(world, type)) {
+    if (record.key === 'garbage') continue
+    const event = decodeEvent(record, vocabulary) as Event<T>
+    byId.set(event.id, event)
+  }
+  return [...byId.values()]
+}
+
+function checkFates(said: Said, found: string[]): void {
+  const fates = new Map<string, string[]>()
+  const note = (sampled_id: string, index: number, fate: string) => {
+    const completion = `${sampled_id}/${index}`
+    fates.set(completion, [...(fates.get(completion) ?? []), fate])
+  }
+  for (const { data } of said.formed) for (const row of data) note(row.sampled_id, row.completion_index, 'formed')
+  for (const { data } of said.expired) {
+    for (const held of data.held) note(held.sampled_id, held.completion_index, 'expired')
+  }
+  for (const { data } of said.rejected) note(data.sampled_id, data.completion_index, data.reason)
+  for (const { id, data } of said.sampled) {
+    for (const { completion_index } of data) {
+      const completion = `${id}/${completion_index}`
+      const came = fates.get(completion) ?? []
+      fates.delete(completion)
+      if (came.length !== 1) found.push(`completion ${completion}: expected one fate, got [${came.join(', ')}]`)
+    }
+  }
+  for (const [completion, came] of fates)
+    found.push(`completion ${completion}: was never sampled, yet [${came.join(', ')}]`)
+}
+
+function checkGroup(world: World, group: GroupPlan, said: Said, found: string[]): void {
+  const { group_id, size, bound } = group
+  const formed = said.formed.filter(({ key }) => key === group_id)
+  const expired = said.expired.filter(({ key }) => key === group_id)
+  const came = `${formed.length} formed, ${expired.length} expired`
+  const expect = (right: boolean, what: string) => {
+    if (!right) found.push(`group ${group_id} (${bound}): expected ${what}, got ${came}`)
+  }
+  if (bound === 'forms') expect(formed.length === 1 && expired.length === 0, 'it to form')
+  if (bound === 'expires') expect(formed.length === 0 && expired.length === 1, 'it to expire')
+  if (bound === 'turned away') expect(formed.length + expired.length === 0, 'neither')
+  if (bound === 'either') expect(formed.length + expired.length === 1, 'one of both')
+  if (bound === 'expires') {
+    const missing = expired.flatMap(({ data }) => data.missing)
+    if (missing.join() !== group.missing.join())
+      found.push(`group ${group_id}: expected ${group.missing} to be missing, got ${missing}`)
+  }
+  for (const { data } of formed) {
+    const indices = data.map((row) => row.completion_index).sort((a, b) => a - b)
+    if (indices.join() !== Array.from({ length: size }, (_, index) => index).join())
+      found.push(`group ${group_id}: expected all ${size} completions, got ${indices}`)
+    if (new Set(data.map((row) => row.attempt_id)).size !== 1) found.push(`group ${group_id}: mixes attempts`)
+    for (const row of data) {
+      if (row.reward !== rewardOf(row.text))
+        found.push(
+          `group ${group_id}/${row.completion_index}: expected reward ${rewardOf(row.text)}, got ${row.reward}`,
+        )
+    }
+  }
+  if (world.inputs.has_policy) checkAnswers(world, group, found)
+}
+
+/** Each place answered once; all of them, when there was time enough. */
+function checkAnswers(world: World, { group_id, size, bound }: GroupPlan, found: string[]): void {
+  const indices: number[] = []
+  for (const record of recordsOf(world, completionsSampled.type)) {
+    if (record.key !== group_id || !isAnswer(record)) continue
+    for (const row of (decodeEvent(record, vocabulary) as Event<typeof completionsSampled>).data)
+      indices.push(row.completion_index)
+  }
+  const once = new Set(indices)
+  if (once.size !== indices.length) found.push(`group ${group_id}: expected each place answered once, got ${indices}`)
+  if (bound === 'forms' && once.size !== size) found.push(`group ${group_id}: expected ${size} answers, got ${indices}`)
+}
+
+const asFoldOf = (processor: Processor) => (processor === ASKING ? asFold(ASKING) : (processor as Fold))
+
+/** No key is left in any state: what is never given up grows for ever. */
+async function checkForgotten(world: World, log: Log, found: string[]): Promise<void> {
+  for (const processor of world.stages) {
+    const group = asFoldOf(processor)
+    for (let partition = 0; partition < world.inputs.partitions; partition++) {
+      const options = { ...reading(world), log, without_snapshots: false }
+      const { execution } = await restoreState(group, partition, options)
+      const left = execution.states().filter(([key]) => !key.startsWith('\u0000'))
+      if (left.length > 0)
+        found.push(`${processor.name} partition ${partition}: still remembers ${JSON.stringify(left)}`)
+    }
+  }
+}

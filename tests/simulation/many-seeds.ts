@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest'
+import { describeFailure, runCampaign } from './campaign.ts'
+
+const EACH = 50
+
+/** Tests that run the schedules of these seeds, a few in each test so that a slow machine finishes it in time. */
+export function schedulesKeepEveryPromise(first: number, last: number): void {
+  for (let seed = first; seed <= last; seed += EACH) {
+    test(`seeds ${seed} to ${seed + EACH - 1}`, async () => {
+      const { schedules, failed } = await runCampaign({ seed, schedules: EACH, until_failure: true })
+      const told = await Promise.all(failed.map((schedule) => describeFailure(schedule, {})))
+      expect(told.join('\n')).toBe('')
+      expect(schedules).toBe(EACH)
+    })
+  }
+}

@@ -1,0 +1,79 @@
+import { EpochClaim } from '../../infra/log/consumer.ts'
+import type { Polled, Producer } from '../../infra/log/log.ts'
+import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
+import { changelogTopic, journalTopic, SNAPSHOTS_TOPIC } from '../../infra/runtime/internal-topics.ts'
+import { type Conduct, commitWhole, RIGHT, type Written } from './simulated-log.ts'
+
+/**
+ * Bugs as somebody might build them into a worker or a driver, each put between the two. A simulation that finds none of
+ * them proves nothing by finding none in the real ones.
+ */
+export const PLANTED_BUGS: Readonly<Record<string, (broker: MemoryBroker) => Conduct>> = {
+  'positions committed before the outputs': () => ({
+    ...RIGHT,
+    async commit(producer, { appends, positions }, pause) {
+      if (appends.length === 0 || positions.length === 0) return await commitWhole(producer, { appends, positions })
+      await commitWhole(producer, { appends: [], positions })
+      await pause('between positions and outputs')
+      await commitWhole(producer, { appends, positions: [] })
+    },
+  }),
+  'positions committed after the outputs': () => ({
+    ...RIGHT,
+    async commit(producer, { appends, positions }, pause) {
+      if (appends.length === 0 || positions.length === 0) return await commitWhole(producer, { appends, positions })
+      await commitWhole(producer, { appends, positions: [] })
+      await pause('between outputs and positions')
+      await commitWhole(producer, { appends: [], positions })
+    },
+  }),
+  'snapshots without a fence': () => ({
+    ...RIGHT,
+    async commit(producer, { appends, positions }) {
+      const is_snapshot = appends.every(({ topic }) => topic === SNAPSHOTS_TOPIC)
+      await commitWhole(producer, { appends, positions: is_snapshot ? [] : positions })
+    },
+  }),
+  'results of calls without a fence': () => ({
+    ...RIGHT,
+    async commit(producer, { appends, positions }) {
+      const has_read = appends.some(({ topic }) => topic.startsWith(journalTopic('')))
+      await commitWhole(producer, { appends, positions: has_read ? positions : [] })
+    },
+  }),
+  // Ownership as of the commit instead of as of the poll: a driver that asks for its generation when it commits.
+  'the claim of whoever owns the partition now': (broker) => {
+    const members = new Set<string>()
+    return {
+      polled(polled) {
+        if (polled.claim instanceof EpochClaim) members.add(polled.claim.member)
+        return polled
+      },
+      async commit(producer, { appends, positions }) {
+        const current = positions.flatMap(({ claim, positions: some }) =>
+          [...members].flatMap((member) => {
+            const owned = broker.owned(claim.group, member)
+            const now = new EpochClaim(claim.group, member, owned)
+            return { claim: now, positions: some.filter(({ partition }) => owned.has(partition)) }
+          }),
+        )
+        await commitWhole(producer, { appends, positions: current })
+      },
+    }
+  },
+  'a state that is kept when its partition was lost and came back': () => ({
+    ...RIGHT,
+    polled(polled) {
+      const away = new Set(polled.lost.filter((partition) => polled.gained.includes(partition)))
+      const stays = (partition: number) => !away.has(partition)
+      return { ...polled, lost: polled.lost.filter(stays), gained: polled.gained.filter(stays) } satisfies Polled
+    },
+  }),
+  'a changelog that misses what is forgotten': () => ({
+    ...RIGHT,
+    async commit(producer: Producer, { appends, positions }: Written) {
+      const kept = appends.filter(({ topic, record }) => !topic.startsWith(changelogTopic('')) || record.value !== null)
+      await commitWhole(producer, { appends: kept, positions })
+    },
+  }),
+}

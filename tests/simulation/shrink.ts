@@ -1,0 +1,18 @@
+import { runSchedule, type Schedule, type ScheduleOptions } from './schedule.ts'
+
+/**
+ * Leaves out one fault after the other, the last first, as long as the schedule still breaks a promise. What comes
+ * after a fault that is left out may go another way; what is found is a failing schedule nevertheless.
+ */
+export async function shrink(failed: Schedule, options: ScheduleOptions): Promise<Schedule> {
+  let smallest = failed
+  for (let before = Number.POSITIVE_INFINITY; smallest.faults.length < before; ) {
+    before = smallest.faults.length
+    for (const { number } of [...smallest.faults].reverse()) {
+      const kept = smallest.faults.map((fault) => fault.number).filter((other) => other !== number)
+      const tried = await runSchedule(failed.seed, { ...options, only: new Set(kept) })
+      if (tried.violations.length > 0 && tried.faults.length < smallest.faults.length) smallest = tried
+    }
+  }
+  return smallest
+}

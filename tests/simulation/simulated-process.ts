@@ -1,0 +1,60 @@
+import type { EpochClaim } from '../../infra/log/consumer.ts'
+import type { MemoryLog } from '../../infra/log/memory.ts'
+import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
+import type { Processor } from '../../processors/processor.ts'
+import type { Actor } from './actor.ts'
+
+/** What every process needs to be killed and stopped for a while. */
+export class SimulatedProcess implements Actor {
+  readonly name: string
+  readonly is_worker: boolean
+  readonly pace: number
+  readonly handle: MemoryLog
+  readonly #broker: MemoryBroker
+  state: 'running' | 'stalled' | 'dead' = 'running'
+
+  constructor(options: {
+    readonly name: string
+    readonly is_worker: boolean
+    readonly pace: number
+    readonly handle: MemoryLog
+    readonly broker: MemoryBroker
+  }) {
+    this.name = options.name
+    this.is_worker = options.is_worker
+    this.pace = options.pace
+    this.handle = options.handle
+    this.#broker = options.broker
+  }
+
+  kill(): void {
+    if (this.state === 'running') this.handle.crash()
+    this.state = 'dead'
+  }
+
+  /** SIGSTOP, a long collection of garbage, a sleeping laptop: its heartbeat stops with it, its memory stays. */
+  stall(): void {
+    this.handle.renewLeases()
+    this.#broker.handles.delete(this.handle)
+    this.state = 'stalled'
+  }
+
+  goOn(): void {
+    if (this.state !== 'stalled') return
+    this.#broker.handles.add(this.handle)
+    this.state = 'running'
+  }
+}
+
+/** A process that runs one worker. */
+export interface WorkerProcess {
+  readonly process: SimulatedProcess
+  readonly processor: Processor
+  readonly instance: string
+  readonly idle: () => boolean
+  readonly stop: () => void
+  /** What its last poll said that it owns, and what it has taken up since. */
+  claim: EpochClaim | undefined
+  readonly taken_up: Set<number>
+  ended: boolean
+}

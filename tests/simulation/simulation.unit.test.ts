@@ -1,0 +1,73 @@
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { describeFailure, runCampaign } from './campaign.ts'
+import { FAULTS } from './faults.ts'
+import { PLANTED_BUGS } from './planted-bugs.ts'
+import { runSchedule } from './schedule.ts'
+import { MOODS } from './simulated-policy.ts'
+
+const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
+const run = (...args: string[]) =>
+  execFileSync(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...args], { encoding: 'utf8' })
+
+describe('a seed is a schedule', () => {
+  test('the same steps and the same log, once more in this process and in another one', async () => {
+    const first: string[] = []
+    await runCampaign({ seed: 1, schedules: 12, onSchedule: ({ seed, digest }) => first.push(`${seed} ${digest}\n`) })
+    const again: string[] = []
+    for (const line of [...first].reverse()) {
+      const { seed, digest } = await runSchedule(line.split(' ')[0] as string)
+      again.unshift(`${seed} ${digest}\n`)
+    }
+    expect(again).toEqual(first)
+    expect(run('--seed', '1', '--schedules', '12', '--digest')).toBe(first.join(''))
+    expect(new Set(first).size).toBe(first.length)
+  })
+
+  test('with chosen faults alone when they are named', async () => {
+    const { faults } = await runSchedule('19')
+    expect(faults.length).toBeGreaterThan(3)
+    const [first] = faults
+    const fewer = await runSchedule('19', { only: new Set([1]) })
+    expect(fewer.faults).toEqual([first])
+  })
+
+  test('leaves the clocks and timers of the host as they were', async () => {
+    const before = [setTimeout, clearTimeout, Date.now, Math.random, performance.now]
+    await runSchedule('3')
+    expect([setTimeout, clearTimeout, Date.now, Math.random, performance.now]).toEqual(before)
+  })
+})
+
+test('every kind of fault and every mood of the policy comes, and no schedule stands still', async () => {
+  const { faults, moods, steps, schedules } = await runCampaign({ seed: 1, schedules: 150 })
+  expect([...faults.keys()].sort()).toEqual(Object.keys(FAULTS).sort())
+  expect([...moods.keys()].sort()).toEqual([...MOODS].sort())
+  expect(steps / schedules).toBeGreaterThan(200)
+})
+
+/** Seeds near the first that finds each; all are found from seed 1 on as well, some after hundreds. */
+const FOUND_FROM: Readonly<Record<string, number>> = {}
+
+describe('finds a planted bug:', () => {
+  test.each(Object.entries(PLANTED_BUGS))('%s', async (name, conduct) => {
+    const from = FOUND_FROM[name] ?? 1
+    const { failed } = await runCampaign({ seed: from, schedules: 100, until_failure: true, conduct })
+    expect(failed).toHaveLength(1)
+  })
+
+  test('and tells what broke, what had happened, and how to see it again', async () => {
+    const name = 'positions committed before the outputs'
+    const conduct = PLANTED_BUGS[name]
+    const { failed } = await runCampaign({ seed: 1, schedules: 100, until_failure: true, conduct })
+    const [schedule] = failed
+    if (schedule === undefined) throw new Error('the planted bug was not found')
+    const told = await describeFailure(schedule, { conduct }, name)
+    expect(told).toContain(`npm run test:simulation -- --seed ${schedule.seed} --planted "${name}"`)
+    const only = /--only ([\d,]+)/.exec(told)?.[1] ?? ''
+    const again = await runSchedule(schedule.seed, { conduct, only: new Set(only.split(',').map(Number)) })
+    expect(again.violations).not.toEqual([])
+    expect(again.faults.length).toBeLessThan(schedule.faults.length)
+  })
+})
