@@ -1,4 +1,4 @@
-import { FAULTS } from './faults.ts'
+import { FAULTS } from './fault-kinds.ts'
 import { runSchedule, type Schedule, type ScheduleOptions } from './schedule.ts'
 import { shrink } from './shrink.ts'
 

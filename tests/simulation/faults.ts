@@ -1,22 +1,6 @@
 import { type Random, random } from '../../environments/tower/random.ts'
-import type { Turn } from './scheduler.ts'
-
-/** What may go wrong where a process is about to do its next thing. */
-export const FAULTS = {
-  crash: 'is killed instead',
-  restart: 'is told to stop, and another takes its place',
-  stall: 'stands still for a while, with its heartbeat',
-  'stall and substitute': 'stands still for a while, and another is started meanwhile',
-  newcomer: 'is joined by another worker of its stage',
-  'wall clock': 'finds the wall clock set to another time',
-  'call failed': 'gets an error instead of an answer',
-  'commit refused': 'commits and is told that the disk is full; nothing was written',
-  'commit unanswered': 'commits, it is written, and the answer is lost',
-  'commit late': 'gets an error, and the commit arrives later',
-  fenced: 'is told that someone else has its producer id, though nobody has',
-} as const
-
-export type FaultKind = keyof typeof FAULTS
+import { FAULTS, type FaultKind } from './fault-kinds.ts'
+import type { Turn } from './turn.ts'
 
 export interface Fault {
   /** Counts what was drawn, so that a fault can be left out by its number. */
@@ -50,7 +34,7 @@ export class Faults {
     this.#only = only
     this.#left = this.#random.integer(0, 12)
     for (const kind of KINDS) {
-      if (this.#random.uniform() < 0.4) this.#rates.set(kind, OF_COMMITS.includes(kind) ? 0.1 : 0.01)
+      if (this.#random.uniform() < 0.4) this.#rates.set(kind, OF_COMMITS.includes(kind) ? 0.05 : 0.005)
     }
   }
 
@@ -67,7 +51,7 @@ export class Faults {
       if (OF_WORKERS.includes(kind) && !turn.owner.is_worker) continue
       if (kind === 'call failed' && !turn.may_fail) continue
       // Most that can go wrong goes wrong between what belongs together.
-      chance -= turn.is_delicate ? 5 * rate : rate
+      chance -= turn.is_delicate && !OF_COMMITS.includes(kind) ? 8 * rate : rate
       if (chance < 0) return this.#inject(kind, turn, now_ms)
     }
     return undefined

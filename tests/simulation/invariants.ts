@@ -1,7 +1,5 @@
-import type { Log, LogRecord } from '../../infra/log/log.ts'
-import { memoryLog } from '../../infra/log/memory.ts'
-import { asFold } from '../../infra/runtime/effect-fold.ts'
-import { execute, inputTopics } from '../../infra/runtime/execution.ts'
+import type { LogRecord } from '../../infra/log/log.ts'
+import { inputTopics } from '../../infra/runtime/execution.ts'
 import {
   DEAD_LETTERS_TOPIC,
   type DeadLetter,
@@ -9,25 +7,17 @@ import {
   journalTopic,
 } from '../../infra/runtime/internal-topics.ts'
 import { headerOf, readJson } from '../../infra/runtime/json-records.ts'
-import { type RerunOptions, rerun } from '../../infra/runtime/rerun.ts'
-import { restoreState } from '../../infra/runtime/state-store.ts'
 import { verifyStage } from '../../infra/runtime/verify.ts'
-import type { Fold, Processor, Stage } from '../../processors/processor.ts'
 import { decodeEvent } from '../../schemas/codec.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
 import { type GroupPlan, rewardOf } from './inputs.ts'
-import { ASKING, DERIVING, vocabulary } from './stages.ts'
+import { DERIVING, vocabulary } from './stages.ts'
+import { checkForgotten, compareRebuilt, compareRestored, reading } from './state-invariants.ts'
 import { isAnswer } from './witness.ts'
 import type { World } from './world.ts'
-
-/** A handle that nothing happens to, with what reads a log again needs. */
-function reading(world: World): RerunOptions {
-  const log = memoryLog({ broker: world.broker })
-  return { log, blobs: world.blobs, vocabulary, partitions: world.inputs.partitions }
-}
 
 function recordsOf(world: World, topic: string): LogRecord[] {
   return world.broker.partitions(topic).flatMap(({ records }) => records)
@@ -36,48 +26,11 @@ function recordsOf(world: World, topic: string): LogRecord[] {
 /** When everything was read and nothing is under way: states, journal and dead letters, while the states are not empty yet. */
 export async function violationsAtRest(world: World, with_rebuild: boolean): Promise<string[]> {
   const found: string[] = []
-  for (const processor of world.stages) await compareStates(world, asFoldOf(processor), found)
-  if (with_rebuild) for (const stage of DERIVING) await compareRebuilt(world, stage, found)
   countJournals(world, found)
+  if (found.length > 0) return found
+  await compareRestored(world, found)
+  if (with_rebuild) await compareRebuilt(world, found)
   return found
-}
-
-/** A state from snapshot and changelog is that from the changelog alone, and that is what `verify` computes again. */
-async function compareStates(world: World, processor: Fold, found: string[]): Promise<void> {
-  for (let partition = 0; partition < world.inputs.partitions; partition++) {
-    const [quick, whole] = [
-      await stateOf(world, processor, partition, false),
-      await stateOf(world, processor, partition, true),
-    ]
-    if (quick === whole) continue
-    const where = `${processor.name} partition ${partition}: state from snapshot and changelog`
-    found.push(`${where}: expected ${whole}, as the changelog alone says, got ${quick}`)
-  }
-}
-
-async function stateOf(
-  world: World,
-  processor: Processor,
-  partition: number,
-  without_snapshots: boolean,
-): Promise<string> {
-  const { execution } = await restoreState(processor, partition, { ...reading(world), without_snapshots })
-  return JSON.stringify(execution.states())
-}
-
-/** A changelog that says another state than the inputs do, although the outputs are right so far. */
-async function compareRebuilt(world: World, stage: Stage, found: string[]): Promise<void> {
-  const processor = stage.create(stage.variant)
-  for (let partition = 0; partition < world.inputs.partitions; partition++) {
-    const rebuilt = execute(processor)
-    for await (const _ of rerun(rebuilt, stage.name, partition, stage.create, reading(world)));
-    const expected = JSON.stringify(rebuilt.states())
-    const actual = await stateOf(world, processor, partition, true)
-    if (actual === expected) continue
-    found.push(
-      `${stage.name} partition ${partition}: state from the changelog: expected ${expected}, as computed again, got ${actual}`,
-    )
-  }
 }
 
 /** Each input record is in the journal of each stage that reads it, once. */
@@ -106,21 +59,21 @@ function countJournals(world: World, found: string[]): void {
 /** When every deadline has passed and every worker has stopped. */
 export async function violationsAtEnd(world: World): Promise<string[]> {
   const found: string[] = []
-  const options = reading(world)
+  countJournals(world, found)
+  if (found.length > 0) return found
   for (const stage of DERIVING) {
-    const { differences, first } = await verifyStage(stage, options)
+    const { differences, first } = await verifyStage(stage, reading(world))
     if (first === undefined) continue
     found.push(
       `verify: ${stage.name}: ${differences} differences, the first ${first.kind} at ${first.where}: ${first.message}`,
     )
   }
-  countJournals(world, found)
   countDeadLetters(world, found)
   countOutputs(world, found)
   const said = new Said(world)
   checkFates(said, found)
   for (const group of world.inputs.groups) checkGroup(world, group, said, found)
-  await checkForgotten(world, options.log, found)
+  await checkForgotten(world, found)
   return found
 }
 
@@ -259,20 +212,4 @@ function checkAnswers(world: World, { group_id, size, bound }: GroupPlan, found:
   const once = new Set(indices)
   if (once.size !== indices.length) found.push(`group ${group_id}: expected each place answered once, got ${indices}`)
   if (bound === 'forms' && once.size !== size) found.push(`group ${group_id}: expected ${size} answers, got ${indices}`)
-}
-
-const asFoldOf = (processor: Processor) => (processor === ASKING ? asFold(ASKING) : (processor as Fold))
-
-/** No key is left in any state: what is never given up grows for ever. */
-async function checkForgotten(world: World, log: Log, found: string[]): Promise<void> {
-  for (const processor of world.stages) {
-    const group = asFoldOf(processor)
-    for (let partition = 0; partition < world.inputs.partitions; partition++) {
-      const options = { ...reading(world), log, without_snapshots: false }
-      const { execution } = await restoreState(group, partition, options)
-      const left = execution.states().filter(([key]) => !key.startsWith('\u0000'))
-      if (left.length > 0)
-        found.push(`${processor.name} partition ${partition}: still remembers ${JSON.stringify(left)}`)
-    }
-  }
 }

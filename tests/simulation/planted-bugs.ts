@@ -37,8 +37,8 @@ export const PLANTED_BUGS: Readonly<Record<string, (broker: MemoryBroker) => Con
   'results of calls without a fence': () => ({
     ...RIGHT,
     async commit(producer, { appends, positions }) {
-      const has_read = appends.some(({ topic }) => topic.startsWith(journalTopic('')))
-      await commitWhole(producer, { appends, positions: has_read ? positions : [] })
+      const is_fenced = appends.some(({ topic }) => topic === SNAPSHOTS_TOPIC || topic.startsWith(journalTopic('')))
+      await commitWhole(producer, { appends, positions: is_fenced ? positions : [] })
     },
   }),
   // Ownership as of the commit instead of as of the poll: a driver that asks for its generation when it commits.

@@ -1,25 +1,11 @@
 import { createHash } from 'node:crypto'
 import { type Random, random } from '../../environments/tower/random.ts'
 import type { Actor } from './actor.ts'
-import type { FaultKind, Faults } from './faults.ts'
+import type { FaultKind } from './fault-kinds.ts'
+import type { Faults } from './faults.ts'
 import { settled } from './host-stand-ins.ts'
+import type { Turn, TurnOptions } from './turn.ts'
 import type { VirtualTime } from './virtual-time.ts'
-
-/** A point where an actor waits for its next step: before a call of the log, before its answer. */
-export interface Turn {
-  readonly owner: Actor
-  readonly what: string
-  readonly commits: boolean
-  readonly may_fail: boolean
-  /** In the middle of something that a fault may tear apart. */
-  readonly is_delicate: boolean
-  /** Until this time it is skipped while `ready` says no; 0: it is ready. */
-  readonly until_ms: number
-  readonly ready: () => boolean
-  readonly go: (fault: FaultKind | undefined) => void
-}
-
-export type TurnOptions = Partial<Pick<Turn, 'commits' | 'may_fail' | 'is_delicate' | 'until_ms' | 'ready'>>
 
 /**
  * Decides who goes on: one turn or due timer at a time, drawn from the seed, and everything that follows from it before

@@ -17,7 +17,7 @@ import {
 import type { MemoryLog } from '../../infra/log/memory.ts'
 import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
 import type { Actor } from './actor.ts'
-import type { FaultKind } from './faults.ts'
+import type { FaultKind } from './fault-kinds.ts'
 import type { Scheduler } from './scheduler.ts'
 
 /** One transaction as its caller has made it. */

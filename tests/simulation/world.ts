@@ -9,13 +9,15 @@ import { inputTopics } from '../../infra/runtime/execution.ts'
 import { Worker, type WorkerEvent } from '../../infra/runtime/worker.ts'
 import type { Processor } from '../../processors/processor.ts'
 import { memoryBlobs } from '../counting.ts'
-import type { FaultKind, Faults } from './faults.ts'
+import type { FaultKind } from './fault-kinds.ts'
+import type { Faults } from './faults.ts'
 import type { Inputs } from './inputs.ts'
-import type { Scheduler, Turn } from './scheduler.ts'
+import type { Scheduler } from './scheduler.ts'
 import { type Conduct, SimulatedLog } from './simulated-log.ts'
 import { type Asked, SimulatedPolicy } from './simulated-policy.ts'
 import { SimulatedProcess, type WorkerProcess } from './simulated-process.ts'
 import { ASKING, stagesOf, topicsFor, vocabulary } from './stages.ts'
+import type { Turn } from './turn.ts'
 
 /** Deadlines of the world itself: stalls that end, processes that are started again. */
 const WORLD = { name: 'the world', is_worker: false, pace: 1, state: 'running' as const }
@@ -171,7 +173,15 @@ export class World {
   isIdle(): boolean {
     if (this.#alarms > 0) return false
     for (const { process, idle } of this.workers) if (process.state !== 'running' || !idle()) return false
-    return this.stages.every((processor) => this.#hasReadAll(processor))
+    return this.stages.every((processor) => this.#isOwned(processor) && this.#hasReadAll(processor))
+  }
+
+  /** What a killed process had is nobody's until its session has ended: what waits there waits. */
+  #isOwned(processor: Processor): boolean {
+    const owned = this.workersOf(processor).flatMap(({ claim }) =>
+      claim === undefined ? [] : [...this.broker.owned(claim.group, claim.member).keys()],
+    )
+    return owned.length === this.inputs.partitions
   }
 
   /** Who is what, for a message. */
