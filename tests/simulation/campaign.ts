@@ -56,7 +56,7 @@ export async function describeFailure(failed: Schedule, options: ScheduleOptions
     ...(smallest === failed
       ? []
       : [
-          `${smallest.faults.length} of them are enough (${smallest.violations[0]}):`,
+          `${smallest.faults.length === 1 ? 'One of them is' : `${smallest.faults.length} of them are`} enough (${smallest.violations[0]}):`,
           ...linesOf(smallest),
           `Run that again:  npm run test:simulation -- --seed ${failed.seed}${bug} --only ${only} --trace`,
         ]),
