@@ -25,12 +25,12 @@ export const open: OpenBench = async ({ quick }) => {
   await fill(dir, mib * MIB)
   return {
     measures: [],
-    readings: [
+    gauges: [
       {
         what: `worker on a backlog of ${mib} MiB, score-completions, anonymous memory`,
-        unit: 'MiB at most',
-        at_most: 500,
-        take: () => mostMemory(dir),
+        unit: 'MiB',
+        goal: 500,
+        values: async () => [await mostMemory(dir)],
       },
     ],
     close: () => folder.remove(),

@@ -17,7 +17,7 @@ test('two benchmarks, run quickly, give a table with a ratio beside its ceiling 
     /^\| scan 256 B .* \| lmdb-js range of the same bytes \| [\d.]+ \| .* \| (yes|no) \| .* beside /,
   )
   expect(lines[4]).toMatch(/^\| render 256×256 RGB \| – \| [\d,]+ \| [\d,]+ … [\d,]+ \| ≥ 8,000 \| (yes|no) \| /)
-  expect(stdout).toContain('missing until rescore exists')
+  expect(stdout).toContain('missing until the fault tests record such a backlog')
 })
 
 test('as JSON every row says what was measured, against what, and whether the goal is reached', () => {
@@ -30,6 +30,16 @@ test('as JSON every row says what was measured, against what, and whether the go
     expect(result.median).toBeGreaterThan(0)
     expect(result.low).toBeLessThanOrEqual(result.high)
   }
+})
+
+test('rescoring in a process of its own gives a ratio and how much memory it took', () => {
+  const { status, stdout } = bench('rescore', '--quick', '--json')
+  expect(status).toBe(0)
+  const [time, memory] = JSON.parse(stdout).results
+  expect(time).toMatchObject({ unit: 'completions', seconds: 'wall', pairs: 1, ceiling_rate: expect.any(Number) })
+  expect(time.what).toBe('rescore of 3,200 recorded completions')
+  expect(memory).toMatchObject({ unit: 'MiB', seconds: null, goal: 1024, reached: true })
+  expect(memory.high).toBeGreaterThan(10)
 })
 
 test('a benchmark that there is not is refused with those that there are', () => {

@@ -5,8 +5,8 @@
  */
 
 import { parseArgs } from 'node:util'
-import { measure, type OpenBench, type Result, read } from './pairs.ts'
-import { NOT_YET, tableOf } from './table.ts'
+import { measure, type OpenBench, type Result, readGauge } from './pairs.ts'
+import { tableOf } from './table.ts'
 
 const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench }>>> = {
   'log-append': () => import('./log-append.ts'),
@@ -19,6 +19,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   'form-groups': () => import('./form-groups.ts'),
   backlog: () => import('./backlog.ts'),
   'duckdb-sink': () => import('./duckdb-sink.ts'),
+  rescore: () => import('./rescore.ts'),
 }
 
 const { values, positionals } = parseArgs({
@@ -48,17 +49,13 @@ for (const [name, load] of Object.entries(BENCHES)) {
       process.stderr.write(`${name}: ${subject.what}\n`)
       results.push({ name, ...(await measure(subject, pairs)) })
     }
-    for (const reading of bench.readings ?? []) {
-      process.stderr.write(`${name}: ${reading.what}\n`)
-      results.push({ name, ...(await read(reading)) })
+    for (const gauge of bench.gauges ?? []) {
+      process.stderr.write(`${name}: ${gauge.what}\n`)
+      results.push({ name, ...(await readGauge(gauge)) })
     }
   } finally {
     await bench.close?.()
   }
 }
-if (values.json) process.stdout.write(`${JSON.stringify({ pairs, results, not_yet: NOT_YET }, null, 1)}\n`)
-else {
-  process.stdout.write(tableOf(results))
-  for (const { what, until } of NOT_YET) process.stdout.write(`\nmissing until ${until}: ${what}`)
-  process.stdout.write('\n')
-}
+if (values.json) process.stdout.write(`${JSON.stringify({ pairs, results }, null, 1)}\n`)
+else process.stdout.write(tableOf(results))

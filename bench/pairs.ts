@@ -9,8 +9,6 @@ export interface Side {
   prepare?(): Promise<void>
   /** Does some of the work and says how much, in the measure's unit; about a tenth of a second. */
   run(): number | Promise<number>
-  /** Puts away what a turn leaves behind; does not count either. */
-  finish?(): Promise<void>
 }
 
 export interface Measure {
@@ -24,20 +22,24 @@ export interface Measure {
   readonly ceiling?: Side
   /** The least ratio, or the least rate per second. */
   readonly goal: number
+  /** Fewer than were asked for, where a pair takes minutes. */
+  readonly most_pairs?: number
+  /** Whether a turn before the first would find nothing to prepare for the others: each is a process of its own. */
+  readonly cold?: boolean
 }
 
-/** A number that is to stay below a bound, and has neither a rate nor a ceiling; taken once. */
-export interface Reading {
+/** Readings that are to stay at or below `goal`, e.g. of memory while the measures were taken. */
+export interface Gauge {
   readonly what: string
   readonly unit: string
-  readonly at_most: number
-  take(): Promise<number>
+  readonly goal: number
+  values(): readonly number[] | Promise<readonly number[]>
 }
 
 /** What one file of this folder measures. */
 export interface Bench {
   readonly measures: readonly Measure[]
-  readonly readings?: readonly Reading[]
+  readonly gauges?: readonly Gauge[]
   close?(): Promise<void>
 }
 
@@ -48,7 +50,7 @@ export interface Result {
   readonly what: string
   readonly against: string | null
   readonly unit: string
-  /** Null: it is no rate. */
+  /** Null where nothing is counted by time: a gauge. */
   readonly seconds: 'cpu' | 'wall' | null
   readonly pairs: number
   /** Median, least and greatest ratio, or rate where there is no ceiling. */
@@ -59,35 +61,16 @@ export interface Result {
   readonly rate: number
   readonly ceiling_rate: number | null
   readonly goal: number
-  readonly bound: 'least' | 'most'
   readonly reached: boolean
 }
 
-export async function read({ what, unit, at_most, take }: Reading): Promise<Result> {
-  const value = await take()
-  return {
-    what,
-    against: null,
-    unit,
-    seconds: null,
-    pairs: 1,
-    median: value,
-    low: value,
-    high: value,
-    rate: value,
-    ceiling_rate: null,
-    goal: at_most,
-    bound: 'most',
-    reached: value <= at_most,
-  }
-}
-
-export async function measure(subject: Measure, pairs: number): Promise<Result> {
-  const { candidate, ceiling, seconds, goal } = subject
+export async function measure(subject: Measure, asked: number): Promise<Result> {
+  const { candidate, ceiling, seconds, goal, most_pairs = Number.POSITIVE_INFINITY, cold = false } = subject
+  const pairs = Math.min(asked, most_pairs)
   const rates: number[] = []
   const ceilings: number[] = []
   // One turn that does not count: code is compiled and caches are filled in it.
-  for (let turn = -1; turn < pairs; turn++) {
+  for (let turn = cold ? 0 : -1; turn < pairs; turn++) {
     const takeCandidate = async () => rates.push(await rateOf(candidate, seconds))
     const takeCeiling = async () => ceiling && ceilings.push(await rateOf(ceiling, seconds))
     const sides = turn % 2 === 0 ? [takeCandidate, takeCeiling] : [takeCeiling, takeCandidate]
@@ -108,9 +91,16 @@ export async function measure(subject: Measure, pairs: number): Promise<Result> 
     rate: medianOf(rates),
     ceiling_rate: ceiling === undefined ? null : medianOf(ceilings),
     goal,
-    bound: 'least',
     reached: median >= goal,
   }
+}
+
+export async function readGauge({ what, unit, goal, values }: Gauge): Promise<Result> {
+  const seen = await values()
+  const [low, high] = [Math.min(...seen), Math.max(...seen)]
+  const median = medianOf(seen)
+  const nothing = { against: null, seconds: null, rate: median, ceiling_rate: null }
+  return { what, unit, pairs: seen.length, median, low, high, goal, reached: high <= goal, ...nothing }
 }
 
 async function rateOf(side: Side, seconds: 'cpu' | 'wall'): Promise<number> {
@@ -119,9 +109,7 @@ async function rateOf(side: Side, seconds: 'cpu' | 'wall'): Promise<number> {
   const wall_ms = performance.now()
   const done = await side.run()
   const { user, system } = process.threadCpuUsage(cpu)
-  const rate = done / (seconds === 'cpu' ? (user + system) / 1e6 : (performance.now() - wall_ms) / 1e3)
-  await side.finish?.()
-  return rate
+  return done / (seconds === 'cpu' ? (user + system) / 1e6 : (performance.now() - wall_ms) / 1e3)
 }
 
 export function medianOf(values: readonly number[]): number {

@@ -1,10 +1,5 @@
 import type { Result } from './pairs.ts'
 
-/** Rows of issue 4's table that have no command yet, and why. */
-export const NOT_YET: readonly { readonly what: string; readonly until: string }[] = [
-  { what: 'rescore of 1,000,000 recorded completions', until: 'rescore exists' },
-]
-
 /** A table in Markdown, as docs/performance.md holds it. */
 export function tableOf(results: readonly Result[]): string {
   const head = ['what', 'beside', 'median', 'least … most', 'goal', 'reached', 'per second']
@@ -13,7 +8,7 @@ export function tableOf(results: readonly Result[]): string {
     result.against ?? '–',
     shown(result, result.median),
     `${shown(result, result.low)} … ${shown(result, result.high)}`,
-    `${result.bound === 'least' ? '≥' : '≤'} ${shown(result, result.goal)}`,
+    `${result.seconds === null ? '≤' : '≥'} ${shown(result, result.goal)}`,
     result.reached ? 'yes' : 'no',
     rates(result),
   ])
@@ -26,6 +21,7 @@ function shown({ against }: Result, value: number): string {
 }
 
 function rates({ rate, ceiling_rate, unit, seconds }: Result): string {
+  if (seconds === null) return unit
   const beside = ceiling_rate === null ? '' : ` beside ${count(ceiling_rate)}`
   return `${count(rate)}${beside} ${unit}${seconds === 'cpu' ? ' per CPU-second' : ''}`
 }

@@ -42,6 +42,8 @@ const CHUNK_BYTES = 2 * 1024 * 1024
 export async function sweep(transform: Transform, options: SweepOptions): Promise<Swept> {
   const { log, blobs, vocabulary, partitions, group, preface = [], signal, onProgress } = options
   const producer = await log.producer({ transactional_id: group })
+  // The next chunk is read and processed while this one is flushed.
+  let committing: Promise<void> = Promise.resolve()
   const swept = { records: 0, events: 0, rows: 0, unreadable: 0 }
   try {
     const committed = new Map((await log.committed(group)).map((at) => [`${at.topic}/${at.partition}`, at.next]))
@@ -76,16 +78,20 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
         }
         const reached = chunk.next < end
         next = reached ? chunk.next : end
+        await committing
         const transaction = producer.begin()
         for (const append of appends) transaction.append(append.topic, append.partition, append.record)
         transaction.standalonePositions(group, [{ topic, partition, next }])
-        await transaction.commit()
+        committing = transaction.commit()
+        committing.catch(() => undefined) // whoever awaits it hears
         toSay = []
         onProgress?.(swept.records, total)
       }
     }
+    await committing
     return swept
   } finally {
+    await committing.catch(() => undefined)
     await producer.close()
   }
 }

@@ -54,7 +54,7 @@ export class RewardFunctionError extends Error {
 const ASKED_TWICE = 64
 
 /**
- * Asks a reward function and holds the answer against what a reward must be.
+ * Asks a reward function and holds the answer against what a reward must be. The completion is frozen.
  *
  * @throws RewardFunctionError when it throws, gives no finite number, or gives another one when asked again.
  */
@@ -70,11 +70,12 @@ export function checkedReward({ where, evaluate }: Pick<CustomReward, 'where' | 
     }
     const once = (): unknown => {
       try {
-        return evaluate(Object.freeze({ ...completion }))
+        return evaluate(completion)
       } catch (error) {
         return fail('a number', `but it threw ${String(error)}${placeIn(error)}`, error)
       }
     }
+    Object.freeze(completion)
     const value = once()
     const given = typeof value === 'number' ? { reward: value, reward_components: {} } : value
     if (!isReward(given)) {

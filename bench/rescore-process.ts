@@ -1,0 +1,40 @@
+/**
+ * A process of its own for the benchmark of rescoring, so that its memory is its own:
+ *
+ *   node bench/rescore-process.ts rescore|decode LOG REWARD_NAME
+ *
+ * Says `ready`, waits for a line, works, and says how many completions that were.
+ */
+
+import { once } from 'node:events'
+import { rescore } from '../cli/rescore.ts'
+import { readRewardFile } from '../cli/reward-file.ts'
+import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
+import type { Log } from '../infra/log/log.ts'
+import { decodeRecord } from '../infra/runtime/decode-record.ts'
+import { readRange } from '../infra/runtime/json-records.ts'
+import { completionsScored } from '../schemas/tower.ts'
+import { noBlobs, PARTITIONS, vocabulary } from './tower-log.ts'
+
+const REWARD = new URL('./reward.ts', import.meta.url).pathname
+
+async function decodeAll(log: Log): Promise<number> {
+  let rows = 0
+  for (let partition = 0; partition < PARTITIONS; partition++) {
+    for await (const record of readRange(log, completionsScored.type, partition, 0n)) {
+      const { data } = await decodeRecord(record, vocabulary, PARTITIONS, noBlobs)
+      rows += (data as readonly unknown[]).length
+    }
+  }
+  return rows
+}
+
+const [work, dir, name] = process.argv.slice(2) as [string, string, string]
+const log = await openLmdbLog({ dir })
+const reward = await readRewardFile(REWARD, { name, dialect: 'paper' })
+process.stdout.write('ready\n')
+await once(process.stdin, 'data')
+const rows = work === 'rescore' ? (await rescore({ log, blobs: noBlobs }, reward)).rows : await decodeAll(log)
+process.stdout.write(`${rows}\n`)
+await log.close()
+process.exit(0)
