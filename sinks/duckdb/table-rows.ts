@@ -1,6 +1,7 @@
 import { type DuckDBConnection, DuckDBDataChunk, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
 import type { LogRecord } from '../../infra/log/log.ts'
 import { type Event, rowsOf } from '../../schemas/event.ts'
+import { setColumn } from './column-vectors.ts'
 import { toDuckDb } from './duckdb-values.ts'
 import type { LoadTarget } from './event-tables.ts'
 
@@ -126,8 +127,9 @@ export class TableRows {
       for (let from = 0; from < this.#count; from += CHUNK_ROWS) {
         const rows = Math.min(CHUNK_ROWS, this.#count - from)
         const chunk = DuckDBDataChunk.create(this.shape.types, rows)
-        for (const [column, values] of this.#columns.entries())
-          chunk.setColumnValues(column, values.slice(from, from + rows))
+        for (const [column, values] of this.#columns.entries()) {
+          setColumn(chunk, column, this.shape.types[column] as DuckDBType, values.slice(from, from + rows))
+        }
         appender.appendDataChunk(chunk)
       }
       appender.flushSync()
