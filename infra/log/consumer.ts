@@ -11,6 +11,8 @@ export interface GroupAccess {
   read(request: ReadRequest, at_least_one: boolean): ReadResult | Promise<ReadResult>
   /** Resolves when there may be something new, or after `wait_ms`. */
   changed(wait_ms: number): Promise<void>
+  /** The caller should come back at once, to commit what it has. */
+  interrupts?(): boolean
   now_ms(): number
   leave(): Promise<void>
 }
@@ -63,7 +65,7 @@ export class Consumer implements Member {
       const { records, positions } = await this.#next(options.max_bytes)
       const wait_ms = deadline_ms - this.#access.now_ms()
       // Positions alone are news too: what was passed is no lag once it is committed.
-      if (records.length > 0 || positions.length > 0 || wait_ms <= 0) {
+      if (records.length > 0 || positions.length > 0 || wait_ms <= 0 || this.#access.interrupts?.()) {
         const claim = new EpochClaim(this.#group, this.id, owned)
         return { records, claim, gained: [], lost: [], positions }
       }

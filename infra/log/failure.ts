@@ -41,3 +41,10 @@ export function fencedClaim(group: string, member: string, partition: number): s
 export function groupHasMembers(group: string): string {
   return `group ${group}: expected no live members for a standalone position, found some. Use their claims, or stop them.`
 }
+
+export function otherTopics(group: string, theirs: string, asked: string): string {
+  return (
+    `group ${group}: expected the topics its live members read (${theirs}), got ${asked}. ` +
+    'Stop the other members first, or use another group.'
+  )
+}

@@ -1,3 +1,5 @@
+import { otherTopics } from './failure.ts'
+
 /**
  * Who owns which partition of a group, as values: a state and functions from state to state. Drivers that coordinate
  * by themselves (memory, LMDB) keep the state and call these inside their own transactions.
@@ -59,10 +61,7 @@ export function reading(
   if (same && state.owners.length === partitions) return state
   const others = Object.entries(state.members).filter(([id, lease]) => id !== member && !isOver(lease, now_ms))
   if (others.length > 0) {
-    throw new Error(
-      `group ${group}: expected the topics its live members read (${state.topics.join(', ')}), ` +
-        `got ${topics.join(', ')}. Stop the other members first, or use another group.`,
-    )
+    throw new Error(otherTopics(group, state.topics.join(', '), topics.join(', ')))
   }
   const owners = Array.from({ length: partitions }, () => ({ member: null, epoch: state.epoch }))
   return { topics, epoch: state.epoch, members: {}, owners }
@@ -107,7 +106,7 @@ function isOver(lease: Lease, now_ms: number): boolean {
 }
 
 /** Every partition owned, counts differing by at most one, and as few moves as that allows. */
-function balanced(state: GroupState): GroupState {
+export function balanced(state: GroupState): GroupState {
   const ids = Object.keys(state.members).sort()
   const kept = new Map<string, number[]>(ids.map((id) => [id, []]))
   state.owners.forEach((owner, partition) => {

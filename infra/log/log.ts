@@ -63,7 +63,12 @@ export interface Log {
 export interface TopicSpec {
   readonly name: string
   readonly partitions: number
+  /** What a log that deletes by itself may delete; `for_ever` when left out. Not told by `topics()`. */
+  readonly retention?: TopicRetention
 }
+
+/** `latest_per_key`: all but the last record of each key may go; every record has one. */
+export type TopicRetention = 'for_ever' | 'may_expire' | 'latest_per_key'
 
 export interface Header {
   readonly name: string
@@ -137,6 +142,9 @@ export interface Transaction {
    * @throws FencedError when the producer or a claim is no longer current; nothing has been written then.
    * @throws LogFullError when the disk or the map has no room; nothing has been written.
    * @throws LogBusyError when another process kept the log's lock for too long; nothing has been written.
+   * @throws LogUnreachableError when the log cannot be reached; nothing has been written.
+   * @throws RecordTooLargeError when a record is larger than the log takes; nothing has been written.
+   * @throws CommitOutcomeUnknownError when the connection was lost while the transaction ended.
    * After any error the transaction has ended. What it held is gone: a retry begins a new one.
    */
   commit(): Promise<void>
@@ -210,6 +218,29 @@ export class LogBusyError extends Error {
 /** The log cannot be written by this user, e.g. a read-only folder. */
 export class LogReadOnlyError extends Error {
   override readonly name = 'LogReadOnlyError'
+}
+
+/** The log cannot be reached for now. Of what was to be written nothing was; retry later. */
+export class LogUnreachableError extends Error {
+  override readonly name = 'LogUnreachableError'
+}
+
+/** The log knows this user and refuses, or does not trust it, or cannot do what is needed: waiting does not mend that. */
+export class LogDeniedError extends Error {
+  override readonly name = 'LogDeniedError'
+}
+
+/** A record is larger than the log takes. Nothing was written. */
+export class RecordTooLargeError extends Error {
+  override readonly name = 'RecordTooLargeError'
+}
+
+/**
+ * The connection was lost while a transaction ended: it is there as a whole or not at all, and nobody could say which.
+ * `committed` tells, once a new producer of the same id has been opened.
+ */
+export class CommitOutcomeUnknownError extends Error {
+  override readonly name = 'CommitOutcomeUnknownError'
 }
 
 export class TopicMismatchError extends Error {

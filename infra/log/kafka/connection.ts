@@ -1,0 +1,228 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unknownPartition, unknownTopic } from '../failure.ts'
+import { LogDeniedError, UnknownTopicError } from '../log.ts'
+import type { KafkaAddress } from './address.ts'
+import { isTemporary, kindOf, rootOf, told } from './errors.ts'
+import { type Broker, errorName, makeBroker } from './kafkajs.ts'
+import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
+
+const CONNECT_MS = 2_000
+const REQUEST_MS = 15_000
+/** Opening a log says within this time that it cannot be reached. */
+const OPEN_MS = 8_000
+/** A call is tried for this long: a broker's restart is shorter. */
+const TRY_MS = 30_000
+const FIRST_WAIT_MS = 5
+const LONGEST_WAIT_MS = 500
+
+export type Coordinated = 'group' | 'transaction'
+
+/**
+ * The way to a cluster: which broker leads a partition or coordinates a group, found again when it has moved. Requests
+ * of one connection are answered in turn, so whoever waits at a broker (a member, a producer) has one of its own.
+ */
+export class Connection {
+  readonly address: KafkaAddress
+  readonly #client_id: string
+  readonly #brokers = new Map<number, { readonly at: string; readonly broker: Broker }>()
+  readonly #seeds = new Map<string, Broker>()
+  readonly #leaders = new Map<string, readonly number[]>()
+  readonly #coordinators = new Map<string, number>()
+  #controller = -1
+  #closed = false
+
+  constructor(address: KafkaAddress, client_id: string) {
+    this.address = address
+    this.#client_id = client_id
+  }
+
+  /** @throws LogUnreachableError, LogDeniedError within seconds. */
+  static async open(address: KafkaAddress, client_id: string): Promise<Connection> {
+    const connection = new Connection(address, client_id)
+    try {
+      await connection.attempt('connecting', () => connection.metadata([]), OPEN_MS)
+    } catch (error) {
+      await connection.close()
+      throw error
+    }
+    return connection
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** A fresh look at these topics; brokers that came or moved are taken up. */
+  async metadata(topics: readonly string[] | 'all'): Promise<Metadata> {
+    const found = await metadata(await this.any(), topics)
+    for (const { node, host, port } of found.brokers) this.#know(node, host, port)
+    this.#controller = found.controller
+    return found
+  }
+
+  /** Any broker that answers. */
+  async any(): Promise<Broker> {
+    this.#expectOpen()
+    let failure: unknown
+    const known = [...this.#brokers.values()].map(({ broker }) => broker)
+    for (const broker of known) if (broker.isConnected()) return broker
+    const seeds = this.address.seeds.map(({ host, port }) => this.#seed(host, port))
+    for (const broker of [...known, ...seeds]) {
+      try {
+        return await this.#connected(broker)
+      } catch (error) {
+        failure = error
+        await drop(broker)
+        if (kindOf(error) === 'denied') throw error
+      }
+    }
+    throw failure
+  }
+
+  async controller(): Promise<Broker> {
+    if (this.#controller < 0) await this.metadata([])
+    return await this.#node(this.#controller)
+  }
+
+  async leader(topic: string, partition: number): Promise<Broker> {
+    const leader = (await this.leaders(topic))[partition]
+    if (leader === undefined) {
+      const count = (await this.leaders(topic)).length
+      throw new UnknownTopicError(unknownPartition(this.address.text, this.shown(topic), partition, count))
+    }
+    if (leader < 0) throw new KafkaProtocolError(5, topic, partition)
+    return await this.#node(leader)
+  }
+
+  /** By partition, the node that leads it or −1. @throws UnknownTopicError. */
+  async leaders(topic: string): Promise<readonly number[]> {
+    const cached = this.#leaders.get(topic)
+    if (cached !== undefined) return cached
+    const [found] = (await this.metadata([topic])).topics
+    const code = found?.code ?? 3
+    if (errorName(code) === 'UNKNOWN_TOPIC_OR_PARTITION' || errorName(code) === 'INVALID_TOPIC_EXCEPTION') {
+      throw new UnknownTopicError(unknownTopic(this.address.text, this.shown(topic)))
+    }
+    if (code !== 0) throw new KafkaProtocolError(code, topic)
+    const leaders = (found?.partitions ?? []).map(({ leader }) => leader)
+    this.#leaders.set(topic, leaders)
+    return leaders
+  }
+
+  async coordinator(of: Coordinated, key: string): Promise<Broker> {
+    const place = `${of} ${key}`
+    const cached = this.#coordinators.get(place)
+    if (cached !== undefined) return await this.#node(cached)
+    const coordinatorType = of === 'group' ? 0 : 1
+    const { coordinator } = await (await this.any()).findGroupCoordinator({ groupId: key, coordinatorType })
+    this.#know(coordinator.nodeId, coordinator.host, coordinator.port)
+    const broker = await this.#node(coordinator.nodeId)
+    this.#coordinators.set(place, coordinator.nodeId)
+    return broker
+  }
+
+  /**
+   * Does something until it succeeds, fails for good or has been tried for `within_ms`. Whoever is asked is looked up
+   * anew each time, so `act` must do that by itself.
+   */
+  async attempt<T>(what: string, act: () => Promise<T>, within_ms = TRY_MS): Promise<T> {
+    const start_ms = performance.now()
+    for (let wait_ms = FIRST_WAIT_MS; ; wait_ms = Math.min(LONGEST_WAIT_MS, wait_ms * 2)) {
+      try {
+        return await act()
+      } catch (error) {
+        const tried_ms = performance.now() - start_ms
+        const kind = kindOf(error)
+        if (this.#closed || !isTemporary(kind) || tried_ms + wait_ms > within_ms) {
+          throw told(this.address.text, what, error, tried_ms)
+        }
+        await this.forget(error)
+        await sleep(wait_ms * (0.75 + Math.random() / 2))
+      }
+    }
+  }
+
+  /** After an error: what may be wrong is looked up again, a connection that hangs is given up. */
+  async forget(error: unknown): Promise<void> {
+    const kind = kindOf(error)
+    if (kind === 'busy') return
+    this.#leaders.clear()
+    this.#coordinators.clear()
+    this.#controller = -1
+    if (kind !== 'away') return
+    const { broker: at } = rootOf(error)
+    for (const { broker } of this.#brokers.values()) if (broker.brokerAddress === at) await drop(broker)
+  }
+
+  /** A topic's name as the pipeline knows it. */
+  shown(topic: string): string {
+    return topic.startsWith(this.address.prefix) ? topic.slice(this.address.prefix.length) : topic
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const brokers = [...[...this.#brokers.values()].map(({ broker }) => broker), ...this.#seeds.values()]
+    this.#brokers.clear()
+    this.#seeds.clear()
+    await Promise.all(brokers.map(drop))
+  }
+
+  #know(node: number, host: string, port: number): void {
+    const at = `${host}:${port}`
+    const known = this.#brokers.get(node)
+    if (known?.at === at || this.#closed) return
+    if (known !== undefined) void drop(known.broker)
+    const seed = this.#seeds.get(at)
+    this.#seeds.delete(at)
+    this.#brokers.set(node, { at, broker: seed ?? this.#make(host, port) })
+  }
+
+  async #node(node: number): Promise<Broker> {
+    this.#expectOpen()
+    const known = this.#brokers.get(node)
+    if (known === undefined) throw new KafkaProtocolError(8)
+    return await this.#connected(known.broker)
+  }
+
+  #seed(host: string, port: number): Broker {
+    const at = `${host}:${port}`
+    const seed = this.#seeds.get(at) ?? this.#make(host, port)
+    this.#seeds.set(at, seed)
+    return seed
+  }
+
+  #make(host: string, port: number): Broker {
+    const { ca, sasl } = this.address
+    return makeBroker(host, port, {
+      ssl: ca === undefined ? undefined : ca === 'system' ? {} : { ca },
+      sasl,
+      clientId: this.#client_id,
+      connectionTimeout: CONNECT_MS,
+      requestTimeout: REQUEST_MS,
+    })
+  }
+
+  async #connected(broker: Broker): Promise<Broker> {
+    if (broker.isConnected()) return broker
+    await broker.connect()
+    if (this.#closed) await drop(broker)
+    const missing = lacking(broker)
+    if (missing !== undefined) {
+      throw new LogDeniedError(
+        `${this.address.text}: broker ${broker.brokerAddress} is too old: expected ${missing}. Use Kafka 2.5 or later.`,
+      )
+    }
+    return broker
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new Error(`${this.address.text}: this handle is closed: open another one.`)
+  }
+}
+
+/** Ends a connection at once; whoever waits for an answer gets an error. */
+async function drop(broker: Broker): Promise<void> {
+  const error = Object.assign(new Error('the connection was given up'), { name: 'KafkaJSConnectionError' })
+  for (const connection of broker.connectionPool.pool) connection.rejectRequests(error)
+  await broker.disconnect().catch(() => undefined)
+}

@@ -1,0 +1,321 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Consumer, type GroupAccess } from '../consumer.ts'
+import { otherTopics, topicMismatch, unequalTopics } from '../failure.ts'
+import {
+  type JoinOptions,
+  type Log,
+  type Member,
+  type Position,
+  type Producer,
+  type ReadRequest,
+  type ReadResult,
+  TopicMismatchError,
+  type TopicSpec,
+} from '../log.ts'
+import { BufferedProducer } from '../producer.ts'
+import { parseKafkaAddress } from './address.ts'
+import { topicsOfMember } from './assigner.ts'
+import { Connection } from './connection.ts'
+import { Fetcher } from './fetcher.ts'
+import type { DescribedGroup } from './kafkajs.ts'
+import { Membership } from './membership.ts'
+import { committedOf, offsetsOf } from './offsets.ts'
+import { Reader } from './reader.ts'
+import { createTopics, deleteRecords, listTopics } from './topics.ts'
+import { BufferedAppends, Transactions } from './transaction.ts'
+
+export interface KafkaLogOptions {
+  /** `kafka://host:port[,host:port…][/prefix]`; credentials are in the environment. */
+  readonly address: string
+  readonly env?: NodeJS.ProcessEnv
+  /** `always`: a member lives as long as its process. `poll`: it must poll once per session. */
+  readonly heartbeats?: 'always' | 'poll'
+  /** How often a member asks whether others came or went; at most a third of the session. */
+  readonly heartbeat_ms?: number
+  /** The broker ends a transaction that a process left open after this long. At most the members' session. */
+  readonly transaction_timeout_ms?: number
+}
+
+/**
+ * The log of a Kafka cluster.
+ *
+ * @throws RangeError when the address or the environment cannot be understood.
+ * @throws LogUnreachableError, LogDeniedError within seconds.
+ */
+export async function openKafkaLog(options: KafkaLogOptions): Promise<Log> {
+  const address = parseKafkaAddress(options.address, options.env ?? process.env)
+  return new KafkaLog(await Connection.open(address, CLIENT_ID), options)
+}
+
+const CLIENT_ID = `plumbline/${hostname()}/${process.pid}`
+const HEARTBEAT_MS = 1_000
+const TRANSACTION_MS = 10_000
+/** How often a member looks whether its topics still have the partitions that they had. */
+const LOOK_MS = 5_000
+
+class KafkaLog implements Log {
+  readonly address: string
+  readonly #connection: Connection
+  readonly #options: KafkaLogOptions
+  readonly #reader: Reader
+  readonly #memberships = new Map<string, Membership>()
+  readonly #members = new Set<Member>()
+  readonly #producers = new Set<{ producer: Producer; connection: Connection }>()
+  #closed = false
+
+  constructor(connection: Connection, options: KafkaLogOptions) {
+    this.address = connection.address.text
+    this.#connection = connection
+    this.#options = options
+    this.#reader = new Reader(connection)
+  }
+
+  async createTopics(topics: readonly TopicSpec[]): Promise<void> {
+    this.#expectOpen()
+    await createTopics(this.#connection, topics)
+  }
+
+  async topics(): Promise<readonly TopicSpec[]> {
+    this.#expectOpen()
+    return await listTopics(this.#connection)
+  }
+
+  async beginningOffsets(topic: string): Promise<readonly bigint[]> {
+    this.#expectOpen()
+    return await offsetsOf(this.#connection, this.#prefixed(topic), 'beginning')
+  }
+
+  async endOffsets(topic: string): Promise<readonly bigint[]> {
+    this.#expectOpen()
+    return await offsetsOf(this.#connection, this.#prefixed(topic), 'stable')
+  }
+
+  async read(request: ReadRequest): Promise<ReadResult> {
+    this.#expectOpen()
+    return await this.#reader.read({ ...request, topic: this.#prefixed(request.topic) })
+  }
+
+  async deleteBefore(topic: string, partition: number, before: bigint): Promise<void> {
+    const name = this.#prefixed(topic)
+    const [begin, end] = [await this.beginningOffsets(topic), await this.endOffsets(topic)]
+    const below = before < (end[partition] ?? 0n) ? before : (end[partition] ?? 0n)
+    if (below > (begin[partition] ?? 0n)) await deleteRecords(this.#connection, name, partition, below)
+    this.#reader.forget(name, partition)
+  }
+
+  async producer(options: { readonly transactional_id: string }): Promise<Producer> {
+    this.#expectOpen()
+    const { transactional_id } = options
+    // One of its own: the broker answers the requests of a connection in turn, and a commit waits for disks.
+    const connection = await Connection.open(this.#connection.address, CLIENT_ID)
+    try {
+      const transactions = await Transactions.open({
+        connection,
+        transactional_id: this.#prefixed(transactional_id),
+        transaction_timeout_ms: this.#options.transaction_timeout_ms ?? TRANSACTION_MS,
+        memberships: this.#memberships,
+        hasMembers: async (group) => (await this.#membersOf(group)).length > 0,
+      })
+      const producer = new BufferedProducer<BufferedAppends>(transactional_id, {
+        begin: () => new BufferedAppends(),
+        commit: (appends, progress) => transactions.commit(appends, progress),
+        abort: () => undefined,
+      })
+      const held = { producer, connection }
+      this.#producers.add(held)
+      return {
+        begin: () => producer.begin(),
+        close: async () => {
+          await producer.close()
+          this.#producers.delete(held)
+          await connection.close()
+        },
+      }
+    } catch (error) {
+      await connection.close()
+      throw error
+    }
+  }
+
+  async join(options: JoinOptions): Promise<Member> {
+    this.#expectOpen()
+    const { group, topics, session_timeout_ms } = options
+    const names = topics.map((topic) => this.#prefixed(topic))
+    const partitions = await this.#partitionsOf(group, topics)
+    await this.#expectSameTopics(group, names)
+    const connection = await Connection.open(this.#connection.address, CLIENT_ID)
+    const signal = new Signal()
+    const fetcher = new Fetcher(connection, () => signal.give())
+    const membership = new Membership(
+      connection,
+      {
+        group,
+        topics: names,
+        partitions,
+        session_timeout_ms,
+        heartbeat_ms: Math.min(this.#options.heartbeat_ms ?? HEARTBEAT_MS, session_timeout_ms / 3),
+        heartbeats: this.#options.heartbeats ?? 'always',
+      },
+      () => signal.give(),
+    )
+    const id = randomUUID()
+    const starts = new Starts(connection, group)
+    let looked_ms = performance.now()
+    const access: GroupAccess = {
+      owned: async () => {
+        const owned = await membership.owned()
+        fetcher.keep(owned)
+        starts.of(owned)
+        if (performance.now() - looked_ms > LOOK_MS) {
+          looked_ms = performance.now()
+          await this.#expectPartitions(connection, topics, partitions)
+        }
+        return owned
+      },
+      start: (topic, partition) => starts.at(topic, partition),
+      read: (request, at_least_one) => {
+        if (membership.moving) return { records: [], next: request.from }
+        return fetcher.take({ ...request, topic: this.#prefixed(request.topic) }, at_least_one)
+      },
+      changed: (wait_ms) => signal.wait(wait_ms),
+      interrupts: () => membership.interrupts,
+      now_ms: () => performance.now(),
+      leave: async () => {
+        this.#members.delete(member)
+        this.#memberships.delete(id)
+        fetcher.close()
+        await membership.leave(this.#connection)
+        await connection.close()
+      },
+    }
+    const member = new Consumer(id, group, [...topics], access)
+    this.#memberships.set(id, membership)
+    this.#members.add(member)
+    await membership.owned()
+    return member
+  }
+
+  async committed(group: string): Promise<readonly Position[]> {
+    this.#expectOpen()
+    return await committedOf(this.#connection, group)
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    for (const member of [...this.#members]) await member.leave()
+    this.#closed = true
+    for (const { producer, connection } of this.#producers) {
+      await producer.close()
+      await connection.close()
+    }
+    await this.#connection.close()
+  }
+
+  async #partitionsOf(group: string, topics: readonly string[]): Promise<number> {
+    const counts: number[] = []
+    for (const topic of topics) {
+      const name = this.#prefixed(topic)
+      counts.push(
+        (await this.#connection.attempt(`looking for topic ${topic}`, () => this.#connection.leaders(name))).length,
+      )
+    }
+    if (counts.every((count) => count === counts[0])) return counts[0] ?? 0
+    throw new TopicMismatchError(unequalTopics(group, topics, counts))
+  }
+
+  /** @throws TopicMismatchError when somebody has added partitions: keys would go elsewhere than their state is. */
+  async #expectPartitions(connection: Connection, topics: readonly string[], expected: number): Promise<void> {
+    const found = await connection.attempt('looking at the topics', () =>
+      connection.metadata(topics.map((topic) => this.#prefixed(topic))),
+    )
+    for (const { topic, code, partitions } of found.topics) {
+      if (code !== 0 || partitions.length === expected) continue
+      throw new TopicMismatchError(topicMismatch(this.address, connection.shown(topic), expected, partitions.length))
+    }
+  }
+
+  async #membersOf(group: string): Promise<DescribedGroup['members']> {
+    const groupId = this.#prefixed(group)
+    return await this.#connection.attempt(`looking at group ${group}`, async () => {
+      const coordinator = await this.#connection.coordinator('group', groupId)
+      const { groups } = await coordinator.describeGroups({ groupIds: [groupId] })
+      return groups[0]?.members ?? []
+    })
+  }
+
+  async #expectSameTopics(group: string, names: readonly string[]): Promise<void> {
+    for (const { memberMetadata } of await this.#membersOf(group)) {
+      const theirs = topicsOfMember(memberMetadata)
+      if (theirs.length === 0 || theirs.join() === names.join()) continue
+      const shown = (topics: readonly string[]) => topics.map((topic) => this.#connection.shown(topic)).join(', ')
+      throw new Error(otherTopics(group, shown(theirs), shown(names)))
+    }
+  }
+
+  #prefixed(name: string): string {
+    return this.#connection.address.prefix + name
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new Error(`${this.address}: this handle is closed: open another one.`)
+  }
+}
+
+/** Where the partitions of one generation start; asked for once for all that were gained together. */
+class Starts {
+  readonly #connection: Connection
+  readonly #group: string
+  #owned: unknown
+  #committed: readonly Position[] | undefined
+  readonly #begins = new Map<string, readonly bigint[]>()
+
+  constructor(connection: Connection, group: string) {
+    this.#connection = connection
+    this.#group = group
+  }
+
+  of(owned: unknown): void {
+    if (this.#owned === owned) return
+    this.#owned = owned
+    this.#committed = undefined
+    this.#begins.clear()
+  }
+
+  async at(topic: string, partition: number): Promise<bigint> {
+    this.#committed ??= await committedOf(this.#connection, this.#group)
+    const committed = this.#committed.find((at) => at.topic === topic && at.partition === partition)
+    if (committed !== undefined) return committed.next
+    const name = this.#connection.address.prefix + topic
+    const begins = this.#begins.get(topic) ?? (await offsetsOf(this.#connection, name, 'beginning'))
+    this.#begins.set(topic, begins)
+    return begins[partition] ?? 0n
+  }
+}
+
+/** Wakes whoever waits; what is given while nobody waits is kept for the next. */
+class Signal {
+  #given = false
+  #wake: (() => void) | undefined
+
+  give(): void {
+    this.#given = true
+    this.#wake?.()
+  }
+
+  async wait(ms: number): Promise<void> {
+    if (!this.#given) {
+      const stop = new AbortController()
+      await Promise.race([
+        new Promise<void>((resolve) => {
+          this.#wake = resolve
+        }),
+        sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined),
+      ])
+      stop.abort()
+    }
+    this.#given = false
+    this.#wake = undefined
+  }
+}

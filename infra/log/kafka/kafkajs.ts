@@ -1,0 +1,224 @@
+import { createRequire } from 'node:module'
+
+/**
+ * What this driver uses of kafkajs: its connections, authentication, metadata and encoders, not its producer and
+ * consumer, which cannot carry a claim or say where a batch ends. These modules are internal, so the version is pinned.
+ */
+const VERSION = '2.2.4'
+const load = createRequire(import.meta.url)
+
+const { version } = load('kafkajs/package.json') as { version: string }
+if (version !== VERSION) {
+  throw new Error(`kafkajs: expected version ${VERSION}, whose internals this driver uses, found ${version}: npm ci`)
+}
+
+export interface Encoder {
+  readonly buffer: Buffer
+  writeInt8(value: number): Encoder
+  writeInt16(value: number): Encoder
+  writeInt32(value: number): Encoder
+  writeInt64(value: string | number): Encoder
+  writeBoolean(value: boolean): Encoder
+  writeString(value: string | null): Encoder
+  writeUVarInt(value: number): Encoder
+  writeUVarIntString(value: string | null): Encoder
+  writeBytes(value: Buffer): Encoder
+  writeArray(values: readonly unknown[]): Encoder
+  writeBuffer(value: Buffer): Encoder
+}
+
+export interface ProtocolRequest<T> {
+  readonly request: {
+    readonly apiKey: number
+    readonly apiVersion: number
+    readonly apiName: string
+    readonly encode: () => Promise<Encoder>
+  }
+  readonly response: {
+    readonly decode: (payload: Buffer) => Promise<T>
+    readonly parse: (decoded: T) => Promise<T>
+  }
+  /** Of a call that the broker may hold back. */
+  readonly requestTimeout?: number
+}
+
+interface Connection {
+  rejectRequests(error: Error): void
+}
+
+export interface Broker {
+  readonly brokerAddress: string
+  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>> | null
+  readonly connectionPool: {
+    readonly pool: readonly Connection[]
+    send<T>(request: ProtocolRequest<T>): Promise<T>
+  }
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  isConnected(): boolean
+  findGroupCoordinator(of: {
+    groupId: string
+    coordinatorType: number
+  }): Promise<{ readonly coordinator: { readonly nodeId: number; readonly host: string; readonly port: number } }>
+  heartbeat(of: { groupId: string; groupGenerationId: number; memberId: string }): Promise<unknown>
+  syncGroup(of: {
+    groupId: string
+    generationId: number
+    memberId: string
+    groupAssignment: readonly { readonly memberId: string; readonly memberAssignment: Buffer }[]
+  }): Promise<{ readonly memberAssignment: Buffer }>
+  leaveGroup(of: { groupId: string; memberId: string }): Promise<unknown>
+  describeGroups(of: { groupIds: readonly string[] }): Promise<{ readonly groups: readonly DescribedGroup[] }>
+  listOffsets(of: {
+    isolationLevel: number
+    topics: readonly {
+      readonly topic: string
+      readonly partitions: readonly { readonly partition: number; readonly timestamp: number }[]
+    }[]
+  }): Promise<{
+    readonly responses: readonly {
+      readonly topic: string
+      readonly partitions: readonly { readonly partition: number; readonly offset: string }[]
+    }[]
+  }>
+  createTopics(of: { topics: readonly NewTopic[]; timeout?: number }): Promise<unknown>
+  deleteRecords(of: {
+    topics: readonly {
+      readonly topic: string
+      readonly partitions: readonly { readonly partition: number; readonly offset: string }[]
+    }[]
+  }): Promise<unknown>
+  addPartitionsToTxn(
+    of: TransactionIds & { topics: readonly { readonly topic: string; readonly partitions: readonly number[] }[] },
+  ): Promise<unknown>
+  addOffsetsToTxn(of: TransactionIds & { groupId: string }): Promise<unknown>
+  endTxn(of: TransactionIds & { transactionResult: boolean }): Promise<unknown>
+}
+
+export interface TransactionIds {
+  readonly transactionalId: string
+  readonly producerId: string
+  readonly producerEpoch: number
+}
+
+export interface NewTopic {
+  readonly topic: string
+  readonly numPartitions: number
+  readonly replicationFactor: number
+  readonly configEntries: readonly { readonly name: string; readonly value: string }[]
+}
+
+export interface DescribedGroup {
+  readonly groupId: string
+  readonly state: string
+  readonly protocol: string
+  readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[]
+}
+
+export interface BrokerOptions {
+  readonly ssl?: { readonly ca?: string } | undefined
+  readonly sasl?: { readonly mechanism: string; readonly username: string; readonly password: string } | undefined
+  readonly clientId: string
+  readonly connectionTimeout: number
+  readonly requestTimeout: number
+}
+
+const BrokerClass = load('kafkajs/src/broker') as new (options: Record<string, unknown>) => Broker
+const ConnectionPool = load('kafkajs/src/network/connectionPool') as new (options: Record<string, unknown>) => unknown
+const EncoderClass = load('kafkajs/src/protocol/encoder') as new () => Encoder
+const { createLogger } = load('kafkajs/src/loggers') as {
+  createLogger(options: { level: number; logCreator: () => (entry: LogEntry) => void }): unknown
+}
+const socketFactory = load('kafkajs/src/network/socketFactory') as () => unknown
+const crc = load('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number
+const { errorCodes } = load('kafkajs/src/protocol/error') as {
+  errorCodes: readonly { readonly type: string; readonly code: number }[]
+}
+const JOIN_GROUP = load('kafkajs/src/protocol/requests/joinGroup') as {
+  protocol(of: { version: number }): (request: Record<string, unknown>) => ProtocolRequest<Joined>
+}
+const { MemberMetadata, MemberAssignment } = load('kafkajs/src/consumer/assignerProtocol') as {
+  MemberMetadata: {
+    encode(of: { version: number; topics: readonly string[]; userData: Buffer }): Buffer
+    decode(bytes: Buffer): { topics: readonly string[]; userData: Buffer }
+  }
+  MemberAssignment: {
+    encode(of: { version: number; assignment: Readonly<Record<string, readonly number[]>> }): Buffer
+    decode(bytes: Buffer): { assignment: Readonly<Record<string, readonly number[]>> } | null
+  }
+}
+
+// What it says at error level comes back as an error, which is told once and in full; its own log is for its authors.
+const LOGGER = createLogger({ level: process.env.KAFKAJS_LOG_LEVEL ? 5 : 0, logCreator: () => printed })
+
+export { MemberAssignment, MemberMetadata }
+
+export interface Joined {
+  readonly generationId: number
+  readonly leaderId: string
+  readonly memberId: string
+  readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[]
+}
+
+interface LogEntry {
+  readonly label: string
+  readonly log: Readonly<Record<string, unknown>> & { readonly message: string }
+}
+
+/** JoinGroup v5; throws `KafkaJSMemberIdRequired`, with the id, at the first call of a member. */
+export const joinGroupRequest = JOIN_GROUP.protocol({ version: 5 })
+
+export const encoder = (): Encoder => new EncoderClass()
+export const crc32c = (bytes: Buffer): number => crc(bytes)
+
+/** The name of a protocol error code, or its number where kafkajs 2.2.4 is older than the code. */
+export function errorName(code: number): string {
+  return LATER_CODES[code] ?? errorCodes.find((known) => known.code === code)?.type ?? `ERROR_CODE_${code}`
+}
+
+const LATER_CODES: Readonly<Record<number, string>> = {
+  89: 'THROTTLING_QUOTA_EXCEEDED',
+  90: 'PRODUCER_FENCED',
+  100: 'UNKNOWN_TOPIC_ID',
+  120: 'TRANSACTION_ABORTABLE',
+}
+
+/** A connection to one broker that retries nothing by itself: `Connection` decides what is tried again, and how often. */
+export function makeBroker(host: string, port: number, options: BrokerOptions): Broker {
+  const connectionPool = new ConnectionPool({
+    ...options,
+    host,
+    port,
+    socketFactory: socketFactory(),
+    enforceRequestTimeout: true,
+    logger: LOGGER,
+  })
+  const authenticationTimeout = options.requestTimeout
+  return new BrokerClass({ connectionPool, logger: LOGGER, authenticationTimeout, allowAutoTopicCreation: false })
+}
+
+function printed({ label, log }: LogEntry): void {
+  process.stderr.write(`kafkajs ${label} ${JSON.stringify(log)}\n`)
+}
+
+// kafkajs 2.2.4 arms a timer of a negative time on every connection, again and again: Node 24 warns, and each idle
+// connection wakes a thousand times a second. Only requests that wait (throttled, or too many in flight) need it.
+const RequestQueue = load('kafkajs/src/network/requestQueue') as {
+  prototype: {
+    pending: readonly unknown[]
+    throttledUntil: number
+    throttleCheckTimeoutId: NodeJS.Timeout | null
+    checkPendingRequests(): void
+    scheduleCheckPendingRequests(): void
+  }
+}
+RequestQueue.prototype.scheduleCheckPendingRequests = function () {
+  if (this.throttleCheckTimeoutId !== null || this.pending.length === 0) return
+  this.throttleCheckTimeoutId = setTimeout(
+    () => {
+      this.throttleCheckTimeoutId = null
+      this.checkPendingRequests()
+    },
+    Math.max(10, this.throttledUntil - Date.now()),
+  )
+}

@@ -1,0 +1,58 @@
+import type { Position } from '../log.ts'
+import type { Connection } from './connection.ts'
+import { KafkaProtocolError, offsetFetch } from './protocol.ts'
+
+/** `stable`: up to the first open transaction. `written`: what open transactions have written so far, too. */
+export type OffsetKind = 'beginning' | 'stable' | 'written'
+
+const BEGINNING = -2
+const END = -1
+
+/** By partition of a topic, an offset. @throws UnknownTopicError. */
+export async function offsetsOf(connection: Connection, topic: string, kind: OffsetKind): Promise<readonly bigint[]> {
+  return await connection.attempt(`asking for the offsets of ${connection.shown(topic)}`, async () => {
+    const leaders = await connection.leaders(topic)
+    const offsets: bigint[] = leaders.map(() => 0n)
+    const byLeader = Map.groupBy(leaders.keys(), (partition) => leaders[partition] as number)
+    await Promise.all(
+      [...byLeader].map(async ([leader, partitions]) => {
+        if (leader < 0) throw new KafkaProtocolError(5, topic, partitions[0])
+        const broker = await connection.leader(topic, partitions[0] as number)
+        const { responses } = await broker.listOffsets({
+          isolationLevel: kind === 'written' ? 0 : 1,
+          topics: [
+            {
+              topic,
+              partitions: partitions.map((partition) => ({
+                partition,
+                timestamp: kind === 'beginning' ? BEGINNING : END,
+              })),
+            },
+          ],
+        })
+        for (const { partition, offset } of responses[0]?.partitions ?? []) offsets[partition] = BigInt(offset)
+      }),
+    )
+    return offsets
+  })
+}
+
+/**
+ * What a group has committed, sorted by topic and partition. Waits while a transaction that holds positions is open:
+ * its end decides them, and the broker ends every one in time.
+ */
+export async function committedOf(connection: Connection, group: string): Promise<readonly Position[]> {
+  const { prefix } = connection.address
+  const topics = await connection.attempt(`asking for the positions of group ${group}`, async () => {
+    const coordinator = await connection.coordinator('group', prefix + group)
+    return await offsetFetch(coordinator, prefix + group)
+  })
+  const positions: Position[] = []
+  for (const { topic, partitions } of topics) {
+    if (!topic.startsWith(prefix)) continue
+    for (const { partition, offset } of partitions) {
+      if (offset >= 0n) positions.push({ topic: connection.shown(topic), partition, next: offset })
+    }
+  }
+  return positions.sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1))
+}

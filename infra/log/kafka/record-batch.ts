@@ -1,0 +1,211 @@
+import type { LogRecord, NewRecord } from '../log.ts'
+import { CODEC_MASK, type Compression, compress, decompress } from './codecs.ts'
+import { Cursor } from './cursor.ts'
+import { crc32c } from './kafkajs.ts'
+
+/** Kafka's record batch, magic 2: what lies in a partition, and what is sent and fetched. */
+export interface Batch {
+  readonly base: bigint
+  /** Offset after the batch, also where compaction has removed its last records. */
+  readonly next: bigint
+  readonly producer: bigint
+  readonly transactional: boolean
+  /** Not records but the end of a transaction. */
+  readonly control: boolean
+  readonly codec: number
+  /** When the log took it, or, where a topic keeps its producers' times, when the first record was made. */
+  readonly first_ms: number
+  readonly max_ms: number
+  readonly log_append_time: boolean
+  readonly count: number
+  readonly records: Buffer
+}
+
+const HEAD_BYTES = 61
+/** From the attributes on. */
+const CRC_FROM = 21
+const MAGIC_AT = 16
+const TRANSACTIONAL = 0x10
+const CONTROL = 0x20
+const LOG_APPEND_TIME = 0x08
+
+/** The whole batches that lie one after the other; what is cut off at the end comes with the next fetch. */
+export function* batchesIn(bytes: Buffer): Generator<Batch> {
+  for (let at = 0; at + HEAD_BYTES <= bytes.length; ) {
+    const end = at + 12 + bytes.readInt32BE(at + 8)
+    const magic = bytes.readInt8(at + MAGIC_AT)
+    if (magic !== 2) throw new Error(`expected record batches of format 2, found format ${magic}`)
+    if (end > bytes.length) return
+    yield batchAt(bytes.subarray(at, end))
+    at = end
+  }
+}
+
+function batchAt(bytes: Buffer): Batch {
+  const expected = bytes.readUInt32BE(17)
+  const found = crc32c(bytes.subarray(CRC_FROM))
+  if (found !== expected)
+    throw new Error(
+      `the record batch at offset ${bytes.readBigInt64BE(0)} is damaged: its checksum is ${found}, not ${expected}`,
+    )
+  const base = bytes.readBigInt64BE(0)
+  const attributes = bytes.readInt16BE(21)
+  return {
+    base,
+    next: base + BigInt(bytes.readInt32BE(23)) + 1n,
+    first_ms: Number(bytes.readBigInt64BE(27)),
+    max_ms: Number(bytes.readBigInt64BE(35)),
+    producer: bytes.readBigInt64BE(43),
+    transactional: (attributes & TRANSACTIONAL) !== 0,
+    control: (attributes & CONTROL) !== 0,
+    log_append_time: (attributes & LOG_APPEND_TIME) !== 0,
+    codec: attributes & CODEC_MASK,
+    count: bytes.readInt32BE(57),
+    records: bytes.subarray(HEAD_BYTES),
+  }
+}
+
+/** The type of a control batch: whether its transaction was aborted. */
+export function isAbort(batch: Batch): boolean {
+  const from = new Cursor(batch.records)
+  from.varint()
+  from.int8()
+  from.varint()
+  from.varint()
+  const key = new Cursor(from.take(from.varint()))
+  key.int16()
+  return key.int16() === 0
+}
+
+/** A batch's records from an offset on. */
+export function recordsOf(batch: Batch, topic: string, partition: number, at_least: bigint): LogRecord[] {
+  const from = new Cursor(decompress(batch.codec, batch.records))
+  const records: LogRecord[] = []
+  for (let left = batch.count; left > 0; left -= 1) {
+    const end = from.varint() + from.at
+    from.int8()
+    const delta_ms = from.varint()
+    const offset = batch.base + BigInt(from.varint())
+    if (offset < at_least) {
+      from.at = end
+      continue
+    }
+    const key = takeBytes(from)
+    const value = takeBytes(from)
+    const headers = []
+    for (let count = from.varint(); count > 0; count -= 1) {
+      const name = from.take(from.varint()).toString('utf8')
+      headers.push({ name, value: takeBytes(from)?.toString('utf8') ?? '' })
+    }
+    const appended_ms = batch.log_append_time ? batch.max_ms : batch.first_ms + delta_ms
+    records.push({ topic, partition, offset, appended_ms, key: key?.toString('utf8') ?? null, headers, value })
+    from.at = end
+  }
+  return records
+}
+
+function takeBytes(from: Cursor): Buffer | null {
+  const length = from.varint()
+  return length < 0 ? null : from.take(length)
+}
+
+/** What makes a batch one of a producer's transaction. */
+export interface Stamp {
+  readonly producer: bigint
+  readonly epoch: number
+  readonly sequence: number
+  readonly now_ms: number
+  readonly compression: Compression
+}
+
+/** Records, encoded as they come; a batch is made of them when it is known who sends it. */
+export class BatchBuilder {
+  #bytes = Buffer.allocUnsafe(1024)
+  #length = 0
+  count = 0
+
+  /** Before compression. */
+  get bytes(): number {
+    return this.#length
+  }
+
+  add(record: NewRecord): void {
+    const key = record.key === null ? null : Buffer.from(record.key, 'utf8')
+    const headers = record.headers.map(
+      ({ name, value }) => [Buffer.from(name, 'utf8'), Buffer.from(value, 'utf8')] as const,
+    )
+    let body =
+      1 + 1 + sizeOfVarint(this.count) + sizeOfBytes(key) + sizeOfBytes(record.value) + sizeOfVarint(headers.length)
+    for (const [name, value] of headers) body += sizeOfBytes(name) + sizeOfBytes(value)
+    this.#room(sizeOfVarint(body) + body)
+    this.#varint(body)
+    this.#bytes[this.#length++] = 0
+    this.#varint(0)
+    this.#varint(this.count)
+    this.#write(key)
+    this.#write(record.value)
+    this.#varint(headers.length)
+    for (const [name, value] of headers) {
+      this.#write(name)
+      this.#write(value)
+    }
+    this.count += 1
+  }
+
+  finish({ producer, epoch, sequence, now_ms, compression }: Stamp): Buffer {
+    const { codec, bytes } = compress(compression, this.#bytes.subarray(0, this.#length))
+    const batch = Buffer.allocUnsafe(HEAD_BYTES + bytes.length)
+    batch.writeBigInt64BE(0n, 0)
+    batch.writeInt32BE(batch.length - 12, 8)
+    batch.writeInt32BE(-1, 12)
+    batch.writeInt8(2, MAGIC_AT)
+    batch.writeInt16BE(codec | TRANSACTIONAL, 21)
+    batch.writeInt32BE(this.count - 1, 23)
+    batch.writeBigInt64BE(BigInt(now_ms), 27)
+    batch.writeBigInt64BE(BigInt(now_ms), 35)
+    batch.writeBigInt64BE(producer, 43)
+    batch.writeInt16BE(epoch, 51)
+    batch.writeInt32BE(sequence, 53)
+    batch.writeInt32BE(this.count, 57)
+    bytes.copy(batch, HEAD_BYTES)
+    batch.writeUInt32BE(crc32c(batch.subarray(CRC_FROM)), 17)
+    return batch
+  }
+
+  #write(bytes: Uint8Array | null): void {
+    if (bytes === null) {
+      this.#varint(-1)
+      return
+    }
+    this.#varint(bytes.length)
+    this.#bytes.set(bytes, this.#length)
+    this.#length += bytes.length
+  }
+
+  #varint(value: number): void {
+    let rest = zigzag(value)
+    for (; rest >= 0x80; rest = Math.floor(rest / 128)) this.#bytes[this.#length++] = (rest % 128) + 0x80
+    this.#bytes[this.#length++] = rest
+  }
+
+  #room(bytes: number): void {
+    if (this.#length + bytes <= this.#bytes.length) return
+    const larger = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#length + bytes))
+    this.#bytes.copy(larger, 0, 0, this.#length)
+    this.#bytes = larger
+  }
+}
+
+function zigzag(value: number): number {
+  return value < 0 ? -value * 2 - 1 : value * 2
+}
+
+function sizeOfVarint(value: number): number {
+  let bytes = 1
+  for (let rest = zigzag(value); rest >= 0x80; rest = Math.floor(rest / 128)) bytes += 1
+  return bytes
+}
+
+function sizeOfBytes(bytes: Uint8Array | null): number {
+  return bytes === null ? 1 : sizeOfVarint(bytes.length) + bytes.length
+}
