@@ -9,8 +9,15 @@ import { SHARING } from './sharing.ts'
 export const CONFORMANCE: readonly ConformanceCase[] = [...APPENDING, ...READING, ...CONSUMING, ...SHARING]
 
 /** Runs the suite with vitest. A case is skipped only with a reason, and the reason is printed. */
-export function logConformance(driver: string, makeHarness: () => Promise<LogHarness>, skips: Skips = {}): void {
-  describe(`${driver} keeps the log's promises`, () => {
+export function logConformance(
+  driver: string,
+  makeHarness: () => Promise<LogHarness>,
+  { skips = {}, concurrent = false }: { readonly skips?: Skips; readonly concurrent?: boolean } = {},
+): void {
+  const names = new Set(CONFORMANCE.map(({ name }) => name))
+  const unknown = Object.keys(skips).find((name) => !names.has(name))
+  if (unknown !== undefined) throw new Error(`${driver}: no case is called "${unknown}", so it cannot be skipped`)
+  describe(`${driver} keeps the log's promises`, { concurrent }, () => {
     for (const one of CONFORMANCE) {
       const reason = skips[one.name]
       if (reason !== undefined) test.skip(`${one.name} (skipped: ${reason})`)

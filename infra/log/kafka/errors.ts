@@ -1,4 +1,13 @@
-import { FencedError, LogDeniedError, LogUnreachableError, RecordTooLargeError } from '../log.ts'
+import {
+  CommitOutcomeUnknownError,
+  FencedError,
+  LogDeniedError,
+  LogUnreachableError,
+  OffsetGoneError,
+  RecordTooLargeError,
+  TopicMismatchError,
+  UnknownTopicError,
+} from '../log.ts'
 
 /**
  * What an error of a broker or of the way to it means for whoever waits:
@@ -62,7 +71,7 @@ const CERTIFICATE = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL|E
 
 /** The error behind kafkajs's wrappers. */
 export function rootOf(error: unknown): RawError {
-  const raw = error as RawError
+  const raw = (error ?? {}) as RawError
   const wrapper = raw.name === 'KafkaJSNumberOfRetriesExceeded' || raw.name === 'KafkaJSNonRetriableError'
   return wrapper && raw.cause instanceof Error ? rootOf(raw.cause) : raw
 }
@@ -112,7 +121,17 @@ export function told(address: string, what: string, error: unknown, tried_ms = 0
   }
 }
 
-const PORT_ERRORS = [FencedError, LogDeniedError, LogUnreachableError, RecordTooLargeError]
+/** These say everything already. */
+const PORT_ERRORS = [
+  CommitOutcomeUnknownError,
+  FencedError,
+  LogDeniedError,
+  LogUnreachableError,
+  OffsetGoneError,
+  RecordTooLargeError,
+  TopicMismatchError,
+  UnknownTopicError,
+]
 
 function remedyOf({ name, type = '', code, message = '' }: RawError): string {
   if (name === 'KafkaJSSASLAuthenticationError' || type === 'SASL_AUTHENTICATION_FAILED') {

@@ -27,6 +27,7 @@ export class Fetcher {
   readonly #busy = new Set<number>()
   #failing_since_ms: number | undefined
   #failure: Error | undefined
+  #due = false
   #closed = false
 
   constructor(connection: Connection, arrived: () => void) {
@@ -74,9 +75,14 @@ export class Fetcher {
     this.#buffers.clear()
   }
 
+  /** After all partitions of a poll have been asked for, so that one request brings them together. */
   #pump(): void {
-    if (this.#closed) return
-    void this.#fetchAll().catch((error: unknown) => this.#failed(error))
+    if (this.#closed || this.#due) return
+    this.#due = true
+    setImmediate(() => {
+      this.#due = false
+      void this.#fetchAll().catch((error: unknown) => this.#failed(error))
+    })
   }
 
   async #fetchAll(): Promise<void> {

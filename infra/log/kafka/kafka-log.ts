@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Consumer, type GroupAccess } from '../consumer.ts'
 import { otherTopics, topicMismatch, unequalTopics } from '../failure.ts'
 import {
@@ -20,7 +20,7 @@ import { topicsOfMember } from './assigner.ts'
 import { Connection } from './connection.ts'
 import { Fetcher } from './fetcher.ts'
 import type { DescribedGroup } from './kafkajs.ts'
-import { Membership } from './membership.ts'
+import { MEMBERSHIPS, Membership } from './membership.ts'
 import { committedOf, offsetsOf } from './offsets.ts'
 import { Reader } from './reader.ts'
 import { createTopics, deleteRecords, listTopics } from './topics.ts'
@@ -60,7 +60,6 @@ class KafkaLog implements Log {
   readonly #connection: Connection
   readonly #options: KafkaLogOptions
   readonly #reader: Reader
-  readonly #memberships = new Map<string, Membership>()
   readonly #members = new Set<Member>()
   readonly #producers = new Set<{ producer: Producer; connection: Connection }>()
   #closed = false
@@ -115,7 +114,6 @@ class KafkaLog implements Log {
         connection,
         transactional_id: this.#prefixed(transactional_id),
         transaction_timeout_ms: this.#options.transaction_timeout_ms ?? TRANSACTION_MS,
-        memberships: this.#memberships,
         hasMembers: async (group) => (await this.#membersOf(group)).length > 0,
       })
       const producer = new BufferedProducer<BufferedAppends>(transactional_id, {
@@ -165,6 +163,8 @@ class KafkaLog implements Log {
     let looked_ms = performance.now()
     const access: GroupAccess = {
       owned: async () => {
+        // Whoever polls without a pause must not keep answers, and heartbeats, from being read.
+        await turn()
         const owned = await membership.owned()
         fetcher.keep(owned)
         starts.of(owned)
@@ -184,14 +184,14 @@ class KafkaLog implements Log {
       now_ms: () => performance.now(),
       leave: async () => {
         this.#members.delete(member)
-        this.#memberships.delete(id)
+        MEMBERSHIPS.delete(id)
         fetcher.close()
         await membership.leave(this.#connection)
         await connection.close()
       },
     }
     const member = new Consumer(id, group, [...topics], access)
-    this.#memberships.set(id, membership)
+    MEMBERSHIPS.set(id, membership)
     this.#members.add(member)
     await membership.owned()
     return member

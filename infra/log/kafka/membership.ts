@@ -19,6 +19,9 @@ export interface MembershipOptions {
   readonly heartbeats: 'always' | 'poll'
 }
 
+/** By the id in their claims, the members of this process: a claim may be committed through any handle. */
+export const MEMBERSHIPS = new Map<string, Membership>()
+
 /** How long the others wait for a member that neither polls nor has been given up. */
 const REBALANCE_MS = 60_000
 /** A broker that stays away for this long is told to whoever polls. */
@@ -56,6 +59,10 @@ export class Membership {
       this.#timer = setInterval(() => void this.#beat(), options.heartbeat_ms)
       this.#timer.unref()
     }
+  }
+
+  get address(): string {
+    return this.#connection.address.text
   }
 
   /** What is owned now; says to a rebalance that the caller has come back, so that it may go on. */

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { groupHasMembers, unknownPartition } from '../failure.ts'
+import { fencedClaim, groupHasMembers, unknownPartition } from '../failure.ts'
 import { CommitOutcomeUnknownError, FencedError, type NewRecord, UnknownTopicError } from '../log.ts'
 import { type Appends, FencedProducerError, type Progress } from '../producer.ts'
 import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'
-import type { Membership } from './membership.ts'
+import { MEMBERSHIPS } from './membership.ts'
 import {
   initProducerId,
   NO_MEMBER,
@@ -53,7 +53,6 @@ export interface Committing {
   readonly connection: Connection
   readonly transactional_id: string
   readonly transaction_timeout_ms: number
-  readonly memberships: ReadonlyMap<string, Membership>
   /** Whether a group has members now. */
   readonly hasMembers: (group: string) => Promise<boolean>
 }
@@ -94,8 +93,11 @@ export class Transactions {
         this.#send(partitions),
         (async () => {
           for (const { group, member, epochs, positions } of claimed) {
-            const membership = this.#options.memberships.get(member)
-            if (membership === undefined) throw new FencedError(`group ${group}: member ${member} has left.`)
+            const membership = MEMBERSHIPS.get(member)
+            if (membership === undefined) throw new FencedError(fencedClaim(group, member, epochs[0]?.[0] ?? 0))
+            if (membership.address !== connection.address.text) {
+              throw new Error(`producer ${this.#options.transactional_id}: this claim is another log's.`)
+            }
             await this.#positions(group, positions, (after) => membership.proof(epochs, after))
           }
           for (const { group, positions } of standalone) await this.#positions(group, positions, async () => NO_MEMBER)

@@ -1,0 +1,11 @@
+import { inject } from 'vitest'
+import { logConformance } from '../conformance/conformance.ts'
+import { kafkaHarness } from './test-harness.ts'
+
+logConformance('the Kafka log', () => kafkaHarness(inject('kafka')), {
+  skips: {
+    'an owner whose lease has ended goes on while nobody took over':
+      'a Kafka broker removes a member when its session ends, whether or not somebody takes over; it joins again and redoes what it had not committed',
+  },
+  concurrent: true,
+})

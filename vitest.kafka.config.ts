@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config'
+
+/** Tests against real brokers, which they start themselves (Java 17; Maven once): `npm run test:kafka`. */
+export default defineConfig({
+  test: {
+    include: ['**/*.kafka.test.ts'],
+    exclude: ['node_modules/**', 'data/**', '.venv/**'],
+    reporters: ['default', './tests/closing-line.ts'],
+    globalSetup: './tests/shared-broker.ts',
+    pool: 'forks',
+    maxConcurrency: 8,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    passWithNoTests: false,
+  },
+})
