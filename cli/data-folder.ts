@@ -143,5 +143,23 @@ export async function openLog(address: string, access: 'write' | 'read' = 'write
   const [scheme, ...rest] = address.split(':')
   const place = rest.join(':')
   if (scheme === 'lmdb' && place !== '') return openLmdbLog({ dir: isAbsolute(place) ? place : resolve(place), access })
-  throw new UsageError(`--log ${address}: expected lmdb:DIR`, 'the embedded log is the only driver of this version')
+  if (scheme === 'kafka') return openKafka(address)
+  throw new UsageError(
+    `--log ${address}: expected lmdb:DIR or kafka://HOST:PORT`,
+    'e.g. --log kafka://127.0.0.1:9092, with a prefix for its topics: --log kafka://127.0.0.1:9092/mine',
+  )
 }
+
+async function openKafka(address: string): Promise<Log> {
+  // Only whoever uses Kafka waits for its client to be loaded.
+  const { openKafkaLog } = await import('../infra/log/kafka/kafka-log.ts')
+  try {
+    return await openKafkaLog({ address })
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(error.message, 'e.g. --log kafka://127.0.0.1:9092/mine')
+    throw error
+  }
+}
+
+export const isKafka = (address: string | undefined): address is `kafka:${string}` =>
+  address?.startsWith('kafka:') === true

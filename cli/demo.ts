@@ -3,7 +3,7 @@ import { join, relative } from 'node:path'
 import type { Command } from 'commander'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { DEFAULTS } from '../streams/topology.ts'
-import { type DataFolder, openDataFolder } from './data-folder.ts'
+import { type DataFolder, isKafka, openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
@@ -38,7 +38,8 @@ export function addDemo(program: Command): void {
       // The demo has a folder of its own below the data folder: starting afresh never touches anyone's log.
       const data = join(global.data, 'demo')
       if (!options.keep) await rm(data, { recursive: true, force: true })
-      const folder = await openDataFolder({ ...global, data }, { create: true })
+      const log = logOf(global.log, options.keep)
+      const folder = await openDataFolder({ ...global, data, ...log }, { create: true })
       const signal = stopSignal()
       try {
         const wiring = await wiringOf({ policy: options.policy })
@@ -101,8 +102,16 @@ export function addDemo(program: Command): void {
     })
 }
 
+/** The same on a broker: topics of its own, new ones each time, where it goes on with none. */
+function logOf(address: string | undefined, keep: boolean): { log?: string } {
+  if (!isKafka(address) || keep) return {}
+  const [, hosts = '', prefix = ''] = /^(kafka:\/\/[^/]*)\/?(.*)$/.exec(address) ?? []
+  const run = `demo-${new Date().toISOString().replace(/[-:]|\.\d+/g, '')}-${process.pid}`
+  return { log: `${hosts}/${prefix === '' ? '' : `${prefix}.`}${run}` }
+}
+
 /** What a person reads at the end. */
-async function tell({ dir, duckdb_file }: DataFolder, picture: string): Promise<void> {
+async function tell({ dir, duckdb_file, log }: DataFolder, picture: string): Promise<void> {
   const say = (text: string) => process.stdout.write(`${text}\n`)
   say('\nEvery sampled completion has one fate:\n')
   await ask(duckdb_file, FUNNEL, 'table', TABLES)
@@ -113,6 +122,7 @@ async function tell({ dir, duckdb_file }: DataFolder, picture: string): Promise<
     return relation === '' || relation.startsWith('..') ? path : relation
   }
   say(`\nA picture: ${fromHere(picture)}`)
+  if (isKafka(log.address)) say(`The log:   ${log.address}`)
   say(`Ask more:  ./plumbline --data ${fromHere(dir)} sql "select * from rewards limit 5"`)
 }
 

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { LogBusyError, LogFullError } from '../infra/log/log.ts'
+import { CommitOutcomeUnknownError, LogBusyError, LogFullError, LogUnreachableError } from '../infra/log/log.ts'
 import { ClockSource } from '../infra/runtime/clock-source.ts'
 import { effectWorker, type Outside } from '../infra/runtime/effect-worker.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
@@ -144,13 +144,13 @@ function notAhead(time: string): string {
   return time < now ? time : now
 }
 
-/** The wall clock ticks while the pipeline runs on; a log that is full or busy for a while only makes it late. */
+/** The wall clock ticks while the pipeline runs on; a log that is full, busy or away for a while only makes it late. */
 async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSignal): Promise<void> {
   const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
   try {
     while (!signal.aborted) {
       await clock.tick('wall', new Date().toISOString()).catch((error: unknown) => {
-        if (!(error instanceof LogFullError || error instanceof LogBusyError)) throw error
+        if (!PASSING.some((kind) => error instanceof kind)) throw error
       })
       await sleep(WALL_TICK_MS, signal)
     }
@@ -158,3 +158,6 @@ async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSign
     await clock.close()
   }
 }
+
+/** A tick that was said twice, or not at all, is one of many. */
+const PASSING = [LogFullError, LogBusyError, LogUnreachableError, CommitOutcomeUnknownError]

@@ -38,7 +38,7 @@ const program = new Command('plumbline')
   .option('--data <dir>', 'folder that holds the log, the blobs and the tables', process.env.PLUMBLINE_DATA || './data')
   .option(
     '--log <address>',
-    'lmdb:DIR; the data folder’s own log when left out',
+    'lmdb:DIR or kafka://HOST:PORT[/PREFIX]; the data folder’s own log when left out',
     process.env.PLUMBLINE_LOG || undefined,
   )
   .option(

@@ -8,10 +8,10 @@ import { headerOf } from '../infra/runtime/json-records.ts'
 import { replay } from '../infra/runtime/replay.ts'
 import { type Place, type Replayed, ReplayRefusedError } from '../infra/runtime/replay-options.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
-import { blobsOf, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
+import { blobsOf, isKafka, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
 import { durationOf } from './lag.ts'
 import { offsetVector } from './offset-vector.ts'
-import { globals, stopSignal } from './options.ts'
+import { type GlobalOptions, globals, stopSignal } from './options.ts'
 import { wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { UsageError } from './usage-error.ts'
@@ -32,8 +32,11 @@ export function addReplay(program: Command): void {
   program
     .command('replay')
     .description('emit a recorded log again: the whole of it, so that verify passes on the copy, or its sources only')
-    .option('--from <address>', 'a data folder, or lmdb:DIR with its blobs beside it; the data folder when left out')
-    .option('--to <address>', 'where to: a data folder, or lmdb:DIR; made when it is not there')
+    .option(
+      '--from <address>',
+      'a data folder, lmdb:DIR with its blobs beside it, or kafka://…; the data folder when left out',
+    )
+    .option('--to <address>', 'where to: a data folder, lmdb:DIR or kafka://…; made when it is not there')
     .option('--as <name>', 'instead of --to: under another name beside the log, in FROM/replays/NAME')
     .option('--speed <x>', 'times the original spacing (by ce_time), or max', speedOf, Number.POSITIVE_INFINITY)
     .option('--sources-only', 'only what cannot be computed again, less ticks; `run` computes the rest', false)
@@ -62,11 +65,10 @@ export function addReplay(program: Command): void {
       const target = targetOf(options, base)
       const from = await openFrom(options.from, global)
       try {
-        const address = target.startsWith('lmdb:') ? resolve(target.slice(5)) : join(resolve(target), 'log')
-        if (from.log.address === `lmdb:${address}`) {
+        if (from.log.address === addressOf(target)) {
           throw new UsageError(`--to ${target}: that is the log itself`, 'name another place, or use --as NAME')
         }
-        const to = await openTo(target)
+        const to = await openTo(target, global)
         try {
           const progress = new Progress('replay', { silent: global.json })
           const wiring = await wiringOf({})
@@ -168,16 +170,24 @@ function nameOf(address: string, what: string, part: string): string {
     .slice(0, 16)}`
 }
 
-async function openFrom(from: string | undefined, global: { data: string; log?: string }): Promise<Place> {
+/** On Kafka there is nothing beside the log: its blobs are those of the data folder. */
+async function openFrom(from: string | undefined, global: GlobalOptions): Promise<Place> {
+  if (isKafka(from)) return { log: await openLog(from, 'read'), blobs: blobsOf(global) }
   if (from?.startsWith('lmdb:')) return { log: await openLog(from, 'read'), blobs: blobsBeside(from) }
   const options = from === undefined ? global : { data: from }
   return { log: await openLogForReading(options), blobs: blobsOf(options) }
 }
 
-async function openTo(to: string): Promise<Place & { close(): Promise<void> }> {
+async function openTo(to: string, global: GlobalOptions): Promise<Place & { close(): Promise<void> }> {
+  if (isKafka(to)) return openDataFolder({ ...global, log: to }, { create: true })
   if (!to.startsWith('lmdb:')) return openDataFolder({ data: to }, { create: true })
   const log = await openLog(to)
   return { log, blobs: blobsBeside(to), close: () => log.close() }
+}
+
+function addressOf(target: string): string {
+  if (isKafka(target)) return target
+  return `lmdb:${target.startsWith('lmdb:') ? resolve(target.slice('lmdb:'.length)) : join(resolve(target), 'log')}`
 }
 
 const blobsBeside = (address: string) => directoryBlobs(join(dirname(resolve(address.slice('lmdb:'.length))), 'blobs'))

@@ -1,4 +1,10 @@
-import { OffsetGoneError, TopicMismatchError, UnknownTopicError } from '../log/log.ts'
+import {
+  LogDeniedError,
+  OffsetGoneError,
+  RecordTooLargeError,
+  TopicMismatchError,
+  UnknownTopicError,
+} from '../log/log.ts'
 import { ProcessorBrokenError } from './bug-watch.ts'
 import { StateVersionError } from './state-store.ts'
 
@@ -9,6 +15,8 @@ const FINAL = [
   OffsetGoneError,
   UnknownTopicError,
   TopicMismatchError,
+  LogDeniedError,
+  RecordTooLargeError,
   TypeError,
   ReferenceError,
   RangeError,

@@ -111,8 +111,15 @@ const CASES: readonly Case[] = [
     says: /wrong-type\.jsonl:1: completion_index: .*expected number/,
   },
   { type: ['run', '--policy', 'recorded(unknown-field.jsonl)'], code: 2, says: /unknown-field\.jsonl:1: .*tex/ },
-  { type: ['run', '--log', 'kafka://host:9092'], code: 2, says: /--log kafka:\/\/host:9092: expected lmdb:DIR/ },
+  { type: ['run', '--log', 'pulsar://host'], code: 2, says: /--log pulsar:\/\/host: expected lmdb:DIR or kafka:\/\// },
   { type: ['run', '--log', 'lmdb:'], code: 2, says: /expected lmdb:DIR/ },
+  { type: ['run', '--log', 'kafka:host'], code: 2, says: /kafka:host: expected kafka:\/\/HOST:PORT/ },
+  { type: ['run', '--log', 'kafka://user:word@host:1'], code: 2, says: /belong in the environment/ },
+  {
+    type: ['--log', 'kafka://127.0.0.1:1', 'run'],
+    code: 1,
+    says: /kafka:\/\/127\.0\.0\.1:1: connecting failed after .* s of trying: Connection error: connect ECONNREFUSED 127\.0\.0\.1:1 .*Nothing listens there: start the broker/,
+  },
   {
     type: ['--data', 'nowhere', 'verify'],
     code: 2,

@@ -1,10 +1,12 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fencedClaim } from '../failure.ts'
 import type { Epochs } from '../group.ts'
-import { FencedError } from '../log.ts'
+import { FencedError, LogDeniedError } from '../log.ts'
 import { assign, assignedTo, encodeMember } from './assigner.ts'
 import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
+import { beat, silence } from './heartbeats.ts'
 import { type Joined, joinGroupRequest } from './kafkajs.ts'
 import type { Proof } from './protocol.ts'
 
@@ -43,7 +45,7 @@ export class Membership {
   #owned: Epochs = new Map()
   #epochs = 0
   #heard_ms = 0
-  #beating = false
+  readonly #id = randomUUID()
   #timer: NodeJS.Timeout | undefined
   /** Since when a rebalance waits for the caller to commit what it has. */
   #rebalancing_ms = 0
@@ -56,7 +58,7 @@ export class Membership {
     this.options = options
     this.#changed = changed
     if (options.heartbeats === 'always') {
-      this.#timer = setInterval(() => void this.#beat(), options.heartbeat_ms)
+      this.#timer = setInterval(() => this.#joinWithoutPoll(), options.heartbeat_ms)
       this.#timer.unref()
     }
   }
@@ -73,7 +75,7 @@ export class Membership {
       throw failure
     }
     const { heartbeats, heartbeat_ms } = this.options
-    if (heartbeats === 'poll' && performance.now() - this.#heard_ms > heartbeat_ms) await this.#beat()
+    if (heartbeats === 'poll' && performance.now() - this.#heard_ms > heartbeat_ms) await this.#beatNow()
     if (this.#state === 'out') this.#join()
     // The first poll comes back empty, so that the caller commits what it has; the one after it lets partitions go.
     else if (this.#state === 'rebalancing' && this.#drained) this.#join()
@@ -114,6 +116,7 @@ export class Membership {
     if (this.#state === 'left') return
     this.#state = 'left'
     clearInterval(this.#timer)
+    silence(this.#id)
     this.#owned = new Map()
     const member = this.#member
     if (member === '') return
@@ -135,45 +138,62 @@ export class Membership {
     return this.#connection.address.prefix + this.options.group
   }
 
-  async #beat(): Promise<void> {
-    if (this.#beating || (this.#state !== 'stable' && this.#state !== 'rebalancing')) return
-    this.#beating = true
+  /** Signs of life for the generation that has just begun: from a thread, or at polls alone. */
+  #beatOn(): void {
+    const { heartbeats, heartbeat_ms } = this.options
+    if (heartbeats === 'poll') return
+    const { address } = this.#connection
+    const [member, generation] = [this.#member, this.#generation]
+    beat({ id: this.#id, address, group: this.#groupId, member, generation, every_ms: heartbeat_ms }, (heard) => {
+      // An answer to an earlier generation's may still come.
+      if (heard.refused === undefined || heard.generation !== this.#generation || heard.member !== this.#member) return
+      this.#refused(heard.refused, heard.denied)
+    })
+  }
+
+  async #beatNow(): Promise<void> {
+    if (this.#state !== 'stable' && this.#state !== 'rebalancing') return
     const [generation, member] = [this.#generation, this.#member]
+    this.#heard_ms = performance.now()
     try {
       const coordinator = await this.#connection.coordinator('group', this.#groupId)
       await coordinator.heartbeat({ groupId: this.#groupId, groupGenerationId: generation, memberId: member })
-      this.#heard_ms = performance.now()
     } catch (error) {
-      if (this.#member === member && this.#generation === generation) await this.#missed(error)
-    } finally {
-      this.#beating = false
+      const kind = kindOf(error)
+      const { type, message } = rootOf(error)
+      if (isTemporary(kind) && type !== 'REBALANCE_IN_PROGRESS') await this.#connection.forget(error)
+      else if (this.#generation === generation) this.#refused(type ?? message ?? 'unknown', kind === 'denied')
     }
-    const waits_ms = performance.now() - this.#rebalancing_ms
-    // Whoever is at work for long does not hold up the others: its claims stay good for what it keeps.
-    if (this.#state === 'rebalancing' && waits_ms > this.options.session_timeout_ms / 2) this.#join()
   }
 
-  async #missed(error: unknown): Promise<void> {
-    const type = rootOf(error).type
+  #refused(type: string, denied: boolean): void {
+    if (this.#state !== 'stable' && this.#state !== 'rebalancing') return
     if (type === 'REBALANCE_IN_PROGRESS') {
-      this.#heard_ms = performance.now()
-      if (this.#state !== 'stable') return
+      if (this.#state === 'rebalancing') return
       this.#state = 'rebalancing'
       this.#rebalancing_ms = performance.now()
       this.#drained = false
       this.#changed()
     } else if (type === 'UNKNOWN_MEMBER_ID' || type === 'ILLEGAL_GENERATION' || type === 'FENCED_INSTANCE_ID') {
       this.#lose(type === 'UNKNOWN_MEMBER_ID')
-    } else if (isTemporary(kindOf(error))) {
-      await this.#connection.forget(error)
     } else {
-      this.#fail(told(this.#connection.address.text, `a heartbeat of group ${this.options.group}`, error))
+      const text = `${this.#connection.address.text}: a heartbeat of group ${this.options.group} was refused: ${type}.`
+      this.#fail(
+        denied ? new LogDeniedError(`${text} Ask for the right (ACL) to read with this group.`) : new Error(text),
+      )
     }
+  }
+
+  /** Whoever is at work for long does not hold up the others: its claims stay good for what it keeps. */
+  #joinWithoutPoll(): void {
+    const waits_ms = performance.now() - this.#rebalancing_ms
+    if (this.#state === 'rebalancing' && waits_ms > this.options.session_timeout_ms / 2) this.#join()
   }
 
   #lose(forgotten: boolean): void {
     if (this.#state === 'left') return
     if (forgotten) this.#member = ''
+    silence(this.#id)
     this.#generation = -1
     this.#owned = new Map()
     this.#state = 'out'
@@ -233,6 +253,7 @@ export class Membership {
     this.#owned = owned
     this.#heard_ms = performance.now()
     this.#state = 'stable'
+    this.#beatOn()
     this.#changed()
     return true
   }
