@@ -1,0 +1,38 @@
+import { randomBytes } from 'node:crypto'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { decompress } from './codecs.ts'
+import { lz4Compress, lz4Decompress } from './lz4.ts'
+import { snappyDecompress } from './snappy.ts'
+
+test('lz4: any bytes come back', () => {
+  const repetitive = fc
+    .array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 1, max: 400 })), { maxLength: 30 })
+    .map((parts) => Buffer.concat(parts.flatMap(([bytes, times]) => Array(times).fill(Buffer.from(bytes)))))
+  fc.assert(
+    fc.property(repetitive, (bytes) => {
+      expect(lz4Decompress(lz4Compress(bytes)).equals(bytes)).toBe(true)
+    }),
+  )
+})
+
+test('lz4: what does not get smaller is stored, a frame after a frame is read, and several blocks', () => {
+  const noise = randomBytes(200 * 1024)
+  const frames = Buffer.concat([lz4Compress(noise), lz4Compress(Buffer.from('tail'))])
+  expect(frames.length).toBeLessThan(noise.length + 100)
+  expect(lz4Decompress(frames).equals(Buffer.concat([noise, Buffer.from('tail')]))).toBe(true)
+})
+
+test('snappy: the example of its format description', () => {
+  // 'abcd' as a literal, then the same three times more as one copy that overlaps itself.
+  expect(snappyDecompress(Buffer.from([16, 0x0c, 0x61, 0x62, 0x63, 0x64, 0x2e, 4, 0])).toString()).toBe(
+    'abcd'.repeat(4),
+  )
+})
+
+test('damaged bytes are an error, not wrong records', () => {
+  expect(() => lz4Decompress(Buffer.from('no frame at all'))).toThrow('LZ4: expected a frame')
+  expect(() => lz4Decompress(lz4Compress(Buffer.alloc(1000)).subarray(0, 14))).toThrow()
+  expect(() => snappyDecompress(Buffer.from([16, 0x2e, 4, 0]))).toThrow('a match 4 bytes back, 0 are there')
+  expect(() => decompress(7, Buffer.from(''))).toThrow('found codec 7')
+})
