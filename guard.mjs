@@ -3,7 +3,9 @@
  * program on the pinned Node. Plain JavaScript for any Node from 20 on, because nothing is installed when it starts.
  *
  *   node guard.mjs COMMAND …    the command line (cli/main.ts)
- *   node guard.mjs --check      lint, types, import directions and every test, as `npm test` does
+ *   node guard.mjs --check      lint, types, import directions and every test, as `npm test` does; with CI set in the
+ *                               environment also those against real brokers, where Java and Maven are there
+ *   node guard.mjs --check-kafka  the tests against real brokers alone, as `npm run test:kafka` does
  *   node guard.mjs --exec FILE …  any TypeScript file of this repository, e.g. a benchmark
  */
 import { spawn, spawnSync } from 'node:child_process'
@@ -27,6 +29,7 @@ if (first === '--check') {
   await installPython()
   process.exit(check())
 }
+if (first === '--check-kafka') process.exit(run(stepAgainstBrokers(rest)) ? 0 : 1)
 const file = first === '--exec' ? rest.shift() : at('cli', 'main.ts')
 const args = first === '--exec' ? rest : process.argv.slice(2)
 runForeground(pinnedNode(), ['--disable-warning=ExperimentalWarning', file, ...args])
@@ -121,14 +124,25 @@ function check() {
     ],
     ['tests', node, [at('node_modules', 'vitest', 'vitest.mjs'), 'run', ...rest]],
   ]
-  const failed = []
-  for (const [name, program, parameters] of steps) {
-    say(name)
-    const { status } = spawnSync(program, parameters, { cwd: root, stdio: 'inherit', env: environment() })
-    if (status !== 0) failed.push(name)
+  if (process.env.CI && rest.length === 0) {
+    const missing = ['java', 'mvn'].filter((tool) => spawnSync(tool, ['-version']).error !== undefined)
+    if (missing.length === 0) steps.push(stepAgainstBrokers([]))
+    else say(`tests against real brokers are left out: there is no ${missing.join(' and no ')} here`)
   }
+  const failed = steps.filter((step) => !run(step)).map(([name]) => name)
   if (failed.length > 0) say(`FAILED: ${failed.join(', ')}`)
   return failed.length === 0 ? 0 : 1
+}
+
+function stepAgainstBrokers(parameters) {
+  const vitest = [at('node_modules', 'vitest', 'vitest.mjs'), 'run', '--config', at('vitest.kafka.config.ts')]
+  return ['tests against real brokers', pinnedNode(), [...vitest, ...parameters]]
+}
+
+/** @returns whether it passed */
+function run([name, program, parameters]) {
+  say(name)
+  return spawnSync(program, parameters, { cwd: root, stdio: 'inherit', env: environment() }).status === 0
 }
 
 /** The pinned Node where there is one for this platform, else the host's when it is recent enough. */

@@ -10,13 +10,23 @@ export function topicsOf(
   processors: readonly Pick<Processor, 'name'>[],
   partitions: number,
 ): TopicSpec[] {
-  const names = [
-    ...events.map((event) => event.type),
-    ...processors.flatMap((processor) => [journalTopic(processor.name), changelogTopic(processor.name)]),
-    SNAPSHOTS_TOPIC,
-    DEAD_LETTERS_TOPIC,
+  const topics: Omit<TopicSpec, 'partitions'>[] = [
+    // What was derived can be computed again from what was not.
+    ...events.map(
+      ({ type, retention }) =>
+        ({ name: type, retention: retention === 'derived' ? 'may_expire' : 'for_ever' }) as const,
+    ),
+    ...processors.flatMap(({ name }) => [
+      { name: journalTopic(name), retention: 'for_ever' } as const,
+      { name: changelogTopic(name), retention: 'latest_per_key' } as const,
+    ]),
+    { name: SNAPSHOTS_TOPIC, retention: 'latest_per_key' },
+    { name: DEAD_LETTERS_TOPIC, retention: 'for_ever' },
   ]
-  return [...names.map((name) => ({ name, partitions })), { name: TOPOLOGY_TOPIC, partitions: 1 }]
+  return [
+    ...topics.map((topic) => ({ ...topic, partitions })),
+    { name: TOPOLOGY_TOPIC, partitions: 1, retention: 'for_ever' },
+  ]
 }
 
 /** What a log's stored state was made by; see `identityOf` in streams/. */
