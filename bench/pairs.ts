@@ -20,8 +20,8 @@ export interface Measure {
   readonly candidate: Side
   /** Without one, the goal is a rate. */
   readonly ceiling?: Side
-  /** The least ratio, or the least rate per second. */
-  readonly goal: number
+  /** The least ratio, or the least rate per second; none where a number is only to be known. */
+  readonly goal?: number
   /** Fewer than were asked for, where a pair takes minutes. */
   readonly most_pairs?: number
   /** Whether a turn before the first would find nothing to prepare for the others: each is a process of its own. */
@@ -60,12 +60,12 @@ export interface Result {
   /** Median rates per second. */
   readonly rate: number
   readonly ceiling_rate: number | null
-  readonly goal: number
-  readonly reached: boolean
+  readonly goal: number | null
+  readonly reached: boolean | null
 }
 
 export async function measure(subject: Measure, asked: number): Promise<Result> {
-  const { candidate, ceiling, seconds, goal, most_pairs = Number.POSITIVE_INFINITY, cold = false } = subject
+  const { candidate, ceiling, seconds, goal = null, most_pairs = Number.POSITIVE_INFINITY, cold = false } = subject
   const pairs = Math.min(asked, most_pairs)
   const rates: number[] = []
   const ceilings: number[] = []
@@ -91,7 +91,7 @@ export async function measure(subject: Measure, asked: number): Promise<Result> 
     rate: medianOf(rates),
     ceiling_rate: ceiling === undefined ? null : medianOf(ceilings),
     goal,
-    reached: median >= goal,
+    reached: goal === null ? null : median >= goal,
   }
 }
 

@@ -8,8 +8,8 @@ export function tableOf(results: readonly Result[]): string {
     result.against ?? '–',
     shown(result, result.median),
     `${shown(result, result.low)} … ${shown(result, result.high)}`,
-    `${result.seconds === null ? '≤' : '≥'} ${shown(result, result.goal)}`,
-    result.reached ? 'yes' : 'no',
+    result.goal === null ? '–' : `${result.seconds === null ? '≤' : '≥'} ${shown(result, result.goal)}`,
+    result.reached === null ? '–' : result.reached ? 'yes' : 'no',
     rates(result),
   ])
   const lines = [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`)

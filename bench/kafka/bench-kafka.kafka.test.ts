@@ -1,0 +1,37 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { expect, inject, test } from 'vitest'
+
+const MAIN = new URL('./main.ts', import.meta.url).pathname
+
+const bench = (...words: readonly string[]) => promisify(execFile)(process.execPath, [MAIN, ...words])
+
+// Without the peers: their tools (uv, Maven) and packages are not there everywhere.
+test('the peers’ job on a worker of its own gives the groups that a plain loop gives, and the rate is told', async () => {
+  const { stdout } = await bench('peers', '--quick', '--with', '', '--json', '--broker', inject('kafka'))
+  const { rounds, messages, results } = JSON.parse(stdout)
+  expect({ rounds, messages }).toEqual({ rounds: 1, messages: 8_000 })
+  expect(results).toMatchObject([
+    { name: 'peers', against: null, unit: 'messages', seconds: 'wall', goal: null, reached: null },
+    { name: 'peers', against: null, unit: 'messages', seconds: 'cpu' },
+  ])
+  for (const { median } of results) expect(median).toBeGreaterThan(0)
+})
+
+test('the tower loop on Kafka is a row beside its ceiling', async () => {
+  const { stdout } = await bench('topology', '--quick', '--broker', inject('kafka'))
+  expect(stdout.split('\n')[2]).toMatch(
+    /^\| score-completions and form-groups, .* \| decode \+ encode .* \| [\d.]+ \| .* \| ≥ 0.40 \| (yes|no) \| /,
+  )
+})
+
+test('a benchmark or a peer that there is not is refused with those that there are', async () => {
+  await expect(bench('peer')).rejects.toMatchObject({
+    code: 2,
+    stderr: 'bench:kafka: there is no benchmark peer\nthere are: peers, topology, pass-through, produce, consume\n',
+  })
+  await expect(bench('peers', '--with', 'flink')).rejects.toMatchObject({
+    code: 2,
+    stderr: 'bench:kafka: --with flink: there is no such peer\nthere are: kafka-streams, bytewax, quix, confluent\n',
+  })
+})

@@ -1,0 +1,76 @@
+/**
+ * The peers' job on Plumbline, in a process of its own: the real worker with journal, changelog and snapshots. Told by
+ * the same variables as the peers' programs, and tells the same line.
+ */
+
+import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
+import type { Log, Member } from '../../infra/log/log.ts'
+import { Worker } from '../../infra/runtime/worker.ts'
+import { catalogueOf } from '../../schemas/registry.ts'
+import { noBlobs, PARTITIONS } from '../tower-log.ts'
+import { groupRewards } from './group-rewards.ts'
+
+const { BENCH_LOG: address = '', BENCH_RUN: run = '', BENCH_MESSAGES } = process.env
+const wanted = Number(BENCH_MESSAGES)
+
+let first_ms = Number.NaN
+let first_cpu = process.cpuUsage()
+let messages = 0
+let groups = 0
+const stop = new AbortController()
+
+const log = await openKafkaLog({ address })
+const processor = groupRewards(run)
+const worker = new Worker({
+  log: noting(log, () => {
+    first_ms = Date.now()
+    first_cpu = process.cpuUsage()
+  }),
+  blobs: noBlobs,
+  processor,
+  vocabulary: catalogueOf([...processor.inputs, ...processor.outputs]),
+  partitions: PARTITIONS,
+  instance: 'bench',
+  onEvent(event) {
+    if (event.kind === 'retrying') process.stderr.write(`${event.error.stack}\n`)
+    if (event.kind !== 'committed') return
+    messages += event.records
+    groups += event.outputs
+    if (event.dead_letters > 0) throw new Error(`${event.dead_letters} dead letters`)
+    if (messages >= wanted) stop.abort()
+  },
+})
+await worker.run(stop.signal)
+const seconds = (Date.now() - first_ms) / 1e3
+const { user, system } = process.cpuUsage(first_cpu)
+await log.close()
+process.stdout.write(`${JSON.stringify({ messages, groups, seconds, cpu_seconds: (user + system) / 1e6, first_ms })}\n`)
+
+/** The same log; says when the first records have arrived, which is before anything is decoded. */
+function noting(log: Log, first: () => void): Log {
+  const bound = (target: object, name: string | symbol) => {
+    const value = Reflect.get(target, name, target)
+    return typeof value === 'function' ? value.bind(target) : value
+  }
+  let arrived = false
+  const watched = (member: Member): Member =>
+    new Proxy(member, {
+      get: (target, name) =>
+        name !== 'poll'
+          ? bound(target, name)
+          : async (options: Parameters<Member['poll']>[0]) => {
+              const polled = await target.poll(options)
+              if (!arrived && polled.records.length > 0) {
+                arrived = true
+                first()
+              }
+              return polled
+            },
+    })
+  return new Proxy(log, {
+    get: (target, name) =>
+      name === 'join'
+        ? async (options: Parameters<Log['join']>[0]) => watched(await target.join(options))
+        : bound(target, name),
+  })
+}
