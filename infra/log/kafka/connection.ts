@@ -6,12 +6,14 @@ import { isTemporary, kindOf, rootOf, told } from './errors.ts'
 import { type Broker, errorName, makeBroker } from './kafkajs.ts'
 import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
 
-const CONNECT_MS = 2_000
+const CONNECT_MS = 4_000
 const REQUEST_MS = 15_000
 /** Opening a log says within this time that it cannot be reached. */
 const OPEN_MS = 8_000
 /** A call is tried for this long: a broker's restart is shorter. */
 const TRY_MS = 30_000
+/** And this often, however long a process that computes, or does not get to run, takes for it. */
+const TRIES = 4
 const FIRST_WAIT_MS = 5
 const LONGEST_WAIT_MS = 500
 
@@ -28,6 +30,7 @@ export class Connection {
   readonly #seeds = new Map<string, Broker>()
   readonly #leaders = new Map<string, readonly number[]>()
   readonly #coordinators = new Map<string, number>()
+  readonly #connecting = new Map<Broker, Promise<void>>()
   #controller = -1
   #closed = false
 
@@ -65,7 +68,7 @@ export class Connection {
     this.#expectOpen()
     let failure: unknown
     const known = [...this.#brokers.values()].map(({ broker }) => broker)
-    for (const broker of known) if (broker.isConnected()) return broker
+    for (const broker of known) if (broker.isConnected()) return await this.#connected(broker)
     const seeds = this.address.seeds.map(({ host, port }) => this.#seed(host, port))
     for (const broker of [...known, ...seeds]) {
       try {
@@ -127,13 +130,16 @@ export class Connection {
    */
   async attempt<T>(what: string, act: () => Promise<T>, within_ms = TRY_MS): Promise<T> {
     const start_ms = performance.now()
+    let tries_left = within_ms < TRY_MS ? 0 : TRIES
     for (let wait_ms = FIRST_WAIT_MS; ; wait_ms = Math.min(LONGEST_WAIT_MS, wait_ms * 2)) {
+      tries_left -= 1
       try {
         return await act()
       } catch (error) {
         const tried_ms = performance.now() - start_ms
         const kind = kindOf(error)
-        if (this.#closed || !isTemporary(kind) || tried_ms + wait_ms > within_ms) {
+        const given_up = tries_left <= 0 && tried_ms + wait_ms > within_ms
+        if (this.#closed || !isTemporary(kind) || given_up) {
           throw told(this.address.text, what, error, tried_ms)
         }
         await this.forget(error)
@@ -203,8 +209,12 @@ export class Connection {
   }
 
   async #connected(broker: Broker): Promise<Broker> {
-    if (broker.isConnected()) return broker
-    await broker.connect()
+    // kafkajs says that it is connected before it knows what the broker can do.
+    const connecting = this.#connecting.get(broker)
+    if (connecting === undefined && broker.isConnected() && broker.versions !== null) return broker
+    const connected = connecting ?? broker.connect().finally(() => this.#connecting.delete(broker))
+    this.#connecting.set(broker, connected)
+    await connected
     if (this.#closed) await drop(broker)
     const missing = lacking(broker)
     if (missing !== undefined) {

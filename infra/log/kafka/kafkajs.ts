@@ -201,17 +201,25 @@ function printed({ label, log }: LogEntry): void {
   process.stderr.write(`kafkajs ${label} ${JSON.stringify(log)}\n`)
 }
 
+interface Queue {
+  readonly enforceRequestTimeout: boolean
+  readonly requestTimeout: number
+  readonly inflight: ReadonlyMap<number, { sentAt: number; readonly requestTimeout: number; timeoutRequest(): void }>
+  readonly pending: readonly unknown[]
+  readonly throttledUntil: number
+  requestTimeoutIntervalId: NodeJS.Timeout | null
+  throttleCheckTimeoutId: NodeJS.Timeout | null
+  isConnected(): boolean
+  destroy(): void
+  checkPendingRequests(): void
+  scheduleCheckPendingRequests(): void
+  scheduleRequestTimeoutCheck(): void
+}
+
+const RequestQueue = load('kafkajs/src/network/requestQueue') as { readonly prototype: Queue }
+
 // kafkajs 2.2.4 arms a timer of a negative time on every connection, again and again: Node 24 warns, and each idle
 // connection wakes a thousand times a second. Only requests that wait (throttled, or too many in flight) need it.
-const RequestQueue = load('kafkajs/src/network/requestQueue') as {
-  prototype: {
-    pending: readonly unknown[]
-    throttledUntil: number
-    throttleCheckTimeoutId: NodeJS.Timeout | null
-    checkPendingRequests(): void
-    scheduleCheckPendingRequests(): void
-  }
-}
 RequestQueue.prototype.scheduleCheckPendingRequests = function () {
   if (this.throttleCheckTimeoutId !== null || this.pending.length === 0) return
   this.throttleCheckTimeoutId = setTimeout(
@@ -221,4 +229,24 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function () {
     },
     Math.max(10, this.throttledUntil - Date.now()),
   )
+}
+
+const LOOK_MS = 100
+
+// It also counts the time in which this process computed, or did not get to run: answers that lie in the socket, unread,
+// would be called late. Only time in which they could have been read counts here.
+RequestQueue.prototype.scheduleRequestTimeoutCheck = function () {
+  if (!this.enforceRequestTimeout) return
+  this.destroy()
+  let looked_ms = Date.now()
+  this.requestTimeoutIntervalId = setInterval(() => {
+    const now_ms = Date.now()
+    const unread_ms = Math.max(0, now_ms - looked_ms - LOOK_MS)
+    looked_ms = now_ms
+    for (const request of this.inflight.values()) {
+      request.sentAt += unread_ms
+      if (now_ms - request.sentAt > request.requestTimeout) request.timeoutRequest()
+    }
+    if (!this.isConnected()) this.destroy()
+  }, LOOK_MS)
 }
