@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { numbered, record, values } from '../conformance/steps.ts'
@@ -179,7 +180,8 @@ test(
     const log = await openLmdbLog({ dir: processes.dir, lock_wait_ms: 400 })
     await log.createTopics([{ name: 't', partitions: 2 }])
     const holder = processes.start('inside', { topic: 't', signal: 'SIGSTOP', when: 'before commit' })
-    await sleep(1_500)
+    const state = () => readFileSync(`/proc/${holder.pid}/stat`, 'utf8')
+    await expect.poll(state, { timeout: 30_000 }).toMatch(/\) T /)
     const write = async () => {
       const producer = await log.producer({ transactional_id: 'p' })
       const transaction = producer.begin()
