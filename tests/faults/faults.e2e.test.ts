@@ -27,7 +27,7 @@ test('the same seed gives the same schedule, another seed another one', () => {
 
 test.skipIf(!linux)(
   `killed eight times, stopped past a lease and inside a write, on a full disk, under a clock that jumps: nothing lost, nothing twice, the funnel holds, verify passes${skipped}`,
-  { timeout: 400_000 },
+  { timeout: 900_000 },
   async () => {
     const { ok, text } = await faultReport({ seed: SEED, sizes: SMALL })
     expect(ok, text).toBe(true)
@@ -36,7 +36,7 @@ test.skipIf(!linux)(
 
 test.skipIf(!linux)(
   `positions committed before what they stand for: that bug is caught, with its seed and how to see it again${skipped}`,
-  { timeout: 400_000 },
+  { timeout: 900_000 },
   async () => {
     const { ok, text, folder } = await faultReport({ seed: BUSY_SEED, sizes: SMALL, planted: 'early-positions' })
     if (folder !== undefined) await rm(folder, { recursive: true, force: true })

@@ -10,6 +10,9 @@ import { isStopped, type WriterLock } from './writer-lock.ts'
 const PATIENCE_MS = 120_000
 const PATIENCE_S = `${PATIENCE_MS / 1_000} s`
 
+/** A trap that nobody has walked into by then is given up, and the process killed where it is. */
+const TRAP_MS = 30_000
+
 export interface Scene {
   readonly crew: Crew
   readonly disk: SmallDisk
@@ -62,12 +65,12 @@ async function killAt(scene: Scene, fault: Of<'kill at'>, empty_ms: number): Pro
   crew.at(place).set({ stage, commit, delay_ms, signal: 'SIGKILL' })
   const reached = await crew.heard.first(
     from,
-    10_000,
+    TRAP_MS,
     ({ pid: of, message }) => of === pid && message.says === 'reached',
   )
   if (reached === undefined) crew.at(place).signal('SIGKILL')
   await gone(crew, place, pid)
-  return reached === undefined ? `kill -9 ${place}, which made no commit in 10 s` : tell(fault)
+  return reached === undefined ? `kill -9 ${place}, which came to no such point in ${TRAP_MS / 1_000} s` : tell(fault)
 }
 
 /** Its lease ends while it is away, somebody takes over, and what it wants to commit when it is back is refused. */

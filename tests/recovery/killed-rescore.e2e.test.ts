@@ -18,7 +18,7 @@ export function slow({ outcome, distance_world }) {
 `
 
 test('a rescore killed three times and run again has the same rows as an undisturbed one, none twice', {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async () => {
   const cwd = await sharedFolder()
   const tower = ['--dataset', 'side_block', '--task', 'x_y', '--scenes', `${SCENES}`, '--seed', '5']
