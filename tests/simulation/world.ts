@@ -176,12 +176,16 @@ export class World {
     return this.stages.every((processor) => this.#isOwned(processor) && this.#hasReadAll(processor))
   }
 
-  /** What a killed process had is nobody's until its session has ended: what waits there waits. */
+  /** What a killed process had is nobody's until its session has ended and another knows: what waits there waits. */
   #isOwned(processor: Processor): boolean {
-    const owned = this.workersOf(processor).flatMap(({ claim }) =>
-      claim === undefined ? [] : [...this.broker.owned(claim.group, claim.member).keys()],
-    )
-    return owned.length === this.inputs.partitions
+    let owned = 0
+    for (const { claim, taken_up } of this.workersOf(processor)) {
+      if (claim === undefined) continue
+      for (const [partition, epoch] of this.broker.owned(claim.group, claim.member)) {
+        if (claim.epochs.get(partition) === epoch && taken_up.has(partition)) owned++
+      }
+    }
+    return owned === this.inputs.partitions
   }
 
   /** Who is what, for a message. */
