@@ -29,7 +29,10 @@ if (first === '--check') {
   await installPython()
   process.exit(check())
 }
-if (first === '--check-kafka') process.exit(run(stepAgainstBrokers(rest)) ? 0 : 1)
+if (first === '--check-kafka') {
+  await installPython()
+  process.exit(run(stepAgainstBrokers(rest)) ? 0 : 1)
+}
 const file = first === '--exec' ? rest.shift() : at('cli', 'main.ts')
 const args = first === '--exec' ? rest : process.argv.slice(2)
 runForeground(pinnedNode(), ['--disable-warning=ExperimentalWarning', file, ...args])

@@ -11,6 +11,8 @@ import type { Listen } from './listen.ts'
 import { UsageError } from './usage-error.ts'
 
 const SINK_PATIENCE_MS = 500
+/** Well within the 10 seconds that Prometheus waits for an answer. */
+const LOG_PATIENCE_MS = 5_000
 
 /** What a run counts of itself, and where it is asked for it. */
 export async function startMetrics(
@@ -22,7 +24,7 @@ export async function startMetrics(
 ): Promise<{ readonly metrics: RunMetrics; readonly server: MetricsServer }> {
   const processors = processorsOf(topology).filter(({ name }) => only.length === 0 || only.includes(name))
   let sink_lag: number | undefined
-  const lags = async () => {
+  const lookUp = async () => {
     const found = new Map<string, number>()
     for (const processor of processors) {
       found.set(processor.name, Number(await lagOf(log, processor.name, inputTopics(processor))))
@@ -37,9 +39,18 @@ export async function startMetrics(
     }
     return found
   }
+  // A broker that is away is tried for longer than whoever scrapes waits, and one look at it at a time is enough.
+  let looking: Promise<ReadonlyMap<string, number>> | undefined
+  const lags = () => {
+    looking ??= lookUp().finally(() => {
+      looking = undefined
+    })
+    return Promise.race([looking.catch(() => undefined), wait(LOG_PATIENCE_MS, undefined, { ref: false })])
+  }
   const metrics = new RunMetrics(
-    processors.map(({ name }) => name),
+    processors.map(({ name, outputs }) => ({ name, outputs: outputs.map(({ type }) => type) })),
     lags,
+    new Map(sink === undefined ? [] : [['duckdb', () => sink.health]]),
   )
   try {
     return { metrics, server: await serveMetrics(metrics, listen) }

@@ -53,7 +53,7 @@ export function addRun(program: Command): void {
     .option('--no-sink', 'do not load into DuckDB')
     .option(
       '--metrics <host:port>',
-      'answer /metrics (OpenMetrics) and /healthz there',
+      'answer /metrics (OpenMetrics), /healthz and /readyz there',
       listenAddress('metrics', '127.0.0.1:9464'),
     )
     .action(async (options: RunOptions, command: Command) => {
@@ -112,6 +112,7 @@ export function addRun(program: Command): void {
         try {
           if (options.metrics !== undefined) {
             watched = await startMetrics(options.metrics, folder, wiring, options.only ?? [], sink)
+            signal.addEventListener('abort', () => watched?.metrics.stop(), { once: true })
             report.say(`metrics at http://${watched.server.address}/metrics`)
           }
           await runPipeline({

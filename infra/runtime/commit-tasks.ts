@@ -12,6 +12,7 @@ import type { Task, Unsaved } from './task.ts'
 export interface Committed {
   readonly records: number
   readonly outputs: number
+  readonly outputs_by_type: Readonly<Record<string, number>>
   readonly dead_letters: number
 }
 
@@ -46,9 +47,14 @@ export function appendBatch(
   { claim, positions, parts }: Batch,
   partitions: number,
 ): Committed {
-  const committed = { records: 0, outputs: 0, dead_letters: 0 }
+  const outputs_by_type: Record<string, number> = {}
+  const committed = { records: 0, outputs: 0, outputs_by_type, dead_letters: 0 }
   for (const { partition, unsaved, changes, journal } of parts) {
-    for (const output of unsaved.outputs) appendOutput(transaction, output, partitions)
+    for (const output of unsaved.outputs) {
+      appendOutput(transaction, output, partitions)
+      const { type } = output.type
+      outputs_by_type[type] = (outputs_by_type[type] ?? 0) + 1
+    }
     for (const { key, state } of changes) {
       transaction.append(changelogTopic(processor.name), partition, changelogRecord(processor, key, state))
     }

@@ -12,7 +12,8 @@ export interface MetricsServer {
 
 /**
  * `/metrics` in the OpenMetrics text format; `/healthz`: 200 while every stage works, 503 naming those that are
- * waiting for something (a full disk, a log that is away).
+ * waiting for something (a full disk, a log that is away); `/readyz`: 200 from when every stage has joined its group and
+ * restored its state until the run is told to stop, 503 naming those that have not.
  *
  * @throws Error when the address cannot be listened on
  */
@@ -38,7 +39,12 @@ export async function serveMetrics(
       const text = `${JSON.stringify({ status: ok ? 'ok' : 'retrying', stages: troubles })}\n`
       return answer(response, ok ? 200 : 503, 'application/json', text)
     }
-    return answer(response, 404, 'text/plain; charset=utf-8', 'there are /metrics and /healthz\n')
+    if (path === '/readyz') {
+      const readiness = metrics.readiness()
+      const text = `${JSON.stringify(readiness)}\n`
+      return answer(response, readiness.status === 'ready' ? 200 : 503, 'application/json', text)
+    }
+    return answer(response, 404, 'text/plain; charset=utf-8', 'there are /metrics, /healthz and /readyz\n')
   })
   server.listen(port, host)
   await once(server, 'listening')

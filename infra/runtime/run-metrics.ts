@@ -10,19 +10,53 @@ interface Stage {
   partitions_lost: number
   /** Of the last restore of each partition. */
   readonly restores: Map<number, { seconds: number; changelog_records: number }>
+  readonly outputs_by_type: Map<string, number>
+  /** It has joined its group and restored its state. */
+  ready: boolean
   /** Why it is not at work now. */
   trouble: string | undefined
+}
+
+/** How whatever runs beside the workers is: why it cannot work now, and how often it has tried again. */
+export interface Health {
+  readonly trouble: string | undefined
+  readonly retries: number
+}
+
+export interface Readiness {
+  readonly status: 'starting' | 'ready' | 'stopping'
+  /** Stages that have not joined, or have left. */
+  readonly waiting: readonly string[]
 }
 
 /** What the workers of this process have done since it started, for whoever scrapes. */
 export class RunMetrics {
   readonly #stages = new Map<string, Stage>()
-  readonly #lags: () => Promise<ReadonlyMap<string, number>>
+  readonly #lags: () => Promise<ReadonlyMap<string, number> | undefined>
+  readonly #beside: ReadonlyMap<string, () => Health>
+  #stopping = false
 
-  /** @param lags messages behind by stage, looked up when metrics are asked for */
-  constructor(stages: readonly string[], lags: () => Promise<ReadonlyMap<string, number>>) {
+  /**
+   * @param lags messages behind by stage, looked up when metrics are asked for; undefined when the log does not answer
+   * @param beside what runs in this process and is no worker: the sink
+   */
+  constructor(
+    stages: readonly { readonly name: string; readonly outputs: readonly string[] }[],
+    lags: () => Promise<ReadonlyMap<string, number> | undefined>,
+    beside: ReadonlyMap<string, () => Health> = new Map(),
+  ) {
     this.#lags = lags
-    for (const stage of stages) this.#of(stage)
+    this.#beside = beside
+    // A counter that is there from the beginning shows its first growth.
+    for (const { name, outputs } of stages) {
+      const { outputs_by_type } = this.#of(name)
+      for (const type of outputs) outputs_by_type.set(type, 0)
+    }
+  }
+
+  /** The run was told to stop: nothing new should be sent here. */
+  stop(): void {
+    this.#stopping = true
   }
 
   workerEvent(name: string, event: WorkerEvent): void {
@@ -31,6 +65,8 @@ export class RunMetrics {
       case 'committed':
         stage.records += event.records
         stage.outputs += event.outputs
+        for (const [type, count] of Object.entries(event.outputs_by_type))
+          stage.outputs_by_type.set(type, (stage.outputs_by_type.get(type) ?? 0) + count)
         stage.dead_letters += event.dead_letters
         stage.commits++
         stage.trouble = undefined
@@ -41,6 +77,13 @@ export class RunMetrics {
         stage.trouble = undefined
         return
       }
+      case 'joined':
+        stage.ready = true
+        stage.trouble = undefined
+        return
+      case 'left':
+        stage.ready = false
+        return
       case 'lost':
         stage.partitions_lost += event.partitions.length
         return
@@ -54,11 +97,23 @@ export class RunMetrics {
   troubles(): ReadonlyMap<string, string> {
     const troubles = new Map<string, string>()
     for (const [name, { trouble }] of this.#stages) if (trouble !== undefined) troubles.set(name, trouble)
+    for (const [name, health] of this.#beside) {
+      const { trouble } = health()
+      if (trouble !== undefined) troubles.set(name, trouble)
+    }
     return troubles
+  }
+
+  readiness(): Readiness {
+    const waiting = [...this.#stages].filter(([, { ready }]) => !ready).map(([name]) => name)
+    return { status: this.#stopping ? 'stopping' : waiting.length > 0 ? 'starting' : 'ready', waiting }
   }
 
   async families(): Promise<MetricFamily[]> {
     const stages = [...this.#stages]
+    const beside = [...this.#beside].map(([name, health]) => [name, health()] as const)
+    const troubles = this.troubles()
+    const lags = await this.#lags()
     const counter = (name: string, help: string, of: (stage: Stage) => number): MetricFamily => ({
       name: `plumbline_${name}`,
       type: 'counter',
@@ -77,13 +132,44 @@ export class RunMetrics {
       counter('outputs', 'Events that were said and committed.', (stage) => stage.outputs),
       counter('dead_letters', 'Records that the stage could not take.', (stage) => stage.dead_letters),
       counter('commits', 'Transactions that were committed.', (stage) => stage.commits),
-      counter('retries', 'Attempts that failed on the surroundings and were made again.', (stage) => stage.retries),
+      {
+        name: 'plumbline_events',
+        type: 'counter',
+        help: 'Events that were said and committed, by type.',
+        samples: stages.flatMap(([stage, { outputs_by_type }]) =>
+          [...outputs_by_type].map(([type, value]) => ({ labels: { stage, type }, value })),
+        ),
+      },
+      {
+        name: 'plumbline_retries',
+        type: 'counter',
+        help: 'Attempts that failed on the surroundings and were made again.',
+        samples: [...stages, ...beside].map(([stage, { retries }]) => ({ labels: { stage }, value: retries })),
+      },
+      {
+        name: 'plumbline_trouble',
+        type: 'gauge',
+        help: '1 while the stage waits for its surroundings; /healthz says for what.',
+        samples: [...stages, ...beside].map(([stage]) => ({ labels: { stage }, value: troubles.has(stage) ? 1 : 0 })),
+      },
+      {
+        name: 'plumbline_ready',
+        type: 'gauge',
+        help: '1 while the stage is a member of its group and its state is restored.',
+        samples: stages.map(([stage, { ready }]) => ({ labels: { stage }, value: ready ? 1 : 0 })),
+      },
+      {
+        name: 'plumbline_log_reachable',
+        type: 'gauge',
+        help: '0 when the log did not answer while these numbers were collected.',
+        samples: [{ labels: {}, value: lags === undefined ? 0 : 1 }],
+      },
       counter('partitions_lost', 'Partitions that went to another owner.', (stage) => stage.partitions_lost),
       {
         name: 'plumbline_lag_messages',
         type: 'gauge',
         help: 'Records that the stage has yet to read, at most.',
-        samples: [...(await this.#lags())].map(([stage, value]) => ({ labels: { stage }, value })),
+        samples: [...(lags ?? [])].map(([stage, value]) => ({ labels: { stage }, value })),
       },
       {
         name: 'plumbline_restore_seconds',
@@ -112,7 +198,8 @@ export class RunMetrics {
     const known = this.#stages.get(name)
     if (known !== undefined) return known
     const counts = { records: 0, outputs: 0, dead_letters: 0, commits: 0, retries: 0, partitions_lost: 0 }
-    const stage: Stage = { ...counts, restores: new Map(), trouble: undefined }
+    const maps = { restores: new Map(), outputs_by_type: new Map() }
+    const stage: Stage = { ...counts, ...maps, ready: false, trouble: undefined }
     this.#stages.set(name, stage)
     return stage
   }

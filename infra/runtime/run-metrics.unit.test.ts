@@ -2,8 +2,10 @@ import { expect, test } from 'vitest'
 import { serveMetrics } from './metrics-server.ts'
 import { RunMetrics } from './run-metrics.ts'
 
+const stage = (name: string) => ({ name, outputs: ['said'] })
+
 test('a stage that waits for its surroundings is named until it works again', async () => {
-  const metrics = new RunMetrics(['count'], async () => new Map([['count', 3]]))
+  const metrics = new RunMetrics([stage('count')], async () => new Map([['count', 3]]))
   const server = await serveMetrics(metrics, { host: '127.0.0.1', port: 0 })
   const health = async () => {
     const response = await fetch(`http://${server.address}/healthz`)
@@ -13,12 +15,66 @@ test('a stage that waits for its surroundings is named until it works again', as
     expect(await health()).toEqual([200, { status: 'ok', stages: {} }])
     metrics.workerEvent('count', { kind: 'retrying', error: new Error('the disk is full'), wait_ms: 50 })
     expect(await health()).toEqual([503, { status: 'retrying', stages: { count: 'the disk is full' } }])
-    metrics.workerEvent('count', { kind: 'committed', records: 2, outputs: 1, dead_letters: 0 })
+    metrics.workerEvent('count', {
+      kind: 'committed',
+      records: 2,
+      outputs: 1,
+      outputs_by_type: { said: 1 },
+      dead_letters: 0,
+    })
     expect(await health()).toEqual([200, { status: 'ok', stages: {} }])
     const text = await (await fetch(`http://${server.address}/metrics`)).text()
     expect(text).toContain('plumbline_records_total{stage="count"} 2\n')
     expect(text).toContain('plumbline_retries_total{stage="count"} 1\n')
+    expect(text).toContain('plumbline_events_total{stage="count",type="said"} 1\n')
     expect(text).toContain('plumbline_lag_messages{stage="count"} 3\n')
+  } finally {
+    await server.close()
+  }
+})
+
+test('ready is when every stage has joined and restored, and no more once it leaves or the run is told to stop', () => {
+  const metrics = new RunMetrics([stage('a'), stage('b')], async () => new Map())
+  const states = [metrics.readiness()]
+  const say = (stage: string, kind: 'joined' | 'left') => {
+    metrics.workerEvent(stage, kind === 'joined' ? { kind, partitions: [0] } : { kind })
+    states.push(metrics.readiness())
+  }
+  say('a', 'joined')
+  say('b', 'joined')
+  say('a', 'left')
+  say('a', 'joined')
+  metrics.stop()
+  states.push(metrics.readiness())
+  expect(states.map(({ status, waiting }) => `${status} ${waiting.join()}`)).toEqual([
+    ...['starting a,b', 'starting b', 'ready ', 'starting a', 'ready ', 'stopping '],
+  ])
+})
+
+test('the sink counts as a stage that can be in trouble, and a log that is away does not stop the numbers', async () => {
+  let trouble: string | undefined = 'no room on the disk'
+  const metrics = new RunMetrics(
+    [stage('count')],
+    async () => undefined,
+    new Map([['duckdb', () => ({ trouble, retries: 3 })]]),
+  )
+  const server = await serveMetrics(metrics, { host: '127.0.0.1', port: 0 })
+  const get = async (path: string) => {
+    const response = await fetch(`http://${server.address}${path}`)
+    return `${response.status} ${await response.text()}`
+  }
+  try {
+    expect(await get('/healthz')).toBe('503 {"status":"retrying","stages":{"duckdb":"no room on the disk"}}\n')
+    const text = await get('/metrics')
+    expect(text).toContain('plumbline_trouble{stage="duckdb"} 1\n')
+    expect(text).toContain('plumbline_retries_total{stage="duckdb"} 3\n')
+    expect(text).toContain('plumbline_log_reachable 0\n')
+    expect(text).not.toContain('plumbline_lag_messages{')
+    trouble = undefined
+    expect(await get('/healthz')).toMatch(/^200 /)
+    expect(await get('/readyz')).toBe('503 {"status":"starting","waiting":["count"]}\n')
+    metrics.stop()
+    expect(await get('/readyz')).toBe('503 {"status":"stopping","waiting":["count"]}\n')
   } finally {
     await server.close()
   }

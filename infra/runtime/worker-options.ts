@@ -55,5 +55,9 @@ export type WorkerEvent =
       readonly ms: number
     }
   | { readonly kind: 'lost'; readonly partitions: readonly number[] }
+  /** It is a member of its group and has restored what it was given. */
+  | { readonly kind: 'joined'; readonly partitions: readonly number[] }
+  /** It is no member any more: stopping, fenced, or about to try again. */
+  | { readonly kind: 'left' }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
   | { readonly kind: 'notice'; readonly message: string }

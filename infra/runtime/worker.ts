@@ -68,7 +68,6 @@ export class Worker {
       } catch (error) {
         if (!(error instanceof Error) || isFinal(error)) throw error
         if (error instanceof FencedError) {
-          this.#options.onEvent?.({ kind: 'lost', partitions: [...this.#tasks.keys()] })
           await sleep(FENCED_WAIT_MS, signal)
         } else {
           wait_ms = Math.min(5_000, Math.max(50, wait_ms * 2))
@@ -99,14 +98,20 @@ export class Worker {
       this.#last_commit_ms = performance.now()
       // What the last session saw and did not commit comes again.
       this.#bugs = new BugWatch(processor.name, this.#tuning)
-      while (!signal.aborted) {
+      for (let joined = false; !signal.aborted; joined = true) {
         await this.#step(member, producer, commits)
+        if (!joined) this.#options.onEvent?.({ kind: 'joined', partitions: [...this.#tasks.keys()] })
       }
       await this.#options.beside?.collect(this.#tasks)
       await this.#commit(commits)
       await commits.settled()
       await this.#snapshot(producer, 1_000)
+    } catch (error) {
+      const partitions = [...this.#tasks.keys()]
+      if (error instanceof FencedError && partitions.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions })
+      throw error
     } finally {
+      this.#options.onEvent?.({ kind: 'left' })
       await commits?.ended()
       this.#tasks.clear()
       this.#options.beside?.settle(this.#tasks)

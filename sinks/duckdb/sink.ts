@@ -73,6 +73,8 @@ export class DuckDbSink {
   #opening: Promise<Opened> | undefined
   #server: SqlServer | undefined
   #closed = false
+  #trouble: string | undefined
+  #retries = 0
   /** What runs now; passes never overlap. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -136,16 +138,24 @@ export class DuckDbSink {
         const { records } = await this.loadOnce(signal)
         if (pause > 0) report?.('the DuckDB sink loads again')
         pause = 0
+        this.#trouble = undefined
         if (records === 0) await rest(poll_ms, signal)
       } catch (cause) {
         if (cause instanceof WrongLogError || cause instanceof DatabaseVersionError || this.#closed) throw cause
         const first = pause === 0
         pause = Math.min(LONGEST_BACKOFF_MS, Math.max(100, pause * 2))
         const message = cause instanceof Error ? cause.message : String(cause)
+        this.#trouble = message
+        this.#retries += 1
         if (first) report?.(`the DuckDB sink cannot load and tries again, nothing is lost: ${message}`)
         await rest(pause, signal)
       }
     }
+  }
+
+  /** Why `run` cannot load now, when it cannot, and how often it has tried again. */
+  get health(): { readonly trouble: string | undefined; readonly retries: number } {
+    return { trouble: this.#trouble, retries: this.#retries }
   }
 
   /** An upper bound of the records that are not loaded yet. */

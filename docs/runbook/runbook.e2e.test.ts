@@ -1,0 +1,209 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { partitionOf } from '../../schemas/routing.ts'
+import { alertRules } from '../../tests/alert-rules.ts'
+import { ChatServer } from '../../tests/chat-server.ts'
+import { eventually, plumblineOk, type Running, sharedFolder, sql, start } from '../../tests/cli/plumbline.ts'
+import { recordsOf, withLog } from '../../tests/cli/whole-log.ts'
+import { Scraper, typePage } from '../../tests/scraper.ts'
+
+const LIMIT = { timeout: 400_000 }
+const PATIENCE_MS = 120_000
+
+const generate = (scenes: number, cwd: string) => {
+  const tower = ['--dataset', 'top_block', '--task', 'x_only', '--seed', '7', '--group-size', '2']
+  return plumblineOk(['generate', 'tower', ...tower, '--scenes', `${scenes}`], { cwd })
+}
+
+async function end(running: Running, signal: NodeJS.Signals): Promise<void> {
+  running.child.kill(signal)
+  await running.ended
+}
+
+test('every alert has its page, which names it and what its expression reads; every page has its alert', () => {
+  const rules = alertRules()
+  const pages = readdirSync(new URL('.', import.meta.url)).filter((name) => name.endsWith('.md'))
+  expect(rules.map(({ runbook }) => runbook).sort()).toEqual(pages.map((page) => `docs/runbook/${page}`).sort())
+  for (const { alert, runbook } of rules) {
+    const text = readFileSync(new URL(`../../${runbook}`, import.meta.url), 'utf8')
+    expect(text.split('\n')[0]).toBe(`# ${alert}`)
+    for (const part of ['**What it costs.**', '**How to look.**', '**What to do.**', '**It is over**']) {
+      expect(text, runbook).toContain(part)
+    }
+  }
+})
+
+test('every metric that an alert reads is said by a run, from its first scrape on', LIMIT, async () => {
+  const cwd = await sharedFolder()
+  await generate(1, cwd)
+  const running = start(['run', '--metrics', '127.0.0.1:0'], { cwd })
+  const { samples } = await (await Scraper.of(running)).scrape()
+  for (const { expr, conditions } of alertRules()) {
+    for (const { metric, matchers } of conditions.filter(({ metric }) => metric !== 'up')) {
+      const series = samples.filter(
+        ({ name, labels }) =>
+          name === metric && matchers.every(({ label, equal, value }) => (labels[label] === value) === equal),
+      )
+      expect(series, expr).not.toEqual([])
+    }
+  }
+  await end(running, 'SIGTERM')
+})
+
+test(
+  'a model that is away: the stage retries, lag grows, groups expire; a stranger’s record: dead letters',
+  LIMIT,
+  async () => {
+    const cwd = await sharedFolder()
+    const away = await ChatServer.start()
+    const { port, url } = away
+    await away.stop()
+    await generate(450, cwd)
+    const model = ['--policy', `openai(${url}, m)`, '--concurrency', '64']
+    const running = start(['run', ...model, '--metrics', '127.0.0.1:0'], { cwd })
+    const scraper = await Scraper.of(running)
+
+    await scraper.until('PlumblineStageRetrying', ['sample-completions'], PATIENCE_MS)
+    expect(await typePage('docs/runbook/stage-retrying.md', scraper, { cwd })).toMatch(
+      /^503 .*"sample-completions":".*ECONNREFUSED/m,
+    )
+
+    await eventually(async () => (await scraper.lagOf('sample-completions')) > 0, PATIENCE_MS)
+    scraper.forget()
+    await scraper.scrape()
+    await generate(700, cwd)
+    await scraper.until('PlumblineLagGrows', ['sample-completions'], PATIENCE_MS)
+    const lag = await typePage('docs/runbook/lag-grows.md', scraper, { cwd })
+    expect(lag).toMatch(/^sample-completions +\d +[1-9]\d* /m)
+
+    await appendStrangers(join(cwd, 'data', 'log'))
+    await scraper.until('PlumblineDeadLetters', ['form-groups', 'sample-completions', 'score-completions'], PATIENCE_MS)
+    const letters = await typePage('docs/runbook/dead-letters.md', scraper, { cwd })
+    expect(letters).toContain('poison')
+    expect(letters).toMatch(/1: refused: the record itself is wrong/)
+    await scraper.until('PlumblineGroupsExpire', ['form-groups'], PATIENCE_MS)
+    expect(await typePage('docs/runbook/groups-expire.md', scraper, { cwd })).toMatch(
+      /rollout\.group_expired +p\d@0 +key asked-in-haste/,
+    )
+
+    const back = await ChatServer.start({ port })
+    await scraper.over('PlumblineStageRetrying', PATIENCE_MS)
+    await eventually(async () => (await scraper.lagOf('sample-completions')) === 0, PATIENCE_MS)
+    scraper.forget()
+    for (let look = 0; look < 3; look += 1) await scraper.scrape()
+    for (const alert of ['PlumblineLagGrows', 'PlumblineDeadLetters', 'PlumblineGroupsExpire'])
+      expect(scraper.firing(alert), alert).toEqual([])
+    await end(running, 'SIGTERM')
+    await back.stop()
+  },
+)
+
+/** A record that is no event, and a request whose deadline nobody can keep. */
+async function appendStrangers(dir: string): Promise<void> {
+  await withLog(dir, async (log) => {
+    const [request] = await recordsOf(log, 'rollout.requested')
+    if (request?.value == null) throw new Error('expected a request')
+    const key = 'asked-in-haste'
+    const now = new Date().toISOString()
+    const own = {
+      ce_id: 'in-haste',
+      ce_source: '/a/test',
+      ce_partitionkey: key,
+      ce_subject: key,
+      ce_time: now,
+      ce_clock: 'wall',
+    }
+    const headers = request.headers
+      .filter(({ name }) => name !== 'ce_causationid')
+      .map(({ name, value }) => ({ name, value: own[name as keyof typeof own] ?? value }))
+    const data = {
+      ...JSON.parse(Buffer.from(request.value).toString()),
+      group_id: key,
+      deadline: { clock: 'wall', time: now },
+    }
+    const producer = await log.producer({ transactional_id: 'a stranger' })
+    const transaction = producer.begin()
+    transaction.append('rollout.requested', 1, { key: 'k', headers: [], value: Buffer.from('{"not": "an event"}') })
+    const value = Buffer.from(JSON.stringify(data))
+    transaction.append('rollout.requested', partitionOf(key, 4), { key, headers, value })
+    await transaction.commit()
+    await producer.close()
+  })
+}
+
+const limits = (pid: number, bytes: string) => spawnSync('prlimit', ['--pid', `${pid}`, `--fsize=${bytes}:unlimited`])
+const no_limits = limits(process.pid, 'unlimited').status === 0 ? '' : ' (skipped: prlimit is of Linux)'
+
+test.skipIf(no_limits !== '')(
+  `no room to write: stages retry, the sink fails, a kill meanwhile costs nothing${no_limits}`,
+  LIMIT,
+  async () => {
+    const cwd = await sharedFolder()
+    await generate(4, cwd)
+    const running = start(['run', '--policy', 'random-legal', '--metrics', '127.0.0.1:0'], { cwd })
+    const scraper = await Scraper.of(running)
+    await eventually(() => scraper.isReady(), PATIENCE_MS)
+    await eventually(async () => (await scraper.lagOf('duckdb')) === 0, PATIENCE_MS)
+    // What a full disk or a quota does, for this process alone: no file may grow beyond this.
+    expect(limits(running.pid, '4096').status).toBe(0)
+    await generate(40, cwd)
+    await scraper.until('PlumblineStageRetrying', ['sample-completions'], PATIENCE_MS)
+    expect(await typePage('docs/runbook/stage-retrying.md', scraper, { cwd })).toContain(
+      'expected room on the disk, found none',
+    )
+    await scraper.until('PlumblineSinkFailing', ['duckdb'], PATIENCE_MS)
+    expect(await typePage('docs/runbook/sink-failing.md', scraper, { cwd }, /sql/)).toMatch(/^503 .*"duckdb":/m)
+
+    expect(limits(running.pid, 'unlimited').status).toBe(0)
+    await scraper.over('PlumblineStageRetrying', PATIENCE_MS)
+    await scraper.over('PlumblineSinkFailing', PATIENCE_MS)
+    expect(await typePage('docs/runbook/sink-failing.md', scraper, { cwd })).toMatch(/^200 .*"ok"[\s\S]*true/m)
+
+    await end(running, 'SIGKILL')
+    await scraper.until('PlumblineDown', [''], PATIENCE_MS)
+    const again = start(['run', '--policy', 'random-legal', '--metrics', '127.0.0.1:0'], { cwd })
+    const healed = await Scraper.of(again)
+    await eventually(() => healed.isReady(), PATIENCE_MS)
+    await healed.over('PlumblineDown', PATIENCE_MS)
+    expect(await typePage('docs/runbook/down.md', healed, { cwd }, /\.\/plumbline run/)).toContain(
+      '200 {"status":"ready"',
+    )
+    const formed = async () => (await sql<{ n: number }>('select count(*)::int as n from groups', { cwd }))[0]?.n === 40
+    await eventually(formed, PATIENCE_MS)
+    expect(await sql('select holds from funnel_check', { cwd })).toEqual([{ holds: true }])
+    await end(again, 'SIGTERM')
+  },
+)
+
+test('a process that stands still longer than its session: partitions move, and it is fenced', LIMIT, async () => {
+  const cwd = await sharedFolder()
+  await generate(4, cwd)
+  const policy = ['--policy', 'random-legal']
+  const running = start(['run', ...policy, '--metrics', '127.0.0.1:0'], { cwd })
+  const scraper = await Scraper.of(running)
+  await eventually(() => scraper.isReady(), PATIENCE_MS)
+  await scraper.scrape()
+  const beside = start(['run', ...policy, '--no-sink', '--metrics', '127.0.0.1:0'], { cwd })
+  const other = await Scraper.of(beside)
+  const restored = async (n: number) => (await other.valuesOf('plumbline_restore_seconds')).length === n
+  await eventually(() => restored(6), PATIENCE_MS)
+  running.child.kill('SIGSTOP')
+  try {
+    await eventually(() => restored(12), PATIENCE_MS)
+  } finally {
+    running.child.kill('SIGCONT')
+  }
+  const names = ['form-groups', 'sample-completions', 'score-completions']
+  await scraper.until('PlumblinePartitionsMove', names, PATIENCE_MS)
+  await end(beside, 'SIGTERM')
+  await eventually(() => scraper.isReady(), PATIENCE_MS)
+  scraper.forget()
+  for (let look = 0; look < 3; look += 1) await scraper.scrape()
+  expect(scraper.firing('PlumblinePartitionsMove')).toEqual([])
+  expect(await typePage('docs/runbook/partitions-move.md', scraper, { cwd })).toContain(
+    '200 {"status":"ready","waiting":[]}',
+  )
+  await end(running, 'SIGTERM')
+})
