@@ -87,11 +87,11 @@ export async function appendAll(log: Log, events: readonly Said[], processors: r
  * Starts a worker and resolves when it has committed everything there is.
  * @returns what stops it
  */
-export async function workThrough(log: Log, processor: Processor): Promise<() => Promise<void>> {
+export async function workThrough(log: Log, processor: Processor, blobs = noBlobs): Promise<() => Promise<void>> {
   const stop = new AbortController()
   let moved = () => {}
   const onEvent = () => moved()
-  const options = { log, blobs: noBlobs, processor, vocabulary, partitions: PARTITIONS, instance: 'bench', onEvent }
+  const options = { log, blobs, processor, vocabulary, partitions: PARTITIONS, instance: 'bench', onEvent }
   const running = new Worker(options).run(stop.signal)
   const ended = running.then(() => {
     throw new Error(`${processor.name} stopped before it had read everything`)
