@@ -237,6 +237,10 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
     expect(await formedBy(events, 1)).toBe(1)
   })
 
+  test('although a completion with a negative index, which is a dead letter, came before the last one', async () => {
+    expect(await formedBy([requested(), sampled('s0', row(-1)), sampled('s1', row(0)), sampled('s2', row(1))])).toBe(1)
+  })
+
   test('although one event says a completion twice', async () => {
     expect(await formedBy([requested(), sampled('s1', row(0), row(0), row(1))])).toBe(1)
   })

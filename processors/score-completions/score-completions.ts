@@ -42,7 +42,7 @@ export function scoreCompletions(scorer: Scorer): Fold<Scoring> {
   return {
     shape: 'fold',
     name: 'score-completions',
-    version: 1,
+    version: 2,
     about: 'the physics and the reward of each completion',
     variant: [scorer.reward_name, `v${scorer.reward_version}`],
     produces: 'derived',
@@ -118,6 +118,7 @@ function count(state: Scoring, row: ScoredRow, group_size: number): Scoring {
   const attempt = state.attempt_id ?? attempt_id
   const regular =
     reward !== null &&
+    completion_index >= 0 &&
     completion_index < group_size &&
     attempt_id === attempt &&
     !state.scored.includes(completion_index)
