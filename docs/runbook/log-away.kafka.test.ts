@@ -39,7 +39,7 @@ describeWithBroker('docs/runbook/log-away.md', () => {
 
     await node?.start()
     await scraper.over('PlumblineLogAway', PATIENCE_MS)
-    await scraper.over('PlumblineStageRetrying', PATIENCE_MS)
+    for (const alert of ['PlumblineStageRetrying', 'PlumblineSinkFailing']) await scraper.over(alert, PATIENCE_MS)
     await eventually(() => scraper.isReady(), PATIENCE_MS)
     const said = await typePage('docs/runbook/log-away.md', scraper, place)
     expect(said).toMatch(/200 \{"status":"ok"[\s\S]*200 \{"status":"ready"/)
