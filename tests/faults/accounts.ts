@@ -1,9 +1,10 @@
-import { openLogForReading } from '../../cli/data-folder.ts'
+import { blobsOf, openLogForReading } from '../../cli/data-folder.ts'
 import type { Log } from '../../infra/log/log.ts'
 import { DEAD_LETTERS_TOPIC, type DeadLetter } from '../../infra/runtime/internal-topics.ts'
 import { headerOf, readJson, readRange } from '../../infra/runtime/json-records.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
 import { clockTicked } from '../../schemas/clock.ts'
+import type { BlobRef } from '../../schemas/logical-types.ts'
 import { POLICY } from './data.ts'
 import type { Ledger } from './ledger.ts'
 import { type Checkpoint, PartitionDigest } from './partition-digest.ts'
@@ -51,6 +52,8 @@ export async function accountsOf(data: string, ledger: Ledger, checkpoints: read
 
   const verified = await plumbline(data, ['verify'])
   if (verified.code !== 0) breaches.push(`verify: ${verified.stdout}${verified.stderr}`.trim())
+
+  breaches.push(...(await missingPictures(data, counts)))
 
   const log = await openLogForReading({ data })
   try {
@@ -102,6 +105,21 @@ function compare(
   const seeds = new Set(found.map(({ seed }) => seed))
   const missing = [...ledger.keys()].filter((seed) => !seeds.has(seed))
   return [...breaches, ...missing.map((seed) => `${table} of seed ${seed}: expected ${ledger.get(seed)}, found none`)]
+}
+
+/** A blob is there before the log names it, so every one that it names is there. */
+async function missingPictures(data: string, counts: Record<string, number>): Promise<string[]> {
+  const blobs = blobsOf({ data })
+  const pictures = await sql<BlobRef>(
+    data,
+    'select distinct image.sha256, image.bytes::int as bytes, image.media_type from tower.scene_presented',
+  )
+  counts.pictures = pictures.length
+  const breaches: string[] = []
+  for (const picture of pictures) {
+    if (!(await blobs.has(picture))) breaches.push(`picture ${picture.sha256} is named by the log and not there`)
+  }
+  return breaches
 }
 
 /** Each event once in the log, and each in its table. */

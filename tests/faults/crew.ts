@@ -98,6 +98,9 @@ export class Crew {
   /** Lets the producers finish what they have begun, then stops everybody. */
   async end(): Promise<Ledger> {
     this.#more = false
+    const { heard } = this
+    // Whoever was killed before it could say that it had committed says so now.
+    await heard.first(heard.now, 300_000, ({ message: { says } }) => says === 'acknowledged')
     await this.at('pace').end(180_000)
     const { generated } = this.#jobs
     const slot = this.at('generate')
@@ -105,7 +108,6 @@ export class Crew {
       if (waited_ms > 300_000) throw new Error('generate did not come to the end of its job within 300 s')
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
-    const { heard } = this
     await heard.first(heard.now, 5_000, ({ place }) => place === 'reader')
     await Promise.all([...WORKERS, 'sink' as const, 'reader' as const].map((place) => this.at(place).end(180_000)))
     return ledgerOf(this.#options.seed, this.#jobs)

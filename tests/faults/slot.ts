@@ -88,6 +88,8 @@ export class Slot {
     } else if (code === 0) {
       this.#options.onDone()
       this.start()
+    } else if (this.#ending && signal === 'SIGTERM') {
+      // It was told to end before it had begun.
     } else if (this.#options.onUnasked({ place: this.#options.place, how: signal ?? `code ${code}`, errors })) {
       setTimeout(() => this.start(), AFTER_TROUBLE_MS)
     }
