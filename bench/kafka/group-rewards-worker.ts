@@ -17,6 +17,9 @@ let first_ms = Number.NaN
 let first_cpu = process.cpuUsage()
 let messages = 0
 let groups = 0
+let commits = 0
+let commit_ms = 0
+let appended_ms = 0
 const stop = new AbortController()
 
 const log = await openKafkaLog({ address })
@@ -31,6 +34,12 @@ const worker = new Worker({
   vocabulary: catalogueOf([...processor.inputs, ...processor.outputs]),
   partitions: PARTITIONS,
   instance: 'bench',
+  observe(stage) {
+    if (stage === 'appended') appended_ms = performance.now()
+    if (stage !== 'committed') return
+    commits += 1
+    commit_ms += performance.now() - appended_ms
+  },
   onEvent(event) {
     if (event.kind === 'retrying') process.stderr.write(`${event.error.stack}\n`)
     if (event.kind !== 'committed') return
@@ -44,7 +53,9 @@ await worker.run(stop.signal)
 const seconds = (Date.now() - first_ms) / 1e3
 const { user, system } = process.cpuUsage(first_cpu)
 await log.close()
-process.stdout.write(`${JSON.stringify({ messages, groups, seconds, cpu_seconds: (user + system) / 1e6, first_ms })}\n`)
+const cpu_seconds = (user + system) / 1e6
+const told = { messages, groups, seconds, cpu_seconds, first_ms, commits, commit_seconds: commit_ms / 1e3 }
+process.stdout.write(`${JSON.stringify(told)}\n`)
 
 /** The same log; says when the first records have arrived, which is before anything is decoded. */
 function noting(log: Log, first: () => void): Log {

@@ -31,11 +31,15 @@ interface Told {
   /** Processor time of all its threads, from the first message on. */
   readonly cpu_seconds: number
   readonly first_ms: number
+  /** Where a program knows: how often it committed, and how long it waited for that. */
+  readonly commits?: number
+  readonly commit_seconds?: number
 }
 
 interface Run {
   readonly candidate: Candidate
   readonly rate: Rate
+  readonly told: Told
   readonly groups: readonly Group[]
 }
 
@@ -77,7 +81,7 @@ export async function race(options: RaceOptions): Promise<Result[]> {
         if (difference !== undefined) throw new Error(`${candidate.name}, round ${round + 1}: ${difference}`)
         if (candidate.name === OURS) ours = run.groups
         rates.get(candidate.name)?.push(run.rate)
-        say(`round ${round + 1}: ${candidate.name}: ${shown(run.rate)}`)
+        say(`round ${round + 1}: ${candidate.name}: ${shown(run.rate)}${commitsOf(run.told)}`)
       }
     }
     return resultsOf(runners, rates, rounds)
@@ -173,6 +177,7 @@ async function runOnce(
       throw new Error(`${run}: expected ${groups} groups, it says that it made ${told.groups}`)
     return {
       candidate,
+      told,
       rate: { wall: race.messages / ((last_ms - told.first_ms) / 1e3), cpu: race.messages / told.cpu_seconds },
       groups: output_reader.records.map(({ value }) => JSON.parse(Buffer.from(value ?? []).toString()) as Group),
     }
@@ -207,6 +212,9 @@ class OutputReader {
 
 const shown = ({ wall, cpu }: Rate) =>
   `${Math.round(wall).toLocaleString('en-US')} messages/s, ${Math.round(cpu).toLocaleString('en-US')} per CPU-second`
+
+const commitsOf = ({ commits, commit_seconds, seconds }: Told) =>
+  commits === undefined ? '' : `, waited ${commit_seconds?.toFixed(1)} of ${seconds.toFixed(1)} s for ${commits} commits`
 
 /** Ours alone, then beside each of the others: by the clock, which the goals are about, and by what it costs the processor. */
 function resultsOf(

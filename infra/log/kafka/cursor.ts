@@ -62,7 +62,7 @@ export class Cursor {
   uvarint(): number {
     let value = 0
     for (let shift = 1; ; shift *= 128) {
-      const byte = this.bytes.readUInt8(this.#pass(1))
+      const byte = this.bytes[this.#pass(1)] as number
       value += (byte & 0x7f) * shift
       if (byte < 0x80) return value
     }
@@ -77,6 +77,11 @@ export class Cursor {
   take(length: number): Buffer {
     const from = this.#pass(length)
     return this.bytes.subarray(from, from + length)
+  }
+
+  /** Goes on behind so many bytes. @returns where they begin */
+  skip(length: number): number {
+    return this.#pass(length)
   }
 
   #pass(length: number): number {

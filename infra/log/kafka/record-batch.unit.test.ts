@@ -1,0 +1,56 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { NewRecord } from '../log.ts'
+import { COMPRESSIONS } from './codecs.ts'
+import { BatchBuilder, batchesIn, recordsOf } from './record-batch.ts'
+
+const stamp = { producer: 7n, epoch: 2, sequence: 5, now_ms: 1_700_000_000_000 }
+
+function readBack(records: readonly NewRecord[], compression: (typeof COMPRESSIONS)[number] = 'none') {
+  const builder = new BatchBuilder()
+  for (const record of records) builder.add(record)
+  const [batch, ...rest] = [...batchesIn(builder.finish({ ...stamp, compression }))]
+  if (batch === undefined || rest.length > 0) throw new Error('expected one batch')
+  return recordsOf(batch, 'topic', 3, 0n)
+}
+
+const text = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 12 }), fc.constantFrom('', 'a', 'ab', 'ba', 'ä', '1.0'))
+const record: fc.Arbitrary<NewRecord> = fc.record({
+  key: fc.option(text),
+  headers: fc.array(fc.record({ name: text, value: text }), { maxLength: 5 }),
+  value: fc.option(fc.uint8Array({ maxLength: 40 })),
+})
+
+test('what is written is read back, whatever headers records share with the one before, or do not', () => {
+  fc.assert(
+    fc.property(
+      fc.array(record, { minLength: 1, maxLength: 8 }),
+      fc.constantFrom(...COMPRESSIONS),
+      (records, codec) => {
+        const found = readBack(records, codec)
+        expect(found.map(({ offset }) => offset)).toEqual(records.map((_, at) => BigInt(at)))
+        expect(
+          found.map(({ key, headers, value }) => ({ key, headers, value: value === null ? null : [...value] })),
+        ).toEqual(
+          records.map(({ key, headers, value }) => ({ key, headers, value: value === null ? null : [...value] })),
+        )
+      },
+    ),
+  )
+})
+
+test('a header that is not repeated keeps its own text, also where its length is the one before', () => {
+  const of = (...pairs: [string, string][]): NewRecord => ({
+    key: null,
+    headers: pairs.map(([name, value]) => ({ name, value })),
+    value: null,
+  })
+  const records = [
+    of(['id', 'aaaa'], ['type', 'x']),
+    of(['id', 'aaab'], ['type', 'x']),
+    of(['id', 'baab']),
+    of(['id', 'baab'], ['kind', 'x'], ['more', '']),
+    of(['id', ''], ['type', 'y']),
+  ]
+  expect(readBack(records).map(({ headers }) => headers)).toEqual(records.map(({ headers }) => headers))
+})
