@@ -250,3 +250,16 @@ RequestQueue.prototype.scheduleRequestTimeoutCheck = function () {
     if (!this.isConnected()) this.destroy()
   }, LOOK_MS)
 }
+
+const ConnectionClass = load('kafkajs/src/network/connection') as {
+  readonly prototype: { connect(): Promise<boolean> }
+}
+const connectOnce = ConnectionClass.prototype.connect
+const CONNECTING = new WeakMap<object, Promise<boolean>>()
+
+// Two that ask while it connects would open a socket each, and what the first one writes would go to the second's.
+ConnectionClass.prototype.connect = function () {
+  const connecting = CONNECTING.get(this) ?? connectOnce.call(this).finally(() => CONNECTING.delete(this))
+  CONNECTING.set(this, connecting)
+  return connecting
+}

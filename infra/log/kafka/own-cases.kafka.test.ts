@@ -50,11 +50,13 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('what an abandoned transaction has written is never read, and holds nothing back for longer than its time', async () => {
+  test('what an abandoned transaction has written is never read, and holds nothing back for longer than its time', async ({
+    expect,
+  }) => {
     const { connection, log, close, name } = await fresh('abandoned')
     await append(log, 'topic', 0, ['before'])
     const id = `${connection.address.prefix}gone`
-    const coordinator = await connection.coordinator('transaction', id)
+    const coordinator = await connection.attempt('looking', () => connection.coordinator('transaction', id))
     const orphan = await connection.attempt('opening', () => initProducerId(coordinator, id, 2_000))
     const ids = { transactionalId: id, producerId: String(orphan.id), producerEpoch: orphan.epoch }
     await connection.attempt('beginning', () =>
@@ -145,12 +147,12 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('the clock of whoever writes plays no part: a record was taken when the broker took it', async () => {
+  test('the clock of whoever writes plays no part: a record was taken when the broker took it', async ({ expect }) => {
     const { connection, log, close, name } = await fresh('clocks', 1, { 'message.timestamp.type': 'LogAppendTime' })
     const skews_ms = [0, -86_400_000, 3_600_000]
     for (const [i, skew_ms] of skews_ms.entries()) {
       const id = `${connection.address.prefix}clock-${i}`
-      const coordinator = await connection.coordinator('transaction', id)
+      const coordinator = await connection.attempt('looking', () => connection.coordinator('transaction', id))
       const { id: producer, epoch } = await connection.attempt('opening', () => initProducerId(coordinator, id, 5_000))
       const ids = { transactionalId: id, producerId: String(producer), producerEpoch: epoch }
       await connection.attempt('beginning', () =>

@@ -1,0 +1,86 @@
+import { expect, test } from 'vitest'
+import { describeWithBroker, kafkaTool, testBroker } from '../../../tests/with-broker.ts'
+import { append, numbered, values } from '../conformance/steps.ts'
+import { LogDeniedError, LogUnreachableError } from '../log.ts'
+import { openKafkaLog } from './kafka-log.ts'
+
+/** What comes of opening a log with this environment, and how long it took. */
+async function opened(address: string, env: NodeJS.ProcessEnv): Promise<{ failure: unknown; ms: number }> {
+  const start_ms = performance.now()
+  try {
+    const log = await openKafkaLog({ address, env })
+    await log.close()
+    return { failure: undefined, ms: performance.now() - start_ms }
+  } catch (failure) {
+    return { failure, ms: performance.now() - start_ms }
+  }
+}
+
+describeWithBroker('a broker with logins and certificates', () => {
+  test('PLAIN and SCRAM-SHA-512 over TLS; what is wrong is said with the remedy, within seconds', async () => {
+    const broker = await testBroker({ sasl: true, tls: true })
+    const { PLUMBLINE_LOG: address = '', ...env } = broker.settings
+    for (const mechanism of ['plain', 'scram-sha-512']) {
+      const log = await openKafkaLog({
+        address: `${address}/${mechanism}`,
+        env: { ...env, PLUMBLINE_KAFKA_SASL: mechanism },
+      })
+      await log.createTopics([{ name: 'topic', partitions: 1 }])
+      await append(log, 'topic', 0, numbered(3))
+      expect(await values(log, 'topic', 0)).toEqual(numbered(3))
+      await log.close()
+    }
+
+    const wrong = await opened(address, { ...env, PLUMBLINE_KAFKA_PASSWORD: 'wrong' })
+    expect(wrong.failure).toBeInstanceOf(LogDeniedError)
+    expect(String(wrong.failure)).toMatch(/Check PLUMBLINE_KAFKA_USERNAME, PLUMBLINE_KAFKA_PASSWORD/)
+    const stranger = await opened(address, { ...env, PLUMBLINE_KAFKA_CA: '', PLUMBLINE_KAFKA_TLS: '1' })
+    expect(stranger.failure).toBeInstanceOf(LogDeniedError)
+    expect(String(stranger.failure)).toMatch(/PLUMBLINE_KAFKA_CA=FILE\.pem/)
+    const plain = await opened(address, { ...env, PLUMBLINE_KAFKA_CA: '' })
+    expect(plain.failure).toBeInstanceOf(LogUnreachableError)
+    expect(String(plain.failure)).toMatch(/a listener with TLS or SASL also hangs up/)
+    for (const { ms } of [wrong, stranger, plain]) expect(ms).toBeLessThan(15_000)
+
+    // A rule that says no to one topic.
+    const log = await openKafkaLog({ address, env })
+    await log.createTopics([{ name: 'closed', partitions: 1 }])
+    const { name = '', password = '' } = broker.admin ?? {}
+    await kafkaTool(
+      broker,
+      'AclCommand',
+      [
+        '--add',
+        '--deny-principal',
+        `User:${env.PLUMBLINE_KAFKA_USERNAME}`,
+        '--operation',
+        'Write',
+        '--topic',
+        'closed',
+      ],
+      {
+        properties: {
+          'security.protocol': 'SASL_SSL',
+          'sasl.mechanism': 'PLAIN',
+          'sasl.jaas.config': `org.apache.kafka.common.security.plain.PlainLoginModule required username="${name}" password="${password}";`,
+          'ssl.truststore.type': 'PEM',
+          'ssl.truststore.location': env.PLUMBLINE_KAFKA_CA ?? '',
+          'ssl.endpoint.identification.algorithm': '',
+        },
+      },
+    )
+    const denied = await append(log, 'closed', 0, ['never']).catch((error: unknown) => error)
+    expect(denied).toBeInstanceOf(LogDeniedError)
+    expect(String(denied)).toMatch(/TOPIC_AUTHORIZATION_FAILED.*Ask for the right \(ACL\)/)
+    await log.close()
+  }, 240_000)
+
+  test('an expired certificate is called that', async () => {
+    const broker = await testBroker({ tls: { valid_days: -1 } })
+    const { PLUMBLINE_LOG: address = '', ...env } = broker.settings
+    const { failure, ms } = await opened(address, env)
+    expect(failure).toBeInstanceOf(LogDeniedError)
+    expect(String(failure)).toMatch(/certificate has expired/)
+    expect(ms).toBeLessThan(15_000)
+  }, 240_000)
+})
