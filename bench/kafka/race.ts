@@ -214,7 +214,9 @@ const shown = ({ wall, cpu }: Rate) =>
   `${Math.round(wall).toLocaleString('en-US')} messages/s, ${Math.round(cpu).toLocaleString('en-US')} per CPU-second`
 
 const commitsOf = ({ commits, commit_seconds, seconds }: Told) =>
-  commits === undefined ? '' : `, waited ${commit_seconds?.toFixed(1)} of ${seconds.toFixed(1)} s for ${commits} commits`
+  commits === undefined
+    ? ''
+    : `, waited ${commit_seconds?.toFixed(1)} of ${seconds.toFixed(1)} s for ${commits} commits`
 
 /** Ours alone, then beside each of the others: by the clock, which the goals are about, and by what it costs the processor. */
 function resultsOf(
