@@ -1,5 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { nodeFolder } from './cluster.ts'
@@ -23,14 +32,17 @@ export function spawnNode(dir: string, id: number, { java, options, classpath }:
   try {
     const args = [...options, markOf(dir, id), '-cp', classpath, 'kafka.Kafka', 'server.properties']
     // The process notes its own number before it becomes Java: a starter killed in between leaves no unknown node.
-    const child = spawn('/bin/sh', ['-c', 'echo $$ > "$0" && exec "$@"', 'pid', java, ...args], {
+    const note = 'echo $$ > "$0.own" && mv "$0.own" "$0" && exec "$@"'
+    const child = spawn('/bin/sh', ['-c', note, 'pid', java, ...args], {
       cwd,
       detached: true,
       stdio: ['ignore', out, out],
     })
     child.unref()
     if (child.pid === undefined) throw new Error('/bin/sh cannot be started')
-    writeFileSync(pidFile(dir, id), `${child.pid}\n`)
+    // Renamed into place: whoever looks at a file that is being written finds no number in it, and so no node.
+    writeFileSync(`${pidFile(dir, id)}.new`, `${child.pid}\n`)
+    renameSync(`${pidFile(dir, id)}.new`, pidFile(dir, id))
     return child.pid
   } finally {
     closeSync(out)
