@@ -6,7 +6,7 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import { encodeEvent } from '../schemas/codec.ts'
 import type { OpenBench } from './pairs.ts'
 import { saidBy, sampledGroups } from './tower-log.ts'
-import { isRequest, openWorkBench } from './work.ts'
+import { openWorkBench } from './work.ts'
 
 /** How many groups' outputs the ceiling appends in one transaction; the worker commits every 100 ms. */
 const GROUPS_PER_TRANSACTION = 100
@@ -23,7 +23,6 @@ export const open: OpenBench = async ({ quick }) => {
   const log = await openLmdbLog({ dir: work.copy() })
   await log.createTopics([{ name: 'bench', partitions: 1 }])
   const producer = await log.producer({ transactional_id: 'ceiling' })
-  const groups = inputs.filter(isRequest).length
   return {
     measures: [
       {
@@ -31,15 +30,7 @@ export const open: OpenBench = async ({ quick }) => {
         unit: 'groups of 16',
         seconds: 'wall',
         goal: 0.5,
-        candidate: {
-          what: 'worker',
-          prepare: () => work.prepare(),
-          finish: () => work.finish(),
-          async run() {
-            await work.run()
-            return groups
-          },
-        },
+        candidate: work.candidate,
         ceiling: {
           what: 'scan + append of the same bytes',
           async run() {
@@ -57,7 +48,7 @@ export const open: OpenBench = async ({ quick }) => {
               }
               await transaction.commit()
             }
-            return groups
+            return work.groups
           },
         },
       },

@@ -9,6 +9,8 @@ export interface Side {
   prepare?(): Promise<void>
   /** Does some of the work and says how much, in the measure's unit; about a tenth of a second. */
   run(): number | Promise<number>
+  /** Puts away what a turn leaves behind; does not count either. */
+  finish?(): Promise<void>
 }
 
 export interface Measure {
@@ -109,7 +111,9 @@ async function rateOf(side: Side, seconds: 'cpu' | 'wall'): Promise<number> {
   const wall_ms = performance.now()
   const done = await side.run()
   const { user, system } = process.threadCpuUsage(cpu)
-  return done / (seconds === 'cpu' ? (user + system) / 1e6 : (performance.now() - wall_ms) / 1e3)
+  const rate = done / (seconds === 'cpu' ? (user + system) / 1e6 : (performance.now() - wall_ms) / 1e3)
+  await side.finish?.()
+  return rate
 }
 
 export function medianOf(values: readonly number[]): number {

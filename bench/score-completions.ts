@@ -3,7 +3,7 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import { decodeEvent, encodeEvent } from '../schemas/codec.ts'
 import type { OpenBench } from './pairs.ts'
 import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
-import { isRequest, openWorkBench } from './work.ts'
+import { openWorkBench } from './work.ts'
 
 /** A worker on a log that holds requests and completions, against decoding what it reads and encoding what it says. */
 export const open: OpenBench = async ({ quick }) => {
@@ -14,7 +14,6 @@ export const open: OpenBench = async ({ quick }) => {
   const outputs = await saidBy(processor, inputs)
   const records = inputs.map(({ type, event }) => encodeEvent(type, event))
   const work = await openWorkBench(processor, inputs)
-  const groups = inputs.filter(isRequest).length
   return {
     measures: [
       {
@@ -22,21 +21,13 @@ export const open: OpenBench = async ({ quick }) => {
         unit: 'groups of 16',
         seconds: 'wall',
         goal: 0.7,
-        candidate: {
-          what: 'worker',
-          prepare: () => work.prepare(),
-          finish: () => work.finish(),
-          async run() {
-            await work.run()
-            return groups
-          },
-        },
+        candidate: work.candidate,
         ceiling: {
           what: 'decode + encode of the same events',
           run() {
             for (const record of records) decodeEvent(record, vocabulary)
             for (const { type, event } of outputs) encodeEvent(type, event)
-            return groups
+            return work.groups
           },
         },
       },

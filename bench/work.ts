@@ -4,17 +4,14 @@ import type { Log } from '../infra/log/log.ts'
 import type { Processor } from '../processors/processor.ts'
 import type { Said } from '../sources/source.ts'
 import { benchFolder } from './folder.ts'
-import { appendAll, workThrough } from './tower-log.ts'
-
-export { isRequest } from './tower-log.ts'
+import type { Side } from './pairs.ts'
+import { appendAll, isRequest, workThrough } from './tower-log.ts'
 
 export interface WorkBench {
-  /** Opens a copy of the log in which nothing has been processed. */
-  prepare(): Promise<void>
-  /** One worker starts, and commits the whole of it. */
-  run(): Promise<void>
-  /** The worker stops. */
-  finish(): Promise<void>
+  /** How many groups the log asks for. */
+  readonly groups: number
+  /** One worker, on a copy of the log in which nothing has been processed, until it has committed the whole of it. */
+  readonly candidate: Side
   /** A copy of the log for someone else. */
   copy(): string
   close(): Promise<void>
@@ -34,17 +31,23 @@ export async function openWorkBench(processor: Processor, inputs: readonly Said[
   }
   let log: Log | undefined
   let stop: (() => Promise<void>) | undefined
+  const groups = inputs.filter(isRequest).length
   return {
+    groups,
     copy,
-    async prepare() {
-      await log?.close()
-      log = await openLmdbLog({ dir: copy() })
-    },
-    async run() {
-      if (log !== undefined) stop = await workThrough(log, processor)
-    },
-    async finish() {
-      await stop?.()
+    candidate: {
+      what: 'worker',
+      async prepare() {
+        await log?.close()
+        log = await openLmdbLog({ dir: copy() })
+      },
+      async run() {
+        if (log !== undefined) stop = await workThrough(log, processor)
+        return groups
+      },
+      async finish() {
+        await stop?.()
+      },
     },
     async close() {
       await log?.close()
