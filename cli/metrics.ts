@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import type { Listening } from '../infra/http/listen.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
-import { type MetricsServer, serveMetrics } from '../infra/runtime/metrics-server.ts'
+import { serveMetrics } from '../infra/runtime/metrics-server.ts'
 import { RunMetrics } from '../infra/runtime/run-metrics.ts'
 import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { processorsOf } from '../streams/describe.ts'
@@ -21,7 +22,7 @@ export async function startMetrics(
   topology: Topology,
   only: readonly string[],
   sink: DuckDbSink | undefined,
-): Promise<{ readonly metrics: RunMetrics; readonly server: MetricsServer }> {
+): Promise<{ readonly metrics: RunMetrics; readonly server: Listening }> {
   const processors = processorsOf(topology).filter(({ name }) => only.length === 0 || only.includes(name))
   let sink_lag: number | undefined
   const lookUp = async () => {

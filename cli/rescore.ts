@@ -1,7 +1,5 @@
 import type { Command } from 'commander'
 import { REWARD_NAME } from '../environments/tower/reward.ts'
-import { decodeRecord } from '../infra/runtime/decode-record.ts'
-import { readRange } from '../infra/runtime/json-records.ts'
 import { type Swept, sweep } from '../infra/runtime/sweep.ts'
 import { RewardFunctionError } from '../processors/rescore-completions/custom-reward.ts'
 import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
@@ -19,6 +17,7 @@ import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal } from './options.ts'
 import { prepareLog, wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
+import { recordedRewards } from './recorded-rewards.ts'
 import { EXAMPLE, type RewardFile, readRewardFile } from './reward-file.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -148,13 +147,8 @@ async function refuseOtherMeaning(folder: Pick<DataFolder, 'log' | 'blobs'>, rew
   )
 }
 
-async function definedAs({ log, blobs }: Pick<DataFolder, 'log' | 'blobs'>, name: string) {
-  const { partitions } = DEFAULTS
-  for await (const record of readRange(log, rewardDefined.type, partitionOf(name, partitions), 0n)) {
-    if (record.key !== name) continue
-    return ((await decodeRecord(record, vocabulary, partitions, blobs)) as Event<typeof rewardDefined>).data
-  }
-  return undefined
+async function definedAs(folder: Pick<DataFolder, 'log' | 'blobs'>, name: string) {
+  return (await recordedRewards(folder)).find(({ reward_name }) => reward_name === name)
 }
 
 /** Loads the new rows, unless a run that goes on does so anyway. */

@@ -1,10 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
+import { type Listening, listen } from '../http/listen.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
 
 export interface BlobServerOptions {
@@ -18,12 +17,6 @@ export interface BlobServerOptions {
   readonly max_bytes?: number
 }
 
-export interface BlobServer {
-  /** host:port */
-  readonly address: string
-  close(): Promise<void>
-}
-
 const BLOB = /^\/v1\/blobs\/([0-9a-f]{64})$/
 const MAX_BYTES = 1024 * 1024 * 1024
 
@@ -33,25 +26,14 @@ const MAX_BYTES = 1024 * 1024 * 1024
  *
  * @throws Error when the address cannot be listened on
  */
-export async function serveBlobs(options: BlobServerOptions): Promise<BlobServer> {
+export async function serveBlobs(options: BlobServerOptions): Promise<Listening> {
   const server = createServer((request, response) => {
     handle(request, response, options).catch((error: unknown) => {
       if (response.headersSent) response.destroy()
       else refuse(response, 500, error instanceof Error ? error.message : String(error))
     })
   })
-  server.listen(options.port, options.host)
-  await once(server, 'listening')
-  const { address, port, family } = server.address() as AddressInfo
-  return {
-    address: `${family === 'IPv6' ? `[${address}]` : address}:${port}`,
-    async close() {
-      const closed = once(server, 'close')
-      server.close()
-      server.closeAllConnections()
-      await closed
-    },
-  }
+  return await listen(server, options)
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, options: BlobServerOptions): Promise<void> {

@@ -1,14 +1,7 @@
-import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type Listening, listen } from '../http/listen.ts'
 import { OPEN_METRICS_TYPE, openMetricsText } from './open-metrics.ts'
 import type { RunMetrics } from './run-metrics.ts'
-
-export interface MetricsServer {
-  /** Where it listens: host:port. */
-  readonly address: string
-  close(): Promise<void>
-}
 
 /**
  * `/metrics` in the OpenMetrics text format; `/healthz`: 200 while every stage works, 503 naming those that are
@@ -19,8 +12,8 @@ export interface MetricsServer {
  */
 export async function serveMetrics(
   metrics: RunMetrics,
-  { host, port }: { readonly host: string; readonly port: number },
-): Promise<MetricsServer> {
+  at: { readonly host: string; readonly port: number },
+): Promise<Listening> {
   const server = createServer(async (request, response) => {
     const path = new URL(request.url ?? '/', 'http://localhost').pathname
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -46,18 +39,7 @@ export async function serveMetrics(
     }
     return answer(response, 404, 'text/plain; charset=utf-8', 'there are /metrics, /healthz and /readyz\n')
   })
-  server.listen(port, host)
-  await once(server, 'listening')
-  const { address, port: bound, family } = server.address() as AddressInfo
-  return {
-    address: `${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
-    async close() {
-      const closed = once(server, 'close')
-      server.close()
-      server.closeAllConnections()
-      await closed
-    },
-  }
+  return await listen(server, at)
 }
 
 function answer(response: ServerResponse, status: number, type: string, text: string): void {
