@@ -18,6 +18,7 @@ const root = dirname(fileURLToPath(import.meta.url))
 const at = (...parts) => join(root, ...parts)
 const NODE = at('node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
 const UV_VERSION = '0.13.9'
+const FAILED_TESTS = at('.guard', `failed-tests-${process.pid}`)
 
 if (Number(process.versions.node.split('.')[0]) < 20) {
   stop(`Plumbline needs Node 20 or newer to start (it then runs on the Node it installs); this is ${process.version}.`)
@@ -31,7 +32,7 @@ if (first === '--check') {
 }
 if (first === '--check-kafka') {
   await installPython()
-  process.exit(run(stepAgainstBrokers(rest)) ? 0 : 1)
+  process.exit(runAll([stepAgainstBrokers(rest)]))
 }
 const file = first === '--exec' ? rest.shift() : at('cli', 'main.ts')
 const args = first === '--exec' ? rest : process.argv.slice(2)
@@ -109,7 +110,7 @@ async function once(folder, locks, install) {
   }
 }
 
-/** Every check even after one failed, so that one run tells everything; the test runner's own lines come last. */
+/** Every check; the test runner's own lines come last. */
 function check() {
   const node = pinnedNode()
   const steps = [
@@ -132,7 +133,18 @@ function check() {
     if (missing.length === 0) steps.push(stepAgainstBrokers([]))
     else say(`tests against real brokers are left out: there is no ${missing.join(' and no ')} here`)
   }
+  return runAll(steps)
+}
+
+/**
+ * Every step, also after one failed, so that one run tells everything. The tests that failed are told once more at the
+ * end: those of the first of two test runs are out of sight by then.
+ */
+function runAll(steps) {
+  mkdirSync(dirname(FAILED_TESTS), { recursive: true })
   const failed = steps.filter((step) => !run(step)).map(([name]) => name)
+  if (existsSync(FAILED_TESTS)) process.stderr.write(readFileSync(FAILED_TESTS, 'utf8'))
+  rmSync(FAILED_TESTS, { force: true })
   if (failed.length > 0) say(`FAILED: ${failed.join(', ')}`)
   return failed.length === 0 ? 0 : 1
 }
@@ -145,7 +157,8 @@ function stepAgainstBrokers(parameters) {
 /** @returns whether it passed */
 function run([name, program, parameters]) {
   say(name)
-  return spawnSync(program, parameters, { cwd: root, stdio: 'inherit', env: environment() }).status === 0
+  const env = { ...environment(), PLUMBLINE_FAILED_TESTS: FAILED_TESTS }
+  return spawnSync(program, parameters, { cwd: root, stdio: 'inherit', env }).status === 0
 }
 
 /** The pinned Node where there is one for this platform, else the host's when it is recent enough. */

@@ -1,6 +1,11 @@
-import type { Reporter, TestModule } from 'vitest/node'
+import { appendFileSync } from 'node:fs'
+import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
-/** Ends a test run with one plain line that any reader of logs understands, and names what was skipped and why. */
+/**
+ * Ends a test run with one plain line that any reader of logs understands, and names what was skipped and why. What
+ * failed is also noted in the file that PLUMBLINE_FAILED_TESTS names, for whoever runs several test runs in a row and
+ * tells at the end.
+ */
 export default class ClosingLine implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 }
@@ -9,10 +14,23 @@ export default class ClosingLine implements Reporter {
         const { state } = test.result()
         count[state]++
         if (state === 'skipped') console.log(`skipped: ${module.relativeModuleId} › ${test.fullName}`)
+        if (state === 'failed') note(`${module.relativeModuleId} › ${test.fullName}: ${reasonOf(test)}`)
       }
-      if (!module.ok() && [...module.children.allTests()].every((test) => test.result().state !== 'failed'))
+      if (!module.ok() && [...module.children.allTests()].every((test) => test.result().state !== 'failed')) {
         count.failed++
+        note(`${module.relativeModuleId}: ${module.errors()[0]?.message ?? 'it could not be run'}`)
+      }
     }
+    for (const error of unhandledErrors) note(`outside of any test: ${(error as Partial<Error>).message ?? error}`)
     console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`)
   }
+}
+
+function reasonOf(test: TestCase): string {
+  return test.result().errors?.[0]?.message ?? 'no reason is known'
+}
+
+function note(failure: string): void {
+  const file = process.env.PLUMBLINE_FAILED_TESTS
+  if (file) appendFileSync(file, `${failure.slice(0, 2_000)}\n`)
 }
