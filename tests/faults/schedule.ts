@@ -1,24 +1,9 @@
-import { type Random, random } from '../../environments/tower/random.ts'
-
-/** The places that a process of the test has; whoever dies in one is followed by another. */
-export const WORKERS = ['worker-1', 'worker-2', 'worker-3'] as const
-export type WorkerName = (typeof WORKERS)[number]
-export type Place = WorkerName | 'sink' | 'reader' | 'generate' | 'pace'
-
-/** `committing`: while the commit is under way, so long after `appended` as the fault says. */
-export const STAGES = ['processed', 'appended', 'committing', 'committed'] as const
-export type Stage = (typeof STAGES)[number]
+import { random } from '../../environments/tower/random.ts'
+import { type Kill, killOf, pick, tellKill, times } from '../crew/kills.ts'
+import { WORKERS, type WorkerName } from '../crew/places.ts'
 
 export type Fault =
-  | { readonly kind: 'kill'; readonly place: Place }
-  | {
-      readonly kind: 'kill at'
-      readonly place: WorkerName | 'sink'
-      readonly stage: Stage
-      /** Which commit from now on. */
-      readonly commit: number
-      readonly delay_ms: number
-    }
+  | Kill
   /** Past its lease; `appended` has everything of a commit ready and comes back to make it. */
   | { readonly kind: 'stop outside a write'; readonly place: WorkerName; readonly at: 'any moment' | 'appended' }
   | { readonly kind: 'stop inside a write'; readonly place: WorkerName }
@@ -78,40 +63,9 @@ export function scheduleOf(seed: string, sizes: Sizes): Step[] {
 const HOUR_MS = 3_600_000
 const JUMPS_MS = [90_000, HOUR_MS, -HOUR_MS, 20 * HOUR_MS, -20 * HOUR_MS, 72 * HOUR_MS, -72 * HOUR_MS]
 
-/** Half of them come out of the blue, half at a named point of a commit. */
-function killOf(draw: Random): Fault {
-  if (draw.uniform() < 0.5) {
-    const place = pick(draw, [...WORKERS, ...WORKERS, 'sink', 'reader', 'generate', 'pace'] as const)
-    return { kind: 'kill', place }
-  }
-  if (draw.uniform() < 0.15) {
-    const stage = pick(draw, ['appended', 'committed'] as const)
-    return { kind: 'kill at', place: 'sink', stage, commit: draw.integer(1, 3), delay_ms: 0 }
-  }
-  return {
-    kind: 'kill at',
-    place: pick(draw, WORKERS),
-    stage: pick(draw, [...STAGES, 'committing'] as const),
-    commit: draw.integer(1, 5),
-    delay_ms: draw.integer(0, 4),
-  }
-}
-
-function pick<T>(draw: Random, items: readonly T[]): T {
-  return items[draw.integer(0, items.length - 1)] as T
-}
-
-function times<T>(count: number, make: () => T): T[] {
-  return Array.from({ length: count }, make)
-}
-
 /** One line for a person. */
 export function tell(fault: Fault): string {
-  if (fault.kind === 'kill') return `kill -9 ${fault.place}`
-  if (fault.kind === 'kill at') {
-    const late = fault.stage === 'committing' ? `, ${fault.delay_ms} ms into it` : ''
-    return `kill -9 ${fault.place} in its commit ${fault.commit} from now, ${fault.stage}${late}`
-  }
+  if (fault.kind === 'kill' || fault.kind === 'kill at') return tellKill(fault)
   if (fault.kind === 'stop outside a write') return `SIGSTOP ${fault.place} past its lease, at ${fault.at}`
   if (fault.kind === 'stop inside a write') return `SIGSTOP ${fault.place} inside a write transaction`
   if (fault.kind === 'fill the disk')

@@ -32,12 +32,3 @@ export class WriterLock {
     await this.#env.close()
   }
 }
-
-/** Whether SIGSTOP has reached a process. */
-export function isStopped(pid: number): boolean {
-  try {
-    return /\) [Tt] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return false
-  }
-}

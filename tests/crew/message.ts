@@ -1,5 +1,5 @@
 import type { Checkpoint } from './partition-digest.ts'
-import type { Stage } from './schedule.ts'
+import type { Stage } from './places.ts'
 
 /** What a process of the test tells the one that started it. */
 export type Message =

@@ -1,5 +1,5 @@
 import type { Message } from './message.ts'
-import type { Place } from './schedule.ts'
+import type { Place } from './places.ts'
 
 export interface Said {
   readonly place: Place

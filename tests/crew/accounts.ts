@@ -8,7 +8,7 @@ import type { BlobRef } from '../../schemas/logical-types.ts'
 import { POLICY } from './data.ts'
 import type { Ledger } from './ledger.ts'
 import { type Checkpoint, PartitionDigest } from './partition-digest.ts'
-import { plumbline, plumblineOk, sql } from './program.ts'
+import { type At, plumbline, plumblineOk, sql } from './program.ts'
 
 export interface Accounts {
   /** What does not add up; nothing when all is well. */
@@ -18,8 +18,8 @@ export interface Accounts {
 }
 
 /** Finishes the work of a healed folder as a person would, and compares everything with what was sent. */
-export async function accountsOf(data: string, ledger: Ledger, checkpoints: readonly Checkpoint[]): Promise<Accounts> {
-  await plumblineOk(data, ['run', '--until-idle', '--policy', POLICY])
+export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly Checkpoint[]): Promise<Accounts> {
+  await plumblineOk(at, ['run', '--until-idle', '--policy', POLICY])
   const breaches: string[] = []
   const counts: Record<string, number> = {}
 
@@ -27,37 +27,37 @@ export async function accountsOf(data: string, ledger: Ledger, checkpoints: read
     const seed = table === 'rollout.requested' ? 'scene.seed' : 'seed'
     const index = table === 'rollout.requested' ? 'scene."index"' : '"index"'
     const found = await sql<{ seed: string; n: number; indices: number }>(
-      data,
+      at,
       `select ${seed} as seed, count(*)::int as n, count(distinct ${index})::int as indices from ${table} group by all`,
     )
     breaches.push(...compare(table, ledger, found))
     counts[table] = found.reduce((sum, { n }) => sum + n, 0)
   }
 
-  for (const { clock, fate, n } of await sql<{ clock: string; fate: string; n: number }>(data, FATES)) {
+  for (const { clock, fate, n } of await sql<{ clock: string; fate: string; n: number }>(at, FATES)) {
     counts[`groups, ${clock} clock, ${fate}`] = n
     if (!FINE.has(`${clock} ${fate}`)) breaches.push(`${n} groups of the ${clock} clock are ${fate}`)
   }
 
-  const [check] = await sql<{ sampled: number; lost: number; ahead: number; holds: boolean }>(data, 'from funnel_check')
+  const [check] = await sql<{ sampled: number; lost: number; ahead: number; holds: boolean }>(at, 'from funnel_check')
   counts['completions sampled'] = Number(check?.sampled)
   if (check?.holds !== true || Number(check.ahead) !== 0) breaches.push(`the funnel: ${JSON.stringify(check)}`)
   for (const { fate, n } of await sql<{ fate: string; n: number }>(
-    data,
+    at,
     'select fate, completions::int as n from funnel where completions > 0',
   )) {
     counts[`completions ${fate}`] = n
     if (fate === 'duplicate' || fate === 'pending_unread') breaches.push(`the funnel: ${n} completions are ${fate}`)
   }
 
-  const verified = await plumbline(data, ['verify'])
+  const verified = await plumbline(at, ['verify'])
   if (verified.code !== 0) breaches.push(`verify: ${verified.stdout}${verified.stderr}`.trim())
 
-  breaches.push(...(await missingPictures(data, counts)))
+  breaches.push(...(await missingPictures(at, counts)))
 
-  const log = await openLogForReading({ data })
+  const log = await openLogForReading({ data: at.data, ...(at.log ? { log: at.log } : {}) })
   try {
-    breaches.push(...(await twiceOrMissing(log, data, counts)))
+    breaches.push(...(await twiceOrMissing(log, at, counts)))
     breaches.push(...(await otherThanRead(log, checkpoints)))
     breaches.push(...(await wrongDeadLetters(log, counts)))
   } finally {
@@ -108,10 +108,10 @@ function compare(
 }
 
 /** A blob is there before the log names it, so every one that it names is there. */
-async function missingPictures(data: string, counts: Record<string, number>): Promise<string[]> {
-  const blobs = blobsOf({ data })
+async function missingPictures(at: At, counts: Record<string, number>): Promise<string[]> {
+  const blobs = blobsOf({ data: at.data })
   const pictures = await sql<BlobRef>(
-    data,
+    at,
     'select distinct image.sha256, image.bytes::int as bytes, image.media_type from tower.scene_presented',
   )
   counts.pictures = pictures.length
@@ -123,10 +123,10 @@ async function missingPictures(data: string, counts: Record<string, number>): Pr
 }
 
 /** Each event once in the log, and each in its table. */
-async function twiceOrMissing(log: Log, data: string, counts: Record<string, number>): Promise<string[]> {
+async function twiceOrMissing(log: Log, at: At, counts: Record<string, number>): Promise<string[]> {
   const breaches: string[] = []
   const tables = await sql<{ type: string; n: number }>(
-    data,
+    at,
     catalogue
       .map(({ type }) => `select '${type}' as type, count(distinct ce_id)::int as n from ${type}`)
       .join(' union all '),

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createWriteStream, type WriteStream } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Message, Trap } from './message.ts'
-import type { Place } from './schedule.ts'
+import type { Place } from './places.ts'
 
 export interface Program {
   readonly file: string

@@ -5,20 +5,25 @@ import { Heard } from './heard.ts'
 import { GENERATED_SCENES, generatedSeed, type Ledger, ledgerOf } from './ledger.ts'
 import type { Message } from './message.ts'
 import type { Checkpoint } from './partition-digest.ts'
-import { type Place, WORKERS, type WorkerName } from './schedule.ts'
+import { type Place, WORKERS, type WorkerName } from './places.ts'
 import { fileOf, type Program, Slot, type Unasked } from './slot.ts'
+
+/** Bugs that the test must catch. */
+export type Planted = 'early-positions'
 
 export interface CrewOptions {
   readonly root: string
   readonly data: string
+  /** Of a log outside of the folder. */
+  readonly log: string | undefined
   readonly seed: string
-  readonly planted: 'early-positions' | undefined
+  readonly planted: Planted | undefined
+  /** What the test's own faults make processes say when they give up. */
+  readonly excuses: RegExp
   /** A breach is told as soon as it is seen. */
   readonly onBreach: (breach: string) => void
 }
 
-/** What a full disk and a held lock make processes say when they give up. */
-const EXCUSES = /expected room on the disk|no space left|ENOSPC|for the write lock|waited longer than|could not write/i
 /** So long after such a fault was mended, its last victims may still fall. */
 const AFTERMATH_MS = 60_000
 
@@ -35,6 +40,7 @@ export class Crew {
   readonly #owned = new Map<WorkerName, Set<string>>()
   #jobs = { generated: 0, paced: 0 }
   #more = true
+  #invited = false
   readonly #began_ms = performance.now()
   #trouble_until_ms = 0
 
@@ -42,11 +48,13 @@ export class Crew {
     this.#options = options
     this.#clock = join(options.root, 'clock')
     this.setClock(0)
-    const { data, seed, planted } = options
+    const { data, seed, planted, log } = options
+    const env = { TEST_CLOCK: this.#clock, NO_COLOR: '1', ...(log === undefined ? {} : { PLUMBLINE_LOG: log }) }
     const programs: Record<Place, () => Program | undefined> = {
       'worker-1': () => worker,
       'worker-2': () => worker,
       'worker-3': () => worker,
+      guest: () => (this.#invited ? worker : undefined),
       sink: () => ({ file: fileOf('./sink.ts'), args: [data] }),
       reader: () => ({ file: fileOf('./reader.ts'), args: [data] }),
       generate: () => (this.#more ? { file: MAIN, args: this.#generate() } : undefined),
@@ -59,7 +67,7 @@ export class Crew {
         const slot = new Slot({
           place,
           program,
-          env: { FAULTS_CLOCK: this.#clock, NO_COLOR: '1' },
+          env,
           output: join(options.root, `${place}.log`),
           onStart: () => this.#owned.get(place as WorkerName)?.clear(),
           onMessage: (message) => this.#hear(place, message),
@@ -86,11 +94,23 @@ export class Crew {
     return this.#owned.get(worker) as Set<string>
   }
 
+  /** One more worker joins. */
+  invite(): void {
+    this.#invited = true
+    this.at('guest').start()
+  }
+
+  /** And leaves again, as it would when a person stops it. */
+  dismiss(): void {
+    this.#invited = false
+    this.at('guest').signal('SIGTERM')
+  }
+
   setClock(shift_ms: number): void {
     writeFileSync(this.#clock, String(shift_ms))
   }
 
-  /** While this is on, processes may give up over a full disk or a held lock. */
+  /** While this is on, processes may give up over the fault that is under way. */
   troubled(on: boolean): void {
     this.#trouble_until_ms = on ? Number.POSITIVE_INFINITY : performance.now() + AFTERMATH_MS
   }
@@ -140,7 +160,7 @@ export class Crew {
   }
 
   #excuse({ place, how, errors }: Unasked): boolean {
-    if (performance.now() < this.#trouble_until_ms && EXCUSES.test(errors)) return true
+    if (performance.now() < this.#trouble_until_ms && this.#options.excuses.test(errors)) return true
     this.#options.onBreach(
       `${place} ended with ${how}, and nobody had asked it to: ${errors.trim() || 'it said nothing'}`,
     )

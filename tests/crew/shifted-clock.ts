@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * Loaded before a program (`--import`): its wall clock is the host's plus what the file named by FAULTS_CLOCK says, in
+ * Loaded before a program (`--import`): its wall clock is the host's plus what the file named by TEST_CLOCK says, in
  * milliseconds, read again ten times a second. JavaScript's `Date` is the only wall clock that the program reads; leases
  * are measured by the monotonic clock, which does not jump when a host's clock is set either.
  */
-const file = process.env.FAULTS_CLOCK
+const file = process.env.TEST_CLOCK
 const HostDate = Date
 const host_now = Date.now.bind(Date)
 let shift_ms = 0

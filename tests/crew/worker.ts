@@ -4,10 +4,9 @@
  */
 import { runPipeline } from '../../cli/pipeline.ts'
 import type { WorkerEvent } from '../../infra/runtime/worker.ts'
-import { openData, wiring } from './data.ts'
+import { openData, TUNING, wiring } from './data.ts'
 import { withEarlyPositions } from './early-positions.ts'
 import { belongToStarter, say, TrapDoor } from './message.ts'
-import { SESSION_MS } from './session.ts'
 
 const [data = '', planted] = process.argv.slice(2)
 const stop = new AbortController()
@@ -34,13 +33,7 @@ try {
     signal: stop.signal,
     onWorkerEvent: tell,
     observe: (processor, stage) => trap.at(processor, stage),
-    // Small commits and short leases, so that there are many to be killed in.
-    tuning: {
-      commit_interval_ms: 20,
-      max_unsaved_bytes: 100_000,
-      session_timeout_ms: SESSION_MS,
-      snapshot_every: 60,
-    },
+    tuning: TUNING,
   })
 } finally {
   await folder.close()

@@ -2,9 +2,16 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileOf } from './slot.ts'
 
-/** The program as a person starts it, on one data folder, outside of a test runner. */
+/** The program as a person starts it, outside of a test runner. */
 
 const MAIN = fileOf('../../cli/main.ts')
+
+/** Where it works. */
+export interface At {
+  readonly data: string
+  /** Of a log outside of the folder. */
+  readonly log: string | undefined
+}
 
 export interface Ended {
   readonly code: number | null
@@ -13,8 +20,8 @@ export interface Ended {
 }
 
 /** Runs it to its end. */
-export async function plumbline(data: string, args: readonly string[]): Promise<Ended> {
-  const flags = ['--disable-warning=ExperimentalWarning', MAIN, '--data', data]
+export async function plumbline({ data, log }: At, args: readonly string[]): Promise<Ended> {
+  const flags = ['--disable-warning=ExperimentalWarning', MAIN, '--data', data, ...(log ? ['--log', log] : [])]
   const child = spawn(process.execPath, [...flags, ...args], {
     env: { ...process.env, NO_COLOR: '1', NODE_OPTIONS: '' },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -32,13 +39,13 @@ export async function plumbline(data: string, args: readonly string[]): Promise<
 }
 
 /** Runs it to its end, which must be a good one. @returns standard output */
-export async function plumblineOk(data: string, args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await plumbline(data, args)
+export async function plumblineOk(at: At, args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await plumbline(at, args)
   if (code !== 0) throw new Error(`plumbline ${args.join(' ')} ended with ${code}\n${stdout}\n${stderr}`)
   return stdout
 }
 
 /** Rows of an SQL answer. */
-export async function sql<T>(data: string, statement: string): Promise<T[]> {
-  return JSON.parse(await plumblineOk(data, ['sql', statement, '--format', 'json'])) as T[]
+export async function sql<T>(at: At, statement: string): Promise<T[]> {
+  return JSON.parse(await plumblineOk(at, ['sql', statement, '--format', 'json'])) as T[]
 }

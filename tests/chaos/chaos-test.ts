@@ -1,0 +1,73 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Planted } from '../crew/crew.ts'
+import { type DrillResult, drill, drillReport } from '../crew/drill.ts'
+import type { At } from '../crew/program.ts'
+import { Cluster } from './cluster.ts'
+import { commitFault } from './faults.ts'
+import { otherThanConsumed } from './java-consumer.ts'
+import { NODES, scheduleOf } from './schedule.ts'
+
+export interface ChaosTestOptions {
+  readonly seed: string
+  readonly faults: number
+  readonly planted?: Planted | undefined
+}
+
+/** Of the log's topics. */
+const PREFIX = 'chaos'
+
+/** What a broker that is away makes a producer or a reader say when it gives up. */
+const EXCUSES = /LogUnreachableError|CommitOutcomeUnknownError|of trying|connection was lost|could not be reached/i
+
+/** On three brokers, which die and come back too. The folder is kept when something is wrong. */
+async function chaosTest(
+  { seed, faults, planted }: ChaosTestOptions,
+  report: (line: string) => void,
+): Promise<DrillResult & { readonly folder: string | undefined }> {
+  const root = mkdtempSync(join(tmpdir(), 'plumbline-chaos-'))
+  const cluster = await Cluster.start(join(root, 'broker'), report)
+  // Whoever ends this test early must not leave brokers behind.
+  const killBrokers = () => {
+    for (const id of NODES) {
+      const { pid } = cluster.node(id)
+      if (pid !== undefined) process.kill(pid, 'SIGKILL')
+    }
+  }
+  process.once('exit', killBrokers)
+  try {
+    const at: At = { data: join(root, 'data'), log: `kafka://${cluster.bootstrap}/${PREFIX}` }
+    const result = await drill({
+      root,
+      at,
+      seed,
+      planted,
+      excuses: EXCUSES,
+      steps: scheduleOf(seed, faults),
+      strike: (crew, step) => commitFault(crew, cluster, step),
+      heal: async () => {
+        for (const id of NODES) await cluster.node(id).start()
+      },
+      audit: (counts) => otherThanConsumed({ bootstrap: cluster.bootstrap, prefix: PREFIX, dir: root }, at, counts),
+      report,
+    })
+    const keep = result.breaches.length > 0
+    if (!keep) rmSync(join(root, 'data'), { recursive: true, force: true })
+    return { ...result, folder: keep ? root : undefined }
+  } finally {
+    await cluster.stop()
+    process.off('exit', killBrokers)
+  }
+}
+
+/** The test as a person typed it, and what came of it as a text. */
+export async function chaosReport(options: ChaosTestOptions) {
+  const { seed, faults, planted } = options
+  const plant = planted === undefined ? '' : ` --plant ${planted}`
+  return await drillReport({
+    title: `seed ${seed}: ${faults} faults on three brokers, three workers, two producers, a sink and a reader`,
+    again: `seed ${seed}; again: npm run test:chaos -- --seed ${seed} --faults ${faults}${plant}`,
+    run: (report) => chaosTest(options, report),
+  })
+}

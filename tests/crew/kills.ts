@@ -1,0 +1,46 @@
+import type { Random } from '../../environments/tower/random.ts'
+import { type Place, STAGES, type Stage, WORKERS, type WorkerName } from './places.ts'
+
+export type Kill =
+  | { readonly kind: 'kill'; readonly place: Place }
+  | {
+      readonly kind: 'kill at'
+      readonly place: WorkerName | 'sink'
+      readonly stage: Stage
+      /** Which commit from now on. */
+      readonly commit: number
+      readonly delay_ms: number
+    }
+
+/** Half of them come out of the blue, half at a named point of a commit. */
+export function killOf(draw: Random): Kill {
+  if (draw.uniform() < 0.5) {
+    const place = pick(draw, [...WORKERS, ...WORKERS, 'sink', 'reader', 'generate', 'pace'] as const)
+    return { kind: 'kill', place }
+  }
+  if (draw.uniform() < 0.15) {
+    const stage = pick(draw, ['appended', 'committed'] as const)
+    return { kind: 'kill at', place: 'sink', stage, commit: draw.integer(1, 3), delay_ms: 0 }
+  }
+  return {
+    kind: 'kill at',
+    place: pick(draw, WORKERS),
+    stage: pick(draw, [...STAGES, 'committing'] as const),
+    commit: draw.integer(1, 5),
+    delay_ms: draw.integer(0, 4),
+  }
+}
+
+export function tellKill(kill: Kill): string {
+  if (kill.kind === 'kill') return `kill -9 ${kill.place}`
+  const late = kill.stage === 'committing' ? `, ${kill.delay_ms} ms into it` : ''
+  return `kill -9 ${kill.place} in its commit ${kill.commit} from now, ${kill.stage}${late}`
+}
+
+export function pick<T>(draw: Random, items: readonly T[]): T {
+  return items[draw.integer(0, items.length - 1)] as T
+}
+
+export function times<T>(count: number, make: () => T): T[] {
+  return Array.from({ length: count }, make)
+}

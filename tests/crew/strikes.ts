@@ -1,0 +1,128 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Crew } from './crew.ts'
+import type { Said } from './heard.ts'
+import { type Kill, tellKill } from './kills.ts'
+import { type Place, WORKERS, type WorkerName } from './places.ts'
+
+/** What a machine that others use too may take for anything; when all is well it takes a second. */
+export const PATIENCE_MS = 120_000
+export const PATIENCE_S = `${PATIENCE_MS / 1_000} s`
+
+/** A trap that nobody has walked into by then is given up, and the process killed where it is. */
+const TRAP_MS = 30_000
+
+/** A promise was broken; what is left of the schedule is not played. */
+export class Breach extends Error {
+  override readonly name = 'Breach'
+}
+
+/** @param empty_ms how long its place stays empty. @returns what happened, for a person */
+export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<string> {
+  const { place } = fault
+  const pid = await present(crew, place)
+  const from = crew.heard.now
+  crew.at(place).doom(empty_ms)
+  if (fault.kind === 'kill') {
+    crew.at(place).signal('SIGKILL')
+    await gone(crew, place, pid)
+    return tellKill(fault)
+  }
+  const { stage, commit, delay_ms } = fault
+  crew.at(place).set({ stage, commit, delay_ms, signal: 'SIGKILL' })
+  const reached = await crew.heard.first(
+    from,
+    TRAP_MS,
+    ({ pid: of, message }) => of === pid && message.says === 'reached',
+  )
+  if (reached === undefined) crew.at(place).signal('SIGKILL')
+  await gone(crew, place, pid)
+  return reached === undefined
+    ? `kill -9 ${place}, which came to no such point in ${TRAP_MS / 1_000} s`
+    : tellKill(fault)
+}
+
+/**
+ * Waits until somebody has taken a partition over from a stopped process, wakes that, and waits until it has noticed.
+ *
+ * @param told the fault, for a person. @param session_ms how long a silent worker keeps its partitions
+ * @throws Breach when nobody takes over, or nothing is noticed
+ */
+export async function replaced(
+  crew: Crew,
+  place: WorkerName,
+  pid: number,
+  { told, session_ms }: { readonly told: string; readonly session_ms: number },
+): Promise<string> {
+  const from = crew.heard.now
+  const taken = await crew.heard.first(from, PATIENCE_MS, ({ place: by, message }) => {
+    return (
+      by !== place && message.says === 'restored' && crew.owned(place).has(`${message.processor}/${message.partition}`)
+    )
+  })
+  await wait(session_ms)
+  const back = crew.heard.now
+  crew.at(place).signal('SIGCONT')
+  if (taken === undefined) throw new Breach(`${told}: nobody took over within ${PATIENCE_S}`)
+  const lost = await crew.heard.first(
+    back,
+    PATIENCE_MS,
+    ({ pid: of, message }) => of === pid && message.says === 'lost',
+  )
+  if (lost === undefined) throw new Breach(`${told}: it came back and noticed no loss within ${PATIENCE_S}`)
+  const { processor, partition } = taken.message as { processor: string; partition: number }
+  return `${taken.place} took over ${processor} ${partition}, and it was refused when it came back`
+}
+
+/** Workers say what keeps them from going on, and the sink does. */
+export function textOf({ message }: Said): string {
+  return message.says === 'retrying' || message.says === 'report' ? message.message : ''
+}
+
+/** Waits until somebody is there. */
+export async function present(crew: Crew, place: Place): Promise<number> {
+  for (let waited_ms = 0; ; waited_ms += 20) {
+    const { pid } = crew.at(place)
+    if (pid !== undefined) return pid
+    if (waited_ms > PATIENCE_MS) throw new Breach(`the place of ${place} stayed empty for ${PATIENCE_S}`)
+    await wait(20)
+  }
+}
+
+/** Waits until a worker owns something and commits. */
+export async function working(crew: Crew, place: WorkerName): Promise<number> {
+  const pid = await present(crew, place)
+  const found = await crew.heard.first(crew.heard.now, PATIENCE_MS, ({ pid: of, message }) => {
+    return of === pid && message.says === 'committed' && crew.owned(place).size > 0
+  })
+  if (found === undefined) throw new Breach(`${place} (process ${pid}) committed nothing in ${PATIENCE_S}`)
+  return pid
+}
+
+export async function gone(crew: Crew, place: Place, pid: number): Promise<void> {
+  for (let waited_ms = 0; crew.at(place).pid === pid; waited_ms += 10) {
+    if (waited_ms > PATIENCE_MS)
+      throw new Breach(`${place} (process ${pid}) was told to go and is still there after ${PATIENCE_S}`)
+    await wait(10)
+  }
+}
+
+/** @param told what was mended, for a person. @throws Breach when one of the workers commits nothing any more */
+export async function commitsGoOn(crew: Crew, told: string): Promise<void> {
+  const from = crew.heard.now
+  for (const place of WORKERS) {
+    const found = await crew.heard.first(from, PATIENCE_MS, ({ place: by, message }) => {
+      return by === place && message.says === 'committed'
+    })
+    if (found === undefined) throw new Breach(`${told}, and ${place} committed nothing in ${PATIENCE_S}`)
+  }
+}
+
+/** Whether SIGSTOP has reached a process. */
+export function isStopped(pid: number): boolean {
+  try {
+    return /\) [Tt] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,52 @@
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { kafkaArtifacts } from '../infra/kafka-broker/artifacts.ts'
+import { classArchive } from '../infra/kafka-broker/class-archive.ts'
+import { findJava } from '../infra/kafka-broker/java.ts'
+import type { LocalBroker } from '../infra/kafka-broker/local-broker.ts'
+
+export type Tool = 'TopicCommand' | 'ConsoleProducer' | 'ConsoleConsumer' | 'AclCommand'
+
+const CLASSES: Record<Tool, string> = {
+  TopicCommand: 'org.apache.kafka.tools.TopicCommand',
+  ConsoleProducer: 'org.apache.kafka.tools.ConsoleProducer',
+  ConsoleConsumer: 'org.apache.kafka.tools.consumer.ConsoleConsumer',
+  AclCommand: 'org.apache.kafka.tools.AclCommand',
+}
+
+/** Runs one of Kafka's own console programs against a broker. @returns standard output; throws with what it said */
+export async function kafkaTool(
+  { bootstrap, dir }: Pick<LocalBroker, 'bootstrap' | 'dir'>,
+  tool: Tool,
+  args: readonly string[],
+  { properties = {}, input = '' }: { properties?: Readonly<Record<string, string>>; input?: string } = {},
+): Promise<string> {
+  const config = join(dir, `client-${crypto.randomUUID()}.properties`)
+  writeFileSync(
+    config,
+    Object.entries(properties)
+      .map(([name, value]) => `${name}=${value}\n`)
+      .join(''),
+  )
+  const java = findJava()
+  const artifacts = await kafkaArtifacts()
+  const options = [...(await classArchive(java, artifacts)), '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx128m']
+  const [, kind] = /^Console(.+)$/.exec(tool) ?? []
+  const running = promisify(execFile)(
+    java.java,
+    [
+      ...[...options, '-cp', artifacts.classpath, CLASSES[tool], '--bootstrap-server', bootstrap],
+      ...[kind === undefined ? '--command-config' : `--${kind.toLowerCase()}.config`, config, ...args],
+    ],
+    { timeout: 120_000 },
+  )
+  running.child.stdin?.end(input)
+  try {
+    return (await running).stdout
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string }
+    throw new Error(`${tool} ${args.join(' ')} failed: ${stdout}${stderr}`, { cause: error })
+  }
+}
