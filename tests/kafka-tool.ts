@@ -40,7 +40,7 @@ export async function kafkaTool(
       ...[...options, '-cp', artifacts.classpath, CLASSES[tool], '--bootstrap-server', bootstrap],
       ...[kind === undefined ? '--command-config' : `--${kind.toLowerCase()}.config`, config, ...args],
     ],
-    { timeout: 120_000 },
+    { timeout: 120_000, maxBuffer: 256 * 1024 * 1024 },
   )
   running.child.stdin?.end(input)
   try {
