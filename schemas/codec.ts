@@ -96,7 +96,15 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
   return { ...envelope, version: type.version, data } as Event
 }
 
+/** What has been found to be a version of a type, by what records said that they were written by. */
+const verified = new WeakMap<
+  RecordHeaders['written_by'],
+  { readonly type: EventType; readonly version: EventVersion }
+>()
+
 function versionOf(type: EventType, { written_by }: RecordHeaders): EventVersion {
+  const found = verified.get(written_by)
+  if (found?.type === type) return found.version
   const { version, fingerprint } = written_by
   const known = versionsOf(type).find((candidate) => candidate.version === version)
   if (known === undefined) {
@@ -109,6 +117,7 @@ function versionOf(type: EventType, { written_by }: RecordHeaders): EventVersion
       `${type.type} v${version}: header ce_dataschema: expected ${dataSchemaUri(type, known)}, got fingerprint ${fingerprint}; the writer's declaration of this version is another one`,
     )
   }
+  verified.set(written_by, { type, version: known })
   return known
 }
 

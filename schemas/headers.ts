@@ -1,4 +1,4 @@
-import type { ClockDomain, Envelope, Event, EventType } from './event.ts'
+import type { Envelope, Event, EventType } from './event.ts'
 import { InvalidEventError, PoisonError, shown } from './event-errors.ts'
 import { dataSchemaUri, parseDataSchemaUri } from './fingerprint.ts'
 import type { BlobRef } from './logical-types.ts'
@@ -62,46 +62,103 @@ export function headersOf(type: EventType, event: Event, blobs: readonly BlobRef
   return headers
 }
 
+/** The attributes of an event that a header says, each at most once. */
+const ATTRIBUTES = [
+  'ce_specversion',
+  'ce_id',
+  'ce_source',
+  'ce_type',
+  'ce_time',
+  'ce_dataschema',
+  'ce_partitionkey',
+  'ce_clock',
+  'content-type',
+  'ce_causationid',
+  'ce_correlationid',
+  'ce_producerversion',
+  'ce_modelhash',
+  'ce_seed',
+] as const
+type Attribute = (typeof ATTRIBUTES)[number]
+
+/** Which header is which, of records that have these names in this order, as those of one topic nearly always do. */
+interface Layout {
+  readonly names: readonly string[]
+  /** −1 where there is none. */
+  readonly at: { readonly [A in Attribute]: number }
+}
+
+/** @throws PoisonError when a header is there twice */
+function layoutOf(headers: readonly Header[]): Layout {
+  const places = new Map<string, number>()
+  for (const [at, { name }] of headers.entries()) {
+    if (places.has(name)) throw new PoisonError(`header ${name}: expected it once, got it twice`)
+    places.set(name, at)
+  }
+  const at = Object.fromEntries(ATTRIBUTES.map((name) => [name, places.get(name) ?? -1])) as Layout['at']
+  return { names: headers.map(({ name }) => name), at }
+}
+
+function fits({ names }: Layout, headers: readonly Header[]): boolean {
+  if (names.length !== headers.length) return false
+  for (let at = 0; at < names.length; at++) if (names[at] !== headers[at]?.name) return false
+  return true
+}
+
+/** Of the record before: the next one is nearly always of the same kind. */
+let last_layout: Layout = { names: [], at: layoutOf([]).at }
+let last_schema: { readonly uri: string; readonly written_by: RecordHeaders['written_by'] } | undefined
+
 /** @throws PoisonError naming the header that is missing, doubled or wrong. */
 export function parseHeaders(headers: readonly Header[]): RecordHeaders {
-  const values = new Map<string, string>()
-  for (const { name, value } of headers) {
-    if (values.has(name)) throw new PoisonError(`header ${name}: expected it once, got it twice`)
-    values.set(name, value)
-  }
-  const required = (name: string, expected = 'a text that is not empty', isRight = (value: string) => value !== '') => {
-    const value = values.get(name)
-    if (value !== undefined && isRight(value)) return value
-    throw new PoisonError(`header ${name}: expected ${expected}, got ${value === undefined ? 'none' : shown(value)}`)
-  }
-  const optional = <K extends string>(key: K, name: string) => {
-    const value = values.get(name)
-    return (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: string }
+  if (!fits(last_layout, headers)) last_layout = layoutOf(headers)
+  const { at } = last_layout
+  const optional = (name: Attribute) => (at[name] < 0 ? undefined : headers[at[name]]?.value)
+  const required = (name: Attribute) => {
+    const value = optional(name)
+    return value === undefined || value === '' ? wrong(name, 'a text that is not empty', value) : value
   }
 
-  required('ce_specversion', '1.0', (value) => value === '1.0')
+  const spec = optional('ce_specversion')
+  if (spec !== '1.0') wrong('ce_specversion', '1.0', spec)
   const type = required('ce_type')
-  const expected = `plumbline:${type}/VERSION/FINGERPRINT`
-  const schema = required('ce_dataschema', expected, (value) => parseDataSchemaUri(value)?.type === type)
-  const causes = values.get('ce_causationid')?.split(',') ?? []
-  if (!areSorted(causes)) throw new PoisonError(`header ce_causationid: expected ids in ascending order, each once`)
-  return {
-    envelope: {
-      id: required('ce_id', 'a text without a comma', (value) => value !== '' && !value.includes(',')),
-      source: required('ce_source'),
-      type,
-      time: required('ce_time', 'RFC 3339 in UTC with milliseconds', isTimestamp),
-      key: required('ce_partitionkey'),
-      clock: required('ce_clock', 'virtual or wall', (value) => value === 'virtual' || value === 'wall') as ClockDomain,
-      causes,
-      ...optional('correlation', 'ce_correlationid'),
-      ...optional('producer_version', 'ce_producerversion'),
-      ...optional('model_hash', 'ce_modelhash'),
-      ...optional('seed', 'ce_seed'),
-    },
-    written_by: parseDataSchemaUri(schema) as RecordHeaders['written_by'],
-    content_type: required('content-type'),
+  const uri = optional('ce_dataschema')
+  if (last_schema === undefined || last_schema.uri !== uri || last_schema.written_by.type !== type) {
+    const written_by = uri === undefined ? undefined : parseDataSchemaUri(uri)
+    if (uri === undefined || written_by?.type !== type) {
+      return wrong('ce_dataschema', `plumbline:${type}/VERSION/FINGERPRINT`, uri)
+    }
+    last_schema = { uri, written_by }
   }
+  const { written_by } = last_schema
+  const cause_ids = optional('ce_causationid')
+  const causes = cause_ids === undefined ? [] : cause_ids.split(',')
+  if (!areSorted(causes)) throw new PoisonError(`header ce_causationid: expected ids in ascending order, each once`)
+  const id = optional('ce_id')
+  if (id === undefined || id === '' || id.includes(',')) return wrong('ce_id', 'a text without a comma', id)
+  const source = required('ce_source')
+  const time = optional('ce_time')
+  if (time === undefined || !isTimestamp(time)) return wrong('ce_time', 'RFC 3339 in UTC with milliseconds', time)
+  const key = required('ce_partitionkey')
+  const clock = optional('ce_clock')
+  if (clock !== 'virtual' && clock !== 'wall') return wrong('ce_clock', 'virtual or wall', clock)
+
+  const envelope: Writable<RecordHeaders['envelope']> = { id, source, type, time, key, clock, causes }
+  const correlation = optional('ce_correlationid')
+  if (correlation !== undefined) envelope.correlation = correlation
+  const producer_version = optional('ce_producerversion')
+  if (producer_version !== undefined) envelope.producer_version = producer_version
+  const model_hash = optional('ce_modelhash')
+  if (model_hash !== undefined) envelope.model_hash = model_hash
+  const seed = optional('ce_seed')
+  if (seed !== undefined) envelope.seed = seed
+  return { envelope, written_by, content_type: required('content-type') }
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+function wrong(name: Attribute, expected: string, value: string | undefined): never {
+  throw new PoisonError(`header ${name}: expected ${expected}, got ${value === undefined ? 'none' : shown(value)}`)
 }
 
 /**

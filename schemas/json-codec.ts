@@ -23,7 +23,8 @@ export function jsonCodec(fields: Fields): JsonCodec {
     encode: (data) => Buffer.from(JSON.stringify(toJson(data))),
     decode(bytes) {
       if (!isUtf8(bytes)) throw new Error('the bytes are not UTF-8')
-      const json: unknown = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString())
+      const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      const json: unknown = JSON.parse(buffer.toString())
       return fromJson === undefined ? json : fromJson(json)
     },
   }

@@ -8,8 +8,14 @@ export function partitionOf(key: string, partitions: number): number {
   if (!Number.isInteger(partitions) || partitions < 1) {
     throw new RangeError(`partitions: expected a positive integer, got ${partitions}`)
   }
-  return (murmur2(Buffer.from(key, 'utf8')) & 0x7fffffff) % partitions
+  const { read, written } = ENCODER.encodeInto(key, SCRATCH)
+  const bytes = read === key.length ? SCRATCH.subarray(0, written) : Buffer.from(key, 'utf8')
+  return (murmur2(bytes) & 0x7fffffff) % partitions
 }
+
+const ENCODER = new TextEncoder()
+/** For keys of ordinary length, so that a lookup allocates nothing of its own. */
+const SCRATCH = new Uint8Array(256)
 
 const SEED = 0x9747b28c
 const M = 0x5bd1e995

@@ -1,5 +1,7 @@
 import { decodeEvent, offloadedBlobs, PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
+import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { FetchedBlobs } from '../../schemas/offload.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
@@ -17,15 +19,36 @@ export async function decodeRecord(
   partitions: number,
   blobs: Blobs,
 ): Promise<Event> {
+  const refs = offloadedBlobs(record)
+  return eventOf(record, vocabulary, partitions, refs.length === 0 ? undefined : await fetchAll(refs, blobs))
+}
+
+/** As `decodeRecord`, at once where no blob has to be fetched: waiting for nothing is a third of decoding a small event. */
+export function decodeSoon(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: number,
+  blobs: Blobs,
+): Event | Promise<Event> {
+  return offloadedBlobs(record).length === 0
+    ? eventOf(record, vocabulary, partitions, undefined)
+    : decodeRecord(record, vocabulary, partitions, blobs)
+}
+
+async function fetchAll(refs: readonly BlobRef[], blobs: Blobs): Promise<FetchedBlobs> {
   const fetched = new Map<string, Uint8Array>()
-  for (const ref of offloadedBlobs(record)) {
+  for (const ref of refs) {
     const bytes = await blobs.get(ref).catch((error: unknown) => {
       if (error instanceof BlobMissingError || error instanceof BlobCorruptError) throw new PoisonError(error.message)
       throw error
     })
     fetched.set(ref.sha256, bytes)
   }
-  const event = decodeEvent(record, vocabulary, (sha256) => fetched.get(sha256))
+  return (sha256) => fetched.get(sha256)
+}
+
+function eventOf(record: LogRecord, vocabulary: Catalogue, partitions: number, blobs: FetchedBlobs | undefined): Event {
+  const event = decodeEvent(record, vocabulary, blobs)
   if (event.type !== record.topic) {
     throw new PoisonError(`expected an event of type ${record.topic} in the topic of that name, got ${event.type}`)
   }

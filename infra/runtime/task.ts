@@ -5,7 +5,7 @@ import { rowsOf } from '../../schemas/event.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
-import { decodeRecord } from './decode-record.ts'
+import { decodeSoon } from './decode-record.ts'
 import type { Output } from './emission.ts'
 import type { Execution, Failure } from './execution.ts'
 import type { DeadLetter, JournalEntry } from './internal-topics.ts'
@@ -86,7 +86,8 @@ export class Task {
       else unsaved.runs.push([record.topic, 1])
       unsaved.records++
       try {
-        const event = await decodeRecord(record, this.#vocabulary, this.#partitions, this.#blobs)
+        const decoded = decodeSoon(record, this.#vocabulary, this.#partitions, this.#blobs)
+        const event = decoded instanceof Promise ? await decoded : decoded
         this.#refuseFuture(event)
         origin.set(event, record)
         events.push(event)

@@ -130,7 +130,6 @@ const { createLogger } = load('kafkajs/src/loggers') as {
   createLogger(options: { level: number; logCreator: () => (entry: LogEntry) => void }): unknown
 }
 const socketFactory = load('kafkajs/src/network/socketFactory') as () => unknown
-const crc = load('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number
 const { errorCodes } = load('kafkajs/src/protocol/error') as {
   errorCodes: readonly { readonly type: string; readonly code: number }[]
 }
@@ -169,7 +168,6 @@ interface LogEntry {
 export const joinGroupRequest = JOIN_GROUP.protocol({ version: 5 })
 
 export const encoder = (): Encoder => new EncoderClass()
-export const crc32c = (bytes: Buffer): number => crc(bytes)
 
 /** The name of a protocol error code, or its number where kafkajs 2.2.4 is older than the code. */
 export function errorName(code: number): string {

@@ -1,7 +1,7 @@
-import type { LogRecord, NewRecord } from '../log.ts'
+import { crc32c } from '@node-rs/crc32'
+import type { Header, LogRecord, NewRecord } from '../log.ts'
 import { CODEC_MASK, type Compression, compress, decompress } from './codecs.ts'
 import { Cursor } from './cursor.ts'
-import { crc32c } from './kafkajs.ts'
 
 /** Kafka's record batch, magic 2: what lies in a partition, and what is sent and fetched. */
 export interface Batch {
@@ -80,7 +80,7 @@ export function isAbort(batch: Batch): boolean {
 /** A batch's records from an offset on. */
 export function recordsOf(batch: Batch, topic: string, partition: number, at_least: bigint): LogRecord[] {
   const from = new Cursor(decompress(batch.codec, batch.records))
-  const texts = new RepeatedTexts(from.bytes)
+  const repeated = new RepeatedHeaders(from.bytes)
   const records: LogRecord[] = []
   for (let left = batch.count; left > 0; left -= 1) {
     const end = from.varint() + from.at
@@ -91,53 +91,91 @@ export function recordsOf(batch: Batch, topic: string, partition: number, at_lea
       from.at = end
       continue
     }
-    const key = takeBytes(from)
+    const key = repeated.key(from)
     const value = takeBytes(from)
-    const headers = []
-    for (let count = from.varint(), at = 0; at < count; at += 1) {
-      const name = texts.next(2 * at, from, from.varint())
-      headers.push({ name, value: texts.next(2 * at + 1, from, from.varint()) })
-    }
+    const headers: Header[] = []
+    for (let count = from.varint(), at = 0; at < count; at += 1) headers.push(repeated.next(at, from))
     const appended_ms = batch.log_append_time ? batch.max_ms : batch.first_ms + delta_ms
-    records.push({ topic, partition, offset, appended_ms, key: key?.toString('utf8') ?? null, headers, value })
+    records.push({ topic, partition, offset, appended_ms, key, headers, value })
     from.at = end
   }
   return records
 }
 
+/** Bytes, and the text that they are. */
+interface Known {
+  from: number
+  to: number
+  text: string
+}
+
 /**
- * The texts of headers. Of an event's twelve, all names and half the values are those of the record before: each is made
- * once and kept by its place among the headers. Comparing bytes costs a fifth of making texts of them.
+ * The headers of a batch's records. Of an event's twelve, all names and half the values are those of the record before,
+ * and others are its key: each text is made once and kept by its place among the headers, and so is the header when
+ * nothing of it has changed. Comparing bytes costs a fifth of making texts of them.
  */
-class RepeatedTexts {
+class RepeatedHeaders {
   readonly #bytes: Buffer
-  readonly #places: { from: number; to: number; text: string }[] = []
+  readonly #places: { readonly name: Known; readonly value: Known; header: Header }[] = []
+  readonly #key: Known = { from: 0, to: 0, text: '' }
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes
   }
 
-  /** The next so many bytes, −1 for none, as the text at this place. */
-  next(place: number, cursor: Cursor, length: number): string {
-    const from = cursor.skip(Math.max(0, length))
-    const to = cursor.at
-    const last = this.#places[place]
-    if (last === undefined) {
-      const text = this.#bytes.toString('utf8', from, to)
-      this.#places[place] = { from, to, text }
-      return text
+  /** The next record's key. */
+  key(cursor: Cursor): string | null {
+    const length = cursor.varint()
+    if (length < 0) {
+      this.#key.to = this.#key.from
+      this.#key.text = ''
+      return null
     }
-    if (!this.#isSame(from, to, last.from, last.to)) last.text = this.#bytes.toString('utf8', from, to)
-    last.from = from
-    last.to = to
-    return last.text
+    this.#take(this.#key, cursor, length)
+    return this.#key.text
+  }
+
+  /** The next header, the `at`-th of its record. A value that is absent is an empty text. */
+  next(at: number, cursor: Cursor): Header {
+    const known = this.#places[at]
+    if (known === undefined) {
+      const [name, value] = [
+        { from: 0, to: 0, text: '' },
+        { from: 0, to: 0, text: '' },
+      ]
+      this.#take(name, cursor, cursor.varint())
+      this.#take(value, cursor, cursor.varint())
+      const header = { name: name.text, value: value.text }
+      this.#places[at] = { name, value, header }
+      return header
+    }
+    const { name, value } = known
+    const has_name = this.#take(name, cursor, cursor.varint())
+    const has_value = this.#take(value, cursor, cursor.varint())
+    if (!has_name || !has_value) known.header = { name: name.text, value: value.text }
+    return known.header
+  }
+
+  /** Reads the next so many bytes, −1 for none. @returns whether they are those that were known */
+  #take(known: Known, cursor: Cursor, length: number): boolean {
+    const from = cursor.skip(length < 0 ? 0 : length)
+    const to = cursor.at
+    const same = this.#isSame(from, to, known.from, known.to)
+    if (!same) {
+      const key = this.#key
+      known.text = this.#isSame(from, to, key.from, key.to) ? key.text : this.#bytes.toString('utf8', from, to)
+    }
+    known.from = from
+    known.to = to
+    return same
   }
 
   /** From the end, where ids and times differ first. */
   #isSame(from: number, to: number, other_from: number, other_to: number): boolean {
     if (to - from !== other_to - other_from) return false
+    const bytes = this.#bytes
     for (let at = to - 1, other = other_to - 1; at >= from; at -= 1, other -= 1) {
-      if (this.#bytes[at] !== this.#bytes[other]) return false
+      if (bytes[at] !== bytes[other]) return false
     }
     return true
   }
