@@ -158,7 +158,7 @@ class RepeatedHeaders {
 
   /** Reads the next so many bytes, −1 for none. @returns whether they are those that were known */
   #take(known: Known, cursor: Cursor, length: number): boolean {
-    const from = cursor.skip(length < 0 ? 0 : length)
+    const from = cursor.skip(Math.max(length, 0))
     const to = cursor.at
     const same = this.#isSame(from, to, known.from, known.to)
     if (!same) {
