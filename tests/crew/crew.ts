@@ -40,6 +40,8 @@ export class Crew {
   readonly #owned = new Map<WorkerName, Set<string>>()
   #jobs = { generated: 0, paced: 0 }
   #more = true
+  /** `generate` has begun a job that it has not ended. */
+  #generating = false
   #invited = false
   readonly #began_ms = performance.now()
   #trouble_until_ms = 0
@@ -57,7 +59,7 @@ export class Crew {
       guest: () => (this.#invited ? worker : undefined),
       sink: () => ({ file: fileOf('./sink.ts'), args: [data] }),
       reader: () => ({ file: fileOf('./reader.ts'), args: [data] }),
-      generate: () => (this.#more ? { file: MAIN, args: this.#generate() } : undefined),
+      generate: () => (this.#more || this.#generating ? { file: MAIN, args: this.#generate() } : undefined),
       pace: () => ({ file: fileOf('./producer.ts'), args: [data, seed, String(this.#jobs.paced)] }),
     }
     const worker = { file: fileOf('./worker.ts'), args: planted === undefined ? [data] : [data, planted] }
@@ -73,7 +75,9 @@ export class Crew {
           onMessage: (message) => this.#hear(place, message),
           onUnasked: (unasked) => this.#excuse(unasked),
           onDone: () => {
-            if (place === 'generate') this.#jobs.generated++
+            if (place !== 'generate') return
+            this.#jobs.generated++
+            this.#generating = false
           },
         })
         return [place, slot]
@@ -122,9 +126,7 @@ export class Crew {
     // Whoever was killed before it could say that it had committed says so now.
     await heard.first(heard.now, 300_000, ({ message: { says } }) => says === 'acknowledged')
     await this.at('pace').end(180_000)
-    const { generated } = this.#jobs
-    const slot = this.at('generate')
-    for (let waited_ms = 0; slot.pid !== undefined || this.#jobs.generated === generated; waited_ms += 50) {
+    for (let waited_ms = 0; this.#generating; waited_ms += 50) {
       if (waited_ms > 300_000) throw new Error('generate did not come to the end of its job within 300 s')
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
@@ -138,6 +140,7 @@ export class Crew {
   }
 
   #generate(): string[] {
+    this.#generating = true
     const { data, seed } = this.#options
     const wanted = ['--dataset', 'side_block', '--task', 'x_y', '--scenes', String(GENERATED_SCENES)]
     const rest = ['--seed', generatedSeed(seed, this.#jobs.generated), '--group-size', String(GROUP_SIZE)]
