@@ -21,7 +21,6 @@ export class Breach extends Error {
 export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<string> {
   const { place } = fault
   const pid = await present(crew, place)
-  const from = crew.heard.now
   crew.at(place).doom(empty_ms)
   if (fault.kind === 'kill') {
     crew.at(place).signal('SIGKILL')
@@ -30,16 +29,13 @@ export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<s
   }
   const { stage, commit, delay_ms } = fault
   crew.at(place).set({ stage, commit, delay_ms, signal: 'SIGKILL' })
-  const reached = await crew.heard.first(
-    from,
-    TRAP_MS,
-    ({ pid: of, message }) => of === pid && message.says === 'reached',
-  )
-  if (reached === undefined) crew.at(place).signal('SIGKILL')
-  await gone(crew, place, pid)
-  return reached === undefined
-    ? `kill -9 ${place}, which came to no such point in ${TRAP_MS / 1_000} s`
-    : tellKill(fault)
+  // Whether it came there is seen by its end: what it says last may not arrive any more.
+  const reached = await hasGone(crew, place, pid, TRAP_MS)
+  if (!reached) {
+    crew.at(place).signal('SIGKILL')
+    await gone(crew, place, pid)
+  }
+  return reached ? tellKill(fault) : `kill -9 ${place}, which came to no such point in ${TRAP_MS / 1_000} s`
 }
 
 /**
@@ -100,11 +96,16 @@ export async function working(crew: Crew, place: WorkerName): Promise<number> {
 }
 
 export async function gone(crew: Crew, place: Place, pid: number): Promise<void> {
+  if (await hasGone(crew, place, pid, PATIENCE_MS)) return
+  throw new Breach(`${place} (process ${pid}) was told to go and is still there after ${PATIENCE_S}`)
+}
+
+async function hasGone(crew: Crew, place: Place, pid: number, patience_ms: number): Promise<boolean> {
   for (let waited_ms = 0; crew.at(place).pid === pid; waited_ms += 10) {
-    if (waited_ms > PATIENCE_MS)
-      throw new Breach(`${place} (process ${pid}) was told to go and is still there after ${PATIENCE_S}`)
+    if (waited_ms > patience_ms) return false
     await wait(10)
   }
+  return true
 }
 
 /** @param told what was mended, for a person. @throws Breach when one of the workers commits nothing any more */
