@@ -1,18 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import { topicsOf } from '../infra/runtime/topics.ts'
 import { catalogue } from '../schemas/catalogue.ts'
 import { encodeEvent } from '../schemas/codec.ts'
-import type { Event } from '../schemas/event.ts'
-import { rowsOf } from '../schemas/event.ts'
-import { sourceId } from '../schemas/identity.ts'
 import { partitionOf } from '../schemas/routing.ts'
-import type { Said } from '../sources/source.ts'
 import { backlogProcessor } from './backlog-worker.ts'
 import { benchFolder } from './folder.ts'
+import { anonymousMib } from './memory.ts'
 import type { OpenBench } from './pairs.ts'
+import { renamed } from './renamed.ts'
 import { PARTITIONS, sampledGroups } from './tower-log.ts'
 
 const MIB = 2 ** 20
@@ -59,32 +56,16 @@ async function fill(dir: string, bytes: number): Promise<void> {
   await log.close()
 }
 
-function renamed({ type, event }: Said, round: number): Said {
-  const key = `${event.key}-${round}`
-  const rows = rowsOf(event).map((row) => ({ ...row, [type.key]: key }))
-  const data = Array.isArray(event.data) ? rows : rows[0]
-  return { type, event: { ...event, id: sourceId([event.id, String(round)]), key, data } as Event }
-}
-
 /** Runs the worker in a process of its own and looks at it twenty times a second. */
 async function mostMemory(dir: string): Promise<number> {
   const program = new URL('./backlog-worker.ts', import.meta.url).pathname
   const worker = spawn(process.execPath, [program, dir], { stdio: ['ignore', 'inherit', 'inherit'] })
-  let most_kib = 0
+  let most_mib = 0
   const watch = setInterval(() => {
-    most_kib = Math.max(most_kib, anonymousKib(worker.pid))
+    most_mib = Math.max(most_mib, anonymousMib(worker.pid))
   }, 50)
   const [code] = await once(worker, 'exit')
   clearInterval(watch)
   if (code !== 0) throw new Error(`the worker on the backlog ended with ${code}`)
-  return most_kib / 1024
-}
-
-/** Mapped pages of the log are not in it: the system takes them back when it needs them. */
-function anonymousKib(pid: number | undefined): number {
-  try {
-    return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
-  } catch {
-    return 0
-  }
+  return most_mib
 }

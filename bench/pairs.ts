@@ -34,7 +34,8 @@ export interface Measure {
 export interface Gauge {
   readonly what: string
   readonly unit: string
-  readonly goal: number
+  /** None where a number is only to be known. */
+  readonly goal?: number
   values(): readonly number[] | Promise<readonly number[]>
 }
 
@@ -97,12 +98,23 @@ export async function measure(subject: Measure, asked: number): Promise<Result> 
   }
 }
 
-export async function readGauge({ what, unit, goal, values }: Gauge): Promise<Result> {
+export async function readGauge({ what, unit, values, ...gauge }: Gauge): Promise<Result> {
+  const goal = gauge.goal ?? null
   const seen = await values()
   const [low, high] = [Math.min(...seen), Math.max(...seen)]
   const median = medianOf(seen)
   const nothing = { against: null, seconds: null, rate: median, ceiling_rate: null }
-  return { what, unit, pairs: seen.length, median, low, high, goal, reached: high <= goal, ...nothing }
+  return {
+    what,
+    unit,
+    pairs: seen.length,
+    median,
+    low,
+    high,
+    goal,
+    reached: goal === null ? null : high <= goal,
+    ...nothing,
+  }
 }
 
 async function rateOf(side: Side, seconds: 'cpu' | 'wall'): Promise<number> {

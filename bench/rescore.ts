@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { benchFolder } from './folder.ts'
+import { anonymousMib } from './memory.ts'
 import type { OpenBench, Side } from './pairs.ts'
 import { recordScoredCompletions } from './recorded-completions.ts'
 
@@ -76,7 +76,7 @@ async function start(work: string, dir: string, name: string): Promise<Child> {
     async work() {
       let peak_mib = 0
       const sample = () => {
-        peak_mib = Math.max(peak_mib, anonymousMib(child))
+        peak_mib = Math.max(peak_mib, anonymousMib(child.pid))
       }
       const sampling = setInterval(sample, SAMPLE_MS)
       try {
@@ -99,14 +99,4 @@ async function nextLine(lines: Interface, child: ChildProcess): Promise<string> 
   })
   ended.catch(() => undefined)
   return await Promise.race([said, ended])
-}
-
-/** Memory that is the process's own; pages of the log's file, which the map shows, are not in it. Linux only. */
-function anonymousMib({ pid }: ChildProcess): number {
-  try {
-    const kib = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-    return Number(kib ?? 0) / 1024
-  } catch {
-    return 0
-  }
 }

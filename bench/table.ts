@@ -27,5 +27,5 @@ function rates({ rate, ceiling_rate, unit, seconds }: Result): string {
 }
 
 function count(value: number): string {
-  return Math.round(value).toLocaleString('en-US')
+  return value.toLocaleString('en-US', { maximumFractionDigits: value < 10 ? 2 : 0 })
 }

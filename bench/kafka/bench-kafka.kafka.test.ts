@@ -28,7 +28,8 @@ test('the tower loop on Kafka is a row beside its ceiling', async () => {
 test('a benchmark or a peer that there is not is refused with those that there are', async () => {
   await expect(bench('peer')).rejects.toMatchObject({
     code: 2,
-    stderr: 'bench:kafka: there is no benchmark peer\nthere are: peers, topology, pass-through, produce, consume\n',
+    stderr:
+      'bench:kafka: there is no benchmark peer\nthere are: peers, topology, pass-through, produce, consume, takeover, scale-out, latency, slow-sink\n',
   })
   await expect(bench('peers', '--with', 'flink')).rejects.toMatchObject({
     code: 2,

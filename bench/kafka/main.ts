@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startBroker } from '../../infra/kafka-broker/local-broker.ts'
 import { benchFolder } from '../folder.ts'
-import { measure, type Result } from '../pairs.ts'
+import { measure, type Result, readGauge } from '../pairs.ts'
 import { tableOf } from '../table.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
 import { CANDIDATES, OURS } from './candidates.ts'
@@ -19,6 +19,10 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenKafkaB
   'pass-through': () => import('./pass-through.ts'),
   produce: () => import('./produce.ts'),
   consume: () => import('./consume.ts'),
+  takeover: () => import('./takeover.ts'),
+  'scale-out': () => import('./scale-out.ts'),
+  latency: () => import('./latency.ts'),
+  'slow-sink': () => import('./slow-sink.ts'),
 }
 const NAMES = ['peers', ...Object.keys(BENCHES)]
 const PEERS = CANDIDATES.map(({ name }) => name).filter((name) => name !== OURS)
@@ -68,6 +72,10 @@ try {
       for (const subject of bench.measures) {
         say(`${name}: ${subject.what}`)
         results.push({ name, ...(await measure(subject, pairs)) })
+      }
+      for (const gauge of bench.gauges ?? []) {
+        say(`${name}: ${gauge.what}`)
+        results.push({ name, ...(await readGauge(gauge)) })
       }
     } finally {
       await bench.close?.()

@@ -1,0 +1,178 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
+import type { Log, Producer } from '../../infra/log/log.ts'
+import { DEFAULT_TUNING } from '../../infra/runtime/worker.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import { encodeEvent } from '../../schemas/codec.ts'
+import type { Event } from '../../schemas/event.ts'
+import { partitionOf } from '../../schemas/routing.ts'
+import { type DuckDbSink, openDuckDbSink } from '../../sinks/duckdb/sink.ts'
+import type { Said } from '../../sources/source.ts'
+import { benchFolder } from '../folder.ts'
+import { isRequest, PARTITIONS, requests } from '../tower-log.ts'
+import type { OpenKafkaBench } from './broker-bench.ts'
+import { until } from './members.ts'
+
+const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
+const INTERVAL_MS = DEFAULT_TUNING.commit_interval_ms
+/** A tenth of a second's worth of scenes at a time. */
+const TICK_MS = 100
+const PATIENCE_MS = 300_000
+/** Scenes that are made beforehand, so that making them does not count. */
+const MOST_PER_SECOND = 1_000
+
+/**
+ * From the commit of a scene and its request, sixteen completions asked for, to the moment when its rows can be seen in
+ * `tower.completions_scored` of DuckDB: `plumbline run --no-sink` in a process of its own, the sink in this one. First as
+ * fast as it goes, then at half of that rate.
+ */
+export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
+  const folder = await benchFolder()
+  const address = `kafka://${bootstrap}/latency-${Date.now()}`
+  const log = await openKafkaLog({ address })
+  const dir = folder.fresh('data')
+  const burst = quick ? 40 : 1_500
+  const seconds = quick ? 2 : 20
+  let intervals: number[] = []
+  let rate = 0
+  const at = async (quantile: number) => {
+    if (intervals.length === 0) ({ intervals, rate } = await latencies(log, address, dir, burst, seconds))
+    return [intervals[Math.min(intervals.length - 1, Math.floor(quantile * intervals.length))] as number]
+  }
+  return {
+    measures: [],
+    gauges: [
+      {
+        what: 'scene to row in DuckDB at half of the reachable rate, 99th percentile',
+        unit: `commit intervals of ${INTERVAL_MS} ms`,
+        goal: 5,
+        values: () => at(0.99),
+      },
+      { what: 'the same, median', unit: 'commit intervals', values: () => at(0.5) },
+      { what: 'reachable rate, of which half is offered', unit: 'scenes per second', values: async () => [rate] },
+    ],
+    async close() {
+      await log.close()
+      await folder.remove()
+    },
+  }
+}
+
+/** @returns sorted latencies in commit intervals, and the rate that was reached in the burst */
+async function latencies(log: Log, address: string, dir: string, burst: number, seconds: number) {
+  const run = spawn(
+    process.execPath,
+    [
+      ...['--disable-warning=ExperimentalWarning', MAIN, '--data', dir, '--log', address],
+      ...['run', '--no-sink', '--policy', 'random-legal'],
+    ],
+    { stdio: ['ignore', 'ignore', 'ignore'] },
+  )
+  const seen = new Map<string, number>()
+  let sink: DuckDbSink | undefined
+  const stop = new AbortController()
+  let loading: Promise<void> | undefined
+  try {
+    await topicsAreThere(log, run)
+    sink = await openDuckDbSink({ file: `${dir}/plumbline.duckdb`, log, catalogue, serve: false, poll_ms: 20 })
+    const watched = await watch(sink, seen)
+    loading = sink.run(stop.signal)
+    const producer = await log.producer({ transactional_id: 'latency' })
+    const looking = setInterval(() => void watched.look(), 10)
+    try {
+      const scenes = await requests(2 * burst + seconds * MOST_PER_SECOND)
+      // A scene and its request.
+      const queue = [...Map.groupBy(scenes, ({ event }) => event.causes[0] ?? event.id).values()]
+      // What is compiled and cached on the way does not count.
+      await offer(producer, queue.splice(0, Math.ceil(burst / 3)), seen)
+      const began_ms = performance.now()
+      await offer(producer, queue.splice(0, burst), seen)
+      const rate = burst / ((performance.now() - began_ms) / 1e3)
+      const sent = new Map<string, number>()
+      const each = Math.max(1, Math.round((rate / 2) * (TICK_MS / 1e3)))
+      for (let tick = 0; tick < (seconds * 1e3) / TICK_MS; tick++) {
+        const due_ms = performance.now() + TICK_MS
+        const now = queue.splice(0, each)
+        await append(producer, now.flat())
+        for (const group of idsOf(now)) sent.set(group, performance.now())
+        await new Promise((resolve) => setTimeout(resolve, Math.max(0, due_ms - performance.now())))
+      }
+      await until(() => [...sent.keys()].every((group) => seen.has(group)), PATIENCE_MS, 'every scene has its rows')
+      const intervals = [...sent].map(([group, sent_ms]) => ((seen.get(group) as number) - sent_ms) / INTERVAL_MS)
+      return { intervals: intervals.sort((a, b) => a - b), rate }
+    } finally {
+      clearInterval(looking)
+      await watched.close()
+    }
+  } finally {
+    stop.abort()
+    await loading
+    await sink?.close()
+    run.kill('SIGTERM')
+    if (run.exitCode === null) await once(run, 'exit')
+  }
+}
+
+async function topicsAreThere(log: Log, run: ChildProcess): Promise<void> {
+  for (let waited_ms = 0; ; waited_ms += 100) {
+    if (run.exitCode !== null) throw new Error(`plumbline run ended with ${run.exitCode}`)
+    if ((await log.topics()).length >= catalogue.length) return
+    if (waited_ms > 60_000) throw new Error('plumbline run made no topics within 60 s')
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}
+
+const idsOf = (groups: readonly (readonly Said[])[]) =>
+  groups.flatMap((said) => said.filter(isRequest).map(({ event }) => event.key))
+
+/** Appends all of them and waits until their rows are there. */
+async function offer(
+  producer: Producer,
+  groups: readonly (readonly Said[])[],
+  seen: ReadonlyMap<string, number>,
+): Promise<void> {
+  for (let at = 0; at < groups.length; at += 100) await append(producer, groups.slice(at, at + 100).flat())
+  const ids = idsOf(groups)
+  await until(() => ids.every((id) => seen.has(id)), PATIENCE_MS, 'every scene of the burst has its rows')
+}
+
+async function append(
+  producer: Producer,
+  events: readonly { readonly type: Said['type']; readonly event: Event }[],
+): Promise<void> {
+  const transaction = producer.begin()
+  for (const { type, event } of events) {
+    const { key, headers, value } = encodeEvent(type, event)
+    transaction.append(type.type, partitionOf(event.key, PARTITIONS), { key, headers, value })
+  }
+  await transaction.commit()
+}
+
+/** Notes when the rows of a group can be seen for the first time. */
+async function watch(sink: DuckDbSink, seen: Map<string, number>) {
+  const connection = await sink.connect()
+  let rows = 0
+  let looking: Promise<void> | undefined
+  const look = async () => {
+    const found = await connection.runAndReadAll(
+      `select group_id from tower.completions_scored where completion_index = 0 offset ${rows}`,
+    )
+    const now_ms = performance.now()
+    for (const [group] of found.getRows()) if (!seen.has(String(group))) seen.set(String(group), now_ms)
+    rows += found.currentRowCount
+  }
+  return {
+    look(): Promise<void> {
+      looking ??= look().finally(() => {
+        looking = undefined
+      })
+      return looking
+    },
+    async close(): Promise<void> {
+      await looking
+      connection.disconnectSync()
+    },
+  }
+}

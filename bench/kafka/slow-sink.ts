@@ -1,0 +1,79 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
+import type { Log } from '../../infra/log/log.ts'
+import { topicsOf } from '../../infra/runtime/topics.ts'
+import { sampleCompletions } from '../../processors/sample-completions/sample-completions.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import { encodeEvent } from '../../schemas/codec.ts'
+import { partitionOf } from '../../schemas/routing.ts'
+import { benchFolder } from '../folder.ts'
+import { anonymousMib } from '../memory.ts'
+import { renamed } from '../renamed.ts'
+import { PARTITIONS, sampledGroups } from '../tower-log.ts'
+import type { OpenKafkaBench } from './broker-bench.ts'
+
+const PROGRAM = fileURLToPath(new URL('./slow-sink-process.ts', import.meta.url))
+const MIB = 2 ** 20
+/** As long as memory is looked at; the sink does not come to the end of what lies before it. */
+const SECONDS = 60
+
+/** Anonymous memory of a process whose DuckDB sink loads at a crawl, with 1 GiB of events before it. */
+export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
+  const folder = await benchFolder()
+  const address = `kafka://${bootstrap}/slow-${Date.now()}`
+  const log = await openKafkaLog({ address })
+  const mib = quick ? 8 : 1024
+  await fill(log, mib * MIB)
+  return {
+    measures: [],
+    gauges: [
+      {
+        what: `a slow DuckDB sink with ${mib} MiB behind, anonymous memory`,
+        unit: 'MiB',
+        goal: 500,
+        values: async () => [await mostMemory(address, `${folder.path}/slow.duckdb`, quick ? 5 : SECONDS)],
+      },
+    ],
+    async close() {
+      await log.close()
+      await folder.remove()
+    },
+  }
+}
+
+/** Requests and completions, some hundred groups again and again under other names. */
+async function fill(log: Log, bytes: number): Promise<void> {
+  const groups = await sampledGroups(200)
+  await log.createTopics(topicsOf(catalogue, [sampleCompletions('random-legal')], PARTITIONS))
+  const producer = await log.producer({ transactional_id: 'fill' })
+  let filled = 0
+  for (let round = 0; filled < bytes; round++) {
+    const transaction = producer.begin()
+    for (const { type, event } of groups.map((said) => renamed(said, round))) {
+      const { key, headers, value } = encodeEvent(type, event)
+      transaction.append(type.type, partitionOf(key, PARTITIONS), { key, headers, value })
+      filled += value.byteLength
+    }
+    await transaction.commit()
+  }
+  await producer.close()
+}
+
+async function mostMemory(address: string, file: string, seconds: number): Promise<number> {
+  const sink = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', PROGRAM, address, file], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  const ended = once(sink, 'exit')
+  let most_mib = 0
+  const began_ms = performance.now()
+  while (performance.now() - began_ms < seconds * 1e3) {
+    if (sink.exitCode !== null) throw new Error(`the sink ended with ${sink.exitCode}`)
+    most_mib = Math.max(most_mib, anonymousMib(sink.pid))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  sink.kill('SIGKILL')
+  await ended
+  return most_mib
+}
