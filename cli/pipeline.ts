@@ -1,5 +1,11 @@
 import { hostname } from 'node:os'
-import { CommitOutcomeUnknownError, LogBusyError, LogFullError, LogUnreachableError } from '../infra/log/log.ts'
+import {
+  CommitOutcomeUnknownError,
+  FencedError,
+  LogBusyError,
+  LogFullError,
+  LogUnreachableError,
+} from '../infra/log/log.ts'
 import { ClockSource } from '../infra/runtime/clock-source.ts'
 import { effectWorker, type Outside } from '../infra/runtime/effect-worker.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
@@ -160,4 +166,4 @@ async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSign
 }
 
 /** A tick that was said twice, or not at all, is one of many. */
-const PASSING = [LogFullError, LogBusyError, LogUnreachableError, CommitOutcomeUnknownError]
+const PASSING = [LogFullError, LogBusyError, LogUnreachableError, CommitOutcomeUnknownError, FencedError]

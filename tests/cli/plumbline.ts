@@ -21,6 +21,8 @@ export interface Place {
   /** Where it is started; relative paths on the command line start here. */
   readonly cwd: string
   readonly env?: Readonly<Record<string, string>>
+  /** A command that starts it elsewhere, e.g. in another network namespace, and becomes it. */
+  readonly within?: readonly string[]
 }
 
 export interface Running {
@@ -32,9 +34,10 @@ export interface Running {
 }
 
 /** Starts it and lets it run on. Whatever is left of it when the file's tests are over is killed. */
-export function start(args: readonly string[], { cwd, env = {} }: Place): Running {
+export function start(args: readonly string[], { cwd, env = {}, within = [] }: Place): Running {
   const { PLUMBLINE_DATA: _data, PLUMBLINE_LOG: _log, NODE_OPTIONS: _options, ...inherited } = process.env
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', PROGRAM, ...args], {
+  const [program = '', ...before] = [...within, process.execPath]
+  const child = spawn(program, [...before, '--disable-warning=ExperimentalWarning', PROGRAM, ...args], {
     cwd,
     env: { ...inherited, NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
