@@ -35,6 +35,11 @@ export class RunReport {
       )
     } else if (event.kind === 'notice') {
       this.say(`${processor}: ${event.message}`)
+    } else if (event.kind === 'skipped') {
+      const { topic, partition, from, to } = event
+      this.say(
+        `${processor}: retention removed ${topic} partition ${partition} from offset ${from} on before it was read; going on at ${to}, what lay between is lost to ${processor}`,
+      )
     } else if (event.kind === 'lost') {
       this.say(`${processor}: partitions ${event.partitions.join(', ')} have another owner now`)
     }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/worker.ts'
 import { DIALECTS } from '../schemas/rollout.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
@@ -22,6 +23,7 @@ interface RunOptions {
   concurrency?: number
   timeout?: number
   dialect: (typeof DIALECTS)[number]
+  whenGone: WhenGone
   untilIdle: boolean
   expirePending: boolean
   sink: boolean
@@ -48,6 +50,12 @@ export function addRun(program: Command): void {
       DEFAULTS.dialect,
     )
     .option('--only <name...>', 'only these processors')
+    .option(
+      '--when-gone <policy>',
+      `when retention has removed what was not read yet: ${WHEN_GONE.join(', ')}`,
+      oneOfWords('when-gone', WHEN_GONE),
+      DEFAULT_TUNING.when_gone,
+    )
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
     .option('--no-sink', 'do not load into DuckDB')
@@ -124,6 +132,7 @@ export function addRun(program: Command): void {
             expire_pending: options.expirePending,
             signal,
             outside: outsideOf({ concurrency, timeout_s: timeout }),
+            tuning: { when_gone: options.whenGone },
             onWorkerEvent: (processor, event) => {
               report.workerEvent(processor, event)
               watched?.metrics.workerEvent(processor, event)

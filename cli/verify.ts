@@ -51,11 +51,18 @@ export async function verifyFolder(
   }
   if (json) process.stdout.write(`${JSON.stringify({ passed, reports, left_out })}\n`)
   else if (nothing) process.stdout.write(`verify: passed, but nothing has been computed yet: ${COMPUTE}\n`)
-  else process.stdout.write(passed ? 'verify: passed\n' : 'verify: FAILED\n')
+  else process.stdout.write(`${verdictOf(passed, reports)}\n`)
   return passed
 }
 
 const COMPUTE = './plumbline run --until-idle'
+
+function verdictOf(passed: boolean, reports: readonly VerifyReport[]): string {
+  if (!passed) return 'verify: FAILED'
+  const unverifiable = reports.filter((report) => report.unverifiable !== undefined)
+  if (unverifiable.length === 0) return 'verify: passed'
+  return `verify: passed as far as it can be computed again; unverifiable: ${unverifiable.map(({ processor }) => processor).join(', ')}`
+}
 
 /** Verifies every derived stream of a folder, telling on standard error how it goes. */
 export async function verifyStages(
@@ -101,12 +108,15 @@ async function telling(
 ): Promise<VerifyReport> {
   const progress = new Progress(`verify ${name}`, { silent })
   const report = await verify(progress)
-  const { rebuilt, equal, recorded, differences, first } = report
+  const { rebuilt, equal, recorded, differences, first, unverifiable } = report
   progress.done(
-    differences === 0
-      ? `${number(rebuilt)} events computed again, all equal to the ${number(recorded)} recorded`
-      : `${number(differences)} DIFFERENCES; ${number(equal)} of ${number(rebuilt)} computed again are equal`,
+    differences === 0 && unverifiable !== undefined
+      ? `${number(equal)} events computed again, all equal; the rest of the ${number(recorded)} recorded cannot be`
+      : differences === 0
+        ? `${number(rebuilt)} events computed again, all equal to the ${number(recorded)} recorded`
+        : `${number(differences)} DIFFERENCES; ${number(equal)} of ${number(rebuilt)} computed again are equal`,
   )
+  if (!silent) for (const why of unverifiable ?? []) process.stderr.write(`  unverifiable: ${why}\n`)
   if (first !== undefined && !silent) {
     process.stderr.write(`  first: ${first.kind} at ${first.where}, ce_id ${first.ce_id}\n         ${first.message}\n`)
   }

@@ -1,3 +1,5 @@
+import { type Gone, OffsetGoneError } from './log.ts'
+
 /** What the errors of every driver say: where, what was expected, what was found, what to do. */
 
 export function unknownTopic(address: string, topic: string): string {
@@ -20,10 +22,13 @@ export function unequalTopics(group: string, topics: readonly string[], counts: 
   return `group ${group}: expected topics with the same number of partitions, but ${found}.`
 }
 
-export function offsetGone(address: string, topic: string, partition: number, from: bigint, begin: bigint): string {
-  return (
+export function offsetGone(address: string, gone: Gone): OffsetGoneError {
+  const { topic, partition, from, beginning } = gone
+  return new OffsetGoneError(
     `${address} topic ${topic} partition ${partition}: offset ${from} was removed by retention; ` +
-    `the first record still there is at ${begin} or later. Seek there to go on without what was removed.`
+      `the first record still there is at ${beginning} or later. Seek there to go on without what was removed ` +
+      '(./plumbline run --when-gone earliest).',
+    gone,
   )
 }
 

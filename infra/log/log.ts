@@ -251,7 +251,23 @@ export class UnknownTopicError extends Error {
   override readonly name = 'UnknownTopicError'
 }
 
+/** What of a partition is not there any more. */
+export interface Gone {
+  readonly topic: string
+  readonly partition: number
+  /** What was asked for. */
+  readonly from: bigint
+  /** Where the log begins now, or later. */
+  readonly beginning: bigint
+}
+
 /** Retention removed the offset that was asked for. */
 export class OffsetGoneError extends Error {
   override readonly name = 'OffsetGoneError'
+  readonly gone: Gone
+
+  constructor(message: string, gone: Gone) {
+    super(message)
+    this.gone = gone
+  }
 }

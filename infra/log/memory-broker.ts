@@ -22,7 +22,6 @@ import {
   FencedError,
   type LogRecord,
   type NewRecord,
-  OffsetGoneError,
   type Position,
   type ReadRequest,
   type ReadResult,
@@ -102,7 +101,7 @@ export class MemoryBroker {
   read(request: ReadRequest, at_least_one: boolean, sizeOf: (record: LogRecord) => number): ReadResult {
     const { topic, partition, from, max_bytes } = request
     const { begin, end, records } = this.partition(topic, partition)
-    if (from < begin) throw new OffsetGoneError(offsetGone('memory:', topic, partition, from, begin))
+    if (from < begin) throw offsetGone('memory:', { topic, partition, from, beginning: begin })
     const found: LogRecord[] = []
     let bytes = 0
     for (let i = firstFrom(records, from); i < records.length; i += 1) {

@@ -2,6 +2,7 @@ import type { Processor } from '../../processors/processor.ts'
 import { canonicalHash, firstDifference } from '../../schemas/canonical.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
+import { partitionOf } from '../../schemas/routing.ts'
 import type { Log, LogRecord } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
 import { type Output, sourceOf } from './emission.ts'
@@ -25,6 +26,8 @@ export interface VerifyReport {
   readonly recorded: number
   readonly differences: number
   readonly first?: Difference
+  /** Why some of what is recorded could not be computed again. */
+  readonly unverifiable?: readonly string[]
 }
 
 interface Recorded {
@@ -46,6 +49,9 @@ export class Comparison {
   #rebuilt = 0
   #equal = 0
   #found = 0
+  #cause_expired = false
+  readonly #left_out = new Set<string>()
+  readonly #begins = new Map<string, readonly bigint[]>()
 
   private constructor(name: string, options: RerunOptions, ends_before: ReadonlyMap<string, readonly bigint[]>) {
     this.#name = name
@@ -104,8 +110,10 @@ export class Comparison {
     this.#rebuilt++
     const found = this.#recorded.get(event.id)?.shift()
     if (found === undefined) {
+      const removed = await this.#removed(type, event)
       const where = `${type.type}, key ${event.key}`
-      this.#add('missing', event.id, where, 'the rebuild says it and the log does not hold it')
+      if (removed !== undefined) this.#left_out.add(removed)
+      else this.#add('missing', event.id, where, 'the rebuild says it and the log does not hold it')
     } else if (found.hash === canonicalHash(type, event)) {
       this.#equal++
     } else {
@@ -119,9 +127,33 @@ export class Comparison {
     }
   }
 
-  /** What is recorded and was not said again is unexpected, but for what has come since the comparison began. */
+  /** Some of it cannot be computed again, and nobody can tell which of what is recorded that is. */
+  leaveOut(why: string): void {
+    this.#cause_expired = true
+    this.#left_out.add(why)
+  }
+
+  /** What retention has removed of where this event would be. */
+  async #removed(type: Output['type'], event: Event): Promise<string | undefined> {
+    const { log, partitions } = this.#options
+    let begins = this.#begins.get(type.type)
+    if (begins === undefined) {
+      begins = await log.beginningOffsets(type.type)
+      this.#begins.set(type.type, begins)
+    }
+    const partition = type.routing === 'key' ? partitionOf(event.key, partitions) : 0
+    const beginning = begins[partition] ?? 0n
+    if (beginning === 0n) return undefined
+    return `recorded event expired: retention removed ${type.type} partition ${partition} below offset ${beginning}`
+  }
+
+  /**
+   * What is recorded and was not said again is unexpected, but for what has come since the comparison began, and for
+   * what could not be computed again.
+   */
   report(): VerifyReport {
-    for (const [id, left] of this.#recorded) {
+    const recorded = this.#cause_expired ? [] : this.#recorded
+    for (const [id, left] of recorded) {
       for (const { topic, partition, offset } of left) {
         if (offset >= (this.#ends_before.get(topic)?.[partition] ?? 0n)) continue
         const where = `${topic} partition ${partition} offset ${offset}`
@@ -130,8 +162,11 @@ export class Comparison {
     }
     this.#recorded.clear()
     const counts = { rebuilt: this.#rebuilt, equal: this.#equal, recorded: this.#found }
-    const report = { processor: this.#name, ...counts, differences: this.#differences }
-    return this.#first === undefined ? report : { ...report, first: this.#first }
+    return {
+      ...{ processor: this.#name, ...counts, differences: this.#differences },
+      ...(this.#first === undefined ? {} : { first: this.#first }),
+      ...(this.#left_out.size === 0 ? {} : { unverifiable: [...this.#left_out] }),
+    }
   }
 
   #decode(record: LogRecord): Promise<Event> {

@@ -6,12 +6,14 @@ import {
   UnknownTopicError,
 } from '../log/log.ts'
 import { ProcessorBrokenError } from './bug-watch.ts'
+import { CauseExpiredError } from './journal-reader.ts'
 import { StateVersionError } from './state-store.ts'
 
 /** Waiting does not mend these. Errors of JavaScript itself come from our code. */
 const FINAL = [
   ProcessorBrokenError,
   StateVersionError,
+  CauseExpiredError,
   OffsetGoneError,
   UnknownTopicError,
   TopicMismatchError,

@@ -1,6 +1,6 @@
 import { clockTicked } from '../../schemas/clock.ts'
 import type { TopicSpec } from '../log/log.ts'
-import { changelogTopic, journalTopic } from './internal-topics.ts'
+import { journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
 
 /** The topics that a replay brings, with the partitions they have in the target; events first, as they are declared. */
@@ -30,9 +30,10 @@ export async function refuseMixing(
   const there = new Set((await to.log.topics()).map(({ name }) => name))
   const remedy = 'replay into an empty place, or bring the sources only'
   for (const { name } of topics) {
-    if (name.startsWith(changelogTopic('')) && (await from.log.beginningOffsets(name)).some((begin) => begin > 0n)) {
+    // Snapshots stay behind; of all else, states and journals count what was from the first record on.
+    if (name !== SNAPSHOTS_TOPIC && (await from.log.beginningOffsets(name)).some((begin) => begin > 0n)) {
       throw new ReplayRefusedError(
-        `${from.log.address}: the beginning of ${name} is gone, and states with it; bring the sources only`,
+        `${from.log.address}: retention removed the beginning of ${name}, and states or journals count it; bring the sources only`,
       )
     }
     const processor = name.startsWith(journalTopic('')) ? name.slice(journalTopic('').length) : undefined

@@ -1,5 +1,6 @@
 import type { Log, Position } from '../log/log.ts'
 import { type JournalEntry, journalTopic } from './internal-topics.ts'
+import { expectWhole } from './journal-reader.ts'
 import { readJson, readRange } from './json-records.ts'
 
 /**
@@ -7,6 +8,7 @@ import { readJson, readRange } from './json-records.ts'
  * positions have expired. The journal counts records, so it is as true there as where it was written.
  *
  * @returns nothing when the group has positions in this partition or has never committed anything
+ * @throws CauseExpiredError when retention has removed some of what the journal counts.
  * @throws Error when the journal counts more records than the log holds.
  */
 export async function positionsFromJournal(log: Log, processor: string, partition: number): Promise<Position[]> {
@@ -33,6 +35,7 @@ async function offsetAfter(
   { topic, partition }: Omit<Position, 'next'>,
   count: number,
 ): Promise<bigint> {
+  await expectWhole(log, processor, topic, partition)
   let seen = 0
   for await (const { offset } of readRange(log, topic, partition, 0n)) if (++seen === count) return offset + 1n
   throw new Error(

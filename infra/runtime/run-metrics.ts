@@ -6,6 +6,7 @@ interface Stage {
   outputs: number
   dead_letters: number
   commits: number
+  skips: number
   retries: number
   partitions_lost: number
   /** Of the last restore of each partition. */
@@ -84,6 +85,9 @@ export class RunMetrics {
       case 'left':
         stage.ready = false
         return
+      case 'skipped':
+        stage.skips++
+        return
       case 'lost':
         stage.partitions_lost += event.partitions.length
         return
@@ -132,6 +136,7 @@ export class RunMetrics {
       counter('outputs', 'Events that were said and committed.', (stage) => stage.outputs),
       counter('dead_letters', 'Records that the stage could not take.', (stage) => stage.dead_letters),
       counter('commits', 'Transactions that were committed.', (stage) => stage.commits),
+      counter('skips', 'Partitions of which retention removed what was not read yet.', (stage) => stage.skips),
       {
         name: 'plumbline_events',
         type: 'counter',
@@ -197,7 +202,7 @@ export class RunMetrics {
   #of(name: string): Stage {
     const known = this.#stages.get(name)
     if (known !== undefined) return known
-    const counts = { records: 0, outputs: 0, dead_letters: 0, commits: 0, retries: 0, partitions_lost: 0 }
+    const counts = { records: 0, outputs: 0, dead_letters: 0, commits: 0, skips: 0, retries: 0, partitions_lost: 0 }
     const maps = { restores: new Map(), outputs_by_type: new Map() }
     const stage: Stage = { ...counts, ...maps, ready: false, trouble: undefined }
     this.#stages.set(name, stage)

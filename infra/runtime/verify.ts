@@ -2,6 +2,7 @@ import type { Stage } from '../../processors/processor.ts'
 import { Comparison, outputEnds, type VerifyReport } from './comparison.ts'
 import { execute } from './execution.ts'
 import { journalTopic } from './internal-topics.ts'
+import { CauseExpiredError } from './journal-reader.ts'
 import { type RerunOptions, rerun } from './rerun.ts'
 
 export interface VerifyOptions extends RerunOptions {
@@ -10,7 +11,8 @@ export interface VerifyOptions extends RerunOptions {
 
 /**
  * Computes every derived event of a stage again, in journal order, and compares it by `ce_id` with what the log holds.
- * What the stage has not read yet is not expected, and what a live worker adds meanwhile is left for the next time.
+ * What the stage has not read yet is not expected, and what a live worker adds meanwhile is left for the next time. A
+ * partition whose inputs retention has removed cannot be computed again: it is named as unverifiable.
  */
 export async function verifyStage(stage: Stage, options: VerifyOptions): Promise<VerifyReport> {
   const { log, partitions } = options
@@ -22,9 +24,14 @@ export async function verifyStage(stage: Stage, options: VerifyOptions): Promise
   const comparison = await Comparison.read(processor, ends_before, options)
   for (let partition = 0; partition < partitions; partition++) {
     const until = journal_ends[partition]
-    for await (const { outputs } of rerun(execute(processor), stage.name, partition, stage.create, options, until)) {
-      for (const output of outputs) await comparison.compare(output)
-      options.onProgress?.(comparison.rebuilt)
+    try {
+      for await (const { outputs } of rerun(execute(processor), stage.name, partition, stage.create, options, until)) {
+        for (const output of outputs) await comparison.compare(output)
+        options.onProgress?.(comparison.rebuilt)
+      }
+    } catch (error) {
+      if (!(error instanceof CauseExpiredError)) throw error
+      comparison.leaveOut(error.message)
     }
   }
   return comparison.report()

@@ -33,7 +33,16 @@ export interface Tuning {
   /** More bugs than this among the last `bug_window` records stop the worker: it is the code, not the records. */
   readonly max_bugs: number
   readonly bug_window: number
+  /** Where to go on when retention has removed what was not read yet. */
+  readonly when_gone: WhenGone
 }
+
+/**
+ * `stop`: with an error, and nothing is skipped. `earliest`: at the first record that is still there. `latest`: behind
+ * the last one. What is skipped is told, and never comes again.
+ */
+export const WHEN_GONE = ['stop', 'earliest', 'latest'] as const
+export type WhenGone = (typeof WHEN_GONE)[number]
 
 export const DEFAULT_TUNING: Tuning = {
   commit_interval_ms: 100,
@@ -42,6 +51,7 @@ export const DEFAULT_TUNING: Tuning = {
   snapshot_every: 20_000,
   max_bugs: 20,
   bug_window: 1_000,
+  when_gone: 'stop',
 }
 
 export type WorkerEvent =
@@ -60,4 +70,12 @@ export type WorkerEvent =
   /** It is no member any more: stopping, fenced, or about to try again. */
   | { readonly kind: 'left' }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
+  /** Retention was faster: what lay between has not been read. */
+  | {
+      readonly kind: 'skipped'
+      readonly topic: string
+      readonly partition: number
+      readonly from: bigint
+      readonly to: bigint
+    }
   | { readonly kind: 'notice'; readonly message: string }

@@ -1,5 +1,13 @@
 import type { ClockDomain } from '../../schemas/event.ts'
-import { type Claim, FencedError, type Member, type Polled, type Position, type Producer } from '../log/log.ts'
+import {
+  type Claim,
+  FencedError,
+  type Member,
+  OffsetGoneError,
+  type Polled,
+  type Position,
+  type Producer,
+} from '../log/log.ts'
 import { BugWatch } from './bug-watch.ts'
 import { takeParts } from './commit-tasks.ts'
 import { Commits } from './commits.ts'
@@ -16,6 +24,8 @@ export {
   type CommitStage,
   DEFAULT_TUNING,
   type Tuning,
+  WHEN_GONE,
+  type WhenGone,
   type WorkerEvent,
   type WorkerOptions,
 } from './worker-options.ts'
@@ -128,7 +138,7 @@ export class Worker {
     const { beside } = this.#options
     if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
-    const polled = await member.poll({ max_bytes: this.#tuning.max_unsaved_bytes, wait_ms: this.#wait_ms() })
+    const polled = await this.#poll(member)
     // The claim changes with the assignment: what was processed under the old one is committed under the old one.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
@@ -146,6 +156,26 @@ export class Worker {
     if ((polled.records.length === 0 && !pending) || beside !== undefined) await commits.settled()
     if (this.#unsaved() === 0) beside?.settle(this.#tasks)
     this.#idle = !pending && !beside?.busy && polled.records.length === 0 && polled.gained.length === 0
+  }
+
+  /** Where retention was faster, the policy says where reading goes on; one partition after the other. */
+  async #poll(member: Member): Promise<Polled> {
+    const { when_gone, max_unsaved_bytes } = this.#tuning
+    for (;;) {
+      try {
+        return await member.poll({ max_bytes: max_unsaved_bytes, wait_ms: this.#wait_ms() })
+      } catch (error) {
+        if (!(error instanceof OffsetGoneError) || when_gone === 'stop') throw error
+        const { topic, partition, from, beginning } = error.gone
+        const end = when_gone === 'latest' ? (await this.#options.log.endOffsets(topic))[partition] : undefined
+        const to = end ?? beginning
+        const position = { topic, partition, next: to }
+        member.seek([position])
+        // Committed also when nothing comes: a restart must not skip once more, and further.
+        this.#positions.set(placeOf(position), position)
+        this.#options.onEvent?.({ kind: 'skipped', topic, partition, from, to })
+      }
+    }
   }
 
   /** Something was read, or came from outside, that is in no commit yet. */

@@ -5,6 +5,7 @@ import {
   added,
   append,
   appendRaw,
+  counted,
   counting,
   double,
   memoryBlobs,
@@ -15,13 +16,15 @@ import {
   TOPICS,
   vocabulary,
 } from '../../tests/counting.ts'
-import type { Log } from '../log/log.ts'
+import { type Log, OffsetGoneError } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
 import { ProcessorBrokenError } from './bug-watch.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
+import { CauseExpiredError } from './journal-reader.ts'
 import { readJson } from './json-records.ts'
 import { StateVersionError } from './state-store.ts'
 import { verifyStage } from './verify.ts'
+import type { WhenGone } from './worker-options.ts'
 
 let log: Log
 
@@ -188,4 +191,66 @@ test('two workers share the partitions, and what one leaves the other goes on wi
   await append(log, ...Array.from({ length: 50 }, (_, index) => double(`key-${index}`)))
   await Promise.all([runUntilRead({ log }), runUntilRead({ log })])
   for (let index = 0; index < 50; index++) expect(await sumsOf(log, `key-${index}`)).toEqual([index, 2 * index])
+})
+
+describe('where retention has removed what was not read yet', () => {
+  /** Five events of one key: one is read, and of the rest two are gone before they are. What a run then tells of that. */
+  async function runOn(when_gone: WhenGone) {
+    await append(log, add('ann', 1))
+    await runUntilRead({ log })
+    await append(log, ...Array.from({ length: 4 }, () => add('ann', 1)))
+    const partition = homeOf('ann')
+    const read = (await log.committed('count')).find((at) => at.topic === added.type && at.partition === partition)
+    const fourth = (await recordsOf(log, added.type)).filter((record) => record.partition === partition)[3]
+    await log.deleteBefore(added.type, partition, fourth?.offset ?? 0n)
+    const skips = (await runUntilRead({ log, tuning: { when_gone } })).filter(({ kind }) => kind === 'skipped')
+    const skip = (to: bigint | undefined) => [{ kind: 'skipped', topic: added.type, partition, from: read?.next, to }]
+    return { skips, skip, fourth: fourth?.offset, end: (await log.endOffsets(added.type))[partition] }
+  }
+
+  test('a worker stops and says where the first record is that is still there', async () => {
+    await expect(runOn('stop')).rejects.toThrow(OffsetGoneError)
+    expect(await sumsOf(log, 'ann')).toEqual([1])
+  })
+
+  test('or goes on at the earliest, says what it skipped, and verify says what it cannot tell', async () => {
+    const { skips, skip, fourth } = await runOn('earliest')
+    expect(skips).toEqual(skip(fourth))
+    expect(await sumsOf(log, 'ann')).toEqual([1, 2, 3])
+    const stage = { name: 'count', variant: [], create: () => counting() }
+    const report = await verifyStage(stage, { log, blobs: memoryBlobs(), vocabulary, partitions: PARTITIONS })
+    expect(report).toMatchObject({ rebuilt: 0, recorded: 3, differences: 0 })
+    expect(report.unverifiable).toEqual([
+      expect.stringContaining(
+        `cause expired: retention removed test.added partition ${homeOf('ann')} below offset ${fourth}`,
+      ),
+    ])
+    // Nor can a state be computed again whose causes are gone.
+    const { state } = counting()
+    const run = runUntilRead({ log, processor: counting({ state: { ...state, version: 2 } }) })
+    await expect(run).rejects.toThrow(CauseExpiredError)
+  })
+
+  test('or behind the latest, and takes what comes from then on', async () => {
+    const { skips, skip, end } = await runOn('latest')
+    expect(skips).toEqual(skip(end))
+    expect(await sumsOf(log, 'ann')).toEqual([1])
+    await append(log, add('ann', 1))
+    // The place is committed: nothing is skipped again.
+    await runUntilRead({ log })
+    expect(await sumsOf(log, 'ann')).toEqual([1, 2])
+  })
+
+  test('of outputs that retention removed, verify says so and calls nothing missing', async () => {
+    await append(log, ...Array.from({ length: 4 }, () => add('ann', 1)))
+    await runUntilRead({ log })
+    const last = (await recordsOf(log, counted.type)).at(-1)
+    await log.deleteBefore(counted.type, homeOf('ann'), last?.offset ?? 0n)
+    const stage = { name: 'count', variant: [], create: () => counting() }
+    const report = await verifyStage(stage, { log, blobs: memoryBlobs(), vocabulary, partitions: PARTITIONS })
+    expect(report).toMatchObject({ rebuilt: 4, equal: 1, recorded: 1, differences: 0 })
+    expect(report.unverifiable).toEqual([
+      expect.stringMatching(/^recorded event expired: .*test\.counted partition \d/),
+    ])
+  })
 })

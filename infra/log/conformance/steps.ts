@@ -138,7 +138,7 @@ export async function untilBalanced(followers: readonly Follower[], partitions: 
   await until(followers, balanced, `${partitions} partitions over ${followers.length} members, each with one owner`)
 }
 
-export async function rejectsWith(kind: new (message: string) => Error, act: () => Promise<unknown>): Promise<void> {
+export async function rejectsWith(kind: new (...args: never[]) => Error, act: () => Promise<unknown>): Promise<void> {
   try {
     await act()
   } catch (error) {

@@ -51,7 +51,8 @@ export class Fetcher {
       this.#failures.delete(place)
     }
     const failure = this.#failures.get(place)
-    if (failure !== undefined) {
+    // What came before it is good, and comes first.
+    if (failure !== undefined && buffer.isEmpty) {
       this.#failures.delete(place)
       this.#buffers.delete(place)
       throw failure

@@ -1,5 +1,5 @@
 import { offsetGone } from '../failure.ts'
-import { OffsetGoneError, type ReadRequest, type ReadResult } from '../log.ts'
+import type { ReadRequest, ReadResult } from '../log.ts'
 import type { Connection } from './connection.ts'
 import { offsetsOf } from './offsets.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
@@ -94,5 +94,5 @@ export async function throwIfGone(
 ): Promise<void> {
   const begin = (await offsetsOf(connection, topic, 'beginning'))[partition] ?? 0n
   if (from >= begin) return
-  throw new OffsetGoneError(offsetGone(connection.address.text, connection.shown(topic), partition, from, begin))
+  throw offsetGone(connection.address.text, { topic: connection.shown(topic), partition, from, beginning: begin })
 }

@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { offsetGone, unknownPartition, unknownTopic } from '../failure.ts'
 import {
   type LogRecord,
-  OffsetGoneError,
   type Position,
   type ReadRequest,
   type ReadResult,
@@ -60,7 +59,7 @@ export class Reader {
     const begin = row.begins[partition] as number
     const end = row.ends[partition] as number
     if (start < BigInt(begin)) {
-      throw new OffsetGoneError(offsetGone(this.#address, topic, partition, start, BigInt(begin)))
+      throw offsetGone(this.#address, { topic, partition, from: start, beginning: BigInt(begin) })
     }
     const records: LogRecord[] = []
     const budget: Budget = { bytes: max_bytes, at_least_one }
