@@ -31,6 +31,8 @@ export class Connection {
   readonly #leaders = new Map<string, readonly number[]>()
   readonly #coordinators = new Map<string, number>()
   readonly #connecting = new Map<Broker, Promise<void>>()
+  /** When a broker last gave no answer, by its address. */
+  readonly #failed_ms = new Map<string, number>()
   #controller = -1
   #closed = false
 
@@ -63,18 +65,25 @@ export class Connection {
     return found
   }
 
-  /** Any broker that answers. */
+  /**
+   * Any broker that answers: rather one that has not failed yet, or not for long, and rather one that is connected. One
+   * that hangs still takes connections, so being connected says little.
+   */
   async any(): Promise<Broker> {
     this.#expectOpen()
-    let failure: unknown
     const known = [...this.#brokers.values()].map(({ broker }) => broker)
-    for (const broker of known) if (broker.isConnected()) return await this.#connected(broker)
     const seeds = this.address.seeds.map(({ host, port }) => this.#seed(host, port))
-    for (const broker of [...known, ...seeds]) {
+    const failed_ms = ({ brokerAddress }: Broker) => this.#failed_ms.get(brokerAddress) ?? 0
+    const candidates = [...known, ...seeds].sort(
+      (a, b) => failed_ms(a) - failed_ms(b) || Number(b.isConnected()) - Number(a.isConnected()),
+    )
+    let failure: unknown
+    for (const broker of candidates) {
       try {
         return await this.#connected(broker)
       } catch (error) {
         failure = error
+        this.#failed_ms.set(broker.brokerAddress, performance.now())
         await drop(broker)
         if (kindOf(error) === 'denied') throw error
       }
@@ -157,6 +166,7 @@ export class Connection {
     this.#controller = -1
     if (kind !== 'away') return
     const { broker: at } = rootOf(error)
+    if (at !== undefined) this.#failed_ms.set(at, performance.now())
     for (const { broker } of this.#brokers.values()) if (broker.brokerAddress === at) await drop(broker)
   }
 
