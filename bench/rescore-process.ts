@@ -34,7 +34,10 @@ const log = await openLmdbLog({ dir })
 const reward = await readRewardFile(REWARD, { name, dialect: 'paper' })
 process.stdout.write('ready\n')
 await once(process.stdin, 'data')
-const rows = work === 'rescore' ? (await rescore({ log, blobs: noBlobs }, reward)).rows : await decodeAll(log)
+const rows =
+  work === 'rescore'
+    ? (await rescore({ log, blobs: noBlobs }, reward, { partitions: PARTITIONS })).rows
+    : await decodeAll(log)
 process.stdout.write(`${rows}\n`)
 await log.close()
 process.exit(0)

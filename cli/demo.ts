@@ -7,7 +7,7 @@ import { type DataFolder, isKafka, openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
-import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
+import { prepareLog, runPipeline, wiringOn } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { answer, ask } from './sql.ts'
 import { verifyFolder, verifyStages } from './verify.ts'
@@ -42,7 +42,7 @@ export function addDemo(program: Command): void {
       const folder = await openDataFolder({ ...global, data, ...log }, { create: true })
       const signal = stopSignal()
       try {
-        const wiring = await wiringOf({ policy: options.policy })
+        const wiring = await wiringOn(folder, global, { policy: options.policy })
         await prepareLog(folder, wiring)
         for (const pair of TASKS) {
           await generate(
@@ -59,6 +59,7 @@ export function addDemo(program: Command): void {
             },
             global.json,
             signal,
+            wiring.partitions,
           )
         }
         const report = new RunReport({ silent: global.json })

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { LEGAL_PAIRS } from '../environments/tower/task.ts'
+import type { Partitions } from '../schemas/partitions.ts'
 import { PROMPT_VARIANTS, PURPOSES } from '../schemas/rollout.ts'
 import { DATASETS, SPLITS, TASKS } from '../schemas/tower.ts'
 import { runSource } from '../sources/source.ts'
@@ -7,7 +8,7 @@ import { type TowerScenesOptions, towerScenes } from '../sources/tower-scenes.ts
 import { DEFAULTS } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
-import { prepareLog, wiringOf } from './pipeline.ts'
+import { prepareLog, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -42,13 +43,15 @@ export function addGenerate(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: true })
       try {
-        await prepareLog(folder, await wiringOf({}))
+        const wiring = await wiringOn(folder, global)
+        await prepareLog(folder, wiring)
         const { prompt, groupSize, ...rest } = options
         const result = await generate(
           folder,
           { ...rest, variant: prompt, group_size: groupSize },
           global.json,
           stopSignal(),
+          wiring.partitions,
         )
         if (global.json) process.stdout.write(`${JSON.stringify(result)}\n`)
       } finally {
@@ -63,6 +66,7 @@ export async function generate(
   options: TowerScenesOptions,
   silent: boolean,
   signal: AbortSignal,
+  partitions: Partitions = DEFAULTS.partitions,
 ): Promise<{ readonly done: number; readonly already: number; readonly events: number }> {
   if (!LEGAL_PAIRS.some(({ dataset, task }) => dataset === options.dataset && task === options.task)) {
     const pairs = LEGAL_PAIRS.map(({ dataset, task }) => `--dataset ${dataset} --task ${task}`)
@@ -75,7 +79,7 @@ export async function generate(
   const result = await runSource(towerScenes(options, folder.blobs), {
     log: folder.log,
     blobs: folder.blobs,
-    partitions: DEFAULTS.partitions,
+    partitions,
     signal,
     onProgress: (done, steps) => progress.at(done, steps),
   })

@@ -2,10 +2,9 @@ import type { Command } from 'commander'
 import { PURPOSES } from '../schemas/rollout.ts'
 import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
 import { runSource } from '../sources/source.ts'
-import { DEFAULTS } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
-import { prepareLog, wiringOf } from './pipeline.ts'
+import { prepareLog, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -40,7 +39,8 @@ export function addIngest(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: true })
       try {
-        await prepareLog(folder, await wiringOf({}))
+        const wiring = await wiringOn(folder, global)
+        await prepareLog(folder, wiring)
         const { labels, oneMeans, purpose, groupSize: group_size, round } = options
         const { log, blobs } = folder
         const wanted = { dir, purpose, group_size, round }
@@ -61,7 +61,7 @@ export function addIngest(program: Command): void {
         const result = await runSource(source, {
           log,
           blobs,
-          partitions: DEFAULTS.partitions,
+          partitions: wiring.partitions,
           signal: stopSignal(),
           onProgress: (done, steps) => progress.at(done, steps),
         })

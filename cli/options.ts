@@ -1,10 +1,12 @@
 import type { Command } from 'commander'
+import { type Partitions, partitionsFrom } from '../schemas/partitions.ts'
 import { UsageError } from './usage-error.ts'
 
 export interface GlobalOptions {
   readonly data: string
   readonly log?: string
   readonly blobs?: string
+  readonly partitions?: Partitions
   readonly json: boolean
   readonly debug: boolean
 }
@@ -31,6 +33,23 @@ export function fraction(name: string, from: number, to: number): (text: string)
     }
     return value
   }
+}
+
+/** Parser of `--partitions`: a count, and behind it those of events that have another. */
+export function partitionCounts(text: string): Partitions {
+  const [others = '', ...uneven] = text.split(',')
+  const count = wholeNumber('partitions', 1, 10_000)
+  const by_event = uneven.map((entry) => {
+    const [, type = '', given = ''] = /^([\w.]+)=(.*)$/.exec(entry) ?? []
+    if (type === '') {
+      throw new UsageError(
+        `--partitions ${text}: expected a count, then EVENT=COUNT with commas between, got ${entry || 'nothing'}`,
+        'e.g. --partitions 4,rollout.group_formed=8',
+      )
+    }
+    return [type, count(given)] as const
+  })
+  return partitionsFrom(count(others), by_event)
 }
 
 /** Parser of an option that takes one of some words. */

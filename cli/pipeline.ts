@@ -11,15 +11,17 @@ import { effectWorker, type Outside } from '../infra/runtime/effect-worker.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { sleep } from '../infra/runtime/sleep.ts'
-import { claimTopology, topicsOf } from '../infra/runtime/topics.ts'
+import { claimTopology, partitionsIn, topicsOf } from '../infra/runtime/topics.ts'
 import { type CommitStage, latest, type Tuning, Worker, type WorkerEvent } from '../infra/runtime/worker.ts'
 import type { Processor } from '../processors/processor.ts'
 import type { ClockDomain } from '../schemas/event.ts'
+import { partitionsText } from '../schemas/partitions.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
 import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
+import type { GlobalOptions } from './options.ts'
 import { outsideOf } from './outside.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -55,6 +57,26 @@ export async function wiringOf(options: Partial<TopologyOptions>): Promise<Topol
     if (error instanceof RangeError) throw new UsageError(error.message, 'see ./plumbline help run')
     throw error
   }
+}
+
+/**
+ * The same on a log, which remembers its partitions.
+ * @throws UsageError when others are asked for.
+ */
+export async function wiringOn(
+  { log }: Pick<DataFolder, 'log'>,
+  { partitions: asked }: Pick<GlobalOptions, 'partitions'>,
+  options: Partial<TopologyOptions> = {},
+): Promise<Topology> {
+  const there = await partitionsIn(log, (await wiringOf({})).events)
+  const partitions = asked ?? there ?? DEFAULTS.partitions
+  if (there !== undefined && partitionsText(there) !== partitionsText(partitions)) {
+    throw new UsageError(
+      `--partitions ${partitionsText(partitions)}: ${log.address} was made with ${partitionsText(there)}, and keys lie where that puts them`,
+      `leave it out; or bring the sources into another place: ./plumbline replay --sources-only --partitions ${partitionsText(partitions)} --to DIR`,
+    )
+  }
+  return await wiringOf({ ...options, partitions })
 }
 
 /** Creates the topics that a topology needs, and refuses a log whose state it cannot take over. */

@@ -9,6 +9,7 @@ import { addExport } from './export.ts'
 import { addGenerate } from './generate.ts'
 import { addIngest } from './ingest.ts'
 import { addLag } from './lag.ts'
+import { partitionCounts } from './options.ts'
 import { addReplay } from './replay.ts'
 import { addReport } from './report.ts'
 import { reportFailure } from './report-failure.ts'
@@ -46,6 +47,7 @@ const program = new Command('plumbline')
     'of a `blobs serve`; the data folder’s own blobs when left out',
     process.env.PLUMBLINE_BLOBS || undefined,
   )
+  .option('--partitions <n>', 'of topics that are made (4; 4,EVENT=8 for one); a log keeps its own', partitionCounts)
   .option('--json', 'results as JSON on standard output', false)
   .option('--debug', 'stack traces', false)
   .version(version, '--version', 'the version of this program')

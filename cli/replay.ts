@@ -61,6 +61,12 @@ export function addReplay(program: Command): void {
       const global = globals(command)
       const part = partOf(options)
       const what = options.sourcesOnly || part.is_part ? 'sources' : 'whole'
+      if (what === 'whole' && global.partitions !== undefined) {
+        throw new UsageError(
+          '--partitions: the journals of a whole log count by the partitions that it has',
+          'add --sources-only; `run` computes the rest',
+        )
+      }
       const base = resolve(options.from ?? global.data)
       const target = targetOf(options, base)
       const from = await openFrom(options.from, global)
@@ -79,6 +85,7 @@ export function addReplay(program: Command): void {
             events: wiring.events,
             vocabulary,
             what,
+            ...(global.partitions === undefined ? {} : { partitions: global.partitions }),
             ...(part.wanted === undefined ? {} : { wanted: part.wanted }),
             ...(part.starts === undefined ? {} : { starts: part.starts }),
             speed: options.speed,

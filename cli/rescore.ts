@@ -1,12 +1,13 @@
 import type { Command } from 'commander'
 import { REWARD_NAME } from '../environments/tower/reward.ts'
-import { type Swept, sweep } from '../infra/runtime/sweep.ts'
+import { type SweepOptions, type Swept, sweep } from '../infra/runtime/sweep.ts'
 import { RewardFunctionError } from '../processors/rescore-completions/custom-reward.ts'
 import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
 import { encodeEvent } from '../schemas/codec.ts'
 import type { Event } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
+import { partitionsOf } from '../schemas/partitions.ts'
 import { rewardDefined } from '../schemas/reward.ts'
 import { DIALECTS } from '../schemas/rollout.ts'
 import { partitionOf } from '../schemas/routing.ts'
@@ -15,7 +16,7 @@ import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { DEFAULTS } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal } from './options.ts'
-import { prepareLog, wiringOf } from './pipeline.ts'
+import { prepareLog, wiringOf, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { recordedRewards } from './recorded-rewards.ts'
 import { EXAMPLE, type RewardFile, readRewardFile } from './reward-file.ts'
@@ -55,9 +56,11 @@ export function addRescore(program: Command): void {
       const reward = await readRewardFile(options.reward, options)
       const folder = await openDataFolder(global, { create: false })
       try {
-        await prepareLog(folder, await wiringOf({}))
+        const wiring = await wiringOn(folder, global)
+        await prepareLog(folder, wiring)
         const progress = new Progress(`rescore ${reward.name}`, { silent: global.json })
         const swept = await rescore(folder, reward, {
+          partitions: wiring.partitions,
           signal: stopSignal(),
           onProgress: (records, of) => progress.at(records, of),
         })
@@ -84,10 +87,10 @@ export function addRescore(program: Command): void {
 export async function rescore(
   folder: Pick<DataFolder, 'log' | 'blobs'>,
   reward: RewardFile,
-  options: { readonly signal?: AbortSignal; readonly onProgress?: (records: number, of: number) => void } = {},
+  options: Pick<SweepOptions, 'partitions' | 'signal' | 'onProgress'>,
 ): Promise<Swept> {
   const { log, blobs } = folder
-  const { partitions } = DEFAULTS
+  const { partitions } = options
   await refuseOtherMeaning(folder, reward)
   const definition = definitionOf(reward)
   const { key, headers, value } = encodeEvent(rewardDefined, definition as unknown as Event)
@@ -96,10 +99,13 @@ export async function rescore(
       log,
       blobs,
       vocabulary,
-      partitions,
       group: `rescore/${reward.name}`,
       preface: [
-        { topic: rewardDefined.type, partition: partitionOf(key, partitions), record: { key, headers, value } },
+        {
+          topic: rewardDefined.type,
+          partition: partitionOf(key, partitionsOf(partitions, rewardDefined.type)),
+          record: { key, headers, value },
+        },
       ],
       ...options,
     })

@@ -10,7 +10,7 @@ import { type Listen, listenAddress } from './listen.ts'
 import { startMetrics } from './metrics.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
 import { outsideOf } from './outside.ts'
-import { prepareLog, runPipeline, wiringOf } from './pipeline.ts'
+import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
 import { UsageError } from './usage-error.ts'
@@ -79,8 +79,8 @@ export function addRun(program: Command): void {
           "leave them out, or say --policy 'openai(URL, MODEL)'",
         )
       }
-      const wiring = await wiringOf({ policy, dialect, sampling: { temperature, max_tokens } })
-      const names = wiring.stages.map((stage) => stage.name)
+      const chosen = { policy, dialect, sampling: { temperature, max_tokens } }
+      const names = (await wiringOf(chosen)).stages.map((stage) => stage.name)
       const unknown = options.only?.find((name) => !names.includes(name))
       if (unknown !== undefined)
         throw new UsageError(`--only ${unknown}: no such processor`, `there are ${names.join(', ')}`)
@@ -91,6 +91,7 @@ export function addRun(program: Command): void {
       const signal = stopSignal()
       const report = new RunReport({ silent: global.json })
       try {
+        const wiring = await wiringOn(folder, global, chosen)
         await prepareLog(folder, wiring)
         if (recording !== undefined) {
           const progress = new Progress('recorded completions', { silent: global.json })

@@ -11,8 +11,8 @@ export function addTopology(program: Command): void {
     .option('--policy <policy>', 'as for run', DEFAULTS.policy)
     .option('--mermaid', 'as a Mermaid flow chart', false)
     .action(async (options: { policy: string; mermaid: boolean }, command: Command) => {
-      const wiring = await wiringOf({ policy: options.policy })
-      const { json } = globals(command)
+      const { json, partitions = DEFAULTS.partitions } = globals(command)
+      const wiring = await wiringOf({ policy: options.policy, partitions })
       const text = json ? JSON.stringify(asJson(wiring)) : options.mermaid ? asMermaid(wiring) : asText(wiring)
       process.stdout.write(`${text}\n`)
     })

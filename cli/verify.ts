@@ -9,7 +9,7 @@ import type { completionsRescored } from '../schemas/reward.ts'
 import type { Topology } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { globals } from './options.ts'
-import { prepareLog, wiringOf } from './pipeline.ts'
+import { prepareLog, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { loadRecordedReward, type RecordedReward, recordedRewards } from './recorded-rewards.ts'
 
@@ -22,7 +22,7 @@ export function addVerify(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: false })
       try {
-        const passed = await verifyFolder(folder, await wiringOf({}), { json: global.json, rescored })
+        const passed = await verifyFolder(folder, await wiringOn(folder, global), { json: global.json, rescored })
         if (!passed) process.exitCode = 1
       } finally {
         await folder.close()

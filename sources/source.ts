@@ -2,6 +2,7 @@ import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { Log } from '../infra/log/log.ts'
 import { encodeEvent } from '../schemas/codec.ts'
 import type { Event, EventType } from '../schemas/event.ts'
+import { type Partitions, partitionsOf } from '../schemas/partitions.ts'
 import { partitionOf } from '../schemas/routing.ts'
 
 /** An event to append, with its declaration. */
@@ -35,7 +36,7 @@ export async function runSource(
   options: {
     readonly log: Log
     readonly blobs: Blobs
-    readonly partitions: number
+    readonly partitions: Partitions
     readonly signal?: AbortSignal
     readonly onProgress?: (done: number, steps: number) => void
   },
@@ -55,7 +56,11 @@ export async function runSource(
       for (const { type, event } of said) {
         const { key, headers, value, blobs } = encodeEvent(type, event)
         for (const blob of blobs) await options.blobs.put(blob.bytes, blob.ref.media_type)
-        transaction.append(type.type, partitionOf(event.key, partitions), { key, headers, value })
+        transaction.append(type.type, partitionOf(event.key, partitionsOf(partitions, type.type)), {
+          key,
+          headers,
+          value,
+        })
       }
       // The position counts steps, in the partition of the first event's topic: any one place serves.
       const topic = said[0]?.type.type

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Processor } from '../processors/processor.ts'
-import { clockTicked } from '../schemas/clock.ts'
-import type { Topology } from './topology.ts'
+import { type Partitions, partitionsText } from '../schemas/partitions.ts'
+import { inputsOf, type Topology } from './topology.ts'
 
 interface Line {
   readonly kind: 'source' | Processor['shape'] | 'sink'
@@ -25,7 +25,7 @@ function linesOf(topology: Topology): Line[] {
       kind: processor.shape,
       name: processor.name,
       about: processor.about,
-      inputs: [...names(processor.inputs), ...(hasTimers(processor) ? [clockTicked.type] : [])],
+      inputs: names(inputsOf(processor)),
       outputs: names(processor.outputs),
     })),
     ...topology.sinks.map((sink) => ({
@@ -48,7 +48,7 @@ export function asText(topology: Topology): string {
   }
   text.push(
     '',
-    `${topology.partitions} partitions by key (murmur2), fingerprint ${fingerprintOf(topology).slice(0, 16)}`,
+    `${partitionsText(topology.partitions)} partitions by key (murmur2), fingerprint ${fingerprintOf(topology).slice(0, 16)}`,
   )
   return text.join('\n')
 }
@@ -77,7 +77,7 @@ export function asJson(topology: Topology): Record<string, unknown> {
 
 /** What must not change under a log's stored state: partition counts, and each processor's inputs and state version. */
 export interface TopologyIdentity {
-  readonly partitions: number
+  readonly partitions: Partitions
   readonly processors: readonly {
     readonly name: string
     readonly inputs: readonly string[]
@@ -107,6 +107,3 @@ export function fingerprintOf(topology: Topology): string {
 export function processorsOf(topology: Topology): Processor[] {
   return topology.stages.map((stage) => stage.create(stage.variant))
 }
-
-const hasTimers = (processor: Processor) =>
-  processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)

@@ -9,6 +9,7 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import { catalogue } from '../schemas/catalogue.ts'
 import { clockTicked } from '../schemas/clock.ts'
 import type { EventType } from '../schemas/event.ts'
+import { type Partitions, partitionsOf } from '../schemas/partitions.ts'
 import { completionsSampled } from '../schemas/policy.ts'
 import { DIALECTS, rolloutRequested } from '../schemas/rollout.ts'
 import { scenePresented } from '../schemas/tower.ts'
@@ -22,12 +23,12 @@ export interface TopologyOptions {
   /** Of a policy over HTTP, before what requests say. */
   readonly sampling?: SamplingOptions | undefined
   readonly dialect: (typeof DIALECTS)[number]
-  readonly partitions: number
+  readonly partitions: Partitions
 }
 
 /** What flows where. Sources and sinks are named by what they say and take; stages are made from here. */
 export interface Topology {
-  readonly partitions: number
+  readonly partitions: Partitions
   /** Every event that may flow; each is a topic and a table. */
   readonly events: readonly EventType[]
   readonly sources: readonly { readonly name: string; readonly outputs: readonly EventType[] }[]
@@ -40,12 +41,12 @@ export const DEFAULTS: TopologyOptions = { policy: 'noisy-oracle(150)', dialect:
 /**
  * The whole wiring. A new processor is one file and one line in `stages`.
  *
- * @throws RangeError when the policy or the dialect is not known.
+ * @throws RangeError when the policy or the dialect is not known, or the partitions do not fit the processors.
  */
 export async function topology(options: TopologyOptions): Promise<Topology> {
   const scorer = await paperScorer()
   const recorded = isRecorded(options.policy)
-  return {
+  const wiring: Topology = {
     partitions: options.partitions,
     events: catalogue,
     sources: [
@@ -60,6 +61,31 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
     ],
     sinks: [{ name: 'duckdb', inputs: 'every event' }],
   }
+  expectJoinable(wiring)
+  return wiring
+}
+
+/** @throws RangeError when what one processor joins has different counts: a key would lie in different partitions. */
+function expectJoinable({ events, partitions, stages }: Topology): void {
+  const unknown = typeof partitions === 'number' ? [] : Object.keys(partitions.by_event)
+  for (const type of unknown) {
+    if (events.some((event) => event.type === type)) continue
+    throw new RangeError(
+      `partitions of ${type}: no such event; there are ${events.map((event) => event.type).join(', ')}`,
+    )
+  }
+  for (const { name, variant, create } of stages) {
+    const counts = inputsOf(create(variant)).map(({ type }) => [type, partitionsOf(partitions, type)] as const)
+    if (counts.every(([, count]) => count === counts[0]?.[1])) continue
+    const found = counts.map(([type, count]) => `${type} has ${count}`).join(', ')
+    throw new RangeError(`${name} joins its inputs by partition: expected equal counts, but ${found}`)
+  }
+}
+
+/** What a processor reads: its inputs, and ticks where it has timers. */
+export function inputsOf(processor: Processor): readonly EventType[] {
+  const timers = processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)
+  return timers ? [...processor.inputs, clockTicked] : processor.inputs
 }
 
 /** Whatever answers requests has one name, so that what one has answered another does not answer again. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { openDataFolder } from '../cli/data-folder.ts'
 import { generate } from '../cli/generate.ts'
-import { runPipeline } from '../cli/pipeline.ts'
+import { prepareLog, runPipeline } from '../cli/pipeline.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
@@ -37,7 +37,7 @@ const PAIRS = [
 async function measured(policy: string, pairs: readonly (typeof PAIRS)[number][], scenes: number, group_size: number) {
   const folder = await openDataFolder({ data: await temporaryFolder() }, { create: true })
   const wiring = await topology({ ...DEFAULTS, policy })
-  await folder.log.createTopics(wiring.events.map(({ type: name }) => ({ name, partitions: wiring.partitions })))
+  await prepareLog(folder, wiring)
   const signal = new AbortController().signal
   for (const [dataset, task] of pairs) {
     const kind = { split: 'train', variant: 'plain', purpose: 'train', round: 0, seed: '1' } as const

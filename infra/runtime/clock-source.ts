@@ -2,22 +2,23 @@ import { clockTicked } from '../../schemas/clock.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
+import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import { FencedError, type Log, type Producer } from '../log/log.ts'
 
 /** Says in every partition, idle ones too, how far a clock has come. The only thing that fires timers. */
 export class ClockSource {
   readonly #open: () => Promise<Producer>
-  readonly #partitions: number
+  readonly #partitions: Partitions
   #producer: Producer
 
-  private constructor(open: () => Promise<Producer>, producer: Producer, partitions: number) {
+  private constructor(open: () => Promise<Producer>, producer: Producer, partitions: Partitions) {
     this.#open = open
     this.#producer = producer
     this.#partitions = partitions
   }
 
   /** `instance` tells the clocks of several processes apart: they tick side by side. Nobody else may have it. */
-  static async open(log: Log, partitions: number, instance: string): Promise<ClockSource> {
+  static async open(log: Log, partitions: Partitions, instance: string): Promise<ClockSource> {
     const open = () => log.producer({ transactional_id: `source/clock/${instance}` })
     return new ClockSource(open, await open(), partitions)
   }
@@ -38,7 +39,7 @@ export class ClockSource {
   async #say(clock: ClockDomain, time: string): Promise<void> {
     const { key, headers, value } = encodeEvent(clockTicked, tickOf(clock, time))
     const transaction = this.#producer.begin()
-    for (let partition = 0; partition < this.#partitions; partition++) {
+    for (let partition = 0; partition < partitionsOf(this.#partitions, clockTicked.type); partition++) {
       transaction.append(clockTicked.type, partition, { key, headers, value })
     }
     await transaction.commit()

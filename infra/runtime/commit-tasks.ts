@@ -1,4 +1,5 @@
 import type { Processor } from '../../processors/processor.ts'
+import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Claim, Position, Transaction } from '../log/log.ts'
@@ -45,7 +46,7 @@ export function appendBatch(
   transaction: Transaction,
   processor: Processor,
   { claim, positions, parts }: Batch,
-  partitions: number,
+  partitions: Partitions,
 ): Committed {
   const outputs_by_type: Record<string, number> = {}
   const committed = { records: 0, outputs: 0, outputs_by_type, dead_letters: 0 }
@@ -75,15 +76,16 @@ export function appendBatch(
 function appendOutput(
   transaction: Transaction,
   { type, encoded }: Unsaved['outputs'][number],
-  partitions: number,
+  partitions: Partitions,
 ): void {
   const { key, headers, value } = encoded
+  const count = partitionsOf(partitions, type.type)
   if (type.routing === 'every_partition') {
-    for (let partition = 0; partition < partitions; partition++) {
+    for (let partition = 0; partition < count; partition++) {
       transaction.append(type.type, partition, { key, headers, value })
     }
   } else {
-    transaction.append(type.type, partitionOf(key, partitions), { key, headers, value })
+    transaction.append(type.type, partitionOf(key, count), { key, headers, value })
   }
 }
 

@@ -2,6 +2,7 @@ import type { Processor } from '../../processors/processor.ts'
 import { canonicalHash, firstDifference } from '../../schemas/canonical.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
+import { partitionsOf } from '../../schemas/partitions.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Log, LogRecord } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
@@ -71,7 +72,7 @@ export class Comparison {
   ): Promise<Comparison> {
     const comparison = new Comparison(name, options, ends_before)
     for (const type of processor.outputs) {
-      for (let partition = 0; partition < options.partitions; partition++) {
+      for (let partition = 0; partition < partitionsOf(options.partitions, type.type); partition++) {
         for await (const record of readRange(options.log, type.type, partition, 0n)) {
           if (headerOf(record, 'ce_source') !== sourceOf(processor.name)) continue
           await comparison.#take(type, record, wanted)
@@ -141,7 +142,7 @@ export class Comparison {
       begins = await log.beginningOffsets(type.type)
       this.#begins.set(type.type, begins)
     }
-    const partition = type.routing === 'key' ? partitionOf(event.key, partitions) : 0
+    const partition = type.routing === 'key' ? partitionOf(event.key, partitionsOf(partitions, type.type)) : 0
     const beginning = begins[partition] ?? 0n
     if (beginning === 0n) return undefined
     return `recorded event expired: retention removed ${type.type} partition ${partition} below offset ${beginning}`

@@ -2,6 +2,7 @@ import { decodeEvent, offloadedBlobs, PoisonError } from '../../schemas/codec.ts
 import type { Event } from '../../schemas/event.ts'
 import type { BlobRef } from '../../schemas/logical-types.ts'
 import type { FetchedBlobs } from '../../schemas/offload.ts'
+import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
@@ -16,7 +17,7 @@ import type { LogRecord } from '../log/log.ts'
 export async function decodeRecord(
   record: LogRecord,
   vocabulary: Catalogue,
-  partitions: number,
+  partitions: Partitions,
   blobs: Blobs,
 ): Promise<Event> {
   const refs = offloadedBlobs(record)
@@ -27,7 +28,7 @@ export async function decodeRecord(
 export function decodeSoon(
   record: LogRecord,
   vocabulary: Catalogue,
-  partitions: number,
+  partitions: Partitions,
   blobs: Blobs,
 ): Event | Promise<Event> {
   return offloadedBlobs(record).length === 0
@@ -47,16 +48,22 @@ async function fetchAll(refs: readonly BlobRef[], blobs: Blobs): Promise<Fetched
   return (sha256) => fetched.get(sha256)
 }
 
-function eventOf(record: LogRecord, vocabulary: Catalogue, partitions: number, blobs: FetchedBlobs | undefined): Event {
+function eventOf(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: FetchedBlobs | undefined,
+): Event {
   const event = decodeEvent(record, vocabulary, blobs)
   if (event.type !== record.topic) {
     throw new PoisonError(`expected an event of type ${record.topic} in the topic of that name, got ${event.type}`)
   }
   if (vocabulary.get(event.type)?.routing === 'key') {
-    const home = partitionOf(event.key, partitions)
+    const count = partitionsOf(partitions, event.type)
+    const home = partitionOf(event.key, count)
     if (home !== record.partition) {
       throw new PoisonError(
-        `key ${event.key} belongs to partition ${home} of ${partitions} (murmur2), found in ${record.partition}; the producer must partition by key`,
+        `key ${event.key} belongs to partition ${home} of ${count} (murmur2), found in ${record.partition}; the producer must partition by key`,
       )
     }
   }

@@ -1,4 +1,5 @@
 import type { EventType } from '../../schemas/event.ts'
+import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord } from '../log/log.ts'
@@ -20,6 +21,8 @@ export interface ReplayOptions {
    * what cannot be computed again, less ticks, for a run that computes the rest.
    */
   readonly what: 'whole' | 'sources'
+  /** Only with `sources`: of the topics that are made; as in the log that is replayed when left out. */
+  readonly partitions?: Partitions
   /** Only with `sources`: which records, of those. */
   readonly wanted?: (record: LogRecord) => boolean
   /** Only with `sources`: where to begin, per topic and partition. */

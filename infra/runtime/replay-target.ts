@@ -1,14 +1,17 @@
 import { clockTicked } from '../../schemas/clock.ts'
+import { partitionsOf } from '../../schemas/partitions.ts'
 import type { TopicSpec } from '../log/log.ts'
 import { journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
+import { partitionsIn } from './topics.ts'
 
 /** The topics that a replay brings, with the partitions they have in the target; events first, as they are declared. */
 export async function targetTopics(
-  { from, to, what, events }: ReplayOptions,
+  { from, to, what, events, partitions: asked }: ReplayOptions,
   names: readonly string[],
 ): Promise<TopicSpec[]> {
   const there = new Map((await to.log.topics()).map((topic) => [topic.name, topic.partitions]))
+  const target = asked ?? (await partitionsIn(to.log, events))
   const order = new Map(events.map((type, at) => [type.type, at]))
   const place = (name: string) => order.get(name) ?? Number.POSITIVE_INFINITY
   const topics = (await from.log.topics()).filter(({ name }) => names.includes(name))
@@ -17,7 +20,7 @@ export async function targetTopics(
     .sort((a, b) => (place(a.name) < place(b.name) ? -1 : place(a.name) > place(b.name) ? 1 : 0))
     .map(({ name, partitions }) => ({
       name,
-      partitions: what === 'whole' ? partitions : (there.get(name) ?? [...there.values()][0] ?? partitions),
+      partitions: what === 'whole' ? partitions : (there.get(name) ?? partitionsOf(target ?? partitions, name)),
     }))
 }
 

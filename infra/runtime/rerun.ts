@@ -2,6 +2,7 @@ import type { Processor } from '../../processors/processor.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
+import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord } from '../log/log.ts'
@@ -15,7 +16,7 @@ export interface RerunOptions {
   readonly log: Log
   readonly blobs: Blobs
   readonly vocabulary: Catalogue
-  readonly partitions: number
+  readonly partitions: Partitions
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Transform } from '../../processors/processor.ts'
 import { PoisonError } from '../../schemas/codec.ts'
+import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
@@ -11,7 +12,7 @@ export interface SweepOptions {
   readonly log: Log
   readonly blobs: Blobs
   readonly vocabulary: Catalogue
-  readonly partitions: number
+  readonly partitions: Partitions
   /** Names the work: how far it has come is kept under it. */
   readonly group: string
   /** Appended together with the first outputs of all; nothing when the group has been at work before. */
@@ -71,7 +72,8 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
           for (const { type, event: said, encoded } of outputs) {
             for (const blob of encoded.blobs) await blobs.put(blob.bytes, blob.ref.media_type)
             const { key, headers, value } = encoded
-            appends.push({ topic: type.type, partition: partitionOf(key, partitions), record: { key, headers, value } })
+            const partition = partitionOf(key, partitionsOf(partitions, type.type))
+            appends.push({ topic: type.type, partition, record: { key, headers, value } })
             swept.events++
             swept.rows += Array.isArray(said.data) ? said.data.length : 1
           }

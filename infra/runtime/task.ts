@@ -2,6 +2,7 @@ import type { Processor } from '../../processors/processor.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
 import { rowsOf } from '../../schemas/event.ts'
+import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
@@ -39,7 +40,7 @@ export class Task {
   readonly execution: Execution
   readonly #processor: Processor
   readonly #vocabulary: Catalogue
-  readonly #partitions: number
+  readonly #partitions: Partitions
   readonly #blobs: Blobs
   readonly #now_ms: () => number
   #unsaved = nothing()
@@ -49,7 +50,7 @@ export class Task {
   constructor(options: {
     readonly processor: Processor
     readonly partition: number
-    readonly partitions: number
+    readonly partitions: Partitions
     readonly vocabulary: Catalogue
     readonly blobs: Blobs
     /** With its state restored. */

@@ -1,5 +1,12 @@
 import type { Processor } from '../../processors/processor.ts'
 import type { EventType } from '../../schemas/event.ts'
+import {
+  mostPartitions,
+  type Partitions,
+  partitionsFrom,
+  partitionsOf,
+  partitionsText,
+} from '../../schemas/partitions.ts'
 import { FencedError, type Log, type TopicSpec } from '../log/log.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from './internal-topics.ts'
 import { readJson, readRange, toJson } from './json-records.ts'
@@ -7,32 +14,54 @@ import { readJson, readRange, toJson } from './json-records.ts'
 /** Every topic that the events and these processors need. */
 export function topicsOf(
   events: readonly EventType[],
-  processors: readonly Pick<Processor, 'name'>[],
-  partitions: number,
+  processors: readonly Joining[],
+  partitions: Partitions,
 ): TopicSpec[] {
-  const topics: Omit<TopicSpec, 'partitions'>[] = [
-    // What was derived can be computed again from what was not.
-    ...events.map(
-      ({ type, retention }) =>
-        ({ name: type, retention: retention === 'derived' ? 'may_expire' : 'for_ever' }) as const,
-    ),
-    ...processors.flatMap(({ name }) => [
-      { name: journalTopic(name), retention: 'for_ever' } as const,
-      { name: changelogTopic(name), retention: 'latest_per_key' } as const,
-    ]),
-    { name: SNAPSHOTS_TOPIC, retention: 'latest_per_key' },
-    { name: DEAD_LETTERS_TOPIC, retention: 'for_ever' },
-  ]
+  const most = mostPartitions(partitions)
   return [
-    ...topics.map((topic) => ({ ...topic, partitions })),
+    ...events.map(({ type, retention }): TopicSpec => {
+      // What was derived can be computed again from what was not.
+      const kept = retention === 'derived' ? 'may_expire' : 'for_ever'
+      return { name: type, partitions: partitionsOf(partitions, type), retention: kept }
+    }),
+    ...processors.flatMap((processor): TopicSpec[] => {
+      const tasks = tasksOf(processor, partitions)
+      return [
+        { name: journalTopic(processor.name), partitions: tasks, retention: 'for_ever' },
+        { name: changelogTopic(processor.name), partitions: tasks, retention: 'latest_per_key' },
+      ]
+    }),
+    { name: SNAPSHOTS_TOPIC, partitions: most, retention: 'latest_per_key' },
+    { name: DEAD_LETTERS_TOPIC, partitions: most, retention: 'for_ever' },
     { name: TOPOLOGY_TOPIC, partitions: 1, retention: 'for_ever' },
   ]
+}
+
+/** A processor, as far as its topics go. */
+type Joining = Pick<Processor, 'name'> & { readonly inputs?: readonly Pick<EventType, 'type'>[] }
+
+/** How many tasks a processor has: one for each partition of its inputs, which have equal counts. */
+export function tasksOf({ inputs = [] }: Joining, partitions: Partitions): number {
+  return partitionsOf(partitions, inputs[0]?.type ?? '')
+}
+
+/** How the topics of these events are partitioned in this log, by its own account; undefined where none is there. */
+export async function partitionsIn(log: Log, events: readonly EventType[]): Promise<Partitions | undefined> {
+  const recorded = await recordedTopology(log)
+  if (recorded !== undefined) return recorded.partitions
+  // Made, or copied, and never run: what is not there yet will be like the first that is.
+  const there = new Map((await log.topics()).map(({ name, partitions }) => [name, partitions]))
+  const counts = events.flatMap(({ type }) => {
+    const count = there.get(type)
+    return count === undefined ? [] : [[type, count] as const]
+  })
+  return counts[0] === undefined ? undefined : partitionsFrom(counts[0][1], counts)
 }
 
 /** What a log's stored state was made by; see `identityOf` in streams/. */
 export interface RecordedTopology {
   readonly fingerprint: string
-  readonly partitions: number
+  readonly partitions: Partitions
   readonly processors: readonly {
     readonly name: string
     readonly inputs: readonly string[]
@@ -92,9 +121,8 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
       `${address}: ${problem}; replay the log into a new folder, or run the program that wrote it`,
     )
   }
-  if (before.partitions !== now.partitions) {
-    fail(`its topics have ${before.partitions} partitions, the topology wants ${now.partitions}`)
-  }
+  const [had, wants] = [partitionsText(before.partitions), partitionsText(now.partitions)]
+  if (had !== wants) fail(`its topics have ${had} partitions, the topology wants ${wants}`)
   for (const processor of now.processors) {
     const known = before.processors.find((candidate) => candidate.name === processor.name)
     if (known === undefined) continue

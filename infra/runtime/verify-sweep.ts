@@ -1,6 +1,7 @@
 import type { Transform } from '../../processors/processor.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
+import { partitionsOf } from '../../schemas/partitions.ts'
 import { Comparison, outputEnds, type VerifyReport } from './comparison.ts'
 import { decodeRecord } from './decode-record.ts'
 import { emission, type Output } from './emission.ts'
@@ -31,7 +32,7 @@ export async function verifySweep(
   const committed = new Map((await log.committed(group)).map((at) => [`${at.topic}/${at.partition}`, at.next]))
   const comparison = await Comparison.read(transform, ends_before, options, { name, wanted })
   for (const { type: topic } of transform.inputs) {
-    for (let partition = 0; partition < partitions; partition++) {
+    for (let partition = 0; partition < partitionsOf(partitions, topic); partition++) {
       const passed = committed.get(`${topic}/${partition}`) ?? 0n
       /** Said again, and not known yet whether they should be in the log. */
       let open: Output[] = []

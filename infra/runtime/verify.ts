@@ -4,6 +4,7 @@ import { execute } from './execution.ts'
 import { journalTopic } from './internal-topics.ts'
 import { CauseExpiredError } from './journal-reader.ts'
 import { type RerunOptions, rerun } from './rerun.ts'
+import { tasksOf } from './topics.ts'
 
 export interface VerifyOptions extends RerunOptions {
   readonly onProgress?: (rebuilt: number) => void
@@ -22,7 +23,7 @@ export async function verifyStage(stage: Stage, options: VerifyOptions): Promise
   const ends_before = await outputEnds(processor, log)
   const journal_ends = await log.endOffsets(journalTopic(stage.name))
   const comparison = await Comparison.read(processor, ends_before, options)
-  for (let partition = 0; partition < partitions; partition++) {
+  for (let partition = 0; partition < tasksOf(processor, partitions); partition++) {
     const until = journal_ends[partition]
     try {
       for await (const { outputs } of rerun(execute(processor), stage.name, partition, stage.create, options, until)) {

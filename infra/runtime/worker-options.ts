@@ -1,4 +1,5 @@
 import type { Processor } from '../../processors/processor.ts'
+import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log } from '../log/log.ts'
@@ -11,7 +12,7 @@ export interface WorkerOptions {
   readonly processor: Processor
   readonly vocabulary: Catalogue
   /** Partition count of every topic of the topology. */
-  readonly partitions: number
+  readonly partitions: Partitions
   /** Distinguishes this worker from others of the same processor. */
   readonly instance: string
   readonly tuning?: Partial<Tuning>
