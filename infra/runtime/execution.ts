@@ -145,8 +145,9 @@ class FoldExecution<S> implements Execution {
   }
 
   #set(event_key: string, state: S | undefined): void {
-    const key = this.#states.has(event_key) ? event_key : ownText(event_key)
     const deadline = state === undefined ? undefined : this.#fold.deadline?.(state)
+    // A map keeps the key that it was given first; the deadlines keep each.
+    const key = this.#states.has(event_key) && deadline === undefined ? event_key : ownText(event_key)
     if (state === undefined) this.#states.delete(key)
     else this.#states.set(key, state)
     if (state !== undefined && this.#fold.waits?.(state)) this.#waiting.set(key, state)
