@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { describeWithBroker, testBroker } from '../../../tests/with-broker.ts'
@@ -78,6 +80,28 @@ describeWithBroker('a broker that goes down and comes back', () => {
       (error: unknown) => error,
     )
     expect(String(nowhere)).toMatch(/No such host is known: check the address|ENOTFOUND|EAI_AGAIN/)
+  })
+})
+
+describeWithBroker('an address at which nobody speaks', () => {
+  test('it takes connections and says nothing: another one is asked before it has failed', async () => {
+    const broker = await testBroker()
+    let ended = 0
+    const silent = createServer((socket) => {
+      socket.resume().on('error', () => {})
+      socket.on('close', () => ended++)
+    })
+    await once(silent.listen(0, '127.0.0.1'), 'listening')
+    const { port } = silent.address() as AddressInfo
+    const address = parseKafkaAddress(`kafka://127.0.0.1:${port},${broker.bootstrap}`)
+    const connection = new Connection(address, 'test')
+    // The first waits for it a little, the second finds the other one connected.
+    for (let time = 0; time < 2; time++) {
+      expect((await connection.any()).brokerAddress).not.toBe(`127.0.0.1:${port}`)
+      expect(ended, 'connections that were given up first').toBe(0)
+    }
+    await connection.close()
+    silent.close()
   })
 })
 
