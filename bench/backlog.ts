@@ -3,13 +3,11 @@ import { once } from 'node:events'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import { topicsOf } from '../infra/runtime/topics.ts'
 import { catalogue } from '../schemas/catalogue.ts'
-import { encodeEvent } from '../schemas/codec.ts'
-import { partitionOf } from '../schemas/routing.ts'
 import { backlogProcessor } from './backlog-worker.ts'
 import { benchFolder } from './folder.ts'
 import { anonymousMib } from './memory.ts'
 import type { OpenBench } from './pairs.ts'
-import { renamed } from './renamed.ts'
+import { fillRenamed } from './renamed.ts'
 import { PARTITIONS, sampledGroups } from './tower-log.ts'
 
 const MIB = 2 ** 20
@@ -42,17 +40,7 @@ async function fill(dir: string, bytes: number): Promise<void> {
   )
   const log = await openLmdbLog({ dir, durability: 'survives_kill_only' })
   await log.createTopics(topicsOf(catalogue, [processor], PARTITIONS))
-  const producer = await log.producer({ transactional_id: 'fill' })
-  let filled = 0
-  for (let round = 0; filled < bytes; round++) {
-    const transaction = producer.begin()
-    for (const { type, event } of groups.map((said) => renamed(said, round))) {
-      const { key, headers, value } = encodeEvent(type, event)
-      transaction.append(type.type, partitionOf(key, PARTITIONS), { key, headers, value })
-      filled += value.byteLength
-    }
-    await transaction.commit()
-  }
+  await fillRenamed(log, groups, bytes)
   await log.close()
 }
 

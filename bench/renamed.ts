@@ -1,11 +1,31 @@
+import type { Log } from '../infra/log/log.ts'
+import { encodeEvent } from '../schemas/codec.ts'
 import { type Event, rowsOf } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
+import { partitionOf } from '../schemas/routing.ts'
 import type { Said } from '../sources/source.ts'
+import { PARTITIONS } from './tower-log.ts'
 
-/** The same event under another name, so that a few hundred fill a log of any size. */
-export function renamed({ type, event }: Said, round: number): Said {
+/** The same event under another name. */
+function renamed({ type, event }: Said, round: number): Said {
   const key = `${event.key}-${round}`
   const rows = rowsOf(event).map((row) => ({ ...row, [type.key]: key }))
   const data = Array.isArray(event.data) ? rows : rows[0]
   return { type, event: { ...event, id: sourceId([event.id, String(round)]), key, data } as Event }
+}
+
+/** The same some hundred events again and again, each time under other names, until there are so many bytes of values. */
+export async function fillRenamed(log: Log, events: readonly Said[], bytes: number): Promise<void> {
+  const producer = await log.producer({ transactional_id: 'fill' })
+  let filled = 0
+  for (let round = 0; filled < bytes; round++) {
+    const transaction = producer.begin()
+    for (const { type, event } of events.map((said) => renamed(said, round))) {
+      const { key, headers, value } = encodeEvent(type, event)
+      transaction.append(type.type, partitionOf(key, PARTITIONS), { key, headers, value })
+      filled += value.byteLength
+    }
+    await transaction.commit()
+  }
+  await producer.close()
 }

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, inject, test } from 'vitest'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
-import { kafkaTool } from '..//tests/kafka-tool.ts'
+import { kafkaTool } from '../tests/kafka-tool.ts'
 import { commandsOf, wordsOf } from '../tests/page-commands.ts'
-import { describeWithBroker } from '..//tests/with-broker.ts'
+import { describeWithBroker } from '../tests/with-broker.ts'
 
 const at = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const python = at('.venv/bin/python')

@@ -6,11 +6,9 @@ import type { Log } from '../../infra/log/log.ts'
 import { topicsOf } from '../../infra/runtime/topics.ts'
 import { sampleCompletions } from '../../processors/sample-completions/sample-completions.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
-import { encodeEvent } from '../../schemas/codec.ts'
-import { partitionOf } from '../../schemas/routing.ts'
 import { benchFolder } from '../folder.ts'
 import { anonymousMib } from '../memory.ts'
-import { renamed } from '../renamed.ts'
+import { fillRenamed } from '../renamed.ts'
 import { PARTITIONS, sampledGroups } from '../tower-log.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
 
@@ -47,18 +45,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
 async function fill(log: Log, bytes: number): Promise<void> {
   const groups = await sampledGroups(200)
   await log.createTopics(topicsOf(catalogue, [sampleCompletions('random-legal')], PARTITIONS))
-  const producer = await log.producer({ transactional_id: 'fill' })
-  let filled = 0
-  for (let round = 0; filled < bytes; round++) {
-    const transaction = producer.begin()
-    for (const { type, event } of groups.map((said) => renamed(said, round))) {
-      const { key, headers, value } = encodeEvent(type, event)
-      transaction.append(type.type, partitionOf(key, PARTITIONS), { key, headers, value })
-      filled += value.byteLength
-    }
-    await transaction.commit()
-  }
-  await producer.close()
+  await fillRenamed(log, groups, bytes)
 }
 
 async function mostMemory(address: string, file: string, seconds: number): Promise<number> {
