@@ -15,7 +15,8 @@ const isText: Fits = (value) => typeof value === 'string' && value.isWellFormed(
 const isFloat: Fits = (value) => Number.isFinite(value)
 const isCount: Fits = (value) => Number.isSafeInteger(value) && (value as number) >= 0
 const isExtent: Fits = (value) => isInt32(value) && (value as number) >= 1
-const isInt32: Fits = (value) => ((value as number) | 0) === value
+// The type first: `|` asks an object for its number, and some throw.
+const isInt32: Fits = (value) => typeof value === 'number' && (value | 0) === value
 
 const isHash: Fits = (value) => typeof value === 'string' && isSha256(value)
 const isMedia: Fits = (value) => typeof value === 'string' && isMediaType(value)

@@ -35,7 +35,17 @@ const wrong = fc.oneof(
     [],
     [null],
   ),
-  fc.constantFrom({}, { x: 1 }, JSON.parse('{"__proto__": 1}'), new Map(), Object.create({ x: 1 }), new Date(0), true),
+  fc.constantFrom(
+    {},
+    { x: 1 },
+    { toString: 0 },
+    Object.create(null),
+    JSON.parse('{"__proto__": 1}'),
+    new Map(),
+    Object.create({ x: 1 }),
+    new Date(0),
+    true,
+  ),
   fc.constantFrom(
     '2026-02-30T12:00:00.000Z',
     '2026-01-31T24:00:00.000Z',
