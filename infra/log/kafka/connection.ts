@@ -7,6 +7,8 @@ import { type Broker, errorName, makeBroker } from './kafkajs.ts'
 import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
 
 const CONNECT_MS = 4_000
+/** Whoever does not answer for so long is not waited for alone. */
+const HEAD_START_MS = 1_000
 const REQUEST_MS = 15_000
 /** Opening a log says within this time that it cannot be reached. */
 const OPEN_MS = 8_000
@@ -31,6 +33,8 @@ export class Connection {
   readonly #leaders = new Map<string, readonly number[]>()
   readonly #coordinators = new Map<string, number>()
   readonly #connecting = new Map<Broker, Promise<void>>()
+  /** When a broker last gave no answer, by its address. */
+  readonly #failed_ms = new Map<string, number>()
   #controller = -1
   #closed = false
 
@@ -63,23 +67,29 @@ export class Connection {
     return found
   }
 
-  /** Any broker that answers. */
+  /**
+   * Any broker that answers: rather one that has not failed yet, or not for long, and rather one that is connected. One
+   * that hangs still takes connections, and says nothing on them, so the next one is asked before it has failed.
+   */
   async any(): Promise<Broker> {
     this.#expectOpen()
-    let failure: unknown
     const known = [...this.#brokers.values()].map(({ broker }) => broker)
-    for (const broker of known) if (broker.isConnected()) return await this.#connected(broker)
     const seeds = this.address.seeds.map(({ host, port }) => this.#seed(host, port))
-    for (const broker of [...known, ...seeds]) {
-      try {
-        return await this.#connected(broker)
-      } catch (error) {
-        failure = error
-        await drop(broker)
-        if (kindOf(error) === 'denied') throw error
-      }
-    }
-    throw failure
+    const failed_ms = ({ brokerAddress }: Broker) => this.#failed_ms.get(brokerAddress) ?? 0
+    const candidates = [...known, ...seeds].sort(
+      (a, b) => failed_ms(a) - failed_ms(b) || Number(this.#isReady(b)) - Number(this.#isReady(a)),
+    )
+    return await firstOf(
+      candidates.map((broker) => async () => {
+        try {
+          return await this.#connected(broker)
+        } catch (error) {
+          this.#failed_ms.set(broker.brokerAddress, performance.now())
+          await drop(broker)
+          throw error
+        }
+      }),
+    )
   }
 
   async controller(): Promise<Broker> {
@@ -157,6 +167,7 @@ export class Connection {
     this.#controller = -1
     if (kind !== 'away') return
     const { broker: at } = rootOf(error)
+    if (at !== undefined) this.#failed_ms.set(at, performance.now())
     for (const { broker } of this.#brokers.values()) if (broker.brokerAddress === at) await drop(broker)
   }
 
@@ -208,11 +219,14 @@ export class Connection {
     })
   }
 
+  /** kafkajs says that it is connected before it knows what the broker can do. */
+  #isReady(broker: Broker): boolean {
+    return !this.#connecting.has(broker) && broker.isConnected() && broker.versions !== null
+  }
+
   async #connected(broker: Broker): Promise<Broker> {
-    // kafkajs says that it is connected before it knows what the broker can do.
-    const connecting = this.#connecting.get(broker)
-    if (connecting === undefined && broker.isConnected() && broker.versions !== null) return broker
-    const connected = connecting ?? broker.connect().finally(() => this.#connecting.delete(broker))
+    if (this.#isReady(broker)) return broker
+    const connected = this.#connecting.get(broker) ?? broker.connect().finally(() => this.#connecting.delete(broker))
     this.#connecting.set(broker, connected)
     await connected
     if (this.#closed) await drop(broker)
@@ -228,6 +242,34 @@ export class Connection {
   #expectOpen(): void {
     if (this.#closed) throw new Error(`${this.address.text}: this handle is closed: open another one.`)
   }
+}
+
+/**
+ * The first that succeeds. Each is begun when the one before has failed, or has had its head start.
+ * @throws what denies it, which another would do too, or else the last failure
+ */
+async function firstOf<T>(acts: readonly (() => Promise<T>)[]): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>()
+  let begun = 0
+  let failed = 0
+  let timer: NodeJS.Timeout | undefined
+  const begin = () => {
+    clearTimeout(timer)
+    const act = acts[begun]
+    if (act === undefined) return
+    begun++
+    timer = setTimeout(begin, HEAD_START_MS)
+    act().then(resolve, (error: unknown) => {
+      failed++
+      if (kindOf(error) === 'denied' || failed === acts.length) reject(error)
+      else begin()
+    })
+  }
+  begin()
+  return await promise.finally(() => {
+    begun = acts.length
+    clearTimeout(timer)
+  })
 }
 
 /** Ends a connection at once; whoever waits for an answer gets an error. */

@@ -250,9 +250,9 @@ RequestQueue.prototype.scheduleRequestTimeoutCheck = function () {
 }
 
 const ConnectionClass = load('kafkajs/src/network/connection') as {
-  readonly prototype: { connect(): Promise<boolean> }
+  readonly prototype: { readonly socket?: object; connect(): Promise<boolean>; disconnect(): Promise<boolean> }
 }
-const connectOnce = ConnectionClass.prototype.connect
+const { connect: connectOnce, disconnect: disconnectOnce } = ConnectionClass.prototype
 const CONNECTING = new WeakMap<object, Promise<boolean>>()
 
 // Two that ask while it connects would open a socket each, and what the first one writes would go to the second's.
@@ -260,4 +260,15 @@ ConnectionClass.prototype.connect = function () {
   const connecting = CONNECTING.get(this) ?? connectOnce.call(this).finally(() => CONNECTING.delete(this))
   CONNECTING.set(this, connecting)
   return connecting
+}
+
+const ENDING = new WeakMap<object, Promise<boolean>>()
+
+// Each call lets go of the socket once more (`unref`), which on one that is closed waits for a connection that never
+// comes: Node warns of the eleventh listener. One end for each socket is enough.
+ConnectionClass.prototype.disconnect = function () {
+  const { socket } = this
+  const ending = (socket && ENDING.get(socket)) ?? disconnectOnce.call(this)
+  if (socket !== undefined) ENDING.set(socket, ending)
+  return ending
 }

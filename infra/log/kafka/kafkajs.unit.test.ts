@@ -1,0 +1,32 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { makeBroker } from './kafkajs.ts'
+
+/** A port of this machine at which nobody listens. */
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+test('a connection that is given up again and again makes Node warn of nothing', async () => {
+  const options = { clientId: 'test', connectionTimeout: 1_000, requestTimeout: 1_000 }
+  const broker = makeBroker('127.0.0.1', await closedPort(), options)
+  const warnings: string[] = []
+  const warned = (warning: Error) => warnings.push(warning.message)
+  process.on('warning', warned)
+  try {
+    await expect(broker.connect()).rejects.toThrow('ECONNREFUSED')
+    for (let time = 0; time < 20; time++) await broker.disconnect()
+    // Warnings come in a turn of their own.
+    await sleep(10)
+  } finally {
+    process.off('warning', warned)
+  }
+  expect(warnings).toEqual([])
+})
