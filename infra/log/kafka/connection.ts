@@ -3,11 +3,16 @@ import { unknownPartition, unknownTopic } from '../failure.ts'
 import { LogDeniedError, UnknownTopicError } from '../log.ts'
 import type { KafkaAddress } from './address.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
+import { firstAnswer } from './first-answer.ts'
 import { type Broker, errorName, makeBroker } from './kafkajs.ts'
 import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
 
 const CONNECT_MS = 4_000
 const REQUEST_MS = 15_000
+/** To be connected, known and logged in; a request may take longer. */
+const ANSWER_MS = 7_000
+/** How long one address is silent before the next is asked as well. */
+const SILENT_MS = 250
 /** Opening a log says within this time that it cannot be reached. */
 const OPEN_MS = 8_000
 /** A call is tried for this long: a broker's restart is shorter. */
@@ -66,20 +71,23 @@ export class Connection {
   /** Any broker that answers. */
   async any(): Promise<Broker> {
     this.#expectOpen()
-    let failure: unknown
+    let denied: unknown
     const known = [...this.#brokers.values()].map(({ broker }) => broker)
     for (const broker of known) if (broker.isConnected()) return await this.#connected(broker)
     const seeds = this.address.seeds.map(({ host, port }) => this.#seed(host, port))
-    for (const broker of [...known, ...seeds]) {
+    const asked = [...known, ...seeds].map((broker) => async () => {
+      if (denied !== undefined) throw denied
       try {
         return await this.#connected(broker)
       } catch (error) {
-        failure = error
         await drop(broker)
-        if (kindOf(error) === 'denied') throw error
+        if (kindOf(error) === 'denied') denied = error
+        throw error
       }
-    }
-    throw failure
+    })
+    return await firstAnswer(asked, SILENT_MS).catch((error: unknown) => {
+      throw denied ?? error
+    })
   }
 
   async controller(): Promise<Broker> {
@@ -133,12 +141,15 @@ export class Connection {
     let tries_left = within_ms < TRY_MS ? 0 : TRIES
     for (let wait_ms = FIRST_WAIT_MS; ; wait_ms = Math.min(LONGEST_WAIT_MS, wait_ms * 2)) {
       tries_left -= 1
+      const began_ms = performance.now()
       try {
         return await act()
       } catch (error) {
         const tried_ms = performance.now() - start_ms
         const kind = kindOf(error)
-        const given_up = tries_left <= 0 && tried_ms + wait_ms > within_ms
+        // The next one will take about as long.
+        const next_ms = wait_ms + performance.now() - began_ms
+        const given_up = tries_left <= 0 && tried_ms + next_ms > within_ms
         if (this.#closed || !isTemporary(kind) || given_up) {
           throw told(this.address.text, what, error, tried_ms)
         }
@@ -170,7 +181,7 @@ export class Connection {
     const brokers = [...[...this.#brokers.values()].map(({ broker }) => broker), ...this.#seeds.values()]
     this.#brokers.clear()
     this.#seeds.clear()
-    await Promise.all(brokers.map(drop))
+    await Promise.all(brokers.map((broker) => drop(broker)))
   }
 
   #know(node: number, host: string, port: number): void {
@@ -212,7 +223,7 @@ export class Connection {
     // kafkajs says that it is connected before it knows what the broker can do.
     const connecting = this.#connecting.get(broker)
     if (connecting === undefined && broker.isConnected() && broker.versions !== null) return broker
-    const connected = connecting ?? broker.connect().finally(() => this.#connecting.delete(broker))
+    const connected = connecting ?? connect(broker).finally(() => this.#connecting.delete(broker))
     this.#connecting.set(broker, connected)
     await connected
     if (this.#closed) await drop(broker)
@@ -230,9 +241,21 @@ export class Connection {
   }
 }
 
+/** kafkajs waits as long for a broker's first answer as for every later one. */
+async function connect(broker: Broker): Promise<void> {
+  const why = `it took the connection and did not answer within ${ANSWER_MS / 1_000} s`
+  const timer = setTimeout(() => void drop(broker, why), ANSWER_MS)
+  try {
+    await broker.connect()
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Ends a connection at once; whoever waits for an answer gets an error. */
-async function drop(broker: Broker): Promise<void> {
-  const error = Object.assign(new Error('the connection was given up'), { name: 'KafkaJSConnectionError' })
+async function drop(broker: Broker, why = 'the connection was given up'): Promise<void> {
+  const { brokerAddress } = broker
+  const error = Object.assign(new Error(why), { name: 'KafkaJSConnectionError', broker: brokerAddress })
   for (const connection of broker.connectionPool.pool) connection.rejectRequests(error)
   await broker.disconnect().catch(() => undefined)
 }

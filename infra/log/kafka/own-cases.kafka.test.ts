@@ -136,6 +136,17 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
+  test('a record of more than 1 MiB that compresses well is taken, and comes back to readers and members', async () => {
+    const { log, close } = await fresh('compressed')
+    const values = [1, 3].map((mebibytes) => 'plumb line '.repeat(Math.ceil((mebibytes * 1024 * 1024) / 11)))
+    await append(log, 'topic', 0, [...values, 'small'])
+    expect((await readAll(log, 'topic', 0)).map(text)).toEqual([...values, 'small'])
+    const follower = await Follower.join(log, 'group', ['topic'], LONG_MS)
+    await until([follower], () => follower.records.length === 3, 'three records')
+    expect(follower.texts).toEqual([...values, 'small'])
+    await close()
+  })
+
   test('a transaction of many megabytes in one partition comes back whole and in order', async () => {
     const { log, close } = await fresh('megabytes')
     const producer = await log.producer({ transactional_id: 'megabytes' })
