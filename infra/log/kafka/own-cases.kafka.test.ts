@@ -4,9 +4,10 @@ import { OffsetGoneError, RecordTooLargeError, TopicMismatchError } from '../log
 import { parseKafkaAddress } from './address.ts'
 import { Connection } from './connection.ts'
 import { openKafkaLog } from './kafka-log.ts'
-import { initProducerId, produce } from './protocol.ts'
 import { BatchBuilder } from './record-batch.ts'
+import { produce } from './records-protocol.ts'
 import { kafkaHarness } from './test-harness.ts'
+import { initProducerId } from './transaction-protocol.ts'
 
 const LONG_MS = 30_000
 
