@@ -7,7 +7,7 @@ import { type DataFolder, isKafka, openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
-import { prepareLog, runPipeline, wiringOn } from './pipeline.ts'
+import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { answer, ask } from './sql.ts'
 import { verifyFolder, verifyStages } from './verify.ts'
@@ -37,6 +37,8 @@ export function addDemo(program: Command): void {
       const global = globals(command)
       // The demo has a folder of its own below the data folder: starting afresh never touches anyone's log.
       const data = join(global.data, 'demo')
+      // What was typed wrong is refused before the last demo is gone.
+      await wiringOf({ policy: options.policy })
       if (!options.keep) await rm(data, { recursive: true, force: true })
       const log = logOf(global.log, options.keep)
       const folder = await openDataFolder({ ...global, data, ...log }, { create: true })

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { cp, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { duckdbFile, exportFolder, openedBefore } from './data-folder.ts'
@@ -46,6 +46,13 @@ export function addExport(program: Command): void {
       if (!options.overwrite && existsSync(target) && !(await isEmptyFolder(target))) {
         throw new UsageError(`${target} is there already`, 'name another folder, or add --overwrite')
       }
+      const foreign = await otherThanExport(target)
+      if (foreign !== undefined) {
+        throw new UsageError(
+          `${target} is no earlier export: it holds ${foreign}`,
+          'name another folder; --overwrite replaces folders that hold Parquet files and nothing else',
+        )
+      }
       const progress = new Progress(`export ${options.table}`, { silent: global.json })
       const session = await openSql({
         file: duckdbFile(resolve(global.data)),
@@ -69,25 +76,36 @@ async function isEmptyFolder(path: string): Promise<boolean> {
   return (await readdir(path).catch(() => ['a file'])).length === 0
 }
 
+/** What lies in a folder that no export has put there; undefined where there is nothing of that kind. */
+async function otherThanExport(target: string): Promise<string | undefined> {
+  if (!existsSync(target)) return undefined
+  const entries = await readdir(target, { recursive: true, withFileTypes: true }).catch(() => undefined)
+  if (entries === undefined) return 'a file in its place'
+  const foreign = entries.find((entry) => !(entry.isDirectory() || (entry.isFile() && entry.name.endsWith('.parquet'))))
+  return foreign === undefined ? undefined : join(relative(target, foreign.parentPath), foreign.name)
+}
+
 /** A reader sees the folder that was there before, or this one, never a part of either. */
 async function moveIntoPlace(folder: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true })
-  let whole = folder
-  const beside = join(dirname(target), `.${randomUUID()}`)
+  const whole = join(dirname(target), `.${randomUUID()}`)
   try {
-    await rename(folder, beside)
-    whole = beside
+    await rename(folder, whole)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
-    await cp(folder, beside, { recursive: true })
-    whole = beside
+    await cp(folder, whole, { recursive: true })
     await rm(folder, { recursive: true, force: true })
   }
   await flush(whole)
   const before = join(dirname(target), `.${randomUUID()}`)
   const replaced = existsSync(target)
   if (replaced) await rename(target, before)
-  await rename(whole, target)
+  try {
+    await rename(whole, target)
+  } catch (error) {
+    if (replaced) await rename(before, target)
+    throw error
+  }
   await flushOne(dirname(target))
   if (replaced) await rm(before, { recursive: true, force: true })
 }

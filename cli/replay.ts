@@ -67,8 +67,7 @@ export function addReplay(program: Command): void {
           'add --sources-only; `run` computes the rest',
         )
       }
-      const base = resolve(options.from ?? global.data)
-      const target = targetOf(options, base)
+      const target = targetOf(options, global)
       const from = await openFrom(options.from, global)
       try {
         if (from.log.address === addressOf(target)) {
@@ -161,12 +160,15 @@ function startsOf(text: string): Pick<Part, 'starts' | 'wanted'> {
   return { starts: new Map(Object.entries(vector).map(([topic, offsets]) => [topic, offsets.map(BigInt)])) }
 }
 
-function targetOf({ to, as }: ReplayCommand, base: string): string {
+function targetOf({ to, as, from }: ReplayCommand, global: GlobalOptions): string {
   if (as === undefined && to !== undefined) return to
   if (as === undefined || to !== undefined) throw new UsageError('replay: expected --to or --as', 'e.g. --to data/copy')
   if (!/^[\w.-]+$/.test(as) || as.startsWith('.'))
     throw new UsageError(`--as ${as}: expected a name for a folder`, 'letters, digits, - and _')
-  return join(base.replace(/^lmdb:/, ''), 'replays', as)
+  if (isKafka(from)) throw new UsageError(`--as ${as}: there is no folder beside ${from}`, 'name a place with --to')
+  // Beside the log, where its blobs are.
+  const beside = from?.startsWith('lmdb:') ? dirname(resolve(from.slice('lmdb:'.length))) : resolve(from ?? global.data)
+  return join(beside, 'replays', as)
 }
 
 /** The same log, the same part: the same work. */

@@ -28,6 +28,7 @@ function remedyOf(error: unknown): string | undefined {
   if (error instanceof UsageError || error instanceof BrokerError) return error.remedy
   if (error instanceof RecordingError)
     return 'a line is e.g. {"group_id": "…", "completion_index": 0, "text": "<answer>120</answer>"}; nothing was brought in'
-  if (error instanceof DatabaseBusyError) return 'a second run can compute without loading: add --no-sink'
+  if (error instanceof DatabaseBusyError)
+    return 'wait for that process, or continue or end it when it is stopped; a second run can compute without loading: run --no-sink'
   return undefined
 }

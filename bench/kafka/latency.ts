@@ -76,11 +76,26 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
   let loading: Promise<void> | undefined
   try {
     await topicsAreThere(log, run)
-    sink = await openDuckDbSink({ file: `${dir}/plumbline.duckdb`, log, catalogue, serve: false, poll_ms: 20 })
+    let changed = false
+    sink = await openDuckDbSink({
+      file: `${dir}/plumbline.duckdb`,
+      log,
+      catalogue,
+      serve: false,
+      poll_ms: 20,
+      observe: (stage) => {
+        if (stage === 'committed') changed = true
+      },
+    })
     const watched = await watch(sink, seen)
     loading = sink.run(stop.signal)
     const producer = await log.producer({ transactional_id: 'latency' })
-    const looking = setInterval(() => void watched.look(), 10)
+    // Only where a transaction has ended: whoever looks all the time takes the processor from those that are looked at.
+    const looking = setInterval(() => {
+      if (!changed) return
+      changed = false
+      void watched.look()
+    }, 5)
     try {
       const scenes = await requests(2 * burst + seconds * MOST_PER_SECOND)
       // A scene and its request.
@@ -153,21 +168,22 @@ async function append(
 /** Notes when the rows of a group can be seen for the first time. */
 async function watch(sink: DuckDbSink, seen: Map<string, number>) {
   const connection = await sink.connect()
-  let rows = 0
+  let last = -1n
   let looking: Promise<void> | undefined
   const look = async () => {
     const found = await connection.runAndReadAll(
-      `select group_id from tower.completions_scored where completion_index = 0 offset ${rows}`,
+      `select rowid, group_id from tower.completions_scored where rowid > ${last} and completion_index = 0`,
     )
     const now_ms = performance.now()
-    for (const [group] of found.getRows()) if (!seen.has(String(group))) seen.set(String(group), now_ms)
-    rows += found.currentRowCount
+    for (const [row, group] of found.getRows()) {
+      if (!seen.has(String(group))) seen.set(String(group), now_ms)
+      if (BigInt(String(row)) > last) last = BigInt(String(row))
+    }
   }
   return {
     look(): Promise<void> {
-      looking ??= look().finally(() => {
-        looking = undefined
-      })
+      // One look at a time, and one more after it: what was committed meanwhile may not be in it.
+      looking = (looking ?? Promise.resolve()).then(look)
       return looking
     },
     async close(): Promise<void> {

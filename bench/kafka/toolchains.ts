@@ -20,13 +20,18 @@ export interface Command {
 
 type Say = (line: string) => void
 
+/** Where the guard puts it when there is none in PATH. */
+const GUARDS_UV = fileURLToPath(new URL('../../.guard/uv/bin/uv', import.meta.url))
+
 /** A Python program of `bench/peers/NAME`, in an environment of its own that uv makes once. */
 export async function pythonCommand(name: string, say: Say): Promise<Command> {
   const folder = join(PEERS, name)
   const requirements = join(folder, 'requirements.txt')
   const environment = await made(name, [requirements], say, async (arriving) => {
-    const [uv] = findExecutables('uv', process.env)
-    if (uv === undefined) throw new Error(`bench/peers/${name}: there is no uv in PATH: https://docs.astral.sh/uv`)
+    const uv = [...findExecutables('uv', process.env), GUARDS_UV].find((file) => existsSync(file))
+    if (uv === undefined) {
+      throw new Error(`bench/peers/${name} needs uv: npm test brings one, or install it: https://docs.astral.sh/uv`)
+    }
     // Relocatable: it is moved once it is whole.
     await command(uv, ['venv', '--quiet', '--relocatable', '--python', PYTHON, arriving])
     await command(uv, ['pip', 'install', '--quiet', '--python', join(arriving, 'bin', 'python'), '-r', requirements])

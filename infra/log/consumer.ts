@@ -1,5 +1,6 @@
 import type { Epochs } from './group.ts'
 import type { Claim, LogRecord, Member, Polled, Position, ReadRequest, ReadResult } from './log.ts'
+import { ReadTimes } from './read-times.ts'
 
 /** What a member needs from a driver that keeps group states itself. */
 export interface GroupAccess {
@@ -34,6 +35,11 @@ export class EpochClaim implements Claim {
   }
 }
 
+interface Taken {
+  readonly records: readonly LogRecord[]
+  readonly positions: readonly Position[]
+}
+
 /** The polling side of a member; the same for every driver that keeps group states itself. */
 export class Consumer implements Member {
   readonly id: string
@@ -44,6 +50,7 @@ export class Consumer implements Member {
   #owned: Epochs = new Map()
   readonly #positions = new Map<string, Position>()
   readonly #paused = new Set<number>()
+  readonly #times: ReadTimes
   #turn = 0
   #left = false
 
@@ -51,6 +58,7 @@ export class Consumer implements Member {
     this.id = id
     this.#group = group
     this.#topics = topics
+    this.#times = new ReadTimes(topics)
     this.#access = access
   }
 
@@ -80,6 +88,7 @@ export class Consumer implements Member {
         starts.push({ topic, partition, next: await this.#access.start(topic, partition) })
       }
     }
+    for (const partition of [...lost, ...gained]) this.#times.forget(partition)
     for (const partition of lost) {
       this.#paused.delete(partition)
       for (const topic of this.#topics) this.#positions.delete(place(topic, partition))
@@ -89,9 +98,20 @@ export class Consumer implements Member {
     return { records: [], claim: new EpochClaim(this.#group, this.id, owned), gained, lost, positions: [] }
   }
 
-  /** Each partition may fill its share of what is left; who comes first moves on with every poll. */
-  async #next(max_bytes: number): Promise<{ records: readonly LogRecord[]; positions: readonly Position[] }> {
+  /**
+   * Each partition may fill its share of what is left; who comes first moves on with every poll. Of the topics of a
+   * partition, one that is ahead of another waits for it, unless there is nothing else to read.
+   */
+  async #next(max_bytes: number): Promise<Taken> {
     const open = [...this.#positions.values()].filter((position) => !this.#paused.has(position.partition))
+    const ahead = new Set(open.filter((position) => this.#times.isAhead(position)))
+    const due = open.filter((position) => !ahead.has(position))
+    const taken = await this.#take(due, max_bytes)
+    this.#turn += 1
+    return taken.positions.length > 0 || ahead.size === 0 ? taken : await this.#take([...ahead], max_bytes)
+  }
+
+  async #take(open: readonly Position[], max_bytes: number): Promise<Taken> {
     const records: LogRecord[] = []
     const positions: Position[] = []
     let left_bytes = max_bytes
@@ -100,6 +120,7 @@ export class Consumer implements Member {
       const share = Math.floor(left_bytes / (open.length - i))
       const request = { topic: at.topic, partition: at.partition, from: at.next, max_bytes: share }
       const { records: more, next } = await this.#access.read(request, records.length === 0)
+      this.#times.note(at, next > at.next, more.at(-1)?.appended_ms)
       if (next === at.next) continue
       for (const record of more) {
         records.push(record)
@@ -107,7 +128,6 @@ export class Consumer implements Member {
       }
       positions.push({ ...at, next })
     }
-    this.#turn += 1
     for (const position of positions) this.#positions.set(place(position.topic, position.partition), position)
     return { records, positions }
   }
@@ -121,7 +141,10 @@ export class Consumer implements Member {
         )
       }
     }
-    for (const position of positions) this.#positions.set(place(position.topic, position.partition), { ...position })
+    for (const position of positions) {
+      this.#positions.set(place(position.topic, position.partition), { ...position })
+      this.#times.forget(position.partition)
+    }
   }
 
   pause(partitions: readonly number[]): void {

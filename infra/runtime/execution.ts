@@ -144,8 +144,10 @@ class FoldExecution<S> implements Execution {
     this.#changed.add(key)
   }
 
-  #set(key: string, state: S | undefined): void {
+  #set(event_key: string, state: S | undefined): void {
     const deadline = state === undefined ? undefined : this.#fold.deadline?.(state)
+    // A map keeps the key that it was given first; the deadlines keep each.
+    const key = this.#states.has(event_key) && deadline === undefined ? event_key : ownText(event_key)
     if (state === undefined) this.#states.delete(key)
     else this.#states.set(key, state)
     if (state !== undefined && this.#fold.waits?.(state)) this.#waiting.set(key, state)
@@ -253,6 +255,12 @@ class TransformExecution implements Execution {
     this.#transform = processor as Transform
   }
 }
+
+/**
+ * The same text, that is no part of a longer one. V8 keeps the whole of what a text was cut from: a key that is
+ * remembered for days would keep all headers of its record.
+ */
+const ownText = (text: string): string => Buffer.from(text).toString()
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))

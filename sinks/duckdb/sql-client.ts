@@ -88,9 +88,12 @@ async function exportedBy({ batches }: SqlResult): Promise<ParquetExport> {
   throw endedEarly()
 }
 
+/** An owner that is stopped still takes connections, and never answers. */
+const ANSWER_MS = 5_000
+
 async function answers(socketPath: string): Promise<boolean> {
   try {
-    const lines = await post(socketPath, { sql: 'SELECT 1', time_limit_ms: 1000 })
+    const lines = await post(socketPath, { sql: 'SELECT 1', time_limit_ms: 1000 }, AbortSignal.timeout(ANSWER_MS))
     lines.destroy()
     return true
   } catch {
@@ -98,8 +101,15 @@ async function answers(socketPath: string): Promise<boolean> {
   }
 }
 
-async function post(socketPath: string, question: Question): Promise<IncomingMessage> {
-  const asked = request({ socketPath, path: '/sql', method: 'POST', headers: { 'content-type': 'application/json' } })
+async function post(socketPath: string, question: Question, signal?: AbortSignal): Promise<IncomingMessage> {
+  const headers = { 'content-type': 'application/json' }
+  const asked = request({
+    socketPath,
+    path: '/sql',
+    method: 'POST',
+    headers,
+    ...(signal === undefined ? {} : { signal }),
+  })
   asked.on('error', () => {}) // after the response has come, its reader sees what went wrong
   asked.end(JSON.stringify(question))
   const [response] = (await once(asked, 'response')) as [IncomingMessage]

@@ -36,6 +36,7 @@ async function chaosTest(
     }
   }
   process.once('exit', killBrokers)
+  let keep = true
   try {
     const at: At = { data: join(root, 'data'), log: `kafka://${cluster.bootstrap}/${PREFIX}` }
     const result = await drill({
@@ -52,12 +53,12 @@ async function chaosTest(
       audit: (counts) => otherThanConsumed({ bootstrap: cluster.bootstrap, prefix: PREFIX, dir: root }, at, counts),
       report,
     })
-    const keep = result.breaches.length > 0
-    if (!keep) rmSync(join(root, 'data'), { recursive: true, force: true })
+    keep = result.breaches.length > 0
     return { ...result, folder: keep ? root : undefined }
   } finally {
     await cluster.stop()
     process.off('exit', killBrokers)
+    if (!keep) rmSync(root, { recursive: true, force: true })
   }
 }
 

@@ -5,6 +5,9 @@ import { WORKERS, type WorkerName } from '../crew/places.ts'
 export const NODES = [1, 2, 3] as const
 export type NodeId = (typeof NODES)[number]
 
+/** Ten times what it is on a disk of one's own: markers and positions go to other nodes. */
+const COMMIT_MS = 40
+
 export type Fault =
   | Kill
   /** Silent for longer than its session; `appended` has everything of a commit ready and comes back to make it. */
@@ -38,7 +41,7 @@ export function scheduleOf(seed: string, faults: number): Step[] {
   let zombies = 0
   return kinds.map((kind) => {
     const fault = ((): Fault => {
-      if (kind === 'kill') return killOf(draw)
+      if (kind === 'kill') return killOf(draw, COMMIT_MS)
       if (kind === 'zombie') {
         return { kind, place: pick(draw, WORKERS), at: zombies++ % 2 === 0 ? 'appended' : 'any moment' }
       }

@@ -97,3 +97,14 @@ test('what is there stays, unless it is to be replaced; what is not known is ref
   }
   expect(readdirSync(cwd).filter((name) => name.startsWith('.'))).toEqual([])
 })
+
+test('--overwrite replaces an earlier export and nothing else: not the data folder, not anybody’s papers', async () => {
+  for (const [dir, holds] of [
+    ['data', 'plumbline.json'],
+    ['.', 'plumbline.json'],
+  ] as const) {
+    const refused = await plumbline(['export', 'parquet', dir, '--overwrite'], { cwd })
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('is no earlier export')])
+    expect(existsSync(join(cwd, 'data', holds))).toBe(true)
+  }
+})

@@ -133,3 +133,11 @@ test('a replay into the log itself, or where other records are, is refused and c
   expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('holds records')])
   expect(await everythingSaid(log('other'))).toEqual(before)
 })
+
+test('--as is a folder beside the log that is named, however it is named; beside Kafka there is none', async () => {
+  await plumblineOk(['replay', '--from', `lmdb:${log('data')}`, '--as', 'again'], { cwd })
+  expect(await everythingSaid(log('data/replays/again'))).toEqual(await everythingSaid(log('data')))
+  const refused = await plumbline(['replay', '--from', 'kafka://127.0.0.1:9', '--as', 'again'], { cwd })
+  expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('name a place with --to')])
+  expect(readdirSync(cwd).filter((name) => name.includes(':'))).toEqual([])
+})

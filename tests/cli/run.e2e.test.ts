@@ -95,3 +95,17 @@ test('a second run is told who has the tables; with --no-sink it shares the part
   expect(await funnel(here('two'))).toEqual({ formed: 70 * GROUP_SIZE })
   expect(await plumblineOk(['verify'], here('two'))).toBe('verify: passed\n')
 })
+
+test('beside a run that was stopped (Ctrl-Z), sql says within seconds who has the tables and what to do', async () => {
+  await generate('stopped', 2)
+  const running = start(['run', '--policy', 'random-legal'], here('stopped'))
+  await eventually(() => formed('stopped', 1), 60_000)
+  running.child.kill('SIGSTOP')
+  try {
+    const asked = await plumbline(['sql', 'from funnel'], here('stopped'))
+    expect([asked.code, asked.stderr]).toEqual([1, expect.stringMatching(`${running.pid}[^]*continue or end it`)])
+  } finally {
+    running.child.kill('SIGCONT')
+  }
+  expect(await terminate(running)).toMatchObject({ code: 0 })
+})

@@ -50,6 +50,7 @@ export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly C
     if (fate === 'duplicate' || fate === 'pending_unread') breaches.push(`the funnel: ${n} completions are ${fate}`)
   }
 
+  breaches.push(...(await behind(at)))
   const verified = await plumbline(at, ['verify'])
   if (verified.code !== 0) breaches.push(`verify: ${verified.stdout}${verified.stderr}`.trim())
 
@@ -105,6 +106,16 @@ function compare(
   const seeds = new Set(found.map(({ seed }) => seed))
   const missing = [...ledger.keys()].filter((seed) => !seeds.has(seed))
   return [...breaches, ...missing.map((seed) => `${table} of seed ${seed}: expected ${ledger.get(seed)}, found none`)]
+}
+
+/** Whatever ran to idle has read everything. */
+async function behind(at: At): Promise<string[]> {
+  const { groups } = JSON.parse(await plumblineOk(at, ['lag', '--json'])) as {
+    readonly groups: readonly { readonly group: string; readonly messages: number }[]
+  }
+  return groups
+    .filter(({ messages }) => messages !== 0)
+    .map(({ group, messages }) => `${group} has not read ${messages} messages`)
 }
 
 /** A blob is there before the log names it, so every one that it names is there. */

@@ -53,6 +53,11 @@ export async function drill<Step extends { readonly pause_ms: number }>(
   await prepareLog(folder, await wiring())
   await folder.close()
   const crew = new Crew({ root, data: at.data, log: at.log, seed, planted, excuses, onBreach: broken })
+  // Whoever ends this one early must not leave a stopped process behind, which cannot see that it has gone.
+  const killAll = () => {
+    for (const slot of crew.slots.values()) slot.signal('SIGKILL')
+  }
+  process.once('exit', killAll)
   try {
     crew.start()
     const first = await crew.heard.first(0, 180_000, ({ message: { says } }) => says === 'committed')
@@ -75,6 +80,7 @@ export async function drill<Step extends { readonly pause_ms: number }>(
   } finally {
     await options.heal()
     await crew.kill()
+    process.off('exit', killAll)
   }
   const deaths = Object.fromEntries([...crew.slots].map(([place, slot]) => [place, slot.deaths]))
   return { breaches, counts, deaths }

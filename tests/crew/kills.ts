@@ -12,8 +12,8 @@ export type Kill =
       readonly delay_ms: number
     }
 
-/** Half of them come out of the blue, half at a named point of a commit. */
-export function killOf(draw: Random): Kill {
+/** Half of them come out of the blue, half at a named point of a commit, which takes up to about `commit_ms`. */
+export function killOf(draw: Random, commit_ms: number): Kill {
   if (draw.uniform() < 0.5) {
     const place = pick(draw, [...WORKERS, ...WORKERS, 'sink', 'reader', 'generate', 'pace'] as const)
     return { kind: 'kill', place }
@@ -27,7 +27,7 @@ export function killOf(draw: Random): Kill {
     place: pick(draw, WORKERS),
     stage: pick(draw, [...STAGES, 'committing'] as const),
     commit: draw.integer(1, 5),
-    delay_ms: draw.integer(0, 4),
+    delay_ms: draw.integer(0, commit_ms),
   }
 }
 

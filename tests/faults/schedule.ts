@@ -2,6 +2,8 @@ import { random } from '../../environments/tower/random.ts'
 import { type Kill, killOf, pick, tellKill, times } from '../crew/kills.ts'
 import { WORKERS, type WorkerName } from '../crew/places.ts'
 
+const COMMIT_MS = 4
+
 export type Fault =
   | Kill
   /** Past its lease; `appended` has everything of a commit ready and comes back to make it. */
@@ -46,7 +48,7 @@ export function scheduleOf(seed: string, sizes: Sizes): Step[] {
   let stops = 0
   return kinds.map((kind) => {
     const fault = ((): Fault => {
-      if (kind === 'kill') return killOf(draw)
+      if (kind === 'kill') return killOf(draw, COMMIT_MS)
       if (kind === 'stop outside a write') {
         return { kind, place: pick(draw, WORKERS), at: stops++ % 2 === 0 ? 'appended' : 'any moment' }
       }

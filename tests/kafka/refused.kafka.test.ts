@@ -90,7 +90,7 @@ test('three that take connections and never answer', async () => {
   try {
     for (const server of silent) await once(server.listen(0, '127.0.0.1'), 'listening')
     const seeds = silent.map((server) => `127.0.0.1:${(server.address() as { port: number }).port}`)
-    const says = /did not answer within 7 s.*Check that the broker runs and can be reached/
+    const says = /did not answer within 6 s.*Check that the broker runs and can be reached/
     await refused(RUN, { PLUMBLINE_LOG: `kafka://${seeds.join()}` }, says)
   } finally {
     for (const server of silent) server.close()

@@ -1,9 +1,14 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { describeWithBroker, testBroker } from '../../../tests/with-broker.ts'
 import { append, Follower, numbered, readAll, record, text, until } from '../conformance/steps.ts'
 import { CommitOutcomeUnknownError, FencedError, type Log, LogUnreachableError } from '../log.ts'
+import { parseKafkaAddress } from './address.ts'
+import { Connection } from './connection.ts'
 import { openKafkaLog } from './kafka-log.ts'
+import { KafkaProtocolError } from './protocol.ts'
 
 describeWithBroker('a broker that goes down and comes back', () => {
   test('killed while transactions are under way: each is there whole or not at all, and work goes on', async () => {
@@ -78,7 +83,59 @@ describeWithBroker('a broker that goes down and comes back', () => {
   })
 })
 
+describeWithBroker('an address at which nobody speaks', () => {
+  test('it takes connections and says nothing: another one is asked before it has failed', async () => {
+    const broker = await testBroker()
+    let ended = 0
+    const silent = createServer((socket) => {
+      socket.resume().on('error', () => {})
+      socket.on('close', () => ended++)
+    })
+    await once(silent.listen(0, '127.0.0.1'), 'listening')
+    const { port } = silent.address() as AddressInfo
+    const address = parseKafkaAddress(`kafka://127.0.0.1:${port},${broker.bootstrap}`)
+    const connection = new Connection(address, 'test')
+    // The first waits for it a little, the second finds the other one connected.
+    for (let time = 0; time < 2; time++) {
+      expect((await connection.any()).brokerAddress).not.toBe(`127.0.0.1:${port}`)
+      expect(ended, 'connections that were given up first').toBe(0)
+    }
+    await connection.close()
+    silent.close()
+  })
+})
+
 describeWithBroker('three nodes', () => {
+  test('a node hangs and keeps its connections: whoever waited for it asks another one', async () => {
+    const broker = await testBroker({ nodes: 3 })
+    const open = () => Connection.open(parseKafkaAddress(`kafka://${broker.bootstrap}`), 'test')
+    const earlier = await open()
+    // The first who asks has the cluster make the topic of the groups, which takes all nodes.
+    await earlier.attempt('looking for a coordinator', () => earlier.coordinator('group', 'somebody'))
+    await earlier.close()
+    const connection = await open()
+    // It alone is connected, and the others are known by their addresses.
+    const { brokerAddress } = await connection.any()
+    const hanging = broker.nodes.find(({ port }) => brokerAddress.endsWith(`:${port}`))
+    const { pid } = hanging as { pid: number }
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const look = (group: string) =>
+        connection.attempt('looking for a coordinator', () => connection.coordinator('group', group))
+      // It may answer some before the signal has reached all of its threads.
+      for (let group = 0; (await connection.any()).brokerAddress === brokerAddress; group++) {
+        expect(group).toBeLessThan(1_000)
+        await look(`group ${group}`)
+      }
+      await connection.forget(new KafkaProtocolError(16))
+      await look('anybody')
+      expect((await connection.any()).brokerAddress).not.toBe(brokerAddress)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    await connection.close()
+  }, 240_000)
+
   test('the coordinator of a group and of a transaction dies: members and producers find the next one', async () => {
     const broker = await testBroker({ nodes: 3 })
     const log: Log = await openKafkaLog({ address: `kafka://${broker.bootstrap}`, heartbeat_ms: 200 })

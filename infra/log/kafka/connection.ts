@@ -3,16 +3,16 @@ import { unknownPartition, unknownTopic } from '../failure.ts'
 import { LogDeniedError, UnknownTopicError } from '../log.ts'
 import type { KafkaAddress } from './address.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
-import { firstAnswer } from './first-answer.ts'
+import { firstOf } from './first-of.ts'
 import { type Broker, errorName, makeBroker } from './kafkajs.ts'
 import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
 
 const CONNECT_MS = 4_000
+/** Whoever does not answer for so long is not waited for alone. */
+const HEAD_START_MS = 1_000
 const REQUEST_MS = 15_000
 /** To be connected, known and logged in; a request may take longer. */
-const ANSWER_MS = 7_000
-/** How long one address is silent before the next is asked as well. */
-const SILENT_MS = 250
+const ANSWER_MS = 6_000
 /** Opening a log says within this time that it cannot be reached. */
 const OPEN_MS = 8_000
 /** A call is tried for this long: a broker's restart is shorter. */
@@ -36,6 +36,8 @@ export class Connection {
   readonly #leaders = new Map<string, readonly number[]>()
   readonly #coordinators = new Map<string, number>()
   readonly #connecting = new Map<Broker, Promise<void>>()
+  /** When a broker last gave no answer, by its address. */
+  readonly #failed_ms = new Map<string, number>()
   #controller = -1
   #closed = false
 
@@ -68,26 +70,30 @@ export class Connection {
     return found
   }
 
-  /** Any broker that answers. */
+  /**
+   * Any broker that answers: rather one that has not failed yet, or not for long, and rather one that is connected. One
+   * that hangs still takes connections, and says nothing on them, so the next one is asked before it has failed.
+   */
   async any(): Promise<Broker> {
     this.#expectOpen()
-    let denied: unknown
     const known = [...this.#brokers.values()].map(({ broker }) => broker)
-    for (const broker of known) if (broker.isConnected()) return await this.#connected(broker)
     const seeds = this.address.seeds.map(({ host, port }) => this.#seed(host, port))
-    const asked = [...known, ...seeds].map((broker) => async () => {
-      if (denied !== undefined) throw denied
-      try {
-        return await this.#connected(broker)
-      } catch (error) {
-        await drop(broker)
-        if (kindOf(error) === 'denied') denied = error
-        throw error
-      }
-    })
-    return await firstAnswer(asked, SILENT_MS).catch((error: unknown) => {
-      throw denied ?? error
-    })
+    const failed_ms = ({ brokerAddress }: Broker) => this.#failed_ms.get(brokerAddress) ?? 0
+    const candidates = [...known, ...seeds].sort(
+      (a, b) => failed_ms(a) - failed_ms(b) || Number(this.#isReady(b)) - Number(this.#isReady(a)),
+    )
+    return await firstOf(
+      candidates.map((broker) => async () => {
+        try {
+          return await this.#connected(broker)
+        } catch (error) {
+          this.#failed_ms.set(broker.brokerAddress, performance.now())
+          await drop(broker)
+          throw error
+        }
+      }),
+      HEAD_START_MS,
+    )
   }
 
   async controller(): Promise<Broker> {
@@ -168,6 +174,7 @@ export class Connection {
     this.#controller = -1
     if (kind !== 'away') return
     const { broker: at } = rootOf(error)
+    if (at !== undefined) this.#failed_ms.set(at, performance.now())
     for (const { broker } of this.#brokers.values()) if (broker.brokerAddress === at) await drop(broker)
   }
 
@@ -219,11 +226,14 @@ export class Connection {
     })
   }
 
+  /** kafkajs says that it is connected before it knows what the broker can do. */
+  #isReady(broker: Broker): boolean {
+    return !this.#connecting.has(broker) && broker.isConnected() && broker.versions !== null
+  }
+
   async #connected(broker: Broker): Promise<Broker> {
-    // kafkajs says that it is connected before it knows what the broker can do.
-    const connecting = this.#connecting.get(broker)
-    if (connecting === undefined && broker.isConnected() && broker.versions !== null) return broker
-    const connected = connecting ?? connect(broker).finally(() => this.#connecting.delete(broker))
+    if (this.#isReady(broker)) return broker
+    const connected = this.#connecting.get(broker) ?? connect(broker).finally(() => this.#connecting.delete(broker))
     this.#connecting.set(broker, connected)
     await connected
     if (this.#closed) await drop(broker)
