@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { kafkaArtifacts } from '../infra/kafka-broker/artifacts.ts'
 import { classArchive } from '../infra/kafka-broker/class-archive.ts'
+import { certificateFile } from '../infra/kafka-broker/client-settings.ts'
+import type { User } from '../infra/kafka-broker/cluster.ts'
 import { findJava } from '../infra/kafka-broker/java.ts'
 import type { LocalBroker } from '../infra/kafka-broker/local-broker.ts'
 
@@ -49,4 +51,24 @@ export async function kafkaTool(
     const { stdout, stderr } = error as { stdout: string; stderr: string }
     throw new Error(`${tool} ${args.join(' ')} failed: ${stdout}${stderr}`, { cause: error })
   }
+}
+
+/** What Kafka's own programs are told to log in over TLS. */
+export function javaProperties({ dir }: LocalBroker, mechanism: 'PLAIN' | 'SCRAM-SHA-512', { name, password }: User) {
+  const login = mechanism === 'PLAIN' ? 'plain.Plain' : 'scram.Scram'
+  return {
+    'security.protocol': 'SASL_SSL',
+    'sasl.mechanism': mechanism,
+    'sasl.jaas.config': `org.apache.kafka.common.security.${login}LoginModule required username="${name}" password="${password}";`,
+    'ssl.truststore.type': 'PEM',
+    'ssl.truststore.location': certificateFile(dir),
+  }
+}
+
+/** A rule that says no to whom Plumbline logs in as, e.g. `['--operation', 'Write', '--topic', 'closed']`. */
+export async function denyClient(broker: LocalBroker, rule: readonly string[]): Promise<void> {
+  if (broker.admin === undefined) throw new Error('expected a broker with SASL')
+  const who = `User:${broker.settings.PLUMBLINE_KAFKA_USERNAME}`
+  const properties = javaProperties(broker, 'SCRAM-SHA-512', broker.admin)
+  await kafkaTool(broker, 'AclCommand', ['--add', '--deny-principal', who, ...rule], { properties })
 }

@@ -3,6 +3,7 @@ import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log, Member } from '../../infra/log/log.ts'
 import type { Measure, Side } from '../pairs.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
+import { type GatedConsumer, gatedConsumer } from './gated-consumer.ts'
 import { kafkajsClient } from './kafkajs-client.ts'
 import { fill, NOT_COMPRESSED, rawRecords, sizeName } from './raw-topic.ts'
 
@@ -69,43 +70,22 @@ function kafkajsConsumer(bootstrap: string, topic: string, messages: number): Cl
   const client = kafkajsClient(bootstrap)
   let consumer: Consumer | undefined
   let turn = 0
-  let before = 0
-  let go = () => {}
-  let all: Promise<void> = Promise.resolve()
+  let gated: GatedConsumer | undefined
   return {
     what: 'kafkajs’s own consumer',
     async prepare() {
       await consumer?.disconnect()
       consumer = client.consumer({ groupId: `${topic}-kafkajs-${turn++}` })
-      await consumer.connect()
-      await consumer.subscribe({ topic, fromBeginning: true })
-      const gate = Promise.withResolvers<void>()
-      const first = Promise.withResolvers<void>()
-      const last = Promise.withResolvers<void>()
-      go = gate.resolve
-      all = last.promise
-      consumer.on('consumer.crash', ({ payload }) => {
-        if (!payload.restart) last.reject(payload.error)
-      })
       let count = 0
-      await consumer.run({
-        autoCommit: false,
-        eachBatch: async ({ batch }) => {
-          if (count === 0) {
-            before = batch.messages.length
-            first.resolve()
-            await gate.promise
-          }
-          count += batch.messages.length
-          if (count >= messages) last.resolve()
-        },
+      gated = await gatedConsumer(consumer, topic, ({ messages: more }) => {
+        count += more.length
+        return count >= messages
       })
-      await Promise.race([first.promise, all])
     },
     async run() {
-      go()
-      await all
-      return messages - before
+      const { first, go } = gated as GatedConsumer
+      await go()
+      return messages - first
     },
     close: async () => await consumer?.disconnect(),
   }

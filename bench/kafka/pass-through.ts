@@ -11,6 +11,7 @@ import { catalogueOf } from '../../schemas/registry.ts'
 import type { Measure, Side } from '../pairs.ts'
 import { appendAll, PARTITIONS } from '../tower-log.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
+import { type GatedConsumer, gatedConsumer } from './gated-consumer.ts'
 import { kafkajsClient, transactional } from './kafkajs-client.ts'
 import { fill, NOT_COMPRESSED, rawRecords, sizeName } from './raw-topic.ts'
 import { workUntil } from './work-until.ts'
@@ -110,8 +111,7 @@ function kafkajsLoop(bootstrap: string, topic: string, messages: number): Closin
   let consumer: Consumer | undefined
   let producer: KafkajsProducer | undefined
   let turn = 0
-  let go = () => {}
-  let all: Promise<void> = Promise.resolve()
+  let gated: GatedConsumer | undefined
   const close = async () => {
     await consumer?.disconnect()
     await producer?.disconnect()
@@ -126,50 +126,31 @@ function kafkajsLoop(bootstrap: string, topic: string, messages: number): Closin
       const receiver = client.consumer({ groupId, readUncommitted: false })
       ;[producer, consumer] = [sender, receiver]
       await sender.connect()
-      await receiver.connect()
-      await receiver.subscribe({ topic, fromBeginning: true })
-      const gate = Promise.withResolvers<void>()
-      const first = Promise.withResolvers<void>()
-      const last = Promise.withResolvers<void>()
-      go = gate.resolve
-      all = last.promise
-      receiver.on('consumer.crash', ({ payload }) => {
-        if (!payload.restart) last.reject(payload.error)
-      })
       let count = 0
-      let committed_ms = 0
+      let committed_ms: number | undefined
       let transaction: Transaction | undefined
       const positions = new Map<number, string>()
-      await receiver.run({
-        autoCommit: false,
-        eachBatch: async ({ batch }) => {
-          if (count === 0) {
-            first.resolve()
-            await gate.promise
-            committed_ms = performance.now()
-          }
-          transaction ??= await sender.transaction()
-          await transaction.send({
-            topic: `${topic}-passed`,
-            messages: batch.messages.map(({ key, value }) => ({ key, value, partition: batch.partition })),
-          })
-          positions.set(batch.partition, String(BigInt(batch.lastOffset()) + 1n))
-          count += batch.messages.length
-          if (performance.now() - committed_ms < COMMIT_MS && count < messages) return
-          const partitions = [...positions].map(([partition, offset]) => ({ partition, offset }))
-          await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic, partitions }] })
-          await transaction.commit()
-          transaction = undefined
-          positions.clear()
-          committed_ms = performance.now()
-          if (count >= messages) last.resolve()
-        },
+      gated = await gatedConsumer(receiver, topic, async (batch) => {
+        committed_ms ??= performance.now()
+        transaction ??= await sender.transaction()
+        await transaction.send({
+          topic: `${topic}-passed`,
+          messages: batch.messages.map(({ key, value }) => ({ key, value, partition: batch.partition })),
+        })
+        positions.set(batch.partition, String(BigInt(batch.lastOffset()) + 1n))
+        count += batch.messages.length
+        if (performance.now() - committed_ms < COMMIT_MS && count < messages) return false
+        const partitions = [...positions].map(([partition, offset]) => ({ partition, offset }))
+        await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic, partitions }] })
+        await transaction.commit()
+        transaction = undefined
+        positions.clear()
+        committed_ms = performance.now()
+        return count >= messages
       })
-      await Promise.race([first.promise, all])
     },
     async run() {
-      go()
-      await all
+      await gated?.go()
       return messages
     },
   }

@@ -1,36 +1,22 @@
 import { readFileSync } from 'node:fs'
 import { rootCertificates } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
-import { kafkaTool } from '../../tests/kafka-tool.ts'
+import { denyClient, javaProperties, kafkaTool } from '../../tests/kafka-tool.ts'
 import { describeWithBroker, testBroker } from '../../tests/with-broker.ts'
 import { certificateFile } from './client-settings.ts'
 import type { User } from './cluster.ts'
 import { type LocalBroker, startBroker } from './local-broker.ts'
 import { askNode } from './wire.ts'
 
-/** What Kafka's own programs are told. */
-function javaProperties({ dir }: LocalBroker, mechanism: 'PLAIN' | 'SCRAM-SHA-512', { name, password }: User) {
-  const login = mechanism === 'PLAIN' ? 'plain.Plain' : 'scram.Scram'
-  return {
-    'security.protocol': 'SASL_SSL',
-    'sasl.mechanism': mechanism,
-    'sasl.jaas.config': `org.apache.kafka.common.security.${login}LoginModule required username="${name}" password="${password}";`,
-    'ssl.truststore.type': 'PEM',
-    'ssl.truststore.location': certificateFile(dir),
-  }
-}
-
 describeWithBroker('a broker with SASL and TLS', () => {
   let broker: LocalBroker
   let client: User
-  let admin: User
   let ca = ''
   let port = 0
   beforeAll(async () => {
     broker = await testBroker({ sasl: true, tls: true })
     const { PLUMBLINE_KAFKA_USERNAME: name = '', PLUMBLINE_KAFKA_PASSWORD: password = '' } = broker.settings
     client = { name, password }
-    admin = broker.admin as User
     ca = readFileSync(broker.settings.PLUMBLINE_KAFKA_CA as string, 'utf8')
     port = broker.nodes[0]?.port ?? 0
   })
@@ -66,8 +52,7 @@ describeWithBroker('a broker with SASL and TLS', () => {
     const produce = () =>
       kafkaTool(broker, 'ConsoleProducer', ['--topic', 'secret', '--sync'], { ...as(client), input: 'x\n' })
     await produce()
-    const rule = ['--add', '--deny-principal', `User:${client.name}`, '--operation', 'Write', '--topic', 'secret']
-    await kafkaTool(broker, 'AclCommand', rule, as(admin))
+    await denyClient(broker, ['--operation', 'Write', '--topic', 'secret'])
     await expect(produce()).rejects.toThrow(/TopicAuthorizationException/)
   })
 

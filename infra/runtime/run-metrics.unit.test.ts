@@ -13,6 +13,7 @@ test('a stage that waits for its surroundings is named until it works again', as
   }
   try {
     expect(await health()).toEqual([200, { status: 'ok', stages: {} }])
+    metrics.workerEvent('count', { kind: 'skipped', topic: 'said', partition: 0, from: 1n, to: 3n })
     metrics.workerEvent('count', { kind: 'retrying', error: new Error('the disk is full'), wait_ms: 50 })
     expect(await health()).toEqual([503, { status: 'retrying', stages: { count: 'the disk is full' } }])
     metrics.workerEvent('count', {
@@ -26,6 +27,7 @@ test('a stage that waits for its surroundings is named until it works again', as
     const text = await (await fetch(`http://${server.address}/metrics`)).text()
     expect(text).toContain('plumbline_records_total{stage="count"} 2\n')
     expect(text).toContain('plumbline_retries_total{stage="count"} 1\n')
+    expect(text).toContain('plumbline_skips_total{stage="count"} 1\n')
     expect(text).toContain('plumbline_events_total{stage="count",type="said"} 1\n')
     expect(text).toContain('plumbline_lag_messages{stage="count"} 3\n')
   } finally {

@@ -5,8 +5,8 @@ import { parseKafkaAddress } from './address.ts'
 import { COMPRESSIONS } from './codecs.ts'
 import { Connection } from './connection.ts'
 import { openKafkaLog } from './kafka-log.ts'
-import { fetch } from './protocol.ts'
 import { type Batch, batchesIn } from './record-batch.ts'
+import { fetch } from './records-protocol.ts'
 
 const KiB = 1024
 

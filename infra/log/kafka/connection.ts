@@ -3,6 +3,7 @@ import { unknownPartition, unknownTopic } from '../failure.ts'
 import { LogDeniedError, UnknownTopicError } from '../log.ts'
 import type { KafkaAddress } from './address.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
+import { firstOf } from './first-of.ts'
 import { type Broker, errorName, makeBroker } from './kafkajs.ts'
 import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
 
@@ -10,6 +11,8 @@ const CONNECT_MS = 4_000
 /** Whoever does not answer for so long is not waited for alone. */
 const HEAD_START_MS = 1_000
 const REQUEST_MS = 15_000
+/** To be connected, known and logged in; a request may take longer. */
+const ANSWER_MS = 6_000
 /** Opening a log says within this time that it cannot be reached. */
 const OPEN_MS = 8_000
 /** A call is tried for this long: a broker's restart is shorter. */
@@ -89,6 +92,7 @@ export class Connection {
           throw error
         }
       }),
+      HEAD_START_MS,
     )
   }
 
@@ -143,12 +147,15 @@ export class Connection {
     let tries_left = within_ms < TRY_MS ? 0 : TRIES
     for (let wait_ms = FIRST_WAIT_MS; ; wait_ms = Math.min(LONGEST_WAIT_MS, wait_ms * 2)) {
       tries_left -= 1
+      const began_ms = performance.now()
       try {
         return await act()
       } catch (error) {
         const tried_ms = performance.now() - start_ms
         const kind = kindOf(error)
-        const given_up = tries_left <= 0 && tried_ms + wait_ms > within_ms
+        // The next one will take about as long.
+        const next_ms = wait_ms + performance.now() - began_ms
+        const given_up = tries_left <= 0 && tried_ms + next_ms > within_ms
         if (this.#closed || !isTemporary(kind) || given_up) {
           throw told(this.address.text, what, error, tried_ms)
         }
@@ -181,7 +188,7 @@ export class Connection {
     const brokers = [...[...this.#brokers.values()].map(({ broker }) => broker), ...this.#seeds.values()]
     this.#brokers.clear()
     this.#seeds.clear()
-    await Promise.all(brokers.map(drop))
+    await Promise.all(brokers.map((broker) => drop(broker)))
   }
 
   #know(node: number, host: string, port: number): void {
@@ -226,7 +233,7 @@ export class Connection {
 
   async #connected(broker: Broker): Promise<Broker> {
     if (this.#isReady(broker)) return broker
-    const connected = this.#connecting.get(broker) ?? broker.connect().finally(() => this.#connecting.delete(broker))
+    const connected = this.#connecting.get(broker) ?? connect(broker).finally(() => this.#connecting.delete(broker))
     this.#connecting.set(broker, connected)
     await connected
     if (this.#closed) await drop(broker)
@@ -244,37 +251,21 @@ export class Connection {
   }
 }
 
-/**
- * The first that succeeds. Each is begun when the one before has failed, or has had its head start.
- * @throws what denies it, which another would do too, or else the last failure
- */
-async function firstOf<T>(acts: readonly (() => Promise<T>)[]): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>()
-  let begun = 0
-  let failed = 0
-  let timer: NodeJS.Timeout | undefined
-  const begin = () => {
+/** kafkajs waits as long for a broker's first answer as for every later one. */
+async function connect(broker: Broker): Promise<void> {
+  const why = `it took the connection and did not answer within ${ANSWER_MS / 1_000} s`
+  const timer = setTimeout(() => void drop(broker, why), ANSWER_MS)
+  try {
+    await broker.connect()
+  } finally {
     clearTimeout(timer)
-    const act = acts[begun]
-    if (act === undefined) return
-    begun++
-    timer = setTimeout(begin, HEAD_START_MS)
-    act().then(resolve, (error: unknown) => {
-      failed++
-      if (kindOf(error) === 'denied' || failed === acts.length) reject(error)
-      else begin()
-    })
   }
-  begin()
-  return await promise.finally(() => {
-    begun = acts.length
-    clearTimeout(timer)
-  })
 }
 
 /** Ends a connection at once; whoever waits for an answer gets an error. */
-async function drop(broker: Broker): Promise<void> {
-  const error = Object.assign(new Error('the connection was given up'), { name: 'KafkaJSConnectionError' })
+async function drop(broker: Broker, why = 'the connection was given up'): Promise<void> {
+  const { brokerAddress } = broker
+  const error = Object.assign(new Error(why), { name: 'KafkaJSConnectionError', broker: brokerAddress })
   for (const connection of broker.connectionPool.pool) connection.rejectRequests(error)
   await broker.disconnect().catch(() => undefined)
 }

@@ -4,8 +4,8 @@ import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
-import { type Fetched, fetch } from './protocol.ts'
 import { addTo, throwIfGone } from './reader.ts'
+import { type Fetched, fetch } from './records-protocol.ts'
 
 /** Asked for of one partition at a time, and held of it at most twice that: what is not taken is not fetched. */
 const PARTITION_BYTES = 1024 * 1024

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Consumer, type GroupAccess } from '../consumer.ts'
 import { otherTopics, topicMismatch, unequalTopics } from '../failure.ts'
 import {
@@ -17,14 +17,17 @@ import {
 import { BufferedProducer } from '../producer.ts'
 import { parseKafkaAddress } from './address.ts'
 import { topicsOfMember } from './assigner.ts'
+import { BufferedAppends } from './buffered-appends.ts'
 import { Connection } from './connection.ts'
 import { Fetcher } from './fetcher.ts'
 import type { DescribedGroup } from './kafkajs.ts'
 import { MEMBERSHIPS, Membership } from './membership.ts'
 import { committedOf, offsetsOf } from './offsets.ts'
 import { Reader } from './reader.ts'
+import { Signal } from './signal.ts'
+import { Starts } from './starts.ts'
 import { createTopics, deleteRecords, listTopics } from './topics.ts'
-import { BufferedAppends, Transactions } from './transaction.ts'
+import { Transactions } from './transaction.ts'
 
 export interface KafkaLogOptions {
   /** `kafka://host:port[,host:port…][/prefix]`; credentials are in the environment. */
@@ -260,62 +263,5 @@ class KafkaLog implements Log {
 
   #expectOpen(): void {
     if (this.#closed) throw new Error(`${this.address}: this handle is closed: open another one.`)
-  }
-}
-
-/** Where the partitions of one generation start; asked for once for all that were gained together. */
-class Starts {
-  readonly #connection: Connection
-  readonly #group: string
-  #owned: unknown
-  #committed: readonly Position[] | undefined
-  readonly #begins = new Map<string, readonly bigint[]>()
-
-  constructor(connection: Connection, group: string) {
-    this.#connection = connection
-    this.#group = group
-  }
-
-  of(owned: unknown): void {
-    if (this.#owned === owned) return
-    this.#owned = owned
-    this.#committed = undefined
-    this.#begins.clear()
-  }
-
-  async at(topic: string, partition: number): Promise<bigint> {
-    this.#committed ??= await committedOf(this.#connection, this.#group)
-    const committed = this.#committed.find((at) => at.topic === topic && at.partition === partition)
-    if (committed !== undefined) return committed.next
-    const name = this.#connection.address.prefix + topic
-    const begins = this.#begins.get(topic) ?? (await offsetsOf(this.#connection, name, 'beginning'))
-    this.#begins.set(topic, begins)
-    return begins[partition] ?? 0n
-  }
-}
-
-/** Wakes whoever waits; what is given while nobody waits is kept for the next. */
-class Signal {
-  #given = false
-  #wake: (() => void) | undefined
-
-  give(): void {
-    this.#given = true
-    this.#wake?.()
-  }
-
-  async wait(ms: number): Promise<void> {
-    if (!this.#given) {
-      const stop = new AbortController()
-      await Promise.race([
-        new Promise<void>((resolve) => {
-          this.#wake = resolve
-        }),
-        sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined),
-      ])
-      stop.abort()
-    }
-    this.#given = false
-    this.#wake = undefined
   }
 }

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import type { Socket } from 'node:net'
 
 /**
  * What this driver uses of kafkajs: its connections, authentication, metadata and encoders, not its producer and
@@ -129,7 +130,7 @@ const EncoderClass = load('kafkajs/src/protocol/encoder') as new () => Encoder
 const { createLogger } = load('kafkajs/src/loggers') as {
   createLogger(options: { level: number; logCreator: () => (entry: LogEntry) => void }): unknown
 }
-const socketFactory = load('kafkajs/src/network/socketFactory') as () => unknown
+const socketFactory = load('kafkajs/src/network/socketFactory') as () => (options: Record<string, unknown>) => Socket
 const { errorCodes } = load('kafkajs/src/protocol/error') as {
   errorCodes: readonly { readonly type: string; readonly code: number }[]
 }
@@ -187,12 +188,22 @@ export function makeBroker(host: string, port: number, options: BrokerOptions): 
     ...options,
     host,
     port,
-    socketFactory: socketFactory(),
+    socketFactory: openSocket,
     enforceRequestTimeout: true,
     logger: LOGGER,
   })
   const authenticationTimeout = options.requestTimeout
   return new BrokerClass({ connectionPool, logger: LOGGER, authenticationTimeout, allowAutoTopicCreation: false })
+}
+
+const newSocket = socketFactory()
+
+// Each `disconnect()` of kafkajs lets go of the socket again; on one that is closed, `unref` waits for a connection that
+// never comes, and Node warns of the eleventh listener.
+function openSocket(options: Record<string, unknown>): Socket {
+  const socket = newSocket(options)
+  const unref = socket.unref.bind(socket)
+  return Object.assign(socket, { unref: () => (socket.destroyed ? socket : unref()) })
 }
 
 function printed({ label, log }: LogEntry): void {
@@ -247,12 +258,14 @@ RequestQueue.prototype.scheduleRequestTimeoutCheck = function () {
     }
     if (!this.isConnected()) this.destroy()
   }, LOOK_MS)
+  // Whose answer is awaited has a socket that keeps the process; one that was given up while it connected has none.
+  this.requestTimeoutIntervalId.unref()
 }
 
 const ConnectionClass = load('kafkajs/src/network/connection') as {
-  readonly prototype: { readonly socket?: object; connect(): Promise<boolean>; disconnect(): Promise<boolean> }
+  readonly prototype: { connect(): Promise<boolean> }
 }
-const { connect: connectOnce, disconnect: disconnectOnce } = ConnectionClass.prototype
+const connectOnce = ConnectionClass.prototype.connect
 const CONNECTING = new WeakMap<object, Promise<boolean>>()
 
 // Two that ask while it connects would open a socket each, and what the first one writes would go to the second's.
@@ -260,15 +273,4 @@ ConnectionClass.prototype.connect = function () {
   const connecting = CONNECTING.get(this) ?? connectOnce.call(this).finally(() => CONNECTING.delete(this))
   CONNECTING.set(this, connecting)
   return connecting
-}
-
-const ENDING = new WeakMap<object, Promise<boolean>>()
-
-// Each call lets go of the socket once more (`unref`), which on one that is closed waits for a connection that never
-// comes: Node warns of the eleventh listener. One end for each socket is enough.
-ConnectionClass.prototype.disconnect = function () {
-  const { socket } = this
-  const ending = (socket && ENDING.get(socket)) ?? disconnectOnce.call(this)
-  if (socket !== undefined) ENDING.set(socket, ending)
-  return ending
 }

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -29,4 +30,28 @@ test('a connection that is given up again and again makes Node warn of nothing',
     process.off('warning', warned)
   }
   expect(warnings).toEqual([])
+})
+
+test('a connection that is given up while it is made keeps no process, though nobody ever answers it', async () => {
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as { port: number }
+  const module = new URL('./kafkajs.ts', import.meta.url).href
+  const program = `
+    const { makeBroker } = await import(${JSON.stringify(module)})
+    const broker = makeBroker('127.0.0.1', ${port}, { clientId: 'test', connectionTimeout: 60000, requestTimeout: 60000 })
+    broker.connect().catch(() => undefined)
+    while (broker.connectionPool.pool[0].socket === undefined) await Promise.resolve()
+    await broker.disconnect()
+  `
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { stdio: 'inherit' })
+  try {
+    const deadline = setTimeout(() => child.kill('SIGKILL'), 20_000)
+    const [code, signal] = await once(child, 'exit')
+    clearTimeout(deadline)
+    expect({ code, signal }).toEqual({ code: 0, signal: null })
+  } finally {
+    child.kill('SIGKILL')
+    silent.close()
+  }
 })

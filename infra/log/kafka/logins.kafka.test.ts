@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { kafkaTool } from '../../../tests/kafka-tool.ts'
+import { denyClient } from '../../../tests/kafka-tool.ts'
 import { describeWithBroker, testBroker } from '../../../tests/with-broker.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { LogDeniedError, LogUnreachableError } from '../log.ts'
@@ -46,30 +46,7 @@ describeWithBroker('a broker with logins and certificates', () => {
     // A rule that says no to one topic.
     const log = await openKafkaLog({ address, env })
     await log.createTopics([{ name: 'closed', partitions: 1 }])
-    const { name = '', password = '' } = broker.admin ?? {}
-    await kafkaTool(
-      broker,
-      'AclCommand',
-      [
-        '--add',
-        '--deny-principal',
-        `User:${env.PLUMBLINE_KAFKA_USERNAME}`,
-        '--operation',
-        'Write',
-        '--topic',
-        'closed',
-      ],
-      {
-        properties: {
-          'security.protocol': 'SASL_SSL',
-          'sasl.mechanism': 'PLAIN',
-          'sasl.jaas.config': `org.apache.kafka.common.security.plain.PlainLoginModule required username="${name}" password="${password}";`,
-          'ssl.truststore.type': 'PEM',
-          'ssl.truststore.location': env.PLUMBLINE_KAFKA_CA ?? '',
-          'ssl.endpoint.identification.algorithm': '',
-        },
-      },
-    )
+    await denyClient(broker, ['--operation', 'Write', '--topic', 'closed'])
     const denied = await append(log, 'closed', 0, ['never']).catch((error: unknown) => error)
     expect(denied).toBeInstanceOf(LogDeniedError)
     expect(String(denied)).toMatch(/TOPIC_AUTHORIZATION_FAILED.*Ask for the right \(ACL\)/)

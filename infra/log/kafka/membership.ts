@@ -8,7 +8,7 @@ import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
 import { beat, silence } from './heartbeats.ts'
 import { type Joined, joinGroupRequest } from './kafkajs.ts'
-import type { Proof } from './protocol.ts'
+import type { Proof } from './transaction-protocol.ts'
 
 export interface MembershipOptions {
   /** Without the prefix, as the pipeline knows it. */

@@ -1,6 +1,7 @@
 import type { Position } from '../log.ts'
 import type { Connection } from './connection.ts'
-import { KafkaProtocolError, offsetFetch } from './protocol.ts'
+import { KafkaProtocolError } from './protocol.ts'
+import { offsetFetch } from './transaction-protocol.ts'
 
 /** `stable`: up to the first open transaction. `written`: what open transactions have written so far, too. */
 export type OffsetKind = 'beginning' | 'stable' | 'written'

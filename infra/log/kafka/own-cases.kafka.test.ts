@@ -4,9 +4,10 @@ import { OffsetGoneError, RecordTooLargeError, TopicMismatchError } from '../log
 import { parseKafkaAddress } from './address.ts'
 import { Connection } from './connection.ts'
 import { openKafkaLog } from './kafka-log.ts'
-import { initProducerId, produce } from './protocol.ts'
 import { BatchBuilder } from './record-batch.ts'
+import { produce } from './records-protocol.ts'
 import { kafkaHarness } from './test-harness.ts'
+import { initProducerId } from './transaction-protocol.ts'
 
 const LONG_MS = 30_000
 
@@ -133,6 +134,17 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     again.append('topic', 0, record('next'))
     await again.commit()
     expect((await readAll(log, 'topic', 0)).map(text)).toEqual(['next'])
+    await close()
+  })
+
+  test('a record of more than 1 MiB that compresses well is taken, and comes back to readers and members', async () => {
+    const { log, close } = await fresh('compressed')
+    const values = [1, 3].map((mebibytes) => 'plumb line '.repeat(Math.ceil((mebibytes * 1024 * 1024) / 11)))
+    await append(log, 'topic', 0, [...values, 'small'])
+    expect((await readAll(log, 'topic', 0)).map(text)).toEqual([...values, 'small'])
+    const follower = await Follower.join(log, 'group', ['topic'], LONG_MS)
+    await until([follower], () => follower.records.length === 3, 'three records')
+    expect(follower.texts).toEqual([...values, 'small'])
     await close()
   })
 

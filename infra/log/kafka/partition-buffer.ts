@@ -1,7 +1,7 @@
 import { sizeOf } from '../consumer.ts'
 import type { LogRecord, ReadResult } from '../log.ts'
-import type { Fetched } from './protocol.ts'
 import { type Batch, batchesIn, isAbort, recordsOf } from './record-batch.ts'
+import type { Fetched } from './records-protocol.ts'
 
 /** What was fetched of one partition and not taken yet. Batches stay compressed until somebody takes their records. */
 export class PartitionBuffer {

@@ -3,7 +3,7 @@ import type { ReadRequest, ReadResult } from '../log.ts'
 import type { Connection } from './connection.ts'
 import { offsetsOf } from './offsets.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
-import { type Fetched, fetch } from './protocol.ts'
+import { type Fetched, fetch } from './records-protocol.ts'
 
 /** The least that is asked for: a smaller fetch brings a whole batch all the same. */
 const LEAST_FETCH_BYTES = 64 * 1024

@@ -1,53 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fencedClaim, groupHasMembers, unknownPartition } from '../failure.ts'
-import { CommitOutcomeUnknownError, FencedError, type NewRecord, UnknownTopicError } from '../log.ts'
-import { type Appends, FencedProducerError, type Progress } from '../producer.ts'
+import { CommitOutcomeUnknownError, FencedError, UnknownTopicError } from '../log.ts'
+import { FencedProducerError, type Progress } from '../producer.ts'
+import type { BufferedAppends } from './buffered-appends.ts'
 import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'
 import { MEMBERSHIPS } from './membership.ts'
+import type { BatchBuilder } from './record-batch.ts'
+import { type PartitionBatch, produce } from './records-protocol.ts'
 import {
   initProducerId,
   NO_MEMBER,
-  type PartitionBatch,
   type ProducerIdentity,
   type Proof,
-  produce,
   type TopicOffsets,
   txnOffsetCommit,
-} from './protocol.ts'
-import { BatchBuilder } from './record-batch.ts'
+} from './transaction-protocol.ts'
 
-/** Below the broker's default limit of 1 MiB per batch, also for records that do not get smaller. */
-const BATCH_BYTES = 900 * 1024
 const REQUEST_BYTES = 8 * 1024 * 1024
 /** How long the end of a transaction is asked for before its outcome counts as unknown. */
 const END_MS = 30_000
 const PRODUCE_MS = 10_000
 const MAX_SEQUENCE = 2 ** 31
-
-/** What an open transaction has appended, by partition, in batches as they will be sent. */
-export class BufferedAppends implements Appends {
-  readonly batches = new Map<
-    string,
-    { readonly topic: string; readonly partition: number; readonly builders: BatchBuilder[] }
-  >()
-
-  add(topic: string, partition: number, record: NewRecord): void {
-    const place = `${topic}/${partition}`
-    let into = this.batches.get(place)
-    if (into === undefined) {
-      into = { topic, partition, builders: [] }
-      this.batches.set(place, into)
-    }
-    let builder = into.builders.at(-1)
-    if (builder === undefined || builder.bytes + (record.value?.byteLength ?? 0) > BATCH_BYTES) {
-      builder = new BatchBuilder()
-      into.builders.push(builder)
-    }
-    builder.add(record)
-  }
-}
 
 export interface Committing {
   readonly connection: Connection

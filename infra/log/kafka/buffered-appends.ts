@@ -1,0 +1,29 @@
+import type { NewRecord } from '../log.ts'
+import type { Appends } from '../producer.ts'
+import { BatchBuilder } from './record-batch.ts'
+
+/** Below the broker's default limit of 1 MiB per batch, also for records that do not get smaller. */
+const BATCH_BYTES = 900 * 1024
+
+/** What an open transaction has appended, by partition, in batches as they will be sent. */
+export class BufferedAppends implements Appends {
+  readonly batches = new Map<
+    string,
+    { readonly topic: string; readonly partition: number; readonly builders: BatchBuilder[] }
+  >()
+
+  add(topic: string, partition: number, record: NewRecord): void {
+    const place = `${topic}/${partition}`
+    let into = this.batches.get(place)
+    if (into === undefined) {
+      into = { topic, partition, builders: [] }
+      this.batches.set(place, into)
+    }
+    let builder = into.builders.at(-1)
+    if (builder === undefined || builder.bytes + (record.value?.byteLength ?? 0) > BATCH_BYTES) {
+      builder = new BatchBuilder()
+      into.builders.push(builder)
+    }
+    builder.add(record)
+  }
+}

@@ -1,0 +1,34 @@
+import type { Position } from '../log.ts'
+import type { Connection } from './connection.ts'
+import { committedOf, offsetsOf } from './offsets.ts'
+
+/** Where the partitions of one generation start; asked for once for all that were gained together. */
+export class Starts {
+  readonly #connection: Connection
+  readonly #group: string
+  #owned: unknown
+  #committed: readonly Position[] | undefined
+  readonly #begins = new Map<string, readonly bigint[]>()
+
+  constructor(connection: Connection, group: string) {
+    this.#connection = connection
+    this.#group = group
+  }
+
+  of(owned: unknown): void {
+    if (this.#owned === owned) return
+    this.#owned = owned
+    this.#committed = undefined
+    this.#begins.clear()
+  }
+
+  async at(topic: string, partition: number): Promise<bigint> {
+    this.#committed ??= await committedOf(this.#connection, this.#group)
+    const committed = this.#committed.find((at) => at.topic === topic && at.partition === partition)
+    if (committed !== undefined) return committed.next
+    const name = this.#connection.address.prefix + topic
+    const begins = this.#begins.get(topic) ?? (await offsetsOf(this.#connection, name, 'beginning'))
+    this.#begins.set(topic, begins)
+    return begins[partition] ?? 0n
+  }
+}
