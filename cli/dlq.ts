@@ -26,13 +26,18 @@ export function addDlq(program: Command): void {
       const log = await openLogForReading(global)
       try {
         const lines: string[][] = []
+        const others = new Set<string>()
         for await (const found of deadLetters(log)) {
-          if (options.processor !== undefined && found.letter.processor !== options.processor) continue
+          const { processor } = found.letter
+          if (options.processor !== undefined && processor !== options.processor) {
+            others.add(processor)
+            continue
+          }
           const retried = await wasRetried(log, found)
           if (global.json) await writeOut(`${JSON.stringify({ ...summaryOf(found), retried })}\n`)
           else lines.push(lineOf(found, retried))
         }
-        if (!global.json) await writeOut(lines.length === 0 ? 'no dead letters\n' : tableOf(lines))
+        if (!global.json) await writeOut(lines.length === 0 ? noneOf(options.processor, others) : tableOf(lines))
       } finally {
         await log.close()
       }
@@ -88,14 +93,20 @@ export function addDlq(program: Command): void {
       if ((text === undefined) !== options.all) {
         throw new UsageError('dlq retry: expected a number or --all', 'see ./plumbline dlq list')
       }
+      if (text !== undefined && options.processor !== undefined) {
+        throw new UsageError(`dlq retry ${text}: --processor goes with --all`, 'see ./plumbline dlq list')
+      }
       const folder = await openDataFolder(global, { create: false })
       try {
         const letters = deadLetters(folder.log)
         const wanted: FoundLetter[] = []
+        const others = new Set<string>()
         if (text !== undefined) wanted.push(await letterOf(letters, text))
         else {
           for await (const found of letters) {
-            if (options.processor === undefined || found.letter.processor === options.processor) wanted.push(found)
+            const { processor } = found.letter
+            if (options.processor === undefined || processor === options.processor) wanted.push(found)
+            else others.add(processor)
           }
         }
         let refused = 0
@@ -107,12 +118,19 @@ export function addDlq(program: Command): void {
             global.json ? `${JSON.stringify({ number, ...retried })}\n` : `${number}: ${saying(retried)}\n`,
           )
         }
-        if (wanted.length === 0 && !global.json) await writeOut('no dead letters\n')
+        if (wanted.length === 0 && !global.json) await writeOut(noneOf(options.processor, others))
         if (text !== undefined && refused > 0) process.exitCode = 1
       } finally {
         await folder.close()
       }
     })
+}
+
+/** A name that is misspelt has none either: those that have some are told. */
+function noneOf(processor: string | undefined, others: ReadonlySet<string>): string {
+  if (processor === undefined) return 'no dead letters\n'
+  const elsewhere = others.size === 0 ? '' : `; there are some of ${[...others].sort().join(', ')}`
+  return `no dead letters of ${processor}${elsewhere}\n`
 }
 
 function saying(retried: Retried): string {

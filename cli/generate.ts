@@ -41,6 +41,7 @@ export function addGenerate(program: Command): void {
     .option('--round <n>', 'ask for the same scenes once more', wholeNumber('round', 0, 1_000_000), 0)
     .action(async (options: GenerateOptions, command: Command) => {
       const global = globals(command)
+      refuseImpossible(options)
       const folder = await openDataFolder(global, { create: true })
       try {
         const wiring = await wiringOn(folder, global)
@@ -68,13 +69,6 @@ export async function generate(
   signal: AbortSignal,
   partitions: Partitions = DEFAULTS.partitions,
 ): Promise<{ readonly done: number; readonly already: number; readonly events: number }> {
-  if (!LEGAL_PAIRS.some(({ dataset, task }) => dataset === options.dataset && task === options.task)) {
-    const pairs = LEGAL_PAIRS.map(({ dataset, task }) => `--dataset ${dataset} --task ${task}`)
-    throw new UsageError(`--task ${options.task} is not a task of ${options.dataset}`, `possible: ${pairs.join('; ')}`)
-  }
-  if (options.variant === 'reasoning' && !(options.dataset === 'top_block' && options.task === 'x_only')) {
-    throw new UsageError('--prompt reasoning exists for one task', 'use it with --dataset top_block --task x_only')
-  }
   const progress = new Progress(`${options.dataset} ${options.task}`, { silent })
   const result = await runSource(towerScenes(options, folder.blobs), {
     log: folder.log,
@@ -86,4 +80,15 @@ export async function generate(
   const before = result.already > 0 ? `, ${number(result.already)} were there already` : ''
   progress.done(`${number(result.done)} scenes${before}`)
   return result
+}
+
+/** @throws UsageError where the words are known and do not go together. */
+function refuseImpossible(options: GenerateOptions): void {
+  if (!LEGAL_PAIRS.some(({ dataset, task }) => dataset === options.dataset && task === options.task)) {
+    const pairs = LEGAL_PAIRS.map(({ dataset, task }) => `--dataset ${dataset} --task ${task}`)
+    throw new UsageError(`--task ${options.task} is not a task of ${options.dataset}`, `possible: ${pairs.join('; ')}`)
+  }
+  if (options.prompt === 'reasoning' && !(options.dataset === 'top_block' && options.task === 'x_only')) {
+    throw new UsageError('--prompt reasoning exists for one task', 'use it with --dataset top_block --task x_only')
+  }
 }

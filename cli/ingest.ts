@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { PURPOSES } from '../schemas/rollout.ts'
 import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
 import { runSource } from '../sources/source.ts'
-import { openDataFolder } from './data-folder.ts'
+import { blobsOf, openDataFolder } from './data-folder.ts'
 import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
 import { prepareLog, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
@@ -37,26 +37,26 @@ export function addIngest(program: Command): void {
     )
     .action(async (dir: string, options: LererCommand, command: Command) => {
       const global = globals(command)
+      const { labels, oneMeans, purpose, groupSize: group_size, round } = options
+      const wanted = { dir, purpose, group_size, round }
+      const source = await lererScenes(
+        {
+          ...wanted,
+          ...(labels === undefined ? {} : { labels }),
+          ...(oneMeans === undefined ? {} : { one_means: oneMeans }),
+        },
+        blobsOf(global),
+      ).catch((error: unknown) => {
+        if (!(error instanceof LererError)) throw error
+        throw new UsageError(error.message, 'see ./plumbline ingest lerer --help; nothing was brought in', {
+          cause: error,
+        })
+      })
       const folder = await openDataFolder(global, { create: true })
       try {
         const wiring = await wiringOn(folder, global)
         await prepareLog(folder, wiring)
-        const { labels, oneMeans, purpose, groupSize: group_size, round } = options
         const { log, blobs } = folder
-        const wanted = { dir, purpose, group_size, round }
-        const source = await lererScenes(
-          {
-            ...wanted,
-            ...(labels === undefined ? {} : { labels }),
-            ...(oneMeans === undefined ? {} : { one_means: oneMeans }),
-          },
-          blobs,
-        ).catch((error: unknown) => {
-          if (!(error instanceof LererError)) throw error
-          throw new UsageError(error.message, 'see ./plumbline ingest lerer --help; nothing was brought in', {
-            cause: error,
-          })
-        })
         const progress = new Progress('photographs', { silent: global.json })
         const result = await runSource(source, {
           log,

@@ -81,13 +81,13 @@ for (const add of [
 ])
   add(program)
 
-// Whoever reads has had enough, as `head` has: an ordinary end.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0)
-    throw error
-  })
-}
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever reads has had enough, as `head` has: an ordinary end.
+  if (error.code === 'EPIPE') process.exit(0)
+  process.exit(reportFailure(error, program.opts<{ debug: boolean; json: boolean }>()))
+})
+// Nobody reads what goes wrong; the exit code still says it.
+process.stderr.on('error', () => {})
 
 try {
   await program.parseAsync()

@@ -11,7 +11,7 @@ import { UsageError } from './usage-error.ts'
 export function reportFailure(error: unknown, options: { readonly debug: boolean; readonly json: boolean }): 1 | 2 {
   const usage = error instanceof UsageError || error instanceof RecordingError
   const remedy = remedyOf(error)
-  const message = error instanceof Error ? error.message : String(error)
+  const message = systemMessage(error) ?? (error instanceof Error ? error.message : String(error))
   if (options.json) {
     const name = error instanceof Error ? error.name : 'Error'
     process.stderr.write(`${JSON.stringify({ error: name, message, ...(remedy === undefined ? {} : { remedy }) })}\n`)
@@ -30,5 +30,30 @@ function remedyOf(error: unknown): string | undefined {
     return 'a line is e.g. {"group_id": "…", "completion_index": 0, "text": "<answer>120</answer>"}; nothing was brought in'
   if (error instanceof DatabaseBusyError)
     return 'wait for that process, or continue or end it when it is stopped; a second run can compute without loading: run --no-sink'
-  return undefined
+  return isSystemError(error) ? SYSTEM[error.code]?.remedy : undefined
+}
+
+/** What the operating system refuses now and then, in words. */
+const SYSTEM: Readonly<Record<string, { readonly why: string; readonly remedy: string }>> = {
+  ENOSPC: { why: 'no space is left on the disk', remedy: 'free some and run it again' },
+  EDQUOT: { why: 'the disk quota is used up', remedy: 'free some space and run it again' },
+  EACCES: { why: 'not permitted', remedy: 'name another place, or get the right to write there' },
+  EPERM: { why: 'not permitted', remedy: 'name another place, or get the right to write there' },
+  EROFS: { why: 'the disk is read-only', remedy: 'name another place' },
+  ENOTDIR: { why: 'a file is where a folder should be', remedy: 'name another place, or move the file' },
+  EEXIST: { why: 'something else is there already', remedy: 'name another place, or move what is there' },
+  EISDIR: { why: 'a folder is where a file should be', remedy: 'name another place' },
+  EMFILE: { why: 'this process may open no more files', remedy: 'raise the limit: ulimit -n 4096' },
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException & { code: string; syscall: string } {
+  const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException
+  return error instanceof Error && typeof code === 'string' && typeof syscall === 'string'
+}
+
+function systemMessage(error: unknown): string | undefined {
+  if (!isSystemError(error)) return undefined
+  const why = SYSTEM[error.code]?.why
+  if (why === undefined) return undefined
+  return `${error.path ?? 'standard output'}: ${why} (${error.code} at ${error.syscall})`
 }

@@ -15,7 +15,7 @@ export interface SurfaceFigure {
   readonly offset_units: number
 }
 
-/** Which displacement the paper draws is not printed: 0.1 on top and 0.45 beside are inferred from its pictures' kind. */
+/** Which displacement the paper draws is not printed: 0.2 on top and 0.45 beside are inferred from its pictures' kind. */
 export const FIGURES: readonly SurfaceFigure[] = [
   {
     file: 'figure-7-x-only-top-block.svg',

@@ -84,6 +84,7 @@ function builtAs(type: DataType): DataType {
     type.children?.map((field) => new Field(field.name, builtAs(field.type as DataType), field.nullable)) ?? []
   const [first] = parts
   if (DataType.isTimestamp(type)) return new Int64()
+  if (DataType.isDate(type)) return new Int32()
   if (DataType.isStruct(type)) return new Struct(parts)
   if (first === undefined) return type
   if (DataType.isList(type)) return new List(first)
@@ -115,7 +116,7 @@ const SCALARS: Readonly<Record<string, ArrowColumn>> = {
   FLOAT: { type: new Float32(), value: number },
   DOUBLE: { type: new Float64(), value: number },
   HUGEINT: { type: new Decimal(0, 38, 128), value: (plain) => decimalWords(BigInt(plain as string)) },
-  DATE: { type: new DateDay(), value: (plain) => new Date(`${plain as string}T00:00:00Z`) },
+  DATE: { type: new DateDay(), value: daysOf },
   TIMESTAMP: { type: new TimestampMicrosecond(), value: microsOf },
   TIMESTAMP_S: { type: new TimestampMicrosecond(), value: microsOf },
   TIMESTAMP_MS: { type: new TimestampMicrosecond(), value: microsOf },
@@ -187,9 +188,28 @@ function decimalWords(value: bigint): Uint32Array {
   return Uint32Array.from({ length: 4 }, (_, word) => Number((bits >> BigInt(word * 32)) & 0xffffffffn))
 }
 
-/** Of `2026-01-31T12:00:00.123456Z`. */
+const DAY_MS = 86_400_000
+
+/** Days since 1970 of `2026-01-31`; infinite ones as DuckDB's own export says them. */
+function daysOf(plain: unknown): number {
+  const text = plain as string
+  const sign = infinite(text)
+  return sign === 0 ? instantOf(text, `${text}T00:00:00Z`) / DAY_MS : sign * (2 ** 31 - 1)
+}
+
+/** Microseconds since 1970 of `2026-01-31T12:00:00.123456Z`; infinite ones as DuckDB's own export says them. */
 function microsOf(plain: unknown): bigint {
   const text = plain as string
+  const sign = infinite(text)
+  if (sign !== 0) return BigInt(sign) * (2n ** 63n - 1n)
   const [whole, fraction = ''] = text.slice(0, -1).split('.')
-  return BigInt(Date.parse(`${whole}Z`)) * 1000n + BigInt(fraction.padEnd(6, '0').slice(0, 6))
+  return BigInt(instantOf(text, `${whole}Z`)) * 1000n + BigInt(fraction.padEnd(6, '0').slice(0, 6))
+}
+
+const infinite = (text: string) => (text.startsWith('infinity') ? 1 : text.startsWith('-infinity') ? -1 : 0)
+
+function instantOf(text: string, iso: string): number {
+  const ms = Date.parse(iso)
+  if (!Number.isNaN(ms)) return ms
+  throw new RangeError(`${text}: only years 1 to 9999 can be written as Arrow; cast the column to varchar`)
 }

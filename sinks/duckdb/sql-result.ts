@@ -40,7 +40,8 @@ export interface SqlType {
 /**
  * A value as JSON. 64-bit and wider integers and decimals are strings of digits, instants are RFC 3339 in UTC with
  * the microseconds that are there, bytes are lower-case hexadecimal, a map is an object, and what JSON has no
- * number for is the string `NaN`, `Infinity` or `-Infinity`.
+ * number for is the string `NaN`, `Infinity` or `-Infinity`; times before and after all others are `-infinity` and
+ * `infinity`.
  */
 export type Plain = null | boolean | number | string | Plain[] | { [name: string]: Plain }
 
@@ -76,7 +77,15 @@ const finite = (value: number): Plain => (Number.isFinite(value) ? value : Strin
 const instant =
   (unitsPerSecond: bigint, units: (value: DuckDBValue) => bigint): ToPlain =>
   (value) =>
-    isoInstant(units(value), unitsPerSecond)
+    infinity(units(value), INFINITE_INSTANT) ?? isoInstant(units(value), unitsPerSecond)
+
+/** What DuckDB keeps for an instant, or a day, that lies before or after all others. */
+const INFINITE_INSTANT = 2n ** 63n - 1n
+const INFINITE_DAY = 2 ** 31 - 1
+
+function infinity<N extends number | bigint>(value: N, infinite: N): string | undefined {
+  return value === infinite ? 'infinity' : value === -infinite ? '-infinity' : undefined
+}
 
 /** `2026-01-31T12:00:00.123Z`: three decimals, or six or nine when the value has them. */
 function isoInstant(units: bigint, unitsPerSecond: bigint): string {
@@ -105,6 +114,7 @@ const SCALAR: Partial<Record<string, ToPlain>> = {
   TIMESTAMP_S: instant(1n, (value) => (value as { seconds: bigint }).seconds),
   TIMESTAMP_MS: instant(1000n, (value) => (value as { millis: bigint }).millis),
   TIMESTAMP_NS: instant(1_000_000_000n, (value) => (value as { nanos: bigint }).nanos),
+  DATE: (value) => infinity((value as { days: number }).days, INFINITE_DAY) ?? String(value),
   BLOB: (value) => Buffer.from((value as { bytes: Uint8Array }).bytes).toString('hex'),
 }
 for (const small of ['TINYINT', 'SMALLINT', 'INTEGER', 'UTINYINT', 'USMALLINT', 'UINTEGER']) {

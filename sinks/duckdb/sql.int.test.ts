@@ -222,6 +222,26 @@ two')) AS t(i, f, s, n)`
     )
   })
 
+  test('times before and after all others are said as such, in Arrow as DuckDB itself exports them', async () => {
+    const sql = `SELECT 'infinity'::TIMESTAMP AS t, '-infinity'::TIMESTAMPTZ AS z, 'infinity'::TIMESTAMP_S AS s,
+      '-infinity'::DATE AS d, DATE '2026-02-03' AS day`
+    const json: string[] = []
+    for await (const part of formatRows(await owner.query(sql), 'json')) json.push(String(part))
+    expect(JSON.parse(json.join(''))).toEqual([
+      { t: 'infinity', z: '-infinity', s: 'infinity', d: '-infinity', day: '2026-02-03' },
+    ])
+    const bytes: Uint8Array[] = []
+    for await (const part of formatRows(await owner.query(sql), 'arrow')) bytes.push(part as Uint8Array)
+    const [batch] = tableFromIPC(bytes).batches
+    const values = batch?.data.children.map(({ values }) => values[0])
+    const forever = 2n ** 63n - 1n
+    expect(values).toEqual([forever, -forever, forever, -(2 ** 31 - 1), 20_487])
+    const before = await owner.query("SELECT DATE '0044-03-15 (BC)' AS d")
+    await expect(drained(formatRows(before, 'arrow'))).rejects.toThrow(
+      '0044-03-15 (BC): only years 1 to 9999 can be written as Arrow; cast the column to varchar',
+    )
+  })
+
   test('arrow: a stream that Arrow reads, types and values kept', async () => {
     const bytes: Uint8Array[] = []
     const sql = `SELECT range::INTEGER AS i, range AS b, range::HUGEINT * -1 AS h, range / 4 AS f, 't' || range AS s,
@@ -268,3 +288,7 @@ two')) AS t(i, f, s, n)`
     expect(tableFromIPC(empty).schema.fields[0]?.name).toBe('i')
   })
 })
+
+async function drained(parts: AsyncIterable<unknown>): Promise<void> {
+  for await (const _part of parts);
+}

@@ -101,6 +101,9 @@ test('a record that nobody can read is listed, shown, refused for a retry with i
   const one = lines(await plumblineOk(['dlq', 'list', '--processor', 'form-groups', '--json'], { cwd }))
   expect(one).toMatchObject([{ failure: 'poison', topic: 'rollout.requested', partition: 1, retried: false }])
   const number = String(one[0].number)
+  expect(await plumblineOk(['dlq', 'list', '--processor', 'typo'], { cwd })).toMatch(
+    /^no dead letters of typo; there are some of .*form-groups/,
+  )
   const shown = await plumblineOk(['dlq', 'show', number], { cwd })
   expect(shown).toContain(`dead letter ${number} of form-groups: poison`)
   expect(shown).toContain('{\\"not\\": \\"an event\\"}')

@@ -23,6 +23,8 @@ export interface Place {
   readonly env?: Readonly<Record<string, string>>
   /** A command that starts it elsewhere, e.g. in another network namespace, and becomes it. */
   readonly within?: readonly string[]
+  /** A file descriptor for its standard output, which then is not kept here. */
+  readonly stdout?: number
 }
 
 export interface Running {
@@ -34,21 +36,21 @@ export interface Running {
 }
 
 /** Starts it and lets it run on. Whatever is left of it when the file's tests are over is killed. */
-export function start(args: readonly string[], { cwd, env = {}, within = [] }: Place): Running {
+export function start(args: readonly string[], { cwd, env = {}, within = [], stdout: output }: Place): Running {
   const { PLUMBLINE_DATA: _data, PLUMBLINE_LOG: _log, NODE_OPTIONS: _options, ...inherited } = process.env
   const [program = '', ...before] = [...within, process.execPath]
   const child = spawn(program, [...before, '--disable-warning=ExperimentalWarning', PROGRAM, ...args], {
     cwd,
     env: { ...inherited, NO_COLOR: '1', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', output ?? 'pipe', 'pipe'],
   })
   alive.add(child)
   let stdout = ''
   let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+  child.stdout?.setEncoding('utf8').on('data', (chunk) => {
     stdout += chunk
   })
-  child.stderr.setEncoding('utf8').on('data', (chunk) => {
+  child.stderr?.setEncoding('utf8').on('data', (chunk) => {
     stderr += chunk
   })
   const ended = once(child, 'close').then(([code, signal]) => {

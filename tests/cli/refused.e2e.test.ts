@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -146,6 +146,21 @@ const CASES: readonly Case[] = [
     code: 2,
     says: /--format xml: not known\n {2}expected one of table, json, csv, arrow/,
   },
+  {
+    type: ['--data', 'a-file', 'demo'],
+    code: 1,
+    says: /a-file\/demo: a file is where a folder should be \(ENOTDIR at lstat\)\n {2}name another place/,
+  },
+  {
+    type: ['report', 'surfaces', '--out', 'a-file'],
+    code: 1,
+    says: /a-file: something else is there already \(EEXIST at mkdir\)\n {2}name another place, or move what is there/,
+  },
+  {
+    type: ['dlq', 'retry', '1', '--processor', 'form-groups'],
+    code: 2,
+    says: /dlq retry 1: --processor goes with --all\n {2}see \.\/plumbline dlq list/,
+  },
   { type: ['sql', 'select 1', '--limit', '0'], code: 2, says: /--limit 0: expected a whole number from 1/ },
 ]
 
@@ -203,8 +218,13 @@ describe.concurrent('asked wrong', () => {
 })
 
 test('a word typed wrong makes no folder', async () => {
-  for (const policy of ['orakel', 'recorded(nowhere.jsonl)']) {
-    await plumbline(['--data', 'never-made', 'run', '--policy', policy], { cwd })
+  for (const type of [
+    ['run', '--policy', 'orakel'],
+    ['run', '--policy', 'recorded(nowhere.jsonl)'],
+    [...TOWER, '--task', 'x_y', '--dataset', 'top_block'],
+    ['ingest', 'lerer', 'nowhere'],
+  ]) {
+    expect(await plumbline(['--data', 'never-made', ...type], { cwd })).toMatchObject({ code: 2 })
     expect(existsSync(join(cwd, 'never-made'))).toBe(false)
   }
 })
@@ -238,6 +258,33 @@ test('whoever reads may stop reading, as head does', async () => {
   const { child, ended } = start(['sql', "select repeat('x', 1000) as x from range(20000)", '--format', 'csv'], { cwd })
   child.stdout?.once('data', () => child.stdout?.destroy())
   expect(await ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test('a disk that is full under the output is said without a stack', async () => {
+  for (const type of [['sql', 'select * from range(100000)', '--format', 'csv'], ['events']]) {
+    const full = openSync('/dev/full', 'w')
+    try {
+      const { code, stderr } = await start(type, { cwd, stdout: full }).ended
+      expect(stderr).toBe(
+        'plumbline: standard output: no space is left on the disk (ENOSPC at write)\n  free some and run it again\n',
+      )
+      expect(code).toBe(1)
+    } finally {
+      closeSync(full)
+    }
+  }
+})
+
+test('where nobody reads what goes wrong, the exit code still says it', async () => {
+  const { child, ended } = start(['--data', 'nowhere', 'verify'], { cwd })
+  child.stderr?.destroy()
+  expect(await ended).toMatchObject({ code: 2, signal: null })
+})
+
+test('dead letters of a processor that has none name those that have', async () => {
+  expect(await plumblineOk(['dlq', 'list', '--processor', 'from-groups'], { cwd })).toBe(
+    'no dead letters of from-groups\n',
+  )
 })
 
 test('an empty PLUMBLINE_DATA or PLUMBLINE_LOG is none', async () => {
