@@ -237,7 +237,7 @@ two')) AS t(i, f, s, n)`
     const forever = 2n ** 63n - 1n
     expect(values).toEqual([forever, -forever, forever, -(2 ** 31 - 1), 20_487])
     const before = await owner.query("SELECT DATE '0044-03-15 (BC)' AS d")
-    await expect(drained(formatRows(before, 'arrow'))).rejects.toThrow(
+    await expect(readAll(formatRows(before, 'arrow'))).rejects.toThrow(
       '0044-03-15 (BC): only years 1 to 9999 can be written as Arrow; cast the column to varchar',
     )
   })
@@ -289,6 +289,6 @@ two')) AS t(i, f, s, n)`
   })
 })
 
-async function drained(parts: AsyncIterable<unknown>): Promise<void> {
+async function readAll(parts: AsyncIterable<unknown>): Promise<void> {
   for await (const _part of parts);
 }
