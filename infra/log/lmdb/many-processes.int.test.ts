@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { numbered, record, values } from '../conformance/steps.ts'
+import { LogBusyError } from '../log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { Processes, type Said } from './processes.ts'
+import { type Child, Processes, type Said } from './processes.ts'
 
 const LIMIT = { timeout: 120_000 }
 
@@ -156,7 +157,7 @@ test(
     await first.says(gained(0, 1))
     await write(200)
     await first.says((said) => said.copied !== undefined)
-    first.signal('SIGSTOP')
+    await stopOutsideWrites(first, processes.dir)
     const second = work()
     // One after the other, or both at once when it took longer to start than the lease.
     await second.says(() => new Set(second.said.flatMap(({ gained = [] }) => gained as number[])).size === 2)
@@ -207,3 +208,20 @@ test(
     await log.close()
   },
 )
+
+/** Stopped inside a write it would hold the lock, and nobody could take over. */
+async function stopOutsideWrites(worker: Child, dir: string): Promise<void> {
+  const log = await openLmdbLog({ dir, lock_wait_ms: 300 })
+  for (let stopped = false; !stopped; ) {
+    worker.signal('SIGSTOP')
+    try {
+      const producer = await log.producer({ transactional_id: 'whether the lock is free' })
+      await producer.close()
+      stopped = true
+    } catch (error) {
+      if (!(error instanceof LogBusyError)) throw error
+      worker.signal('SIGCONT')
+    }
+  }
+  await log.close()
+}
