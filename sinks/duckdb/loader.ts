@@ -1,6 +1,6 @@
 import { BIGINT, type DuckDBConnection, INTEGER, VARCHAR } from '@duckdb/node-api'
 import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
-import { type Log, type LogRecord, OffsetGoneError, type Position } from '../../infra/log/log.ts'
+import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../../infra/log/log.ts'
 import { decodeRecord } from '../../infra/runtime/decode-record.ts'
 import {
   type ChangelogEntry,
@@ -39,6 +39,10 @@ export interface Loaded {
 export class WrongLogError extends Error {
   override readonly name = 'WrongLogError'
 }
+
+/** What is behind the end of a log that is followed, not of one that is caught up with. */
+const FEW_RECORDS = 4_096n
+const placeOf = (topic: string, partition: number) => `${topic}\0${partition}`
 
 type Ends = ReadonlyMap<string, readonly bigint[]>
 const NO_BLOBS: Pick<Blobs, 'get'> = {
@@ -83,7 +87,7 @@ export class Loader {
     const rows = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()
     this.#positions.clear()
     for (const [topic, partition, next] of await rows('SELECT topic, "partition", next FROM internal.positions')) {
-      this.#positions.set(`${topic}\0${partition}`, next as bigint)
+      this.#positions.set(placeOf(topic as string, partition as number), next as bigint)
     }
     this.#published.clear()
     for (const [fold, topic, partition, next] of await rows('FROM internal.processor_positions')) {
@@ -130,9 +134,8 @@ export class Loader {
   }
 
   async #endsOf(topics: readonly string[]): Promise<Ends> {
-    const ends = new Map<string, readonly bigint[]>()
-    for (const topic of topics) ends.set(topic, await this.#options.log.endOffsets(topic))
-    return ends
+    const ends = await Promise.all(topics.map((topic) => this.#options.log.endOffsets(topic)))
+    return new Map(topics.map((topic, at) => [topic, ends[at] as readonly bigint[]]))
   }
 
   async #load(
@@ -146,7 +149,7 @@ export class Loader {
       await this.#fill(batch, ends, take)
       if (batch.isEmpty) return
       await batch.commit(this.#options.connection, this.#careful, this.#options.observe)
-      for (const { topic, partition, next } of batch.positions) this.#positions.set(`${topic}\0${partition}`, next)
+      for (const { topic, partition, next } of batch.positions) this.#positions.set(placeOf(topic, partition), next)
       loaded.rows += batch.rows
       loaded.records += batch.records
     }
@@ -155,6 +158,7 @@ export class Loader {
   /** Reads on, topic by topic (causes before what follows from them), until the batch is full or nothing is left. */
   async #fill(batch: Batch, ends: Ends, take: (record: LogRecord, batch: Batch) => unknown): Promise<void> {
     const { batch_bytes, batch_rows } = this.#options
+    const pages = await this.#firstPages(ends)
     for (const [topic, partitionEnds] of ends) {
       for (const [partition, end] of partitionEnds.entries()) {
         for (;;) {
@@ -162,7 +166,7 @@ export class Loader {
           if (from > end) throw this.#wrongLog(topic, partition, from, end)
           if (from === end) break
           if (batch.bytes >= batch_bytes || batch.rows >= batch_rows) return
-          const next = await this.#readOn(batch, { topic, partition, next: from }, end, take)
+          const next = await this.#readOn(batch, { topic, partition, next: from }, end, take, pages)
           if (next === from) break
           batch.moveTo({ topic, partition, next })
         }
@@ -170,15 +174,49 @@ export class Loader {
     }
   }
 
+  /**
+   * The first records of every partition that has some, asked for together: over a network each answer takes its time,
+   * and behind the end of the log there are as many as partitions. With a backlog nothing is gained by it.
+   */
+  async #firstPages(ends: Ends): Promise<Map<string, ReadResult>> {
+    const { log, batch_bytes } = this.#options
+    const wanted: Position[] = []
+    let pending = 0n
+    for (const [topic, partitionEnds] of ends) {
+      for (const [partition, end] of partitionEnds.entries()) {
+        const next = this.#positionOf(topic, partition)
+        if (next >= end) continue
+        pending += end - next
+        wanted.push({ topic, partition, next })
+      }
+    }
+    const pages = new Map<string, ReadResult>()
+    if (pending > FEW_RECORDS) return pages
+    const max_bytes = Math.floor(batch_bytes / Math.max(1, wanted.length))
+    await Promise.all(
+      wanted.map(async ({ topic, partition, next: from }) => {
+        // What failed is read once more by itself, and says there why.
+        const page = await log.read({ topic, partition, from, max_bytes }).catch(() => undefined)
+        if (page !== undefined) pages.set(placeOf(topic, partition), page)
+      }),
+    )
+    return pages
+  }
+
   async #readOn(
     batch: Batch,
     { topic, partition, next: from }: Position,
     end: bigint,
     take: (record: LogRecord, batch: Batch) => unknown,
+    pages: Map<string, ReadResult>,
   ): Promise<bigint> {
     const { log, batch_bytes } = this.#options
+    const place = placeOf(topic, partition)
+    const page = pages.get(place)
+    pages.delete(place)
     try {
-      const { records, next } = await log.read({ topic, partition, from, max_bytes: batch_bytes - batch.bytes })
+      const { records, next } =
+        page ?? (await log.read({ topic, partition, from, max_bytes: batch_bytes - batch.bytes }))
       for (const record of records) {
         if (record.offset >= end) return end
         await take(record, batch)
@@ -246,7 +284,7 @@ export class Loader {
   }
 
   #positionOf(topic: string, partition: number): bigint {
-    return this.#positions.get(`${topic}\0${partition}`) ?? 0n
+    return this.#positions.get(placeOf(topic, partition)) ?? 0n
   }
 
   #wrongLog(topic: string, partition: number, from: bigint, end: bigint): WrongLogError {

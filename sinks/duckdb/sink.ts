@@ -113,15 +113,19 @@ export class DuckDbSink {
    */
   loadOnce(signal?: AbortSignal): Promise<Loaded & { readonly caught_up: boolean }> {
     return this.#inTurn(async () => {
-      const { loader } = await this.#current()
-      try {
-        const loaded = await loader.pass(signal)
-        return { ...loaded, caught_up: (await loader.lag()) === 0n }
-      } catch (cause) {
-        await this.#recover()
-        throw cause
-      }
+      const loaded = await this.#pass(signal)
+      return { ...loaded, caught_up: (await (await this.#current()).loader.lag()) === 0n }
     })
+  }
+
+  async #pass(signal: AbortSignal | undefined): Promise<Loaded> {
+    const { loader } = await this.#current()
+    try {
+      return await loader.pass(signal)
+    } catch (cause) {
+      await this.#recover()
+      throw cause
+    }
   }
 
   /**
@@ -135,7 +139,7 @@ export class DuckDbSink {
     let pause = 0
     while (!signal.aborted) {
       try {
-        const { records } = await this.loadOnce(signal)
+        const { records } = await this.#inTurn(() => this.#pass(signal))
         if (pause > 0) report?.('the DuckDB sink loads again')
         pause = 0
         this.#trouble = undefined
