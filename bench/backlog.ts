@@ -47,7 +47,9 @@ async function fill(dir: string, bytes: number): Promise<void> {
 /** Runs the worker in a process of its own and looks at it twenty times a second. */
 async function mostMemory(dir: string): Promise<number> {
   const program = new URL('./backlog-worker.ts', import.meta.url).pathname
-  const worker = spawn(process.execPath, [program, dir], { stdio: ['ignore', 'inherit', 'inherit'] })
+  // With the flags of `npm run bench`, which are those of `./plumbline`.
+  const flags = process.execArgv
+  const worker = spawn(process.execPath, [...flags, program, dir], { stdio: ['ignore', 'inherit', 'inherit'] })
   let most_mib = 0
   const watch = setInterval(() => {
     most_mib = Math.max(most_mib, anonymousMib(worker.pid))

@@ -68,7 +68,9 @@ interface Child {
 }
 
 async function start(work: string, dir: string, name: string): Promise<Child> {
-  const child = spawn(process.execPath, [PROCESS, work, dir, name], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...process.execArgv, PROCESS, work, dir, name], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const gone = once(child, 'exit')
   const lines = createInterface({ input: child.stdout })
   await nextLine(lines, child)

@@ -49,7 +49,7 @@ async function fill(log: Log, bytes: number): Promise<void> {
 }
 
 async function mostMemory(address: string, file: string, seconds: number): Promise<number> {
-  const sink = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', PROGRAM, address, file], {
+  const sink = spawn(process.execPath, [...process.execArgv, PROGRAM, address, file], {
     stdio: ['ignore', 'inherit', 'inherit'],
   })
   const ended = once(sink, 'exit')

@@ -1,15 +1,18 @@
 import type { Deadline } from '../../processors/processor.ts'
 import type { ClockDomain } from '../../schemas/event.ts'
 
+/** One object for both, the heap and what is current: there are hundreds of thousands of them in a week. */
 interface Entry {
-  readonly time: string
   readonly key: string
+  readonly clock: ClockDomain
+  readonly time: string
+  readonly housekeeping: boolean
 }
 
 /** Which keys fall due when, per clock: a binary heap whose outdated entries are skipped when they come up. */
 export class Deadlines {
   readonly #heaps: Record<ClockDomain, Entry[]> = { virtual: [], wall: [] }
-  readonly #current = new Map<string, Deadline>()
+  readonly #current = new Map<string, Entry>()
 
   set(key: string, deadline: Deadline | undefined): void {
     const before = this.#current.get(key)
@@ -18,8 +21,10 @@ export class Deadlines {
       this.#current.delete(key)
       return
     }
-    this.#current.set(key, deadline)
-    push(this.#heaps[deadline.clock], { time: deadline.time, key })
+    const { clock, time, housekeeping = false } = deadline
+    const entry = { key, clock, time, housekeeping }
+    this.#current.set(key, entry)
+    push(this.#heaps[clock], entry)
   }
 
   /** Keys due at `now`, earliest first, keys of one instant in their own order; each is returned once. */
@@ -28,8 +33,7 @@ export class Deadlines {
     const keys: string[] = []
     for (let top = heap[0]; top !== undefined && top.time <= now.time; top = heap[0]) {
       pop(heap)
-      const current = this.#current.get(top.key)
-      if (current?.clock !== now.clock || current.time !== top.time) continue
+      if (this.#current.get(top.key) !== top) continue
       this.#current.delete(top.key)
       keys.push(top.key)
     }
