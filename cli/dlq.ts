@@ -27,12 +27,7 @@ export function addDlq(program: Command): void {
       try {
         const lines: string[][] = []
         const others = new Set<string>()
-        for await (const found of deadLetters(log)) {
-          const { processor } = found.letter
-          if (options.processor !== undefined && processor !== options.processor) {
-            others.add(processor)
-            continue
-          }
+        for await (const found of onlyOf(options.processor, deadLetters(log), others)) {
           const retried = await wasRetried(log, found)
           if (global.json) await writeOut(`${JSON.stringify({ ...summaryOf(found), retried })}\n`)
           else lines.push(lineOf(found, retried))
@@ -103,11 +98,7 @@ export function addDlq(program: Command): void {
         const others = new Set<string>()
         if (text !== undefined) wanted.push(await letterOf(letters, text))
         else {
-          for await (const found of letters) {
-            const { processor } = found.letter
-            if (options.processor === undefined || processor === options.processor) wanted.push(found)
-            else others.add(processor)
-          }
+          for await (const found of onlyOf(options.processor, letters, others)) wanted.push(found)
         }
         let refused = 0
         for (const found of wanted) {
@@ -124,6 +115,14 @@ export function addDlq(program: Command): void {
         await folder.close()
       }
     })
+}
+
+/** The letters of one processor, or all; `others` gets the names of those that were left out. */
+async function* onlyOf(processor: string | undefined, letters: AsyncIterable<FoundLetter>, others: Set<string>) {
+  for await (const found of letters) {
+    if (processor === undefined || found.letter.processor === processor) yield found
+    else others.add(found.letter.processor)
+  }
 }
 
 /** A name that is misspelt has none either: those that have some are told. */

@@ -84,7 +84,9 @@ for (const add of [
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // Whoever reads has had enough, as `head` has: an ordinary end.
   if (error.code === 'EPIPE') process.exit(0)
-  process.exit(reportFailure(error, program.opts<{ debug: boolean; json: boolean }>()))
+  process.exit(
+    reportFailure(Object.assign(error, { path: 'standard output' }), program.opts<{ debug: boolean; json: boolean }>()),
+  )
 })
 // Nobody reads what goes wrong; the exit code still says it.
 process.stderr.on('error', () => {})

@@ -11,7 +11,7 @@ import { UsageError } from './usage-error.ts'
 export function reportFailure(error: unknown, options: { readonly debug: boolean; readonly json: boolean }): 1 | 2 {
   const usage = error instanceof UsageError || error instanceof RecordingError
   const remedy = remedyOf(error)
-  const message = systemMessage(error) ?? (error instanceof Error ? error.message : String(error))
+  const message = refusalOf(error)?.why ?? (error instanceof Error ? error.message : String(error))
   if (options.json) {
     const name = error instanceof Error ? error.name : 'Error'
     process.stderr.write(`${JSON.stringify({ error: name, message, ...(remedy === undefined ? {} : { remedy }) })}\n`)
@@ -30,7 +30,7 @@ function remedyOf(error: unknown): string | undefined {
     return 'a line is e.g. {"group_id": "…", "completion_index": 0, "text": "<answer>120</answer>"}; nothing was brought in'
   if (error instanceof DatabaseBusyError)
     return 'wait for that process, or continue or end it when it is stopped; a second run can compute without loading: run --no-sink'
-  return isSystemError(error) ? SYSTEM[error.code]?.remedy : undefined
+  return refusalOf(error)?.remedy
 }
 
 /** What the operating system refuses now and then, in words. */
@@ -46,14 +46,10 @@ const SYSTEM: Readonly<Record<string, { readonly why: string; readonly remedy: s
   EMFILE: { why: 'this process may open no more files', remedy: 'raise the limit: ulimit -n 4096' },
 }
 
-function isSystemError(error: unknown): error is NodeJS.ErrnoException & { code: string; syscall: string } {
-  const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException
-  return error instanceof Error && typeof code === 'string' && typeof syscall === 'string'
-}
-
-function systemMessage(error: unknown): string | undefined {
-  if (!isSystemError(error)) return undefined
-  const why = SYSTEM[error.code]?.why
-  if (why === undefined) return undefined
-  return `${error.path ?? 'standard output'}: ${why} (${error.code} at ${error.syscall})`
+/** Of errors that name a file: those of sockets say their address, which no word here could. */
+function refusalOf(error: unknown): { readonly why: string; readonly remedy: string } | undefined {
+  if (!(error instanceof Error)) return undefined
+  const { code, path, syscall } = error as NodeJS.ErrnoException
+  const known = code === undefined || path === undefined ? undefined : SYSTEM[code]
+  return known && { ...known, why: `${path}: ${known.why} (${code} at ${syscall})` }
 }

@@ -4,6 +4,9 @@ import type { DeadLetter } from '../../infra/runtime/internal-topics.ts'
 import type { Event } from '../../schemas/event.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
 
+/** A partition's key in maps. */
+export const placeOf = (topic: string, partition: number) => `${topic}\0${partition}`
+
 /** Where a test may kill the process. */
 export type CommitStage = 'appended' | 'committed'
 
@@ -93,10 +96,10 @@ export class Batch {
   }
 
   moveTo(position: Position): void {
-    this.#positions.set(`${position.topic}\0${position.partition}`, position)
+    this.#positions.set(placeOf(position.topic, position.partition), position)
   }
   positionOf(topic: string, partition: number): bigint | undefined {
-    return this.#positions.get(`${topic}\0${partition}`)?.next
+    return this.#positions.get(placeOf(topic, partition))?.next
   }
 
   /**

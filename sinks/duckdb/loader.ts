@@ -11,7 +11,7 @@ import {
 import { readJson } from '../../infra/runtime/json-records.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
-import { Batch, Carefulness, type CommitStage, insertAll } from './batch.ts'
+import { Batch, Carefulness, type CommitStage, insertAll, placeOf } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
 import { createViews } from './user-views.ts'
@@ -42,7 +42,6 @@ export class WrongLogError extends Error {
 
 /** What is behind the end of a log that is followed, not of one that is caught up with. */
 const FEW_RECORDS = 4_096n
-const placeOf = (topic: string, partition: number) => `${topic}\0${partition}`
 
 type Ends = ReadonlyMap<string, readonly bigint[]>
 const NO_BLOBS: Pick<Blobs, 'get'> = {
