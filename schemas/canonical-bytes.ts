@@ -1,3 +1,5 @@
+import { writeShortAscii } from './short-text.ts'
+
 /** Grows as values are written, little-endian: what canonical hashes are taken over. */
 export class CanonicalBytes {
   #bytes = Buffer.allocUnsafe(512)
@@ -31,6 +33,13 @@ export class CanonicalBytes {
   }
   /** UTF-8 behind its length, so that no two sequences of texts give the same bytes. */
   utf8(value: string): void {
+    const { length } = value
+    const from = this.#claim(4 + length)
+    if (writeShortAscii(this.#bytes, from + 4, value)) {
+      this.#view.setUint32(from, length, true)
+      return
+    }
+    this.#length = from
     const bytes = Buffer.byteLength(value)
     this.uint32(bytes)
     const at = this.#claim(bytes)

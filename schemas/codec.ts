@@ -85,15 +85,17 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
     data = poisonous(() => upcastData(type, written.version, original))
     key = poisonous(() => validateData(type, data))
   }
-  for (const [name, value] of [
-    ['record key', record.key],
-    ['header ce_partitionkey', envelope.key],
-  ] as const) {
-    if (value !== key) {
-      throw new PoisonError(`${where}: ${name}: expected ${type.key} of the data, ${shown(key)}, got ${shown(value)}`)
-    }
-  }
-  return { ...envelope, version: type.version, data } as Event
+  if (record.key !== key) throw otherKey(type, where, 'record key', key, record.key)
+  if (envelope.key !== key) throw otherKey(type, where, 'header ce_partitionkey', key, envelope.key)
+  // Nobody else has the envelope: it becomes the event, without a copy.
+  const event = envelope as { -readonly [K in keyof Event]: Event[K] }
+  event.version = type.version
+  event.data = data as Event['data']
+  return event
+}
+
+function otherKey(type: EventType, where: string, what: string, key: string, found: string | null): PoisonError {
+  return new PoisonError(`${where}: ${what}: expected ${type.key} of the data, ${shown(key)}, got ${shown(found)}`)
 }
 
 /** What has been found to be a version of a type, by what records said that they were written by. */

@@ -113,16 +113,10 @@ let last_schema: { readonly uri: string; readonly written_by: RecordHeaders['wri
 export function parseHeaders(headers: readonly Header[]): RecordHeaders {
   if (!fits(last_layout, headers)) last_layout = layoutOf(headers)
   const { at } = last_layout
-  const optional = (name: Attribute) => (at[name] < 0 ? undefined : headers[at[name]]?.value)
-  const required = (name: Attribute) => {
-    const value = optional(name)
-    return value === undefined || value === '' ? wrong(name, 'a text that is not empty', value) : value
-  }
-
-  const spec = optional('ce_specversion')
+  const spec = valueAt(headers, at.ce_specversion)
   if (spec !== '1.0') wrong('ce_specversion', '1.0', spec)
-  const type = required('ce_type')
-  const uri = optional('ce_dataschema')
+  const type = textAt(headers, at, 'ce_type')
+  const uri = valueAt(headers, at.ce_dataschema)
   if (last_schema === undefined || last_schema.uri !== uri || last_schema.written_by.type !== type) {
     const written_by = uri === undefined ? undefined : parseDataSchemaUri(uri)
     if (uri === undefined || written_by?.type !== type) {
@@ -131,28 +125,39 @@ export function parseHeaders(headers: readonly Header[]): RecordHeaders {
     last_schema = { uri, written_by }
   }
   const { written_by } = last_schema
-  const cause_ids = optional('ce_causationid')
-  const causes = cause_ids === undefined ? [] : cause_ids.split(',')
+  const cause_ids = valueAt(headers, at.ce_causationid)
+  const causes = cause_ids === undefined ? NO_CAUSES : cause_ids.split(',')
   if (!areSorted(causes)) throw new PoisonError(`header ce_causationid: expected ids in ascending order, each once`)
-  const id = optional('ce_id')
+  const id = valueAt(headers, at.ce_id)
   if (id === undefined || id === '' || id.includes(',')) return wrong('ce_id', 'a text without a comma', id)
-  const source = required('ce_source')
-  const time = optional('ce_time')
+  const source = textAt(headers, at, 'ce_source')
+  const time = valueAt(headers, at.ce_time)
   if (time === undefined || !isTimestamp(time)) return wrong('ce_time', 'RFC 3339 in UTC with milliseconds', time)
-  const key = required('ce_partitionkey')
-  const clock = optional('ce_clock')
+  const key = textAt(headers, at, 'ce_partitionkey')
+  const clock = valueAt(headers, at.ce_clock)
   if (clock !== 'virtual' && clock !== 'wall') return wrong('ce_clock', 'virtual or wall', clock)
 
   const envelope: Writable<RecordHeaders['envelope']> = { id, source, type, time, key, clock, causes }
-  const correlation = optional('ce_correlationid')
+  const correlation = valueAt(headers, at.ce_correlationid)
   if (correlation !== undefined) envelope.correlation = correlation
-  const producer_version = optional('ce_producerversion')
+  const producer_version = valueAt(headers, at.ce_producerversion)
   if (producer_version !== undefined) envelope.producer_version = producer_version
-  const model_hash = optional('ce_modelhash')
+  const model_hash = valueAt(headers, at.ce_modelhash)
   if (model_hash !== undefined) envelope.model_hash = model_hash
-  const seed = optional('ce_seed')
+  const seed = valueAt(headers, at.ce_seed)
   if (seed !== undefined) envelope.seed = seed
-  return { envelope, written_by, content_type: required('content-type') }
+  return { envelope, written_by, content_type: textAt(headers, at, 'content-type') }
+}
+
+const NO_CAUSES: readonly string[] = Object.freeze([])
+
+function valueAt(headers: readonly Header[], at: number): string | undefined {
+  return at < 0 ? undefined : headers[at]?.value
+}
+
+function textAt(headers: readonly Header[], at: Layout['at'], name: Attribute): string {
+  const value = valueAt(headers, at[name])
+  return value === undefined || value === '' ? wrong(name, 'a text that is not empty', value) : value
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }

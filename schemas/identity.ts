@@ -22,7 +22,7 @@ export function derivedId({ processor, variant, type, causes, discriminator = ''
   bytes.utf8(processor)
   writeTexts(bytes, variant)
   bytes.utf8(type)
-  writeTexts(bytes, [...causes].sort())
+  writeTexts(bytes, isAscending(causes) ? causes : [...causes].sort())
   bytes.utf8(discriminator)
   bytes.uint32(index)
   return first128Bits(bytes)
@@ -34,6 +34,11 @@ export function sourceId(parts: readonly string[]): string {
   bytes.utf8('source')
   writeTexts(bytes, parts)
   return first128Bits(bytes)
+}
+
+function isAscending(texts: readonly string[]): boolean {
+  for (let at = 1; at < texts.length; at++) if ((texts[at - 1] as string) > (texts[at] as string)) return false
+  return true
 }
 
 function writeTexts(bytes: CanonicalBytes, texts: readonly string[]): void {

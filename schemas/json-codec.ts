@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer'
+import { isAscii, isUtf8 } from 'node:buffer'
 import type { Field, Fields } from './logical-types.ts'
 import type { FromJson } from './physical-type.ts'
 import { physical } from './physical-types.ts'
@@ -22,12 +22,18 @@ export function jsonCodec(fields: Fields): JsonCodec {
     toJson,
     encode: (data) => Buffer.from(JSON.stringify(toJson(data))),
     decode(bytes) {
-      if (!isUtf8(bytes)) throw new Error('the bytes are not UTF-8')
       const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      const json: unknown = JSON.parse(buffer.toString())
+      const json: unknown = JSON.parse(textOf(buffer))
       return fromJson === undefined ? json : fromJson(json)
     },
   }
+}
+
+/** Bytes that are all ASCII, as nearly always, are a text as they lie. */
+function textOf(bytes: Buffer): string {
+  if (isAscii(bytes)) return bytes.toString('latin1')
+  if (!isUtf8(bytes)) throw new Error('the bytes are not UTF-8')
+  return bytes.toString()
 }
 
 function toJsonOf({ logical, nullable }: Field): (value: unknown) => unknown {

@@ -1,3 +1,5 @@
+import { writeShortAscii } from './short-text.ts'
+
 /**
  * The partition of a key: Kafka's Java default, `toPositive(murmur2(utf8(key))) % partitions`, on every driver, so
  * that a log can be copied to Kafka and written by any Kafka client.
@@ -8,34 +10,38 @@ export function partitionOf(key: string, partitions: number): number {
   if (!Number.isInteger(partitions) || partitions < 1) {
     throw new RangeError(`partitions: expected a positive integer, got ${partitions}`)
   }
-  const { read, written } = ENCODER.encodeInto(key, SCRATCH)
-  const bytes = read === key.length ? SCRATCH.subarray(0, written) : Buffer.from(key, 'utf8')
-  return (murmur2(bytes) & 0x7fffffff) % partitions
+  return hashOf(key) % partitions
 }
 
 const ENCODER = new TextEncoder()
 /** For keys of ordinary length, so that a lookup allocates nothing of its own. */
-const SCRATCH = new Uint8Array(256)
+const SCRATCH = Buffer.alloc(256)
+
+function hashOf(key: string): number {
+  if (writeShortAscii(SCRATCH, 0, key)) return murmur2(SCRATCH, key.length) & 0x7fffffff
+  const { read, written } = ENCODER.encodeInto(key, SCRATCH)
+  if (read === key.length) return murmur2(SCRATCH, written) & 0x7fffffff
+  return murmur2(Buffer.from(key, 'utf8')) & 0x7fffffff
+}
 
 const SEED = 0x9747b28c
 const M = 0x5bd1e995
 const R = 24
 
 /** MurmurHash2 of 32 bits (Austin Appleby, public domain) with the seed that Kafka uses; signed, as in Java. */
-export function murmur2(bytes: Uint8Array): number {
-  const { length } = bytes
-  const view = new DataView(bytes.buffer, bytes.byteOffset, length)
+export function murmur2(bytes: Uint8Array, length = bytes.length): number {
   let hash = SEED ^ length
   const tail = length & ~3
   for (let at = 0; at < tail; at += 4) {
-    let block = Math.imul(view.getInt32(at, true), M)
+    const word = (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16)
+    let block = Math.imul(word | ((bytes[at + 3] as number) << 24), M)
     block = Math.imul(block ^ (block >>> R), M)
     hash = Math.imul(hash, M) ^ block
   }
   const rest = length - tail
-  if (rest >= 3) hash ^= view.getUint8(tail + 2) << 16
-  if (rest >= 2) hash ^= view.getUint8(tail + 1) << 8
-  if (rest >= 1) hash = Math.imul(hash ^ view.getUint8(tail), M)
+  if (rest >= 3) hash ^= (bytes[tail + 2] as number) << 16
+  if (rest >= 2) hash ^= (bytes[tail + 1] as number) << 8
+  if (rest >= 1) hash = Math.imul(hash ^ (bytes[tail] as number), M)
   hash = Math.imul(hash ^ (hash >>> 13), M)
   return hash ^ (hash >>> 15)
 }

@@ -119,13 +119,11 @@ export class Consumer implements Member {
       const at = open[(this.#turn + i) % open.length] as Position
       const share = Math.floor(left_bytes / (open.length - i))
       const request = { topic: at.topic, partition: at.partition, from: at.next, max_bytes: share }
-      const { records: more, next } = await this.#access.read(request, records.length === 0)
+      const { records: more, bytes, next } = await this.#access.read(request, records.length === 0)
       this.#times.note(at, next > at.next, more.at(-1)?.appended_ms)
       if (next === at.next) continue
-      for (const record of more) {
-        records.push(record)
-        left_bytes -= sizeOf(record)
-      }
+      for (const record of more) records.push(record)
+      left_bytes -= bytes
       positions.push({ ...at, next })
     }
     for (const position of positions) this.#positions.set(place(position.topic, position.partition), position)

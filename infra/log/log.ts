@@ -107,6 +107,8 @@ export interface ReadRequest {
 
 export interface ReadResult {
   readonly records: readonly LogRecord[]
+  /** Of them, as `max_bytes` counts. */
+  readonly bytes: number
   readonly next: bigint
 }
 

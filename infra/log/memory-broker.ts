@@ -106,14 +106,15 @@ export class MemoryBroker {
     let bytes = 0
     for (let i = firstFrom(records, from); i < records.length; i += 1) {
       const record = records[i] as LogRecord
-      bytes += sizeOf(record)
-      if (bytes > max_bytes && !(at_least_one && found.length === 0)) {
-        return { records: found, next: found.length === 0 ? from : record.offset }
+      const size = sizeOf(record)
+      if (bytes + size > max_bytes && !(at_least_one && found.length === 0)) {
+        return { records: found, bytes, next: found.length === 0 ? from : record.offset }
       }
+      bytes += size
       found.push({ ...record, value: record.value?.slice() ?? null })
     }
     const beyond_end = from > end
-    return { records: found, next: beyond_end ? from : end }
+    return { records: found, bytes, next: beyond_end ? from : end }
   }
 
   deleteBefore(topic: string, partition: number, before: bigint): void {

@@ -23,7 +23,8 @@ export const factSourceOf = (processor: string) => `/effects/${processor}`
  */
 export function emission(processor: Processor, inputs: readonly Event[]): { emit: Emit; outputs: Output[] } {
   const outputs: Output[] = []
-  const said = new Map<string, number>()
+  // Most calls of a fold say nothing, and nearly all others one thing.
+  let said: Map<string, number> | undefined
   const emit: Emit = (type, data, options = {}) => {
     if (!processor.outputs.some((output) => output.type === type.type)) {
       throw new Error(`${processor.name} emitted ${type.type}, which it does not declare as an output`)
@@ -37,7 +38,9 @@ export function emission(processor: Processor, inputs: readonly Event[]): { emit
     }
     const ids = [...new Set(causes.map((cause) => cause.id))].sort()
     const discriminator = options.discriminator ?? ''
-    const slot = JSON.stringify([type.type, discriminator, ids])
+    // No id holds a comma.
+    const slot = `${type.type},${ids.length},${ids.join(',')},${discriminator}`
+    said ??= new Map()
     const index = said.get(slot) ?? 0
     said.set(slot, index + 1)
     const correlation = causes.find((cause) => cause.correlation !== undefined)?.correlation

@@ -55,8 +55,8 @@ const MAX_EXPIRY_ROUNDS = 100
 /** State key under which a fold task keeps the time of its clocks; no event key contains U+0000. */
 const CLOCKS_KEY = '\u0000clocks'
 
-/** Per clock: the latest event time seen, and the time of the last tick. */
-type Clocks = { readonly [clock in ClockDomain]?: { readonly latest: string; readonly ticked?: string } }
+/** Per clock: the latest event time seen, and the time of the last tick. Changes with every event: handed out as copies. */
+type Clocks = { [clock in ClockDomain]?: { latest: string; ticked?: string } }
 
 class FoldExecution<S> implements Execution {
   #fold: Fold<S>
@@ -91,8 +91,9 @@ class FoldExecution<S> implements Execution {
 
   #notice({ clock, time }: Event): void {
     const known = this.#clocks[clock]
-    if (known !== undefined && known.latest >= time) return
-    this.#clocks = { ...this.#clocks, [clock]: { ...known, latest: time } }
+    if (known === undefined) this.#clocks[clock] = { latest: time }
+    else if (known.latest >= time) return
+    else known.latest = time
     this.#changed.add(CLOCKS_KEY)
   }
 
@@ -103,7 +104,7 @@ class FoldExecution<S> implements Execution {
     const now: Deadline = { clock, time: known?.ticked !== undefined && known.ticked > time ? known.ticked : time }
     if (known?.ticked !== now.time) {
       const latest = known !== undefined && known.latest > now.time ? known.latest : now.time
-      this.#clocks = { ...this.#clocks, [clock]: { latest, ticked: now.time } }
+      this.#clocks[clock] = { latest, ticked: now.time }
       this.#changed.add(CLOCKS_KEY)
     }
     const failed: string[] = []
@@ -158,20 +159,20 @@ class FoldExecution<S> implements Execution {
   takeChanges(): StateChange[] {
     const changes = [...this.#changed].map((key) => ({
       key,
-      state: key === CLOCKS_KEY ? this.#clocks : this.#states.get(key),
+      state: key === CLOCKS_KEY ? structuredClone(this.#clocks) : this.#states.get(key),
     }))
     this.#changed.clear()
     return changes
   }
 
   restore(key: string, state: unknown): void {
-    if (key === CLOCKS_KEY) this.#clocks = (state ?? {}) as Clocks
+    if (key === CLOCKS_KEY) this.#clocks = structuredClone(state ?? {}) as Clocks
     else this.#set(key, state as S | undefined)
   }
 
   states(): [string, unknown][] {
     const all: [string, unknown][] = [...this.#states]
-    if (Object.keys(this.#clocks).length > 0) all.push([CLOCKS_KEY, this.#clocks])
+    if (Object.keys(this.#clocks).length > 0) all.push([CLOCKS_KEY, structuredClone(this.#clocks)])
     return all.sort(([a], [b]) => (a < b ? -1 : 1))
   }
 

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Processor } from '../../processors/processor.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
@@ -31,6 +32,9 @@ const FUTURE_HORIZON_MS = 24 * 3_600_000
 const LARGE_BYTES = 64 * 1024
 
 const FOLD_SLICE = 16
+
+/** After so many records the process looks at its sockets: what was fetched meanwhile, and the commit under way. */
+const YIELD_RECORDS = 128
 
 const nothing = (): Unsaved => ({ outputs: [], dead_letters: [], runs: [], records: 0, results: 0, bytes: 0 })
 
@@ -73,14 +77,21 @@ export class Task {
   /** @throws whatever is transient (a blob store away); the caller retries the same records after a restore. */
   async process(records: readonly LogRecord[]): Promise<void> {
     // A fold takes one event at a time: what it has taken need not live until the last of a long poll is decoded.
-    const slice = this.#processor.shape === 'transform' ? records.length : FOLD_SLICE
-    for (let at = 0; at < records.length; at += slice) await this.#processSlice(records.slice(at, at + slice))
+    const slice = this.#processor.shape === 'transform' ? Math.max(FOLD_SLICE, this.#processor.max_batch) : FOLD_SLICE
+    for (let at = 0, since_yield = 0; at < records.length; at += slice) {
+      await this.#processSlice(records.slice(at, at + slice))
+      since_yield += slice
+      if (since_yield < YIELD_RECORDS) continue
+      since_yield = 0
+      await setImmediate()
+    }
   }
 
   async #processSlice(records: readonly LogRecord[]): Promise<void> {
     const unsaved = this.#unsaved
     const events: Event[] = []
-    const origin = new Map<Event, LogRecord>()
+    /** Of each event, the record that it came in. */
+    const origins: LogRecord[] = []
     for (const record of records) {
       const last = unsaved.runs.at(-1)
       if (last?.[0] === record.topic) last[1]++
@@ -90,7 +101,7 @@ export class Task {
         const decoded = decodeSoon(record, this.#vocabulary, this.#partitions, this.#blobs)
         const event = decoded instanceof Promise ? await decoded : decoded
         this.#refuseFuture(event)
-        origin.set(event, record)
+        origins.push(record)
         events.push(event)
       } catch (error) {
         if (!(error instanceof PoisonError)) throw error
@@ -100,7 +111,7 @@ export class Task {
     const { outputs, failures } = await this.execution.process(events)
     this.#hold(outputs)
     for (const failure of failures) {
-      const record = origin.get(failure.event)
+      const record = origins[events.indexOf(failure.event)]
       if (record === undefined) throw failure.error
       unsaved.dead_letters.push(await this.#deadLetter(record, failure, failure.event))
     }

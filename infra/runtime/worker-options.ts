@@ -26,7 +26,10 @@ export interface WorkerOptions {
 export type CommitStage = 'processed' | 'appended' | 'committed'
 
 export interface Tuning {
+  /** With a backlog. */
   readonly commit_interval_ms: number
+  /** Where all that there is has been read: what follows from it need not wait for more. */
+  readonly idle_commit_interval_ms: number
   /** Bound on input bytes and on output bytes of one commit, each; while it is written the next one is computed. */
   readonly max_unsaved_bytes: number
   readonly session_timeout_ms: number
@@ -47,6 +50,7 @@ export type WhenGone = (typeof WHEN_GONE)[number]
 
 export const DEFAULT_TUNING: Tuning = {
   commit_interval_ms: 100,
+  idle_commit_interval_ms: 20,
   max_unsaved_bytes: 4 * 1024 * 1024,
   session_timeout_ms: 10_000,
   snapshot_every: 20_000,

@@ -183,11 +183,12 @@ export class Worker {
     return this.#unsaved() > 0 || this.#positions.size > 0
   }
 
-  /** How long a poll may wait for the first record: with work in hand, until the next commit is due. */
+  /** How long a poll may wait for the first record: with work in hand, until it may be committed. */
   #wait_ms(): number {
-    const { commit_interval_ms } = this.#tuning
-    if (this.#pending) return Math.max(0, commit_interval_ms - (performance.now() - this.#last_commit_ms))
-    return this.#options.beside?.busy ? commit_interval_ms : 200
+    const { commit_interval_ms, idle_commit_interval_ms } = this.#tuning
+    const shortest_ms = Math.min(commit_interval_ms, idle_commit_interval_ms)
+    if (this.#pending) return Math.max(0, shortest_ms - (performance.now() - this.#last_commit_ms))
+    return this.#options.beside?.busy ? shortest_ms : 200
   }
 
   async #reassign(polled: Polled, member: Member, producer: Producer, commits: Commits): Promise<void> {

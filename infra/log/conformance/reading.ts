@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { sizeOf } from '../consumer.ts'
 import { OffsetGoneError, TopicMismatchError, UnknownTopicError } from '../log.ts'
 import type { ConformanceCase } from './harness.ts'
 import {
@@ -81,6 +82,12 @@ export const READING: readonly ConformanceCase[] = [
       assert.equal(one.records.length, 1)
       const some = await log.read({ topic, partition: 0, from: one.next, max_bytes: 10_500 })
       assert(some.records.length >= 1 && some.records.length <= 10, `${some.records.length} records of 1,000 bytes`)
+      for (const { records, bytes } of [one, some]) {
+        assert.equal(
+          bytes,
+          records.map(sizeOf).reduce((sum, size) => sum + size),
+        )
+      }
     },
   },
   {
@@ -105,7 +112,11 @@ export const READING: readonly ConformanceCase[] = [
       const topic = await createTopic(log, 1)
       await append(log, topic, 0, numbered(3))
       const end = (await log.endOffsets(topic))[0] as bigint
-      assert.deepEqual(await log.read({ topic, partition: 0, from: end, max_bytes: 1e6 }), { records: [], next: end })
+      assert.deepEqual(await log.read({ topic, partition: 0, from: end, max_bytes: 1e6 }), {
+        records: [],
+        bytes: 0,
+        next: end,
+      })
       await append(log, topic, 0, ['later'])
       assert.deepEqual((await readAll(log, topic, 0, end)).map(text), ['later'])
     },

@@ -1,4 +1,5 @@
-import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import { gunzipSync, gzip, zstdCompress, zstdDecompressSync } from 'node:zlib'
 import { lz4Compress, lz4Decompress } from './lz4.ts'
 import { snappyDecompress } from './snappy.ts'
 
@@ -10,17 +11,24 @@ export type Compression = (typeof COMPRESSIONS)[number]
 const NUMBERS: Readonly<Record<Compression, number>> = { none: 0, gzip: 1, lz4: 3, zstd: 4 }
 export const CODEC_MASK = 7
 
-export function compress(compression: Compression, records: Buffer): { codec: number; bytes: Buffer } {
+const inThreadGzip = promisify(gzip)
+const inThreadZstd = promisify(zstdCompress)
+
+/** Beside the event loop where the runtime can. `records` must not change meanwhile. */
+export async function compress(
+  compression: Compression,
+  records: Buffer,
+): Promise<{ readonly codec: number; readonly bytes: Buffer }> {
   const codec = NUMBERS[compression]
   switch (compression) {
     case 'none':
       return { codec, bytes: records }
     case 'gzip':
-      return { codec, bytes: gzipSync(records) }
+      return { codec, bytes: await inThreadGzip(records) }
     case 'lz4':
       return { codec, bytes: lz4Compress(records) }
     case 'zstd':
-      return { codec, bytes: zstdCompressSync(records) }
+      return { codec, bytes: await inThreadZstd(records) }
   }
 }
 

@@ -70,6 +70,12 @@ export class Cursor {
 
   /** Zigzag, up to 53 bits: lengths, deltas. */
   varint(): number {
+    // One byte, as most are.
+    const byte = this.bytes[this.at]
+    if (byte !== undefined && byte < 0x80) {
+      this.at += 1
+      return (byte >>> 1) ^ -(byte & 1)
+    }
     const raw = this.uvarint()
     return raw % 2 === 0 ? raw / 2 : -(raw + 1) / 2
   }

@@ -179,7 +179,7 @@ class KafkaLog implements Log {
       },
       start: (topic, partition) => starts.at(topic, partition),
       read: (request, at_least_one) => {
-        if (membership.moving) return { records: [], next: request.from }
+        if (membership.moving) return { records: [], bytes: 0, next: request.from }
         return fetcher.take({ ...request, topic: this.#prefixed(request.topic) }, at_least_one)
       },
       changed: (wait_ms) => signal.wait(wait_ms),

@@ -65,7 +65,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     )
     const builder = new BatchBuilder()
     builder.add(record('never'))
-    const batch = builder.finish({
+    const batch = await builder.finish({
       producer: orphan.id,
       epoch: orphan.epoch,
       sequence: 0,
@@ -172,7 +172,13 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
       )
       const builder = new BatchBuilder()
       builder.add(record(`${i}`))
-      const batch = builder.finish({ producer, epoch, sequence: 0, now_ms: Date.now() + skew_ms, compression: 'none' })
+      const batch = await builder.finish({
+        producer,
+        epoch,
+        sequence: 0,
+        now_ms: Date.now() + skew_ms,
+        compression: 'none',
+      })
       await produce(await connection.leader(name, 0), id, [{ topic: name, partition: 0, batch }], 5_000)
       await coordinator.endTxn({ ...ids, transactionResult: true })
     }

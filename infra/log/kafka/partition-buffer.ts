@@ -59,13 +59,14 @@ export class PartitionBuffer {
       const record = this.#first()
       if (record === undefined) {
         this.at = this.fetch_from
-        return { records, next: this.at }
+        return { records, bytes, next: this.at }
       }
-      bytes += sizeOf(record)
-      if (bytes > max_bytes && !(at_least_one && records.length === 0)) {
+      const size = sizeOf(record)
+      if (bytes + size > max_bytes && !(at_least_one && records.length === 0)) {
         if (records.length > 0) this.at = record.offset
-        return { records, next: this.at }
+        return { records, bytes, next: this.at }
       }
+      bytes += size
       records.push(record)
       this.#taken += 1
     }

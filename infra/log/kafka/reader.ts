@@ -29,7 +29,7 @@ export class Reader {
       rest?.at === from && !rest.isEmpty
         ? rest
         : new PartitionBuffer(topic, partition, from, this.#connection.shown(topic))
-    if (buffer.isEmpty && !(await this.#fetch(buffer, max_bytes))) return { records: [], next: from }
+    if (buffer.isEmpty && !(await this.#fetch(buffer, max_bytes))) return { records: [], bytes: 0, next: from }
     const taken = buffer.take(max_bytes, true)
     if (!buffer.isEmpty) this.#keep(place, buffer)
     return taken

@@ -1,4 +1,5 @@
 import { crc32c } from '@node-rs/crc32'
+import { writeShortAscii } from '../../../schemas/short-text.ts'
 import type { Header, LogRecord, NewRecord } from '../log.ts'
 import { CODEC_MASK, type Compression, compress, decompress } from './codecs.ts'
 import { Cursor } from './cursor.ts'
@@ -116,11 +117,13 @@ interface Known {
  */
 class RepeatedHeaders {
   readonly #bytes: Buffer
+  readonly #view: DataView
   readonly #places: { readonly name: Known; readonly value: Known; header: Header }[] = []
   readonly #key: Known = { from: 0, to: 0, text: '' }
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
   /** The next record's key. */
@@ -170,13 +173,16 @@ class RepeatedHeaders {
     return same
   }
 
-  /** From the end, where ids and times differ first. */
+  /** From the end, where ids and times differ first; four bytes at a time while there are as many. */
   #isSame(from: number, to: number, other_from: number, other_to: number): boolean {
     if (to - from !== other_to - other_from) return false
-    const bytes = this.#bytes
-    for (let at = to - 1, other = other_to - 1; at >= from; at -= 1, other -= 1) {
-      if (bytes[at] !== bytes[other]) return false
+    const view = this.#view
+    let at = to
+    let other = other_to
+    for (; at - from >= 4; at -= 4, other -= 4) {
+      if (view.getInt32(at - 4) !== view.getInt32(other - 4)) return false
     }
+    for (; at > from; at -= 1, other -= 1) if (view.getInt8(at - 1) !== view.getInt8(other - 1)) return false
     return true
   }
 }
@@ -206,31 +212,40 @@ export class BatchBuilder {
     return this.#length
   }
 
-  add(record: NewRecord): void {
-    const key = record.key === null ? null : Buffer.from(record.key, 'utf8')
-    const headers = record.headers.map(
-      ({ name, value }) => [Buffer.from(name, 'utf8'), Buffer.from(value, 'utf8')] as const,
-    )
-    let body =
-      1 + 1 + sizeOfVarint(this.count) + sizeOfBytes(key) + sizeOfBytes(record.value) + sizeOfVarint(headers.length)
-    for (const [name, value] of headers) body += sizeOfBytes(name) + sizeOfBytes(value)
-    this.#room(sizeOfVarint(body) + body)
-    this.#varint(body)
+  add({ key, headers, value }: NewRecord): void {
+    this.#room(mostBytes({ key, headers, value }))
+    // The length comes first and is known last: the record is written behind the longest one, and moved to it.
+    const from = this.#length
+    const body_from = from + MOST_VARINT_BYTES
+    this.#length = body_from
     this.#bytes[this.#length++] = 0
     this.#varint(0)
     this.#varint(this.count)
-    this.#write(key)
-    this.#write(record.value)
-    this.#varint(headers.length)
-    for (const [name, value] of headers) {
-      this.#write(name)
-      this.#write(value)
+    if (key === null) this.#varint(-1)
+    else this.#text(key)
+    if (value === null) {
+      this.#varint(-1)
+    } else {
+      this.#varint(value.length)
+      this.#bytes.set(value, this.#length)
+      this.#length += value.length
     }
+    this.#varint(headers.length)
+    for (const header of headers) {
+      this.#text(header.name)
+      this.#text(header.value)
+    }
+    const body_to = this.#length
+    this.#length = from
+    this.#varint(body_to - body_from)
+    this.#bytes.copyWithin(this.#length, body_from, body_to)
+    this.#length += body_to - body_from
     this.count += 1
   }
 
-  finish({ producer, epoch, sequence, now_ms, compression }: Stamp): Buffer {
-    const { codec, bytes } = compress(compression, this.#bytes.subarray(0, this.#length))
+  /** The batch as it is sent. Nothing may be added any more. */
+  async finish({ producer, epoch, sequence, now_ms, compression }: Stamp): Promise<Buffer> {
+    const { codec, bytes } = await compress(compression, this.#bytes.subarray(0, this.#length))
     const batch = Buffer.allocUnsafe(HEAD_BYTES + bytes.length)
     batch.writeBigInt64BE(0n, 0)
     batch.writeInt32BE(batch.length - 12, 8)
@@ -249,14 +264,17 @@ export class BatchBuilder {
     return batch
   }
 
-  #write(bytes: Uint8Array | null): void {
-    if (bytes === null) {
-      this.#varint(-1)
+  /** UTF-8 behind its length. */
+  #text(text: string): void {
+    const from = this.#length
+    this.#varint(text.length)
+    if (writeShortAscii(this.#bytes, this.#length, text)) {
+      this.#length += text.length
       return
     }
-    this.#varint(bytes.length)
-    this.#bytes.set(bytes, this.#length)
-    this.#length += bytes.length
+    this.#length = from
+    this.#varint(Buffer.byteLength(text, 'utf8'))
+    this.#length += this.#bytes.write(text, this.#length, 'utf8')
   }
 
   #varint(value: number): void {
@@ -277,12 +295,14 @@ function zigzag(value: number): number {
   return value < 0 ? -value * 2 - 1 : value * 2
 }
 
-function sizeOfVarint(value: number): number {
-  let bytes = 1
-  for (let rest = zigzag(value); rest >= 0x80; rest = Math.floor(rest / 128)) bytes += 1
-  return bytes
-}
+/** Of lengths and counts up to 2³¹. */
+const MOST_VARINT_BYTES = 5
+/** A UTF-16 unit in UTF-8. */
+const MOST_UNIT_BYTES = 3
 
-function sizeOfBytes(bytes: Uint8Array | null): number {
-  return bytes === null ? 1 : sizeOfVarint(bytes.length) + bytes.length
+/** An upper bound of a record's bytes, with a length before each part. */
+function mostBytes({ key, headers, value }: NewRecord): number {
+  let units = key?.length ?? 0
+  for (const header of headers) units += header.name.length + header.value.length
+  return (6 + 2 * headers.length) * MOST_VARINT_BYTES + (value?.length ?? 0) + units * MOST_UNIT_BYTES
 }

@@ -117,7 +117,7 @@ export class Transactions {
     const now_ms = Date.now()
     const waiting = appended.map(({ topic, partition, builders }) => ({ topic, partition, builders: [...builders] }))
     while (waiting.some(({ builders }) => builders.length > 0)) {
-      const round: PartitionBatch[] = []
+      const finishing: Promise<PartitionBatch>[] = []
       let bytes = 0
       for (const { topic, partition, builders } of waiting) {
         const builder = builders[0]
@@ -126,9 +126,11 @@ export class Transactions {
         bytes += builder.bytes
         const sequence = this.#take(topic, partition, builder.count)
         const { id: producer, epoch } = this.#identity
-        const batch = builder.finish({ producer, epoch, sequence, now_ms, compression: connection.address.compression })
-        round.push({ topic: this.#prefixed(topic), partition, batch })
+        const { compression } = connection.address
+        const finished = builder.finish({ producer, epoch, sequence, now_ms, compression })
+        finishing.push(finished.then((batch) => ({ topic: this.#prefixed(topic), partition, batch })))
       }
+      const round = await Promise.all(finishing)
       await connection.attempt('appending', async () => {
         const byLeader = new Map<Broker, PartitionBatch[]>()
         for (const one of round) {

@@ -73,7 +73,8 @@ export class Reader {
       from = reached
       if (budget.bytes <= 0) break
     }
-    return { records, next: start > BigInt(from) ? start : BigInt(from) }
+    const bytes = max_bytes - budget.bytes
+    return { records, bytes, next: start > BigInt(from) ? start : BigInt(from) }
   }
 
   /** Who reads on asks for a chunk's first offset; who seeks, for one inside. */
