@@ -171,6 +171,12 @@ export function sizeOf(record: {
   return bytes
 }
 
+export function sizeOfAll(records: readonly LogRecord[]): number {
+  let bytes = 0
+  for (const record of records) bytes += sizeOf(record)
+  return bytes
+}
+
 function place(topic: string, partition: number): string {
   return `${topic}/${partition}`
 }

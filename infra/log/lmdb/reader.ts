@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { sizeOfAll } from '../consumer.ts'
 import { offsetGone, unknownPartition, unknownTopic } from '../failure.ts'
 import {
   type LogRecord,
@@ -73,8 +74,7 @@ export class Reader {
       from = reached
       if (budget.bytes <= 0) break
     }
-    const bytes = max_bytes - budget.bytes
-    return { records, bytes, next: start > BigInt(from) ? start : BigInt(from) }
+    return { records, bytes: sizeOfAll(records), next: start > BigInt(from) ? start : BigInt(from) }
   }
 
   /** Who reads on asks for a chunk's first offset; who seeks, for one inside. */
