@@ -5,6 +5,8 @@ import type { Command } from 'commander'
 import type { Log, Position } from '../infra/log/log.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { endsOf, lagByPartition, sumOf, type TopicLag } from '../infra/runtime/lag-report.ts'
+import { publicTopics } from '../infra/runtime/topics.ts'
+import { catalogue } from '../schemas/catalogue.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { processorsOf } from '../streams/describe.ts'
 import { duckdbFile, openLogForReading } from './data-folder.ts'
@@ -43,7 +45,7 @@ export function addLag(program: Command): void {
       const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
       try {
         do {
-          const offsets = await endsOf(log)
+          const offsets = await endsOf(log, catalogue)
           const groups = await lagOfGroups(log, global)
           const text = global.json ? `${JSON.stringify(lagJson(offsets, groups))}\n` : lagText(groups, options.topics)
           const clear = pause_ms > 0 && process.stdout.isTTY && !global.json ? '\x1b[H\x1b[2J' : ''
@@ -69,8 +71,7 @@ export async function lagOfGroups(log: Log, global: GlobalOptions): Promise<Grou
   }
   const loaded = await sinkPositions(duckdbFile(resolve(global.data)))
   if (loaded !== undefined) {
-    const topics = [...exists].filter((topic) => !topic.startsWith('_'))
-    groups.push({ group: 'duckdb', lags: await lagByPartition(log, topics, loaded) })
+    groups.push({ group: 'duckdb', lags: await lagByPartition(log, await publicTopics(log, catalogue), loaded) })
   }
   return groups
 }

@@ -136,4 +136,9 @@ test('sql --as-of answers as lag said that the log was, and as of a time', async
   for (const wrong of ['yesterday', '@none.json', '{"a": 1}']) {
     expect(await plumbline(['sql', question, '--as-of', wrong], folder)).toMatchObject({ code: 2 })
   }
+  const unknown = await plumbline(['sql', question, '--as-of', '{"tower.completion_scored": [1]}'], folder)
+  expect(unknown).toMatchObject({ code: 1, stdout: '' })
+  expect(unknown.stderr).toMatch(
+    /^plumbline: as of: no topic is called tower\.completion_scored; there are .*tower\.completions_scored, .*\n$/,
+  )
 })
