@@ -10,7 +10,7 @@ import { catalogue } from '../schemas/catalogue.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { processorsOf } from '../streams/describe.ts'
 import { duckdbFile, openLogForReading } from './data-folder.ts'
-import { type GlobalOptions, globals, wholeNumber } from './options.ts'
+import { type GlobalOptions, globals, stopSignal, wholeNumber } from './options.ts'
 import { wiringOf } from './pipeline.ts'
 import { writeOut } from './write-out.ts'
 
@@ -40,8 +40,7 @@ export function addLag(program: Command): void {
     .action(async (options: LagOptions, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
-      const stop = new AbortController()
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+      const stop = stopSignal({ silent: true })
       const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
       try {
         do {
@@ -50,8 +49,8 @@ export function addLag(program: Command): void {
           const text = global.json ? `${JSON.stringify(lagJson(offsets, groups))}\n` : lagText(groups, options.topics)
           const clear = pause_ms > 0 && process.stdout.isTTY && !global.json ? '\x1b[H\x1b[2J' : ''
           await writeOut(clear + text)
-          if (pause_ms > 0) await wait(pause_ms, undefined, { signal: stop.signal }).catch(() => {})
-        } while (pause_ms > 0 && !stop.signal.aborted)
+          if (pause_ms > 0) await wait(pause_ms, undefined, { signal: stop }).catch(() => {})
+        } while (pause_ms > 0 && !stop.aborted)
       } finally {
         await log.close()
       }
