@@ -1,5 +1,6 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
+import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
 import type { SqlResult } from './sql-result.ts'
 import { runStatement, type SqlLimits, SqlRefusedError } from './sql-statement.ts'
 import { viewStatements } from './user-views.ts'
@@ -107,7 +108,7 @@ async function makeViews(connection: DuckDBConnection, name: string, as_of: Read
     const ends = as_of.get(topic) ?? []
     const own = schema === 'internal' ? (INTERNAL[table]?.(as_of) ?? 'true') : undefined
     const shown = own ?? (logged ? below(ends, 'log_partition', 'log_offset') : 'true')
-    const place = `${quoted(schema)}.${quoted(table)}`
+    const place = qualified(schema, table)
     const source =
       topic === 'internal.positions' ? positionsSql(as_of) : `SELECT * FROM ${quoted(database)}.${place} WHERE ${shown}`
     await connection.run(`CREATE VIEW ${name}.${place} AS ${source}`)
@@ -147,6 +148,3 @@ function positionsSql(as_of: ReadonlyMap<string, readonly number[]>): string {
     ? empty
     : `SELECT topic::VARCHAR AS topic, "partition"::INTEGER AS "partition", next::BIGINT AS next FROM (VALUES ${rows.join(', ')}) AS known(topic, "partition", next)`
 }
-
-const quoted = (identifier: string) => `"${identifier.replaceAll('"', '""')}"`
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
