@@ -12,6 +12,7 @@ import { processorsOf } from '../streams/describe.ts'
 import { duckdbFile, openLogForReading } from './data-folder.ts'
 import { type GlobalOptions, globals, stopSignal, wholeNumber } from './options.ts'
 import { wiringOf } from './pipeline.ts'
+import { type Column, textTable } from './text-table.ts'
 import { writeOut } from './write-out.ts'
 
 interface LagOptions {
@@ -123,36 +124,28 @@ function lagJson(offsets: Record<string, number[]>, groups: readonly GroupLag[])
 }
 
 function lagText(groups: readonly GroupLag[], topics: boolean): string {
-  const lines: string[][] = [['group', 'partition', ...(topics ? ['topic'] : []), 'messages', 'bytes', 'behind']]
-  for (const group of groups) {
-    for (const [partition, lags] of partitionsOf(group)) {
-      const shown = topics ? lags.map((lag) => [lag]) : [lags]
-      for (const some of shown) {
+  const columns: Column[] = [
+    { name: 'group' },
+    { name: 'partition', right: true },
+    ...(topics ? [{ name: 'topic' }] : []),
+    ...['messages', 'bytes', 'behind'].map((name) => ({ name, right: true })),
+  ]
+  const lines = groups.flatMap((group) =>
+    partitionsOf(group).flatMap(([partition, lags]) =>
+      (topics ? lags.map((lag) => [lag]) : [lags]).map((some) => {
         const { messages, bytes, bytes_complete, behind_ms } = sumOf(some)
-        lines.push([
+        return [
           group.group,
           String(partition),
           ...(topics ? [some[0]?.topic ?? ''] : []),
           messages.toLocaleString('en-US'),
           `${bytes_complete ? '' : '> '}${bytes.toLocaleString('en-US')}`,
           behind_ms === null ? '?' : durationOf(behind_ms),
-        ])
-      }
-    }
-  }
-  const widths = (lines[0] as string[]).map((_, column) =>
-    Math.max(...lines.map((line) => (line[column] ?? '').length)),
+        ]
+      }),
+    ),
   )
-  const left = topics ? new Set([0, 2]) : new Set([0])
-  return lines
-    .map((line) =>
-      line
-        .map((cell, at) => (left.has(at) ? cell.padEnd(widths[at] as number) : cell.padStart(widths[at] as number)))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('')
+  return textTable(columns, lines)
 }
 
 /** Of milliseconds, as long as a person wants to read: 0 s, 4.2 s, 3 min 20 s, 2 h 5 min, 31 d 4 h. */

@@ -5,10 +5,10 @@ import { offsetsAt } from '../infra/runtime/offsets-at.ts'
 import { catalogue } from '../schemas/catalogue.ts'
 import type { AsOf } from '../sinks/duckdb/as-of.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
-import { formatRows, SQL_FORMATS, type SqlFormat } from '../sinks/duckdb/sql-format.ts'
 import { duckdbFile, openedBefore, openLogForReading } from './data-folder.ts'
 import { offsetVector } from './offset-vector.ts'
 import { type GlobalOptions, globals, oneOfWords, wholeNumber } from './options.ts'
+import { formatRows, SQL_FORMATS, type SqlFormat } from './sql-format.ts'
 import { UsageError } from './usage-error.ts'
 
 interface SqlOptions {

@@ -1,7 +1,7 @@
 import { literal } from '../../schemas/sql-quoting.ts'
+import { textTable } from '../text-table.ts'
 import type { Row } from './ask-rows.ts'
 import { dot, FAINT, heatmap, line, short, svgDocument, text, ticks, viridis } from './svg.ts'
-import { textTable } from './text-table.ts'
 
 /** What `report compare` asks; every answer is small however long the log is. */
 export const comparisonSql = (name: string) => ({
