@@ -75,23 +75,8 @@ export const exportFolder = (dir: string) => join(dir, '.exports')
 const formatFile = (dir: string) => join(dir, 'plumbline.json')
 
 function createFolder(dir: string): void {
-  try {
-    mkdirSync(dir, { recursive: true })
-    if (!existsSync(formatFile(dir))) writeFileSync(formatFile(dir), `${JSON.stringify({ format: FORMAT })}\n`)
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    const why = {
-      EEXIST: 'a file is in its place',
-      ENOTDIR: 'a file is in its place',
-      EACCES: 'not permitted',
-      EROFS: 'the disk is read-only',
-    }
-    throw new UsageError(
-      `${dir} cannot be made or written: ${why[code as keyof typeof why] ?? message}`,
-      'name another folder with --data',
-      { cause },
-    )
-  }
+  mkdirSync(dir, { recursive: true })
+  if (!existsSync(formatFile(dir))) writeFileSync(formatFile(dir), `${JSON.stringify({ format: FORMAT })}\n`)
 }
 
 function checkFormat(file: string): void {

@@ -87,7 +87,11 @@ export function addDemo(program: Command): void {
         } finally {
           await sink.close()
         }
-        report.end()
+        report.end({ stopped: signal.aborted })
+        if (signal.aborted) {
+          report.say('stopped before the end; the same command with --keep goes on')
+          return
+        }
         const picture = join(data, 'tower.png')
         await savePicture(folder, picture)
         if (global.json) {

@@ -12,6 +12,7 @@ import { blobsOf, openDataFolder, openLogForReading } from './data-folder.ts'
 import { eventLines } from './event-rows.ts'
 import { globals } from './options.ts'
 import { readable } from './tail.ts'
+import { textTable } from './text-table.ts'
 import { UsageError } from './usage-error.ts'
 import { writeOut } from './write-out.ts'
 
@@ -32,7 +33,8 @@ export function addDlq(program: Command): void {
           if (global.json) await writeOut(`${JSON.stringify({ ...summaryOf(found), retried })}\n`)
           else lines.push(lineOf(found, retried))
         }
-        if (!global.json) await writeOut(lines.length === 0 ? noneOf(options.processor, others) : tableOf(lines))
+        if (!global.json)
+          await writeOut(lines.length === 0 ? noneOf(options.processor, others) : textTable(COLUMNS, lines))
       } finally {
         await log.close()
       }
@@ -154,6 +156,11 @@ function summaryOf({ number, partition, offset, appended_ms, letter }: FoundLett
   return { number, ...place, appended: new Date(appended_ms).toISOString(), ...rest }
 }
 
+const COLUMNS = [
+  { name: 'n', right: true },
+  ...['processor', 'failure', 'record', 'key', 'retried', 'error'].map((name) => ({ name })),
+]
+
 function lineOf({ number, letter }: FoundLetter, retried: boolean): string[] {
   const { processor, failure, topic, partition, offset, key, error } = letter
   const said = error.replaceAll(/\s+/g, ' ')
@@ -166,20 +173,6 @@ function lineOf({ number, letter }: FoundLetter, retried: boolean): string[] {
     retried ? 'yes' : 'no',
     said.length > 90 ? `${said.slice(0, 89)}…` : said,
   ]
-}
-
-function tableOf(lines: readonly string[][]): string {
-  const all = [['n', 'processor', 'failure', 'record', 'key', 'retried', 'error'], ...lines]
-  const widths = (all[0] as string[]).map((_, column) => Math.max(...all.map((line) => (line[column] ?? '').length)))
-  return all
-    .map(
-      (line) =>
-        `${line
-          .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('')
 }
 
 const textOf = (value: Uint8Array) => Buffer.from(value.subarray(0, 200)).toString('utf8')

@@ -2,6 +2,7 @@ import type { LogRecord } from '../infra/log/log.ts'
 import type { Event, EventType } from '../schemas/event.ts'
 import { rowsOf } from '../schemas/event.ts'
 import { jsonCodec } from '../schemas/json-codec.ts'
+import { textColumns } from './text-table.ts'
 import { UsageError } from './usage-error.ts'
 
 /** One event as plain JSON: where the log holds it, its envelope, and its rows. */
@@ -100,26 +101,19 @@ function sharedFields(rows: PlainEvent['rows']): Set<string> {
 
 function fieldLines(row: PlainEvent['rows'][number], names: ReadonlySet<string>, max_width: number): string {
   const fields = Object.entries(row).filter(([name, value]) => names.has(name) && value !== null)
-  const width = Math.max(0, ...fields.map(([name]) => name.length))
-  return fields.map(([name, value]) => `  ${name.padEnd(width)}  ${shown(value, max_width)}\n`).join('')
+  return indented(textColumns(fields.map(([name, value]) => [name, shown(value, max_width)])))
 }
 
 function tableLines(rows: PlainEvent['rows'], shared: ReadonlySet<string>, max_width: number): string {
   const names = Object.keys(rows[0] ?? {}).filter((name) => !shared.has(name))
   if (names.length === 0) return ''
-  const columns = names.map((name) => {
-    const values = rows.map((row) => row[name])
-    const numeric = values.every((value) => value === null || typeof value === 'number')
-    const cells = [name, ...values.map((value) => (value === null ? '·' : shown(value, max_width)))]
-    const width = Math.max(...cells.map((cell) => [...cell].length))
-    return cells.map((cell) => {
-      const space = ' '.repeat(width - [...cell].length)
-      return numeric ? space + cell : cell + space
-    })
-  })
-  const lines = Array.from({ length: rows.length + 1 }, (_, line) => columns.map((cells) => cells[line]).join('  '))
-  return lines.map((line) => `  ${line.trimEnd()}\n`).join('')
+  const isNumeric = (name: string) => rows.every(({ [name]: value }) => value === null || typeof value === 'number')
+  const right = new Set([...names.keys()].filter((at) => isNumeric(names[at] as string)))
+  const cells = rows.map((row) => names.map((name) => (row[name] === null ? '·' : shown(row[name], max_width))))
+  return indented(textColumns([names, ...cells], { right }))
 }
+
+const indented = (lines: readonly string[]) => lines.map((line) => `  ${line}\n`).join('')
 
 function shown(value: unknown, max_width: number): string {
   const text = (typeof value === 'string' ? value : JSON.stringify(value)).replaceAll(/\r?\n/g, '⏎')

@@ -1,25 +1,21 @@
 import type { EventType } from '../schemas/event.ts'
 import { fingerprintOf } from '../schemas/fingerprint.ts'
 import type { Field, Fields, Logical } from '../schemas/logical-types.ts'
+import { textColumns } from './text-table.ts'
 
 /** The catalogue, a line for each event. */
 export function catalogueText(catalogue: readonly EventType[]): string {
-  const width = Math.max(...catalogue.map((type) => type.type.length))
-  return catalogue
-    .map(({ type, version, key, encoding, about }) => {
-      return `${type.padEnd(width)}  v${version}  ${encoding.padEnd(5)}  [${key}]  ${about}\n`
-    })
+  const rows = catalogue.map(({ type, version, key, encoding, about }) => {
+    return [type, `v${version}`, encoding, `[${key}]  ${about}`]
+  })
+  return textColumns(rows)
+    .map((line) => `${line}\n`)
     .join('')
 }
 
 /** One event with every field: name, type (a trailing ? where it may be null), meaning. */
 export function eventText(type: EventType): string {
-  const rows = rowsOf(type.row, '  ')
-  const nameWidth = Math.max(...rows.map(([name]) => name.length))
-  const kindWidth = Math.min(48, Math.max(...rows.map(([, kind]) => kind.length)))
-  const lines = rows.map(([name, kind, about]) =>
-    `${name.padEnd(nameWidth)}  ${kind.padEnd(kindWidth)}  ${about}`.trimEnd(),
-  )
+  const lines = textColumns(rowsOf(type.row, '  '), { widest: 48 })
   const { encoding, key, retention } = type
   const what = encoding === 'json' ? 'a fact, JSON' : 'a batch of rows, Arrow'
   const head = `${type.type} v${type.version}: ${what}; key ${key}; ${retention}; fingerprint ${fingerprintOf(type).slice(0, 16)}`

@@ -5,11 +5,14 @@ import type { Command } from 'commander'
 import type { Log, Position } from '../infra/log/log.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { endsOf, lagByPartition, sumOf, type TopicLag } from '../infra/runtime/lag-report.ts'
+import { publicTopics } from '../infra/runtime/topics.ts'
+import { catalogue } from '../schemas/catalogue.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { processorsOf } from '../streams/describe.ts'
 import { duckdbFile, openLogForReading } from './data-folder.ts'
-import { type GlobalOptions, globals, wholeNumber } from './options.ts'
+import { type GlobalOptions, globals, stopSignal, wholeNumber } from './options.ts'
 import { wiringOf } from './pipeline.ts'
+import { type Column, textTable } from './text-table.ts'
 import { writeOut } from './write-out.ts'
 
 interface LagOptions {
@@ -38,18 +41,17 @@ export function addLag(program: Command): void {
     .action(async (options: LagOptions, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
-      const stop = new AbortController()
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+      const stop = stopSignal({ silent: true })
       const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
       try {
         do {
-          const offsets = await endsOf(log)
+          const offsets = await endsOf(log, catalogue)
           const groups = await lagOfGroups(log, global)
           const text = global.json ? `${JSON.stringify(lagJson(offsets, groups))}\n` : lagText(groups, options.topics)
           const clear = pause_ms > 0 && process.stdout.isTTY && !global.json ? '\x1b[H\x1b[2J' : ''
           await writeOut(clear + text)
-          if (pause_ms > 0) await wait(pause_ms, undefined, { signal: stop.signal }).catch(() => {})
-        } while (pause_ms > 0 && !stop.signal.aborted)
+          if (pause_ms > 0) await wait(pause_ms, undefined, { signal: stop }).catch(() => {})
+        } while (pause_ms > 0 && !stop.aborted)
       } finally {
         await log.close()
       }
@@ -69,8 +71,7 @@ export async function lagOfGroups(log: Log, global: GlobalOptions): Promise<Grou
   }
   const loaded = await sinkPositions(duckdbFile(resolve(global.data)))
   if (loaded !== undefined) {
-    const topics = [...exists].filter((topic) => !topic.startsWith('_'))
-    groups.push({ group: 'duckdb', lags: await lagByPartition(log, topics, loaded) })
+    groups.push({ group: 'duckdb', lags: await lagByPartition(log, await publicTopics(log, catalogue), loaded) })
   }
   return groups
 }
@@ -123,36 +124,28 @@ function lagJson(offsets: Record<string, number[]>, groups: readonly GroupLag[])
 }
 
 function lagText(groups: readonly GroupLag[], topics: boolean): string {
-  const lines: string[][] = [['group', 'partition', ...(topics ? ['topic'] : []), 'messages', 'bytes', 'behind']]
-  for (const group of groups) {
-    for (const [partition, lags] of partitionsOf(group)) {
-      const shown = topics ? lags.map((lag) => [lag]) : [lags]
-      for (const some of shown) {
+  const columns: Column[] = [
+    { name: 'group' },
+    { name: 'partition', right: true },
+    ...(topics ? [{ name: 'topic' }] : []),
+    ...['messages', 'bytes', 'behind'].map((name) => ({ name, right: true })),
+  ]
+  const lines = groups.flatMap((group) =>
+    partitionsOf(group).flatMap(([partition, lags]) =>
+      (topics ? lags.map((lag) => [lag]) : [lags]).map((some) => {
         const { messages, bytes, bytes_complete, behind_ms } = sumOf(some)
-        lines.push([
+        return [
           group.group,
           String(partition),
           ...(topics ? [some[0]?.topic ?? ''] : []),
           messages.toLocaleString('en-US'),
           `${bytes_complete ? '' : '> '}${bytes.toLocaleString('en-US')}`,
           behind_ms === null ? '?' : durationOf(behind_ms),
-        ])
-      }
-    }
-  }
-  const widths = (lines[0] as string[]).map((_, column) =>
-    Math.max(...lines.map((line) => (line[column] ?? '').length)),
+        ]
+      }),
+    ),
   )
-  const left = topics ? new Set([0, 2]) : new Set([0])
-  return lines
-    .map((line) =>
-      line
-        .map((cell, at) => (left.has(at) ? cell.padEnd(widths[at] as number) : cell.padStart(widths[at] as number)))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('')
+  return textTable(columns, lines)
 }
 
 /** Of milliseconds, as long as a person wants to read: 0 s, 4.2 s, 3 min 20 s, 2 h 5 min, 31 d 4 h. */

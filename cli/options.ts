@@ -61,13 +61,21 @@ export function oneOfWords<const V extends readonly string[]>(name: string, word
   }
 }
 
+/** A Ctrl-C comes from the terminal and once more from `./plumbline`, which hands on what it gets. Inferred. */
+const ONE_STOP_MS = 300
+
 /** Aborts on the first Ctrl-C or SIGTERM, so that work drains; a second one ends the process at once. */
-export function stopSignal(): AbortSignal {
+export function stopSignal({ silent = false } = {}): AbortSignal {
   const stop = new AbortController()
+  let first_ms = 0
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (stop.signal.aborted) process.exit(130)
-      process.stderr.write('\nplumbline: stopping: committing what is done (again to stop at once)\n')
+      if (stop.signal.aborted) {
+        if (performance.now() - first_ms > ONE_STOP_MS) process.exit(130)
+        return
+      }
+      first_ms = performance.now()
+      if (!silent) process.stderr.write('\nplumbline: stopping: committing what is done (again to stop at once)\n')
       stop.abort()
     })
   }

@@ -112,17 +112,20 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   })
   const running = [...workers.map((worker) => worker.run(stop.signal)), ...(sink ? [sink.run(stop.signal)] : [])]
   const failed = Promise.all(running).then(() => undefined)
+  const clock = options.until_idle
+    ? untilIdle(options, processors, workers, stop.signal)
+    : tickWall(options, stop.signal)
   try {
-    await Promise.race([
-      failed,
-      options.until_idle ? untilIdle(options, processors, workers, stop.signal) : tickWall(options, stop.signal),
-    ])
+    await Promise.race([failed, clock])
   } finally {
     stop.abort()
-    await Promise.allSettled(running)
+    // The clock too: whoever closes the log next would take its answer from under it.
+    await Promise.allSettled([...running, clock])
   }
   await failed
-  if (options.until_idle && sink !== undefined) while (!(await sink.loadOnce()).caught_up);
+  if (!options.until_idle || sink === undefined) return
+  // A stop leaves the rest to the next run: what a pass has in hand is committed, and the log keeps what it has not.
+  while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
 }
 
 async function untilIdle(

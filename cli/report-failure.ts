@@ -40,6 +40,7 @@ const SYSTEM: Readonly<Record<string, { readonly why: string; readonly remedy: s
   EACCES: { why: 'not permitted', remedy: 'name another place, or get the right to write there' },
   EPERM: { why: 'not permitted', remedy: 'name another place, or get the right to write there' },
   EROFS: { why: 'the disk is read-only', remedy: 'name another place' },
+  ENOENT: { why: 'there is no such file or folder', remedy: 'look at the path, or make the folder first' },
   ENOTDIR: { why: 'a file is where a folder should be', remedy: 'name another place, or move the file' },
   EEXIST: { why: 'something else is there already', remedy: 'name another place, or move what is there' },
   EISDIR: { why: 'a folder is where a file should be', remedy: 'name another place' },

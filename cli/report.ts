@@ -77,7 +77,7 @@ export function addReport(program: Command): void {
       const files = []
       for (const figure of FIGURES) {
         const file = join(out, figure.file)
-        await write(file, drawFigure(figure, physics))
+        await writeFile(file, drawFigure(figure, physics))
         files.push(file)
       }
       print(json ? `${JSON.stringify({ files })}\n` : files.map((file) => `${file}\n`).join(''))
@@ -113,14 +113,8 @@ async function nothingToCompare(file: string, name: string): Promise<UsageError>
 
 async function draw(file: string | undefined, picture: () => string, silent: boolean): Promise<void> {
   if (file === undefined) return
-  await write(file, picture())
+  await writeFile(file, picture())
   if (!silent) process.stderr.write(`picture: ${file}\n`)
-}
-
-async function write(file: string, content: string): Promise<void> {
-  await writeFile(file, content).catch((cause: NodeJS.ErrnoException) => {
-    throw new UsageError(`${file} cannot be written: ${cause.message}`, 'name another file', { cause })
-  })
 }
 
 const print = (text: string) => process.stdout.write(text)

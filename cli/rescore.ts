@@ -58,10 +58,11 @@ export function addRescore(program: Command): void {
       try {
         const wiring = await wiringOn(folder, global)
         await prepareLog(folder, wiring)
+        const signal = stopSignal()
         const progress = new Progress(`rescore ${reward.name}`, { silent: global.json })
         const swept = await rescore(folder, reward, {
           partitions: wiring.partitions,
-          signal: stopSignal(),
+          signal,
           onProgress: (records, of) => progress.at(records, of),
         })
         progress.done(
@@ -71,7 +72,7 @@ export function addRescore(program: Command): void {
         )
         if (swept.unreadable > 0 && !global.json)
           process.stderr.write(`  ${swept.unreadable} records could not be read and were left out\n`)
-        if (options.sink) await load(folder, global.json)
+        if (options.sink) await load(folder, signal, global.json)
         if (global.json) process.stdout.write(`${JSON.stringify({ reward_name: reward.name, ...swept })}\n`)
       } finally {
         await folder.close()
@@ -158,13 +159,13 @@ async function definedAs(folder: Pick<DataFolder, 'log' | 'blobs'>, name: string
 }
 
 /** Loads the new rows, unless a run that goes on does so anyway. */
-async function load(folder: DataFolder, silent: boolean): Promise<void> {
+async function load(folder: DataFolder, signal: AbortSignal, silent: boolean): Promise<void> {
   const { log, blobs, duckdb_file: file } = folder
   const { events } = await wiringOf({})
   try {
     const sink = await openDuckDbSink({ file, log, blobs, catalogue: events, serve: false, wait_ms: 500 })
     try {
-      while (!(await sink.loadOnce()).caught_up);
+      while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
     } finally {
       await sink.close()
     }

@@ -51,12 +51,12 @@ export class RunReport {
     this.#draw()
   }
 
-  end(): void {
+  end({ stopped = false } = {}): void {
     if (this.#silent) return
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
     const seconds = (performance.now() - this.#started) / 1_000
     if ([...this.#stages.values()].every(({ records }) => records === 0)) {
-      process.stderr.write('run: nothing to compute; new work comes from ./plumbline generate\n')
+      if (!stopped) process.stderr.write('run: nothing to compute; new work comes from ./plumbline generate\n')
       return
     }
     for (const [name, { records, outputs, dead_letters }] of this.#stages) {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/worker.ts'
 import { DIALECTS } from '../schemas/rollout.ts'
-import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
@@ -89,6 +89,7 @@ export function addRun(program: Command): void {
 
       const folder = await openDataFolder(global, { create: true })
       const signal = stopSignal()
+      const stopped = () => options.untilIdle && signal.aborted
       const report = new RunReport({ silent: global.json })
       try {
         const wiring = await wiringOn(folder, global, chosen)
@@ -140,14 +141,23 @@ export function addRun(program: Command): void {
             },
             onLag: (lag) => report.lag(lag),
           })
+          if (stopped()) {
+            report.say(`stopped before the end${await notLoaded(sink)}; the same command goes on`)
+          }
         } finally {
           await watched?.server.close()
           await sink?.close()
         }
-        report.end()
+        report.end({ stopped: stopped() })
         if (global.json) process.stdout.write(`${JSON.stringify(report.totals())}\n`)
       } finally {
         await folder.close()
       }
     })
+}
+
+/** What the tables lack, where the log can still say it. */
+async function notLoaded(sink: DuckDbSink | undefined): Promise<string> {
+  const behind = await sink?.lag().catch(() => undefined)
+  return behind === undefined ? '' : `: ${number(Number(behind))} records are not loaded yet`
 }

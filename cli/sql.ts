@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { offsetsAt } from '../infra/runtime/offsets-at.ts'
+import { catalogue } from '../schemas/catalogue.ts'
 import type { AsOf } from '../sinks/duckdb/as-of.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
-import { formatRows, SQL_FORMATS, type SqlFormat } from '../sinks/duckdb/sql-format.ts'
 import { duckdbFile, openedBefore, openLogForReading } from './data-folder.ts'
 import { offsetVector } from './offset-vector.ts'
 import { type GlobalOptions, globals, oneOfWords, wholeNumber } from './options.ts'
+import { formatRows, SQL_FORMATS, type SqlFormat } from './sql-format.ts'
 import { UsageError } from './usage-error.ts'
 
 interface SqlOptions {
@@ -68,7 +69,7 @@ async function asOfTyped(text: string, global: GlobalOptions): Promise<AsOf> {
   }
   const log = await openLogForReading(global)
   try {
-    return await offsetsAt(log, time_ms)
+    return await offsetsAt(log, catalogue, time_ms)
   } finally {
     await log.close()
   }

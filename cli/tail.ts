@@ -8,7 +8,7 @@ import { vocabulary } from '../schemas/catalogue.ts'
 import { PoisonError } from '../schemas/codec.ts'
 import { blobsOf, openLogForReading } from './data-folder.ts'
 import { type Condition, condition, eventLines, onlyWhere, type PlainEvent, placeOf, plainEvent } from './event-rows.ts'
-import { globals, wholeNumber } from './options.ts'
+import { globals, stopSignal, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 import { writeOut } from './write-out.ts'
 
@@ -51,10 +51,9 @@ export function addTail(program: Command): void {
     .action(async (name: string, options: TailOptions, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
-      const stop = new AbortController()
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+      const stop = stopSignal({ silent: true })
       try {
-        const events = tail(log, blobsOf(global), await knownTopic(log, name), options, stop.signal)
+        const events = tail(log, blobsOf(global), await knownTopic(log, name), options, stop)
         for await (const event of events) {
           await writeOut(global.json ? `${JSON.stringify(event)}\n` : eventLines(event, options.width))
         }

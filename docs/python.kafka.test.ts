@@ -47,7 +47,7 @@ describeWithBroker('docs/python.md', () => {
     const reason = /rollout\.requested p\d@\d+ +asked-from-p +no +.*group_size: expected .*four/
     for (const name of ['sample-completions', 'score-completions', 'form-groups'])
       expect(letters).toMatch(new RegExp(`^\\d+ +${name} +poison +${reason.source}`, 'm'))
-    expect(letters.trim().split('\n')).toHaveLength(1 + 3)
+    expect(letters.trim().split('\n')).toHaveLength(2 + 3)
 
     // Sent again it is the same event; unchecked is the only way to send what is wrong.
     const [send = ''] = [...said.keys()].filter((line) => line.endsWith('group_id request.json'))

@@ -1,6 +1,7 @@
 import type { EventType } from './event.ts'
 import type { Field } from './logical-types.ts'
 import { physical } from './physical-types.ts'
+import { literal, qualified, quoted } from './sql-quoting.ts'
 
 export interface Column {
   readonly name: string
@@ -63,7 +64,7 @@ export function duckdbTypeOf({ logical }: Field): string {
 }
 
 function ddlOf(schema: string, table: string, columns: readonly Column[], about: string): string {
-  const name = `${quoted(schema)}.${quoted(table)}`
+  const name = qualified(schema, table)
   const lines = columns.map((each) => `  ${quoted(each.name)} ${each.type}${each.nullable ? '' : ' NOT NULL'}`)
   const comments = columns.filter((each) => each.about !== '')
   return [
@@ -73,6 +74,3 @@ function ddlOf(schema: string, table: string, columns: readonly Column[], about:
     ...comments.map((each) => `COMMENT ON COLUMN ${name}.${quoted(each.name)} IS ${literal(each.about)};`),
   ].join('\n')
 }
-
-const quoted = (identifier: string) => `"${identifier}"`
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`

@@ -1,8 +1,7 @@
+import { literal } from '../../schemas/sql-quoting.ts'
+import { textTable } from '../text-table.ts'
 import type { Row } from './ask-rows.ts'
 import { dot, FAINT, heatmap, line, short, svgDocument, text, ticks, viridis } from './svg.ts'
-import { textTable } from './text-table.ts'
-
-const quoted = (name: string) => `'${name.replaceAll("'", "''")}'`
 
 /** What `report compare` asks; every answer is small however long the log is. */
 export const comparisonSql = (name: string) => ({
@@ -10,19 +9,19 @@ export const comparisonSql = (name: string) => ({
     select task, any_value(live_reward_name) as live, count(*) as groups, avg(rank_correlation) as rank_correlation,
       avg(same_best::int) as same_best, sum(advantage_flips) as flips, sum(completions) as completions,
       count(*) filter (zero_variance) as flat, count(*) filter (live_zero_variance) as live_flat
-    from reward_agreement where reward_name = ${quoted(name)} group by task order by task`,
+    from reward_agreement where reward_name = ${literal(name)} group by task order by task`,
   outcomes: `
     select task, outcome, count(*) as n, avg(live_reward) as live_reward, avg(reward) as reward,
       avg(live_advantage) as live_advantage, avg(advantage) as advantage
-    from reward_comparison where reward_name = ${quoted(name)} group by all order by all`,
+    from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
   distances: `
     select task, outcome, round(distance_world / ${DISTANCE_STEP}) * ${DISTANCE_STEP} as distance,
       avg(live_reward) as live_reward, avg(reward) as reward, count(*) as n
-    from reward_comparison where reward_name = ${quoted(name)} group by all order by all`,
+    from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
   advantages: `
     select task, greatest(-${REACH}, least(${REACH}, round(live_advantage / ${STEP}) * ${STEP})) as live,
       greatest(-${REACH}, least(${REACH}, round(advantage / ${STEP}) * ${STEP})) as again, count(*) as n
-    from reward_comparison where reward_name = ${quoted(name)} group by all order by all`,
+    from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
 })
 
 /** World units to a dot; advantages to a cell, and how far the picture of them reaches: more is drawn at its edge. */

@@ -1,8 +1,8 @@
 import { OUTCOMES } from '../../schemas/tower.ts'
+import { textTable } from '../text-table.ts'
 import type { Row } from './ask-rows.ts'
 import { type Cluster, clusteredMean, describeInterval, type Interval, type IntervalMethod } from './interval.ts'
 import { dot, FAINT, line, rect, short, svgDocument, text, ticks } from './svg.ts'
-import { textTable } from './text-table.ts'
 
 /** What `report rewards` asks for; one row per group, streamed. */
 export const REWARD_GROUPS_SQL =

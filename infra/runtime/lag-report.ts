@@ -1,6 +1,8 @@
+import type { EventType } from '../../schemas/event.ts'
 import { sizeOf } from '../log/consumer.ts'
 import type { Log, LogRecord, Position } from '../log/log.ts'
 import { headerOf } from './json-records.ts'
+import { publicTopics } from './topics.ts'
 
 /** How far behind a reader is in one partition of one topic. */
 export interface TopicLag {
@@ -91,10 +93,8 @@ export function sumOf(lags: readonly TopicLag[]): Omit<TopicLag, 'topic' | 'part
 }
 
 /** Every public topic's ends, as one offset vector; see `--as-of`. */
-export async function endsOf(log: Log): Promise<Record<string, number[]>> {
+export async function endsOf(log: Log, events: readonly EventType[]): Promise<Record<string, number[]>> {
   const ends: Record<string, number[]> = {}
-  for (const { name } of await log.topics()) {
-    if (!name.startsWith('_')) ends[name] = (await log.endOffsets(name)).map(Number)
-  }
+  for (const topic of await publicTopics(log, events)) ends[topic] = (await log.endOffsets(topic)).map(Number)
   return ends
 }

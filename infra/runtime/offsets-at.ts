@@ -1,13 +1,18 @@
+import type { EventType } from '../../schemas/event.ts'
 import type { Log } from '../log/log.ts'
+import { publicTopics } from './topics.ts'
 
 /**
  * Where every public topic ended at a time, by when the log took each record: per partition, the offset of the first
  * record that was appended after it. Where the host's clock was set back meanwhile, one of the possible answers.
  */
-export async function offsetsAt(log: Log, time_ms: number): Promise<Record<string, number[]>> {
+export async function offsetsAt(
+  log: Log,
+  events: readonly EventType[],
+  time_ms: number,
+): Promise<Record<string, number[]>> {
   const offsets: Record<string, number[]> = {}
-  for (const { name } of await log.topics()) {
-    if (name.startsWith('_')) continue
+  for (const name of await publicTopics(log, events)) {
     const [begins, ends] = await Promise.all([log.beginningOffsets(name), log.endOffsets(name)])
     offsets[name] = []
     for (const [partition, end] of ends.entries()) {

@@ -37,6 +37,12 @@ export function topicsOf(
   ]
 }
 
+/** The topics that are there for everybody: events and dead letters. A broker may hold those of others as well. */
+export async function publicTopics(log: Log, events: readonly EventType[]): Promise<string[]> {
+  const names = new Set([...events.map(({ type }) => type), DEAD_LETTERS_TOPIC])
+  return (await log.topics()).map(({ name }) => name).filter((name) => names.has(name))
+}
+
 /** A processor, as far as its topics go. */
 type Joining = Pick<Processor, 'name'> & { readonly inputs?: readonly Pick<EventType, 'type'>[] }
 

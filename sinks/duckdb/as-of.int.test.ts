@@ -47,6 +47,8 @@ async function ask(file: string, sql: string, as_of?: AsOf): Promise<Plain[][]> 
 
 beforeAll(async () => {
   await createTopics(log)
+  // Of somebody else, on the same broker: in no moment, since it is in no table.
+  await log.createTopics([{ name: 'orders', partitions: 1 }])
   sink = await openDuckDbSink({ file: owned, log, catalogue })
   const steps: Parameters<typeof append>[1][] = [
     (story) => story.requested('g1', 2).sampled('g1', [0, 1]),
@@ -59,7 +61,7 @@ beforeAll(async () => {
     await sink.loadOnce()
     const answers: Plain[][][] = []
     for (const sql of QUESTIONS) answers.push(await ask(owned, sql))
-    moments.push({ ends: await endsOf(log), time_ms: Date.now(), answers })
+    moments.push({ ends: await endsOf(log, catalogue), time_ms: Date.now(), answers })
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
   const once = await openDuckDbSink({ file: left, log, catalogue, serve: false })
@@ -113,15 +115,29 @@ describe.each([
     await expect(ask(file, 'FROM rewards', ends)).rejects.toThrow(/is loaded up to offset \d+/)
     const evil = { 'policy.completions_sampled': ['0) OR true --'] } as unknown as AsOf
     await expect(ask(file, 'FROM rewards', evil)).rejects.toThrow(SqlRefusedError)
-    expect(await ask(file, 'SELECT count(*) FROM internal.unreadable', { "x' OR '1'='1": [5] })).toEqual([['0']])
+  })
+
+  test('a topic that does not exist is named, with those that do, and what is there stays as it was', async () => {
+    const misspelt = { ...moments.at(-1)?.ends, 'policy.completion_sampled': [1, 0, 0, 0] }
+    await expect(ask(file, 'FROM rewards', misspelt)).rejects.toThrow(
+      /no topic is called policy\.completion_sampled; there are .*policy\.completions_sampled, .*dead_letters; .*lag --json/,
+    )
+    for (const topic of ["x' OR '1'='1", '_snapshots', 'internal.state']) {
+      await expect(ask(file, 'FROM rewards', { [topic]: [0] })).rejects.toThrow(SqlRefusedError)
+    }
+    expect(await ask(file, QUESTIONS[0] as string, moments.at(-1)?.ends)).toEqual(moments.at(-1)?.answers[0])
+  })
+
+  test('dead letters that were not loaded yet are not answered as if they were', async () => {
+    await expect(ask(file, 'FROM internal.dead_letters', { dead_letters: [9] })).rejects.toThrow(/is loaded up to/)
   })
 })
 
 test('a time is where the log ended then', async () => {
   for (const { time_ms, answers } of moments) {
-    const ends = await offsetsAt(log, time_ms)
+    const ends = await offsetsAt(log, catalogue, time_ms)
     for (const [at, sql] of QUESTIONS.entries()) expect(await ask(owned, sql, ends), sql).toEqual(answers[at])
   }
-  const none = Object.values(await offsetsAt(log, 0)).flat()
+  const none = Object.values(await offsetsAt(log, catalogue, 0)).flat()
   expect(none.every((end) => end === 0)).toBe(true)
 })

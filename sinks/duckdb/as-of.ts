@@ -1,5 +1,6 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
+import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
 import type { SqlResult } from './sql-result.ts'
 import { runStatement, type SqlLimits, SqlRefusedError } from './sql-statement.ts'
 import { viewStatements } from './user-views.ts'
@@ -16,7 +17,7 @@ let made = 0
  *
  * What folds remember is not kept for the past: a completion without an outcome as of then is `pending_unread`.
  *
- * @throws SqlRefusedError when the tables have not come that far; and as `runStatement`.
+ * @throws SqlRefusedError when a topic has no table or its table has not come that far; and as `runStatement`.
  */
 export async function runStatementAsOf(
   connect: () => Promise<DuckDBConnection>,
@@ -92,6 +93,12 @@ async function makeViews(connection: DuckDBConnection, name: string, as_of: Read
     FROM duckdb_columns() JOIN duckdb_tables() USING (database_name, schema_name, table_name)
     WHERE database_name = current_database()
     GROUP BY ALL`)) as [string, string, boolean][]
+  const events = (await rowsOf("SELECT name[7:] FROM internal.meta WHERE name LIKE 'table:%'")) as [string][]
+  const topics = [...events.flat().sort(), DEAD_LETTERS_TOPIC]
+  for (const [topic, ends] of as_of) {
+    refuseUnknown(topic, topics)
+    refuseFuture(topic, ends, loaded)
+  }
   await connection.run(`ATTACH ':memory:' AS ${name} (READ_WRITE)`)
   for (const schema of new Set(tables.map(([schema]) => schema))) {
     if (schema !== 'main') await connection.run(`CREATE SCHEMA ${name}.${quoted(schema)}`)
@@ -99,16 +106,23 @@ async function makeViews(connection: DuckDBConnection, name: string, as_of: Read
   for (const [schema, table, logged] of tables) {
     const topic = `${schema}.${table}`
     const ends = as_of.get(topic) ?? []
-    if (schema !== 'internal' && logged) refuseFuture(topic, ends, loaded)
     const own = schema === 'internal' ? (INTERNAL[table]?.(as_of) ?? 'true') : undefined
     const shown = own ?? (logged ? below(ends, 'log_partition', 'log_offset') : 'true')
-    const place = `${quoted(schema)}.${quoted(table)}`
+    const place = qualified(schema, table)
     const source =
       topic === 'internal.positions' ? positionsSql(as_of) : `SELECT * FROM ${quoted(database)}.${place} WHERE ${shown}`
     await connection.run(`CREATE VIEW ${name}.${place} AS ${source}`)
   }
   await connection.run(`USE ${name}`)
   for (const statement of viewStatements) await connection.run(statement)
+}
+
+/** A name that is misspelt would leave its table empty, and the answer looked like one. */
+function refuseUnknown(topic: string, topics: readonly string[]): void {
+  if (topics.includes(topic)) return
+  throw new SqlRefusedError(
+    `as of: no topic is called ${topic}; there are ${topics.join(', ')}; plumbline lag --json prints the offsets of each`,
+  )
 }
 
 function refuseFuture(topic: string, ends: readonly number[], loaded: ReadonlyMap<string, number>): void {
@@ -134,6 +148,3 @@ function positionsSql(as_of: ReadonlyMap<string, readonly number[]>): string {
     ? empty
     : `SELECT topic::VARCHAR AS topic, "partition"::INTEGER AS "partition", next::BIGINT AS next FROM (VALUES ${rows.join(', ')}) AS known(topic, "partition", next)`
 }
-
-const quoted = (identifier: string) => `"${identifier.replaceAll('"', '""')}"`
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`

@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { literal } from '../../schemas/sql-quoting.ts'
 import { readOwner, removeOwner, writeOwner } from './owner-record.ts'
 
 export interface DatabaseOptions {
@@ -179,8 +180,7 @@ async function openLocked(file: string, options: DatabaseOptions): Promise<DuckD
   try {
     await connection.run("SET GLOBAL TimeZone = 'UTC'")
     if (options.export_dir !== undefined) {
-      const folder = resolve(options.export_dir).replaceAll("'", "''")
-      await connection.run(`SET allowed_directories = ['${folder}/']`)
+      await connection.run(`SET allowed_directories = [${literal(`${resolve(options.export_dir)}/`)}]`)
     }
     await connection.run('SET enable_external_access = false')
     await connection.run('SET lock_configuration = true')

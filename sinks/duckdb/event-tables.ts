@@ -1,6 +1,7 @@
 import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
 import { type Column, type EventTable, tableOf } from '../../schemas/duckdb-table.ts'
 import type { EventType } from '../../schemas/event.ts'
+import { qualified, quoted } from '../../schemas/sql-quoting.ts'
 
 /** The table that an event type's rows go to now. */
 export interface LoadTarget {
@@ -21,7 +22,6 @@ interface MadeFrom {
 type Change = 'none' | 'comments' | 'added_columns' | 'rebuild'
 
 const BUILDING = '__building'
-const nameOf = ({ schema, table }: { schema: string; table: string }) => `"${schema}"."${table}"`
 
 /**
  * Makes or changes the tables so that they fit the declarations, in the caller's transaction: columns that may be
@@ -49,7 +49,9 @@ async function prepareTable(connection: DuckDBConnection, type: EventType): Prom
       break
     case 'added_columns':
       for (const { name, type: sqlType } of addedColumns(made, wanted)) {
-        await connection.run(`ALTER TABLE ${nameOf(declared)} ADD COLUMN "${name}" ${sqlType}`)
+        await connection.run(
+          `ALTER TABLE ${qualified(declared.schema, declared.table)} ADD COLUMN ${quoted(name)} ${sqlType}`,
+        )
       }
       await connection.run(declared.ddl)
       await record(connection, `table:${type.type}`, wanted)
@@ -73,8 +75,8 @@ async function prepareTable(connection: DuckDBConnection, type: EventType): Prom
 export async function swapIn(connection: DuckDBConnection, target: LoadTarget): Promise<LoadTarget> {
   const { type } = target
   const declared = tableOf(type)
-  await connection.run(`DROP TABLE ${nameOf(declared)}`)
-  await connection.run(`ALTER TABLE ${nameOf(target)} RENAME TO "${declared.table}"`)
+  await connection.run(`DROP TABLE ${qualified(declared.schema, declared.table)}`)
+  await connection.run(`ALTER TABLE ${qualified(target.schema, target.table)} RENAME TO ${quoted(declared.table)}`)
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
   await record(connection, `table:${type.type}`, { version: type.version, columns: declared.columns })
   return targetOf(connection, type, declared, false)
@@ -87,7 +89,7 @@ async function dropBuilding(
   type: EventType,
   { schema, table }: EventTable,
 ): Promise<void> {
-  await connection.run(`DROP TABLE IF EXISTS ${nameOf({ schema, table: table + BUILDING })}`)
+  await connection.run(`DROP TABLE IF EXISTS ${qualified(schema, table + BUILDING)}`)
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
 }
 
@@ -149,7 +151,7 @@ async function targetOf(
   { schema, table }: { schema: string; table: string },
   building: boolean,
 ): Promise<LoadTarget> {
-  const empty = await connection.run(`FROM ${nameOf({ schema, table })} LIMIT 0`)
+  const empty = await connection.run(`FROM ${qualified(schema, table)} LIMIT 0`)
   const types = empty.columnTypes()
   const columns = empty.columnNames().map((name, index) => ({ name, type: types[index] as DuckDBType }))
   return { type, schema, table, columns, building }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
 import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-statement.ts'
 
 export interface ParquetRequest {
@@ -75,7 +76,7 @@ async function known(connection: DuckDBConnection, table: string, by: readonly s
   )
   const tables = found.getRowsJson().map(([schema, name, columns]) => ({
     name: schema === 'main' ? String(name) : `${schema}.${name}`,
-    sql: `${quoted(String(schema))}.${quoted(String(name))}`,
+    sql: qualified(String(schema), String(name)),
     columns: columns as string[],
   }))
   const chosen = tables.find(({ name }) => name === table)
@@ -99,6 +100,3 @@ function removeForgotten(export_dir: string): void {
     if (age_ms > FORGOTTEN_MS) rmSync(path, { recursive: true, force: true })
   }
 }
-
-const quoted = (identifier: string) => `"${identifier.replaceAll('"', '""')}"`
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`

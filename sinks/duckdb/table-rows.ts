@@ -1,6 +1,7 @@
 import { type DuckDBConnection, DuckDBDataChunk, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
 import type { LogRecord } from '../../infra/log/log.ts'
 import { type Event, rowsOf } from '../../schemas/event.ts'
+import { qualified, quoted } from '../../schemas/sql-quoting.ts'
 import { setColumn } from './column-vectors.ts'
 import { toDuckDb } from './duckdb-values.ts'
 import type { LoadTarget } from './event-tables.ts'
@@ -115,10 +116,11 @@ export class TableRows {
   async appendNew(connection: DuckDBConnection): Promise<void> {
     const { schema, table } = this.shape.target
     const staging = `staging_${schema}_${table}`
-    await connection.run(`CREATE OR REPLACE TEMP TABLE "${staging}" AS FROM "${schema}"."${table}" LIMIT 0`)
+    const [from, into] = [quoted(staging), qualified(schema, table)]
+    await connection.run(`CREATE OR REPLACE TEMP TABLE ${from} AS FROM ${into} LIMIT 0`)
     await this.#appendTo(connection, staging, 'main', 'temp')
-    await connection.run(`INSERT OR IGNORE INTO "${schema}"."${table}" FROM "${staging}"`)
-    await connection.run(`DROP TABLE "${staging}"`)
+    await connection.run(`INSERT OR IGNORE INTO ${into} FROM ${from}`)
+    await connection.run(`DROP TABLE ${from}`)
   }
 
   async #appendTo(connection: DuckDBConnection, table: string, schema: string, catalog?: string): Promise<void> {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { literal, quoted } from '../../schemas/sql-quoting.ts'
 import { advantages } from './views/advantages.ts'
 import { completionFates, funnel, funnelCheck } from './views/funnel.ts'
 import { groups } from './views/groups.ts'
@@ -54,14 +55,12 @@ const docs: View = {
     ORDER BY kind DESC, name, place`,
 }
 
-const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`
-
 function statementsOf(view: View): string[] {
   return [
     `CREATE OR REPLACE VIEW ${view.name} AS ${view.sql}`,
-    `COMMENT ON VIEW ${view.name} IS ${quoted(view.about)}`,
+    `COMMENT ON VIEW ${view.name} IS ${literal(view.about)}`,
     ...Object.entries(view.columns).map(
-      ([column, about]) => `COMMENT ON COLUMN ${view.name}."${column}" IS ${quoted(about)}`,
+      ([column, about]) => `COMMENT ON COLUMN ${view.name}.${quoted(column)} IS ${literal(about)}`,
     ),
   ]
 }

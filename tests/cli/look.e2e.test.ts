@@ -72,7 +72,7 @@ test('lag counts what each reader has yet to read, and is 0 when all is read', a
   expect(sum(after.offsets['rollout.group_formed'])).toBe(6)
   const text = (await plumblineOk(['lag'], folder)).trimEnd().split('\n')
   expect(text[0]).toMatch(/^group +partition +messages +bytes +behind$/)
-  expect(text.slice(1).every((line) => /0 +0 +0 s$/.test(line))).toBe(true)
+  expect(text.slice(2).every((line) => /0 +0 +0 s$/.test(line))).toBe(true)
 })
 
 test('lag answers while a run goes on', async () => {
@@ -136,4 +136,9 @@ test('sql --as-of answers as lag said that the log was, and as of a time', async
   for (const wrong of ['yesterday', '@none.json', '{"a": 1}']) {
     expect(await plumbline(['sql', question, '--as-of', wrong], folder)).toMatchObject({ code: 2 })
   }
+  const unknown = await plumbline(['sql', question, '--as-of', '{"tower.completion_scored": [1]}'], folder)
+  expect(unknown).toMatchObject({ code: 1, stdout: '' })
+  expect(unknown.stderr).toMatch(
+    /^plumbline: as of: no topic is called tower\.completion_scored; there are .*tower\.completions_scored, .*\n$/,
+  )
 })

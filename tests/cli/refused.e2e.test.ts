@@ -126,7 +126,11 @@ const CASES: readonly Case[] = [
     says: /nowhere holds no Plumbline data\n {2}run .*generate tower.* or name another folder with --data/,
   },
   { type: ['--data', 'nowhere', 'sql', 'select 1'], code: 2, says: /nowhere holds no Plumbline data/ },
-  { type: ['--data', 'a-file', 'run'], code: 2, says: /a-file cannot be made or written: a file is in its place/ },
+  {
+    type: ['--data', 'a-file', 'run'],
+    code: 1,
+    says: /a-file: something else is there already \(EEXIST at mkdir\)\n {2}name another place, or move what is there/,
+  },
   { type: ['--data', 'newer', 'run', '--until-idle'], code: 2, says: NEWER },
   { type: ['--data', 'newer', 'verify'], code: 2, says: NEWER },
   { type: ['--data', 'newer', 'sql', 'select 1'], code: 2, says: NEWER },
@@ -227,6 +231,14 @@ test('a word typed wrong makes no folder', async () => {
     expect(await plumbline(['--data', 'never-made', ...type], { cwd })).toMatchObject({ code: 2 })
     expect(existsSync(join(cwd, 'never-made'))).toBe(false)
   }
+})
+
+test('a picture that cannot be written is said after its table', async () => {
+  const { code, stdout, stderr } = await plumbline(['report', 'funnel', '--svg', 'nowhere/funnel.svg'], { cwd })
+  expect([code, stdout]).toEqual([1, expect.stringContaining('formed')])
+  expect(stderr).toMatch(
+    /^plumbline: nowhere\/funnel\.svg: there is no such file or folder \(ENOENT at open\)\n {2}look at the path.*\n$/,
+  )
 })
 
 test('--debug adds the stack, wherever it stands', async () => {

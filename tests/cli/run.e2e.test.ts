@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { eventually, funnel, plumbline, plumblineOk, type Running, sharedFolder, sql, start } from './plumbline.ts'
 
@@ -52,6 +54,38 @@ test('run answers sql from another process while it goes on, takes what comes, a
   expect(before + (stages['sample-completions']?.records ?? 0)).toBe(150)
   expect(await funnel(here('going'))).toEqual({ formed: 150 * GROUP_SIZE })
   expect(await plumblineOk(['verify'], here('going'))).toBe('verify: passed\n')
+})
+
+test('a first Ctrl-C ends run --until-idle with what is in hand, and the same command loads the rest', async () => {
+  // Many transactions to load: the signal comes in the first of them.
+  const scenes = 1_000
+  const loaded = async () => {
+    const counts = ['tower.scene_presented', 'tower.completions_scored', 'rollout.group_formed']
+      .map((table) => `(select count(*) from ${table})`)
+      .join(' + ')
+    return Number((await sql<{ n: number }>(`select (${counts})::int as n`, here('left')))[0]?.n)
+  }
+  await generate('left', scenes)
+  const untilIdle = ['run', '--until-idle', '--policy', 'random-legal']
+  await plumblineOk([...untilIdle, '--no-sink'], here('left'))
+  const running = start(untilIdle, here('left'))
+  await eventually(() => existsSync(join(root, 'left', 'duckdb.sock')))
+  // Twice, as it comes through ./plumbline: from the terminal, and handed on.
+  running.child.kill('SIGINT')
+  running.child.kill('SIGINT')
+  const stopped = await running.ended
+  expect(stopped, stopped.stderr).toMatchObject({ code: 0, signal: null })
+  expect(stopped.stderr).toMatch(
+    /stopped before the end: [1-9][\d,]* records are not loaded yet; the same command goes on\n$/,
+  )
+  const all = scenes * (1 + 2 * GROUP_SIZE)
+  expect(await loaded()).toBeLessThan(all)
+
+  const again = await plumbline(untilIdle, here('left'))
+  expect(again, again.stderr).toMatchObject({ code: 0 })
+  expect(again.stderr).not.toContain('stopped')
+  expect(await loaded()).toBe(all)
+  expect(await funnel(here('left'))).toEqual({ formed: scenes * GROUP_SIZE })
 })
 
 test('processors can run one after another, each in a process of its own, and give what they give together', async () => {

@@ -209,6 +209,13 @@ test(
   },
 )
 
+test('a process that closes the log with a write under way comes to its end', LIMIT, async () => {
+  await using processes = new Processes()
+  const child = processes.start('close early', {})
+  expect(await child.exited, child.errors).toBe(0)
+  expect(child.said).toEqual([{ closed: true }])
+})
+
 /** Stopped inside a write it would hold the lock, and nobody could take over. */
 async function stopOutsideWrites(worker: Child, dir: string): Promise<void> {
   const log = await openLmdbLog({ dir, lock_wait_ms: 300 })

@@ -129,9 +129,18 @@ async function attempt(args: { topic: string; access: 'read' | 'write'; lock_wai
   process.exit(0)
 }
 
+/** Closes the log while it waits for an answer, as who stops early does. */
+async function closeEarly(): Promise<void> {
+  const log = await open()
+  void log.producer({ transactional_id: 'early' })
+  await log.close()
+  say({ closed: true })
+}
+
 const args = JSON.parse(json)
 if (role === 'produce') await produce(args)
 else if (role === 'work') await work(args)
 else if (role === 'inside') inside(args)
 else if (role === 'attempt') await attempt(args)
+else if (role === 'close early') await closeEarly()
 else throw new Error(`test-process.ts: expected a role, got ${role}`)

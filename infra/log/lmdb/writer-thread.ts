@@ -15,6 +15,7 @@ export class WriterThread {
   readonly #onWrite: () => void
   #last = 0
   #dead: Error | undefined
+  #closing = false
 
   private constructor(options: WriterOptions, onWrite: () => void) {
     this.#options = options
@@ -69,6 +70,7 @@ export class WriterThread {
 
   async close(): Promise<void> {
     if (this.#dead !== undefined) return
+    this.#closing = true
     this.#worker.ref()
     const gone = new Promise((resolve) => this.#worker.once('exit', resolve))
     this.#worker.postMessage('close' satisfies ToWriter)
@@ -80,7 +82,8 @@ export class WriterThread {
     const waiting = this.#waiting.get(message.id)
     this.#waiting.delete(message.id)
     clearTimeout(waiting?.late)
-    if (this.#waiting.size === 0) this.#worker.unref()
+    // One that is being closed is waited for, and answers what was asked of it before.
+    if (this.#waiting.size === 0 && !this.#closing) this.#worker.unref()
     if (message.kind === 'failed') waiting?.reject(fromFailure(message.failure))
     else {
       if (message.memory !== undefined && this.spare.length < SPARE_BLOCKS) this.spare.push(...message.memory)

@@ -1,5 +1,6 @@
-import { arrowStream } from './sql-arrow.ts'
-import type { Plain, SqlResult, SqlType } from './sql-result.ts'
+import { arrowStream } from '../sinks/duckdb/sql-arrow.ts'
+import type { Plain, SqlResult, SqlType } from '../sinks/duckdb/sql-result.ts'
+import { textTable } from './text-table.ts'
 
 export const SQL_FORMATS = ['table', 'json', 'csv', 'arrow'] as const
 export type SqlFormat = (typeof SQL_FORMATS)[number]
@@ -100,21 +101,15 @@ async function* tableText({ columns, batches }: SqlResult, limit: number, max_wi
     shown.push(...rows.slice(0, room))
     more += Math.max(0, rows.length - room)
   }
-  const texts = columns.map(({ name, type }, column) => {
+  const texts = columns.map(({ type }, column) => {
     const values = shown.map((row) => row[column] ?? null)
     const cells = FLOATS.has(type.name) ? floatCells(values) : values.map((value) => cell(value, type))
-    return [shorten(name, max_width), ...cells.map((text) => shorten(text, max_width))]
+    return cells.map((text) => shorten(text, max_width))
   })
-  const widths = texts.map((column) => Math.max(...column.map(widthOf)))
-  const line = (row: number) =>
-    texts
-      .map((column, index) =>
-        pad(column[row] ?? '', widths[index] ?? 0, isNumeric((columns[index] as { type: SqlType }).type)),
-      )
-      .join('  ')
-      .trimEnd()
-  yield `${line(0)}\n${widths.map((width) => '─'.repeat(width)).join('  ')}\n`
-  for (let row = 1; row <= shown.length; row += 1) yield `${line(row)}\n`
+  yield textTable(
+    columns.map(({ name, type }) => ({ name: shorten(name, max_width), right: isNumeric(type) })),
+    shown.map((_, row) => texts.map((column) => column[row] ?? '')),
+  )
   if (more > 0) yield `… ${more.toLocaleString('en')} more ${more === 1 ? 'row' : 'rows'}\n`
 }
 
@@ -146,9 +141,4 @@ function shorten(text: string, most: number): string {
   const line = text.replace(/\r?\n/g, '⏎').replace(/\t/g, ' ')
   const characters = [...line]
   return characters.length <= most ? line : `${characters.slice(0, most - 1).join('')}…`
-}
-const widthOf = (text: string) => [...text].length
-function pad(text: string, width: number, right: boolean): string {
-  const space = ' '.repeat(Math.max(0, width - widthOf(text)))
-  return right ? space + text : text + space
 }
