@@ -107,7 +107,7 @@ export interface ReadRequest {
 
 export interface ReadResult {
   readonly records: readonly LogRecord[]
-  /** Of them, as `max_bytes` counts. */
+  /** Of them: keys, headers and values. */
   readonly bytes: number
   readonly next: bigint
 }

@@ -1,5 +1,5 @@
 import type { EventType } from '../../schemas/event.ts'
-import { sizeOf } from '../log/consumer.ts'
+import { sizeOfAll } from '../log/consumer.ts'
 import type { Log, LogRecord, Position } from '../log/log.ts'
 import { headerOf } from './json-records.ts'
 import { publicTopics } from './topics.ts'
@@ -48,7 +48,7 @@ export async function lagByPartition(
 async function weigh(log: Log, { topic, partition, next: from }: Position, end: bigint) {
   const { records, next } = await log.read({ topic, partition, from, max_bytes: SCAN_BYTES })
   const unread = records.filter((record) => record.offset < end)
-  const bytes = unread.reduce((sum, record) => sum + sizeOf(record), 0)
+  const bytes = sizeOfAll(unread)
   const newest = next >= end ? unread.at(-1) : await lastRecord(log, topic, partition, end)
   return { bytes, bytes_complete: next >= end, behind_ms: timeBetween(unread[0], newest) }
 }
