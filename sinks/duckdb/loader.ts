@@ -1,4 +1,4 @@
-import { BIGINT, type DuckDBConnection, INTEGER, VARCHAR } from '@duckdb/node-api'
+import type { DuckDBConnection } from '@duckdb/node-api'
 import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
 import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../../infra/log/log.ts'
 import { decodeRecord } from '../../infra/runtime/decode-record.ts'
@@ -11,7 +11,7 @@ import {
 import { readJson } from '../../infra/runtime/json-records.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
-import { Batch, Carefulness, type CommitStage, insertAll, placeOf } from './batch.ts'
+import { Batch, Carefulness, type CommitStage, type Published, placeOf } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
 import { createViews } from './user-views.ts'
@@ -56,11 +56,11 @@ const NO_BLOBS: Pick<Blobs, 'get'> = {
  * 1. the positions P that each fold has committed;
  * 2. the ends of the changelogs, and after them the ends E of the event topics and the dead letters: whatever a
  *    changelog says below its end was committed together with outputs that lie below E;
- * 3. events and dead letters up to E, in as many transactions as it takes; tables made anew are swapped in;
- * 4. changelogs up to their ends, and P is published with the last of them.
+ * 3. events and dead letters up to E; tables made anew are swapped in;
+ * 4. changelogs up to their ends, and then P.
  *
- * So state and outputs are never older than the published P. A pass that breaks off anywhere leaves an older P, for
- * which that holds as well.
+ * In as many transactions as it takes, in this order; where little is behind, in one. So state and outputs are never
+ * older than the published P. A pass that breaks off anywhere leaves an older P, for which that holds as well.
  */
 export class Loader {
   readonly #options: LoaderOptions
@@ -90,7 +90,7 @@ export class Loader {
     }
     this.#published.clear()
     for (const [fold, topic, partition, next] of await rows('FROM internal.processor_positions')) {
-      this.#published.set(`${fold}\0${topic}\0${partition}`, next as bigint)
+      this.#published.set(publishedAs(fold as string, topic as string, partition as number), next as bigint)
     }
     // A transaction that broke off may have left rows in a table of the connection's own.
     await connection.run('DELETE FROM state_staging')
@@ -107,14 +107,16 @@ export class Loader {
       [...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => partitions.has(topic)),
     )
 
-    const loaded = { rows: 0, records: 0 }
-    await this.#load(events, (record, batch) => this.#takeEvent(record, batch, events), loaded, signal)
-    if (signal?.aborted) return loaded
-    await this.#swapBuilt()
-    await this.#load(changelogs, (record, batch) => takeState(record, batch), loaded, signal)
-    if (signal?.aborted) return loaded
-    await this.#publish(committed)
-    return loaded
+    const loading = new Loading()
+    await this.#load(loading, events, (record, batch) => this.#takeEvent(record, batch, events), signal)
+    if (this.#isBuilding) {
+      await this.#commit(loading)
+      if (!signal?.aborted) await this.#swapBuilt()
+    }
+    await this.#load(loading, changelogs, (record, batch) => takeState(record, batch), signal)
+    if (!signal?.aborted) loading.batch.publish(this.#moved(committed))
+    await this.#commit(loading)
+    return loading.loaded
   }
 
   /** An upper bound of the records that are not loaded yet. */
@@ -137,25 +139,37 @@ export class Loader {
     return new Map(topics.map((topic, at) => [topic, ends[at] as readonly bigint[]]))
   }
 
+  /** Up to the ends; the last batch is left to the caller, for what else fits into it. */
   async #load(
+    loading: Loading,
     ends: Ends,
     take: (record: LogRecord, batch: Batch) => unknown,
-    loaded: { rows: number; records: number },
     signal: AbortSignal | undefined,
   ): Promise<void> {
     while (!signal?.aborted) {
-      const batch = new Batch()
-      await this.#fill(batch, ends, take)
-      if (batch.isEmpty) return
-      await batch.commit(this.#options.connection, this.#careful, this.#options.observe)
-      for (const { topic, partition, next } of batch.positions) this.#positions.set(placeOf(topic, partition), next)
-      loaded.rows += batch.rows
-      loaded.records += batch.records
+      if (await this.#fill(loading.batch, ends, take)) return
+      await this.#commit(loading)
     }
   }
 
-  /** Reads on, topic by topic (causes before what follows from them), until the batch is full or nothing is left. */
-  async #fill(batch: Batch, ends: Ends, take: (record: LogRecord, batch: Batch) => unknown): Promise<void> {
+  async #commit(loading: Loading): Promise<void> {
+    const { batch, loaded } = loading
+    if (batch.isEmpty) return
+    await batch.commit(this.#options.connection, this.#careful, this.#options.observe)
+    for (const { topic, partition, next } of batch.positions) this.#positions.set(placeOf(topic, partition), next)
+    for (const { fold, topic, partition, next } of batch.published) {
+      this.#published.set(publishedAs(fold, topic, partition), next)
+    }
+    loaded.rows += batch.rows
+    loaded.records += batch.records
+    loading.batch = new Batch()
+  }
+
+  /**
+   * Reads on, topic by topic (causes before what follows from them), until the batch is full or nothing is left.
+   * @returns whether nothing is left
+   */
+  async #fill(batch: Batch, ends: Ends, take: (record: LogRecord, batch: Batch) => unknown): Promise<boolean> {
     const { batch_bytes, batch_rows } = this.#options
     const pages = await this.#firstPages(ends)
     for (const [topic, partitionEnds] of ends) {
@@ -164,13 +178,14 @@ export class Loader {
           const from = batch.positionOf(topic, partition) ?? this.#positionOf(topic, partition)
           if (from > end) throw this.#wrongLog(topic, partition, from, end)
           if (from === end) break
-          if (batch.bytes >= batch_bytes || batch.rows >= batch_rows) return
+          if (batch.bytes >= batch_bytes || batch.rows >= batch_rows) return false
           const next = await this.#readOn(batch, { topic, partition, next: from }, end, take, pages)
           if (next === from) break
           batch.moveTo({ topic, partition, next })
         }
       }
     }
+    return true
   }
 
   /**
@@ -249,10 +264,13 @@ export class Loader {
     }
   }
 
+  get #isBuilding(): boolean {
+    return [...this.#shapes.values()].some(({ target }) => target.building)
+  }
+
   /** Tables that were made anew have come as far as the others: they take the place of the old ones. */
   async #swapBuilt(): Promise<void> {
     const built = [...this.#shapes.values()].filter(({ target }) => target.building)
-    if (built.length === 0) return
     const { connection } = this.#options
     await inTransaction(connection, async () => {
       const swapped: LoadTarget[] = []
@@ -262,24 +280,11 @@ export class Loader {
     })
   }
 
-  async #publish(committed: ReadonlyMap<string, readonly Position[]>): Promise<void> {
-    const rows = [...committed].flatMap(([fold, positions]) =>
-      positions.map(({ topic, partition, next }) => [fold, topic, partition, next] as const),
-    )
-    const moved = rows.filter(
-      ([fold, topic, partition, next]) => this.#published.get(`${fold}\0${topic}\0${partition}`) !== next,
-    )
-    if (moved.length === 0) return
-    const { connection } = this.#options
-    await inTransaction(connection, () =>
-      insertAll(
-        connection,
-        'INSERT OR REPLACE INTO internal.processor_positions',
-        moved.map((row) => [...row]),
-        [VARCHAR, VARCHAR, INTEGER, BIGINT],
-      ),
-    )
-    for (const [fold, topic, partition, next] of moved) this.#published.set(`${fold}\0${topic}\0${partition}`, next)
+  /** Positions of folds that are not published yet. */
+  #moved(committed: ReadonlyMap<string, readonly Position[]>): Published[] {
+    return [...committed]
+      .flatMap(([fold, positions]) => positions.map((position) => ({ fold, ...position })))
+      .filter(({ fold, topic, partition, next }) => this.#published.get(publishedAs(fold, topic, partition)) !== next)
   }
 
   #positionOf(topic: string, partition: number): bigint {
@@ -292,6 +297,14 @@ export class Loader {
     )
   }
 }
+
+/** What one pass has done, and what it will commit next. */
+class Loading {
+  batch = new Batch()
+  readonly loaded = { rows: 0, records: 0 }
+}
+
+const publishedAs = (fold: string, topic: string, partition: number) => `${fold}\0${topic}\0${partition}`
 
 function takeState(record: LogRecord, batch: Batch): void {
   if (record.key === null) return
