@@ -58,6 +58,8 @@ export class SimulatedPolicy {
   client(onAsked: (asked: Asked) => void): HttpClient {
     return {
       post: async (_url, body, signal) => {
+        // As the real one: what nobody waits for any more is never sent.
+        signal.throwIfAborted()
         const { seed, n = 1, messages } = body as Body
         const group_id = messages[0]?.content.find(({ type }) => type === 'text')?.text ?? ''
         const first = this.#first.get(seed)
