@@ -1,5 +1,5 @@
 import { promisify } from 'node:util'
-import { gunzipSync, gzip, zstdCompress, zstdDecompressSync } from 'node:zlib'
+import { gunzipSync, gzip, gzipSync, zstdCompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { lz4Compress, lz4Decompress } from './lz4.ts'
 import { snappyDecompress } from './snappy.ts'
 
@@ -14,21 +14,25 @@ export const CODEC_MASK = 7
 const inThreadGzip = promisify(gzip)
 const inThreadZstd = promisify(zstdCompress)
 
-/** Beside the event loop where the runtime can. `records` must not change meanwhile. */
+/** From here on it is worth a way to another thread and back, which costs as much as compressing some 10 KiB. */
+const LARGE_BYTES = 64 * 1024
+
+/** Where it takes long, beside the event loop. `records` must not change meanwhile. */
 export async function compress(
   compression: Compression,
   records: Buffer,
 ): Promise<{ readonly codec: number; readonly bytes: Buffer }> {
   const codec = NUMBERS[compression]
+  const large = records.length >= LARGE_BYTES
   switch (compression) {
     case 'none':
       return { codec, bytes: records }
     case 'gzip':
-      return { codec, bytes: await inThreadGzip(records) }
+      return { codec, bytes: large ? await inThreadGzip(records) : gzipSync(records) }
     case 'lz4':
       return { codec, bytes: lz4Compress(records) }
     case 'zstd':
-      return { codec, bytes: await inThreadZstd(records) }
+      return { codec, bytes: large ? await inThreadZstd(records) : zstdCompressSync(records) }
   }
 }
 
