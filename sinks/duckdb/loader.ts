@@ -1,19 +1,12 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
+import type { Blobs } from '../../infra/blobs/blobs.ts'
 import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../../infra/log/log.ts'
-import { decodeRecord } from '../../infra/runtime/decode-record.ts'
-import {
-  type ChangelogEntry,
-  changelogTopic,
-  DEAD_LETTERS_TOPIC,
-  type DeadLetter,
-} from '../../infra/runtime/internal-topics.ts'
-import { readJson } from '../../infra/runtime/json-records.ts'
-import { PoisonError } from '../../schemas/codec.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { Batch, Carefulness, type CommitStage, type Published, placeOf } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
+import { takeEvent, takeState } from './take-record.ts'
 import { createViews } from './user-views.ts'
 
 export interface LoaderOptions {
@@ -44,11 +37,6 @@ export class WrongLogError extends Error {
 const FEW_RECORDS = 4_096n
 
 type Ends = ReadonlyMap<string, readonly bigint[]>
-const NO_BLOBS: Pick<Blobs, 'get'> = {
-  get: async ({ sha256 }) => {
-    throw new BlobMissingError(`blob ${sha256} is needed, and the sink was opened without a blob store`)
-  },
-}
 
 /**
  * One pass over the log, in an order that keeps the funnel exact while everything moves:
@@ -108,12 +96,19 @@ export class Loader {
     )
 
     const loading = new Loading()
-    await this.#load(loading, events, (record, batch) => this.#takeEvent(record, batch, events), signal)
+    const { vocabulary, blobs } = this.#options
+    const taking = {
+      vocabulary,
+      blobs,
+      shapes: this.#shapes,
+      partitionsOf: (topic: string) => events.get(topic)?.length,
+    }
+    await this.#load(loading, events, (record, batch) => takeEvent(record, batch, taking), signal)
     if (this.#isBuilding) {
       await this.#commit(loading)
       if (!signal?.aborted) await this.#swapBuilt()
     }
-    await this.#load(loading, changelogs, (record, batch) => takeState(record, batch), signal)
+    await this.#load(loading, changelogs, takeState, signal)
     if (!signal?.aborted) loading.batch.publish(this.#moved(committed))
     await this.#commit(loading)
     return loading.loaded
@@ -248,22 +243,6 @@ export class Loader {
     }
   }
 
-  async #takeEvent(record: LogRecord, batch: Batch, ends: Ends): Promise<void> {
-    const { vocabulary, blobs } = this.#options
-    try {
-      if (record.topic === DEAD_LETTERS_TOPIC) return batch.addDeadLetter(record, readJson<DeadLetter>(record))
-      const partitions = ends.get(record.topic)?.length ?? 1
-      const event = await decodeRecord(record, vocabulary, partitions, (blobs ?? NO_BLOBS) as Blobs)
-      batch.addEvent(this.#shapes.get(record.topic) as RowShape, event, record)
-    } catch (cause) {
-      // A system error has a code: a blob that cannot be reached now. Everything else is the record's own fault.
-      if (!(cause instanceof PoisonError) && cause instanceof Error && 'code' in cause) throw cause
-      const ce_id = record.headers.find(({ name }) => name === 'ce_id')?.value ?? null
-      const error = cause instanceof Error ? cause.message : String(cause)
-      batch.addUnreadable(record.topic, record.partition, record.offset, ce_id, error)
-    }
-  }
-
   get #isBuilding(): boolean {
     return [...this.#shapes.values()].some(({ target }) => target.building)
   }
@@ -305,13 +284,6 @@ class Loading {
 }
 
 const publishedAs = (fold: string, topic: string, partition: number) => `${fold}\0${topic}\0${partition}`
-
-function takeState(record: LogRecord, batch: Batch): void {
-  if (record.key === null) return
-  const state = record.value === null ? null : JSON.stringify(readJson<ChangelogEntry>(record).state)
-  const processor = record.topic.slice(changelogTopic('').length)
-  batch.addState({ processor, partition: record.partition, key: record.key, state })
-}
 
 export async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
   await connection.run('BEGIN')

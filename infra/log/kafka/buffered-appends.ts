@@ -1,6 +1,6 @@
 import type { NewRecord } from '../log.ts'
 import type { Appends } from '../producer.ts'
-import { BatchBuilder } from './record-batch.ts'
+import { BatchBuilder } from './batch-builder.ts'
 
 /** Below the broker's default limit of 1 MiB per batch, also for records that do not get smaller. */
 const BATCH_BYTES = 900 * 1024

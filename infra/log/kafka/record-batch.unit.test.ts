@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { NewRecord } from '../log.ts'
+import { BatchBuilder } from './batch-builder.ts'
 import { COMPRESSIONS } from './codecs.ts'
-import { BatchBuilder, batchesIn, recordsOf } from './record-batch.ts'
+import { batchesIn, recordsOf } from './record-batch.ts'
 
 const stamp = { producer: 7n, epoch: 2, sequence: 5, now_ms: 1_700_000_000_000 }
 

@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fencedClaim, groupHasMembers, unknownPartition } from '../failure.ts'
 import { CommitOutcomeUnknownError, FencedError, UnknownTopicError } from '../log.ts'
 import { FencedProducerError, type Progress } from '../producer.ts'
+import type { BatchBuilder } from './batch-builder.ts'
 import type { BufferedAppends } from './buffered-appends.ts'
 import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'
 import { MEMBERSHIPS } from './membership.ts'
-import type { BatchBuilder } from './record-batch.ts'
 import { type PartitionBatch, produce } from './records-protocol.ts'
 import {
   initProducerId,
