@@ -46,7 +46,7 @@ describeWithBroker('docs/python.md', () => {
     const [letters = ''] = saidTo('dlq list')
     const reason = /rollout\.requested p\d@\d+ +asked-from-p +no +.*group_size: expected .*four/
     for (const name of ['sample-completions', 'score-completions', 'form-groups'])
-      expect(letters).toMatch(new RegExp(`^\\d+ +${name} +poison +${reason.source}`, 'm'))
+      expect(letters).toMatch(new RegExp(`^ *\\d+ +${name} +poison +${reason.source}`, 'm'))
     expect(letters.trim().split('\n')).toHaveLength(2 + 3)
 
     // Sent again it is the same event; unchecked is the only way to send what is wrong.

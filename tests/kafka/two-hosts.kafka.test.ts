@@ -33,16 +33,16 @@ describeWithBroker('two hosts that share a broker and no file', () => {
     timeout: 400_000,
   }, async () => {
     const one = await pipeline('killed')
-    const [a, b] = [one.run('a'), one.run('b')]
-    await one.generate(60, 1)
-    await one.formed(60)
+    const [a, b] = [await one.run('a'), await one.run('b')]
+    await one.generate(60)
+    await one.formed()
     await bothWork(one, [a, b])
     a.child.kill('SIGKILL')
     await a.ended
-    await one.generate(60, 2)
-    await one.formed(120)
+    await one.generate(60)
+    await one.formed()
     await one.stop(b)
-    await one.accounts(120)
+    await one.accounts()
   })
 
   test.skipIf(no_hosts !== undefined)(
@@ -52,24 +52,23 @@ describeWithBroker('two hosts that share a broker and no file', () => {
       const one = await pipeline('cut')
       for (const number of [1, 2]) hosts.push(await Host.make(number, one.ports))
       const [near, far] = hosts as [Host, Host]
-      const [a, b] = [one.run('a', near), one.run('b', far)]
-      await one.generate(60, 1)
-      await one.formed(60)
+      const [a, b] = [await one.run('a', near), await one.run('b', far)]
+      await one.generate(60)
+      await one.formed()
       await bothWork(one, [a, b], [near, far])
       near.cut()
-      await one.generate(60, 2)
-      await one.formed(120)
+      await one.generate(60)
+      await one.formed()
       near.mend()
       const before = records(near.get(one.metrics(a)))
       await eventually(async () => {
         expect(a.child.exitCode, a.stderr()).toBeNull()
-        await one.generate(20, one.next++)
+        await one.more()
         return records(near.get(one.metrics(a))) > before
       }, PATIENCE_MS)
-      const scenes = 120 + 20 * (one.next - 3)
-      await one.formed(scenes)
+      await one.formed()
       for (const running of [a, b]) await one.stop(running)
-      await one.accounts(scenes)
+      await one.accounts()
     },
   )
 })
@@ -83,30 +82,45 @@ async function pipeline(name: string) {
   const served = start(['--data', 'served', 'blobs', 'serve', '--listen', '127.0.0.1:0'], { cwd })
   const [, token = '', url = ''] = await eventually(() => /TOKEN=(\S+)\n.*at (http:\S+)\n/.exec(served.stdout()))
   const env = { PLUMBLINE_BLOBS_TOKEN: token }
+  let generated = 0
+  let seeds = 0
   const at = (data: string) => ['--data', data, '--log', log.address, '--blobs', url]
   const place = (data: string): Place => ({
     cwd,
     env: { ...env, PLUMBLINE_DATA: data, PLUMBLINE_LOG: log.address, PLUMBLINE_BLOBS: url },
   })
   return {
-    next: 3,
     ports: [Number(bootstrap.split(':')[1]), Number(new URL(url).port)],
-    run(host: string, there?: Host): Running {
+    /** Up when it says where its metrics are. */
+    async run(host: string, there?: Host): Promise<Running> {
       const run = ['run', '--no-sink', '--policy', 'random-legal', '--metrics', '127.0.0.1:0']
-      return start([...at(host), ...run], { cwd, env, ...(there === undefined ? {} : { within: there.within }) })
+      const running = start([...at(host), ...run], {
+        cwd,
+        env,
+        ...(there === undefined ? {} : { within: there.within }),
+      })
+      await eventually(() => running.child.exitCode !== null || /metrics at/.test(running.stderr()), PATIENCE_MS)
+      expect(running.child.exitCode, running.stderr()).toBeNull()
+      return running
     },
     metrics: (running: Running) => /metrics at (http:\S+)/.exec(running.stderr())?.[1] ?? '',
-    async generate(scenes: number, seed: number): Promise<void> {
+    async generate(scenes: number): Promise<void> {
+      const seed = ++seeds
       const tower = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--scenes', String(scenes)]
       const how = ['--seed', String(seed), '--group-size', String(GROUP_SIZE)]
       await plumblineOk([...at('source'), ...tower, ...how], { cwd, env })
+      generated += scenes
     },
-    /** Waits until so many groups are formed. */
-    async formed(groups: number): Promise<void> {
+    /** A few scenes more. */
+    async more(): Promise<void> {
+      await this.generate(20)
+    },
+    /** Waits until all groups are formed that were asked for. */
+    async formed(): Promise<void> {
       await eventually(async () => {
         const topics = await log.topics()
         if (!topics.some(({ name }) => name === 'rollout.group_formed')) return false
-        return (await recordsOf(log, 'rollout.group_formed')).length >= groups
+        return (await recordsOf(log, 'rollout.group_formed')).length >= generated
       }, PATIENCE_MS)
     },
     async stop(running: Running): Promise<void> {
@@ -114,7 +128,8 @@ async function pipeline(name: string) {
       expect(await running.ended, running.stderr()).toMatchObject({ code: 0 })
     },
     /** As a third host sees it, that had nothing to do with it. */
-    async accounts(groups: number): Promise<void> {
+    async accounts(): Promise<void> {
+      const groups = generated
       const third = place('third')
       await plumblineOk(['run', '--until-idle', '--policy', 'random-legal'], third)
       expect(await funnel(third)).toEqual({ formed: groups * GROUP_SIZE })
@@ -146,7 +161,9 @@ async function bothWork(one: Pipeline, both: readonly Running[], where: readonly
     for (const [at, running] of both.entries()) {
       const url = one.metrics(running)
       const metrics = where[at]?.get(url) ?? (await (await fetch(url)).text())
-      if (records(metrics) === 0) return false
+      if (records(metrics) > 0) continue
+      await one.more()
+      return false
     }
     return true
   }, PATIENCE_MS)
