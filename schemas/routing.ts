@@ -1,4 +1,4 @@
-import { writeShortAscii } from './short-text.ts'
+import { SHORT, writeShortAscii } from './short-text.ts'
 
 /**
  * The partition of a key: Kafka's Java default, `toPositive(murmur2(utf8(key))) % partitions`, on every driver, so
@@ -10,19 +10,12 @@ export function partitionOf(key: string, partitions: number): number {
   if (!Number.isInteger(partitions) || partitions < 1) {
     throw new RangeError(`partitions: expected a positive integer, got ${partitions}`)
   }
-  return hashOf(key) % partitions
+  const hash = writeShortAscii(SCRATCH, 0, key) ? murmur2(SCRATCH, key.length) : murmur2(Buffer.from(key, 'utf8'))
+  return (hash & 0x7fffffff) % partitions
 }
 
-const ENCODER = new TextEncoder()
-/** For keys of ordinary length, so that a lookup allocates nothing of its own. */
-const SCRATCH = Buffer.alloc(256)
-
-function hashOf(key: string): number {
-  if (writeShortAscii(SCRATCH, 0, key)) return murmur2(SCRATCH, key.length) & 0x7fffffff
-  const { read, written } = ENCODER.encodeInto(key, SCRATCH)
-  if (read === key.length) return murmur2(SCRATCH, written) & 0x7fffffff
-  return murmur2(Buffer.from(key, 'utf8')) & 0x7fffffff
-}
+/** For ordinary keys, so that a lookup allocates nothing of its own. */
+const SCRATCH = Buffer.alloc(SHORT)
 
 const SEED = 0x9747b28c
 const M = 0x5bd1e995

@@ -1,5 +1,5 @@
-/** Up to here a loop is faster than a call into the runtime. */
-const SHORT = 64
+/** Characters up to which a loop is faster than a call into the runtime. */
+export const SHORT = 64
 
 /**
  * Writes a short text of ASCII alone, whose bytes are as many as its characters.

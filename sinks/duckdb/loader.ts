@@ -104,9 +104,10 @@ export class Loader {
       partitionsOf: (topic: string) => events.get(topic)?.length,
     }
     await this.#load(loading, events, (record, batch) => takeEvent(record, batch, taking), signal)
-    if (this.#isBuilding) {
+    const built = [...this.#shapes.values()].filter(({ target }) => target.building)
+    if (built.length > 0) {
       await this.#commit(loading)
-      if (!signal?.aborted) await this.#swapBuilt()
+      if (!signal?.aborted) await this.#swapIn(built)
     }
     await this.#load(loading, changelogs, takeState, signal)
     if (!signal?.aborted) loading.batch.publish(this.#moved(committed))
@@ -243,13 +244,8 @@ export class Loader {
     }
   }
 
-  get #isBuilding(): boolean {
-    return [...this.#shapes.values()].some(({ target }) => target.building)
-  }
-
   /** Tables that were made anew have come as far as the others: they take the place of the old ones. */
-  async #swapBuilt(): Promise<void> {
-    const built = [...this.#shapes.values()].filter(({ target }) => target.building)
+  async #swapIn(built: readonly RowShape[]): Promise<void> {
     const { connection } = this.#options
     await inTransaction(connection, async () => {
       const swapped: LoadTarget[] = []
@@ -283,7 +279,7 @@ class Loading {
   readonly loaded = { rows: 0, records: 0 }
 }
 
-const publishedAs = (fold: string, topic: string, partition: number) => `${fold}\0${topic}\0${partition}`
+const publishedAs = (fold: string, topic: string, partition: number) => `${fold}\0${placeOf(topic, partition)}`
 
 export async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
   await connection.run('BEGIN')
