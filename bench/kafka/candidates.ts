@@ -25,7 +25,8 @@ export const CANDIDATES: readonly Candidate[] = [
     command: async () => ({
       program: process.execPath,
       args: [
-        '--disable-warning=ExperimentalWarning',
+        // Those of `npm run bench:kafka`, which are those of `./plumbline`.
+        ...process.execArgv,
         ...(PROFILE ? ['--cpu-prof', `--cpu-prof-dir=${PROFILE}`] : []),
         WORKER,
       ],

@@ -65,7 +65,7 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
   const run = spawn(
     process.execPath,
     [
-      ...['--disable-warning=ExperimentalWarning', MAIN, '--data', dir, '--log', address],
+      ...[...process.execArgv, MAIN, '--data', dir, '--log', address],
       ...['run', '--no-sink', '--policy', 'random-legal'],
     ],
     { stdio: ['ignore', 'ignore', 'ignore'] },

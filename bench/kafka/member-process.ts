@@ -3,10 +3,10 @@
  * SESSION_MS`. Takes up its partitions and reads nothing before it is told to go; tells what it takes up and commits.
  */
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import type { Log, Member } from '../../infra/log/log.ts'
 import { Worker } from '../../infra/runtime/worker.ts'
 import { catalogueOf } from '../../schemas/registry.ts'
 import { noBlobs, PARTITIONS } from '../tower-log.ts'
+import { gated } from './gated-log.ts'
 import { groupRewards } from './group-rewards.ts'
 
 export type MemberSays =
@@ -18,18 +18,13 @@ const stop = new AbortController()
 process.on('disconnect', () => process.exit(1))
 process.on('SIGTERM', () => stop.abort())
 
-let going = false
-const members = new Set<Member>()
-process.on('message', () => {
-  going = true
-  for (const member of members) member.resume([...Array(PARTITIONS).keys()])
-})
-
 const say = (message: MemberSays) => process.send?.(message)
 const log = await openKafkaLog({ address, transaction_timeout_ms: Math.min(10_000, Number(session_ms)) })
+const gate = gated(log, PARTITIONS)
+process.on('message', () => gate.open())
 const processor = groupRewards(run)
 const worker = new Worker({
-  log: gated(log),
+  log: gate.log,
   blobs: noBlobs,
   processor,
   vocabulary: catalogueOf([...processor.inputs, ...processor.outputs]),
@@ -45,25 +40,3 @@ const worker = new Worker({
 await worker.run(stop.signal)
 await log.close()
 process.exit(0)
-
-/** The same log, whose members are given no records before this process is told to go. */
-function gated(log: Log): Log {
-  return new Proxy(log, {
-    get(target, name) {
-      const value = Reflect.get(target, name, target)
-      if (typeof value !== 'function') return value
-      if (name !== 'join') return value.bind(target)
-      return async (options: Parameters<Log['join']>[0]) => {
-        const member = await target.join(options)
-        members.add(member)
-        const { poll } = member
-        member.poll = async (how) => {
-          const polled = await poll.call(member, how)
-          if (!going) member.pause(polled.gained)
-          return polled
-        }
-        return member
-      }
-    },
-  })
-}

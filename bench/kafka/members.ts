@@ -14,11 +14,9 @@ export class MemberProcess {
 
   /** @param heard told what it says, after what this object knows of it has been brought up to date */
   constructor(address: string, run: string, session_ms: number, heard: (says: MemberSays) => void) {
-    this.#child = spawn(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', PROGRAM, address, run, String(session_ms)],
-      { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] },
-    )
+    this.#child = spawn(process.execPath, [...process.execArgv, PROGRAM, address, run, String(session_ms)], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
     this.#ended = once(this.#child, 'close')
     this.#child.on('message', (message) => {
       const says = message as MemberSays

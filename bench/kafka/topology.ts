@@ -1,16 +1,21 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import type { Log } from '../../infra/log/log.ts'
-import { formGroups } from '../../processors/form-groups/form-groups.ts'
-import { paperScorer } from '../../processors/score-completions/paper-scorer.ts'
-import { scoreCompletions } from '../../processors/score-completions/score-completions.ts'
 import { decodeEvent, encodeEvent } from '../../schemas/codec.ts'
 import { appendAll, isRequest, saidBy, sampledGroups, vocabulary } from '../tower-log.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
-import { workUntil } from './work-until.ts'
+import { stages } from './stages.ts'
+import type { Says, Told } from './topology-process.ts'
 
-/** Scoring and grouping, a worker each in one process, against decoding what they read and encoding what they say. */
+const PROGRAM = fileURLToPath(new URL('./topology-process.ts', import.meta.url))
+
+/**
+ * Scoring and grouping against decoding what they read and encoding what they say. The workers have a process of their
+ * own: here lie all the events, which every major collection of garbage has to look at. Joining does not count.
+ */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
-  const [score, form] = [scoreCompletions(await paperScorer()), formGroups({ dialect: 'paper' })]
+  const [score, form] = await stages()
   const sampled = await sampledGroups(quick ? 20 : 1_200)
   const scored = await saidBy(score, sampled)
   const read = [score, form].map(({ inputs }) =>
@@ -19,7 +24,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const records = read.flat().map(({ type, event }) => encodeEvent(type, event))
   const said = [...scored, ...(await saidBy(form, [...sampled, ...scored]))]
   const groups = sampled.filter(isRequest).length
-  let log: Log | undefined
+  const workers = new Workers()
   let turn = 0
   return {
     measures: [
@@ -31,17 +36,19 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
         candidate: {
           what: 'two workers',
           async prepare() {
-            await log?.close()
-            log = await openKafkaLog({ address: `kafka://${bootstrap}/topology-${Date.now()}-${turn++}` })
+            const address = `kafka://${bootstrap}/topology-${Date.now()}-${turn++}`
+            const log = await openKafkaLog({ address })
             await appendAll(log, sampled, [score, form])
+            await log.close()
+            workers.tell({ address, records: read.map(({ length }) => length) })
+            await workers.hear('ready')
           },
           async run() {
-            const on = log as Log
-            await Promise.all(
-              [score, form].map((processor, at) => workUntil(on, processor, vocabulary, read[at]?.length ?? 0)),
-            )
+            workers.tell('go')
+            await workers.hear('done')
             return groups
           },
+          finish: () => workers.hear('closed'),
         },
         ceiling: {
           what: 'decode + encode of the same events, without a log',
@@ -53,6 +60,43 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
         },
       },
     ],
-    close: async () => await log?.close(),
+    close: () => workers.end(),
+  }
+}
+
+/** The process with the workers; what it says is heard in its order. */
+class Workers {
+  // With the flags of `npm run bench:kafka`, which are those of `./plumbline`.
+  readonly #child = fork(PROGRAM)
+  readonly #ended = once(this.#child, 'exit')
+  readonly #said: Says[] = []
+  #heard = () => {}
+
+  constructor() {
+    this.#child.on('message', (says: Says) => {
+      this.#said.push(says)
+      this.#heard()
+    })
+    this.#child.on('exit', () => this.#heard())
+  }
+
+  tell(told: Told): void {
+    this.#child.send(told)
+  }
+
+  async hear(expected: Says): Promise<void> {
+    while (this.#said.length === 0) {
+      if (this.#child.exitCode !== null) throw new Error(`the workers ended with ${this.#child.exitCode}`)
+      await new Promise<void>((resolve) => {
+        this.#heard = resolve
+      })
+    }
+    const says = this.#said.shift()
+    if (says !== expected) throw new Error(`expected the workers to say ${expected}, they said ${says}`)
+  }
+
+  async end(): Promise<void> {
+    this.#child.kill()
+    await this.#ended
   }
 }
