@@ -26,7 +26,7 @@ const MOST_PER_SECOND = 500
 /**
  * From the commit of a scene and its request, sixteen completions asked for, to the moment when its rows can be seen in
  * `tower.completions_scored` of DuckDB: `plumbline run --no-sink` in a process of its own, the sink in this one. First as
- * fast as it goes, then at half of that rate.
+ * fast as it goes, until all that follows is in DuckDB, the groups as well; then at half of that rate.
  */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const folder = await benchFolder()
@@ -71,6 +71,7 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
     { stdio: ['ignore', 'ignore', 'ignore'] },
   )
   const seen = new Map<string, number>()
+  const formed = new Map<string, number>()
   let sink: DuckDbSink | undefined
   const stop = new AbortController()
   let loading: Promise<void> | undefined
@@ -87,7 +88,7 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
         if (stage === 'committed') changed = true
       },
     })
-    const watched = await watch(sink, seen)
+    const watched = await watch(sink, { 'tower.completions_scored': seen, 'rollout.group_formed': formed })
     loading = sink.run(stop.signal)
     const producer = await log.producer({ transactional_id: 'latency' })
     // Only where a transaction has ended: whoever looks all the time takes the processor from those that are looked at.
@@ -101,9 +102,9 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
       // A scene and its request.
       const queue = [...Map.groupBy(scenes, ({ event }) => event.causes[0] ?? event.id).values()]
       // What is compiled and cached on the way does not count.
-      await offer(producer, queue.splice(0, Math.ceil(burst / 3)), seen)
+      await offer(producer, queue.splice(0, Math.ceil(burst / 3)), formed)
       const began_ms = performance.now()
-      await offer(producer, queue.splice(0, burst), seen)
+      await offer(producer, queue.splice(0, burst), formed)
       const rate = burst / ((performance.now() - began_ms) / 1e3)
       const sent = new Map<string, number>()
       const each = Math.max(1, Math.round((rate / 2) * (TICK_MS / 1e3)))
@@ -142,15 +143,15 @@ async function topicsAreThere(log: Log, run: ChildProcess): Promise<void> {
 const idsOf = (groups: readonly (readonly Said[])[]) =>
   groups.flatMap((said) => said.filter(isRequest).map(({ event }) => event.key))
 
-/** Appends all of them and waits until their rows are there. */
+/** Appends all of them and waits until their groups are there: the last of what follows. */
 async function offer(
   producer: Producer,
   groups: readonly (readonly Said[])[],
-  seen: ReadonlyMap<string, number>,
+  formed: ReadonlyMap<string, number>,
 ): Promise<void> {
   for (let at = 0; at < groups.length; at += 100) await append(producer, groups.slice(at, at + 100).flat())
   const ids = idsOf(groups)
-  await until(() => ids.every((id) => seen.has(id)), PATIENCE_MS, 'every scene of the burst has its rows')
+  await until(() => ids.every((id) => formed.has(id)), PATIENCE_MS, 'every scene of the burst has its group')
 }
 
 async function append(
@@ -165,19 +166,22 @@ async function append(
   await transaction.commit()
 }
 
-/** Notes when the rows of a group can be seen for the first time. */
-async function watch(sink: DuckDbSink, seen: Map<string, number>) {
+/** Notes, for each table, when the first row of a group can be seen for the first time. */
+async function watch(sink: DuckDbSink, tables: Readonly<Record<string, Map<string, number>>>) {
   const connection = await sink.connect()
-  let last = -1n
+  const last = new Map<string, bigint>()
   let looking: Promise<void> | undefined
   const look = async () => {
-    const found = await connection.runAndReadAll(
-      `select rowid, group_id from tower.completions_scored where rowid > ${last} and completion_index = 0`,
-    )
-    const now_ms = performance.now()
-    for (const [row, group] of found.getRows()) {
-      if (!seen.has(String(group))) seen.set(String(group), now_ms)
-      if (BigInt(String(row)) > last) last = BigInt(String(row))
+    for (const [table, seen] of Object.entries(tables)) {
+      const after = last.get(table) ?? -1n
+      const found = await connection.runAndReadAll(
+        `select rowid, group_id from ${table} where rowid > ${after} and "row" = 0`,
+      )
+      const now_ms = performance.now()
+      for (const [row, group] of found.getRows()) {
+        if (!seen.has(String(group))) seen.set(String(group), now_ms)
+        if (BigInt(String(row)) > (last.get(table) ?? -1n)) last.set(table, BigInt(String(row)))
+      }
     }
   }
   return {
