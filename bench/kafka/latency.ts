@@ -64,10 +64,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
 async function latencies(log: Log, address: string, dir: string, burst: number, seconds: number) {
   const run = spawn(
     process.execPath,
-    [
-      ...[...process.execArgv, MAIN, '--data', dir, '--log', address],
-      ...['run', '--no-sink', '--policy', 'random-legal'],
-    ],
+    [...process.execArgv, MAIN, '--data', dir, '--log', address, 'run', '--no-sink', '--policy', 'random-legal'],
     { stdio: ['ignore', 'ignore', 'ignore'] },
   )
   const seen = new Map<string, number>()
@@ -169,18 +166,17 @@ async function append(
 /** Notes, for each table, when the first row of a group can be seen for the first time. */
 async function watch(sink: DuckDbSink, tables: Readonly<Record<string, Map<string, number>>>) {
   const connection = await sink.connect()
-  const last = new Map<string, bigint>()
+  const watched = Object.entries(tables).map(([table, seen]) => ({ table, seen, last: -1n }))
   let looking: Promise<void> | undefined
   const look = async () => {
-    for (const [table, seen] of Object.entries(tables)) {
-      const after = last.get(table) ?? -1n
+    for (const at of watched) {
       const found = await connection.runAndReadAll(
-        `select rowid, group_id from ${table} where rowid > ${after} and "row" = 0`,
+        `select rowid, group_id from ${at.table} where rowid > ${at.last} and "row" = 0`,
       )
       const now_ms = performance.now()
       for (const [row, group] of found.getRows()) {
-        if (!seen.has(String(group))) seen.set(String(group), now_ms)
-        if (BigInt(String(row)) > (last.get(table) ?? -1n)) last.set(table, BigInt(String(row)))
+        if (!at.seen.has(String(group))) at.seen.set(String(group), now_ms)
+        if (BigInt(String(row)) > at.last) at.last = BigInt(String(row))
       }
     }
   }

@@ -4,12 +4,14 @@
  * to go, it works until it has committed them all.
  */
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import { Worker } from '../../infra/runtime/worker.ts'
-import { noBlobs, PARTITIONS, vocabulary } from '../tower-log.ts'
+import type { WorkerEvent } from '../../infra/runtime/worker.ts'
+import { PARTITIONS, vocabulary } from '../tower-log.ts'
 import { gated } from './gated-log.ts'
 import { stages } from './stages.ts'
+import { strictWorker } from './work-until.ts'
 
-export type Told = { readonly address: string; readonly records: readonly number[] } | 'go'
+/** Where the records are, and how many all stages read together. */
+export type Told = { readonly address: string; readonly records: number } | 'go'
 export type Says = 'ready' | 'done' | 'closed'
 
 process.on('disconnect', () => process.exit(1))
@@ -25,34 +27,20 @@ async function work({ address, records }: Exclude<Told, 'go'>): Promise<void> {
   const log = await openKafkaLog({ address })
   const gate = gated(log, PARTITIONS)
   go = gate.open
-  let taken_up = 0
-  let working = processors.length
   const stop = new AbortController()
-  const running = processors.map(async (processor, at) => {
-    let committed = 0
-    const worker = new Worker({
-      log: gate.log,
-      blobs: noBlobs,
-      processor,
-      vocabulary,
-      partitions: PARTITIONS,
-      instance: 'bench',
-      onEvent(event) {
-        if (event.kind === 'retrying') failed(event.error)
-        if (event.kind === 'restored' && ++taken_up === PARTITIONS * processors.length) say('ready')
-        if (event.kind !== 'committed') return
-        if (event.dead_letters > 0) failed(new Error(`${processor.name}: ${event.dead_letters} dead letters`))
-        const before = committed
-        committed += event.records
-        const wanted = records[at] ?? 0
-        if (before >= wanted || committed < wanted || --working > 0) return
-        say('done')
-        stop.abort()
-      },
-    })
-    await worker.run(stop.signal)
-  })
-  await Promise.all(running)
+  let taken_up = 0
+  let committed = 0
+  const heard = (event: WorkerEvent) => {
+    if (event.kind === 'restored' && ++taken_up === PARTITIONS * processors.length) say('ready')
+    if (event.kind !== 'committed' || stop.signal.aborted) return
+    committed += event.records
+    if (committed < records) return
+    say('done')
+    stop.abort()
+  }
+  await Promise.all(
+    processors.map((processor) => strictWorker(gate.log, processor, vocabulary, heard).run(stop.signal)),
+  )
   await log.close()
   say('closed')
 }

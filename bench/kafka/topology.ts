@@ -18,10 +18,10 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const [score, form] = await stages()
   const sampled = await sampledGroups(quick ? 20 : 1_200)
   const scored = await saidBy(score, sampled)
-  const read = [score, form].map(({ inputs }) =>
+  const read = [score, form].flatMap(({ inputs }) =>
     [...sampled, ...scored].filter(({ type }) => inputs.some((input) => input.type === type.type)),
   )
-  const records = read.flat().map(({ type, event }) => encodeEvent(type, event))
+  const records = read.map(({ type, event }) => encodeEvent(type, event))
   const said = [...scored, ...(await saidBy(form, [...sampled, ...scored]))]
   const groups = sampled.filter(isRequest).length
   const workers = new Workers()
@@ -40,7 +40,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
             const log = await openKafkaLog({ address })
             await appendAll(log, sampled, [score, form])
             await log.close()
-            workers.tell({ address, records: read.map(({ length }) => length) })
+            workers.tell({ address, records: records.length })
             await workers.hear('ready')
           },
           async run() {
@@ -86,7 +86,8 @@ class Workers {
 
   async hear(expected: Says): Promise<void> {
     while (this.#said.length === 0) {
-      if (this.#child.exitCode !== null) throw new Error(`the workers ended with ${this.#child.exitCode}`)
+      const ended = this.#child.exitCode ?? this.#child.signalCode
+      if (ended !== null) throw new Error(`the workers ended with ${ended}`)
       await new Promise<void>((resolve) => {
         this.#heard = resolve
       })

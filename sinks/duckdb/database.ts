@@ -77,7 +77,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       process.pid,
     )
   }
-  if (TAKEN_NAMES.includes(nameOf(file).toLowerCase())) {
+  if (TAKEN_NAMES.includes(databaseName(file).toLowerCase())) {
     throw new Error(`${file}: DuckDB has a database of that name already; name the file otherwise`)
   }
   if (options.access === 'read_only' && !existsSync(file)) {
@@ -112,13 +112,13 @@ class OpenDatabase implements Database {
   async connect(): Promise<DuckDBConnection> {
     if (this.#closed) throw new Error(`${this.file} is closed`)
     const connection = await this.#instance.connect()
-    await connection.run(`USE ${quoted(nameOf(this.file))}`)
     const disconnect = connection.disconnectSync.bind(connection)
     connection.disconnectSync = () => {
       this.#connections.delete(connection)
       disconnect()
     }
     this.#connections.add(connection)
+    await connection.run(`USE ${quoted(databaseName(this.file))}`)
     return connection
   }
 
@@ -196,7 +196,7 @@ async function openLocked(file: string, options: DatabaseOptions): Promise<DuckD
       options.access === 'owner'
         ? `ROW_GROUP_SIZE ${ROW_GROUP_SIZE}, STORAGE_VERSION ${literal(STORAGE_VERSION)}`
         : 'READ_ONLY'
-    await connection.run(`ATTACH ${literal(file)} AS ${quoted(nameOf(file))} (${how})`)
+    await connection.run(`ATTACH ${literal(file)} AS ${quoted(databaseName(file))} (${how})`)
     await connection.run('SET enable_external_access = false')
     await connection.run('SET lock_configuration = true')
   } catch (cause) {
@@ -209,4 +209,4 @@ async function openLocked(file: string, options: DatabaseOptions): Promise<DuckD
 }
 
 /** What DuckDB calls the database in a file. */
-const nameOf = (file: string): string => parse(file).name
+export const databaseName = (file: string): string => parse(file).name

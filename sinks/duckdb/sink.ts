@@ -1,4 +1,3 @@
-import { parse } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
@@ -6,7 +5,7 @@ import type { Log } from '../../infra/log/log.ts'
 import type { EventType } from '../../schemas/event.ts'
 import { catalogueOf } from '../../schemas/registry.ts'
 import type { CommitStage } from './batch.ts'
-import { type Database, openDatabase } from './database.ts'
+import { type Database, databaseName, openDatabase } from './database.ts'
 import { prepareTables } from './event-tables.ts'
 import { INTERNAL_SCHEMA, INTERNAL_VERSION, STATE_STAGING } from './internal-schema.ts'
 import { inTransaction, type Loaded, Loader, WrongLogError } from './loader.ts'
@@ -266,7 +265,7 @@ async function prepareAll(connection: DuckDBConnection, file: string, catalogue:
 
 /** DuckDB calls the database by the file's name, and cannot tell it from a schema of that name. */
 function refuseHidingName(file: string, catalogue: readonly EventType[]): void {
-  const name = parse(file).name
+  const name = databaseName(file)
   const schemas = ['main', 'internal', ...catalogue.map(({ type }) => type.split('.')[0])]
   if (schemas.includes(name))
     throw new Error(`${file}: ${name} is also the name of a schema in it; name the file otherwise`)
