@@ -1,16 +1,17 @@
 /**
- * Stands in front of everything a person types: installs what the lock files name when they have changed, then runs the
- * program on the pinned Node. Plain JavaScript for any Node from 20 on, because nothing is installed when it starts.
+ * Runs first for every command: installs the locked packages when the lock files have changed, then runs the program on
+ * the pinned Node. Plain JavaScript for any Node from 20 on, because nothing is installed when it starts.
  *
  *   node guard.mjs COMMAND …    the command line (cli/main.ts)
  *   node guard.mjs --check      lint, types, import directions and every test, as `npm test` does; with CI set in the
- *                               environment also those against real brokers, where Java and Maven are there
+ *                               environment also those against real brokers, if Java and Maven are installed
  *   node guard.mjs --check-kafka  the tests against real brokers alone, as `npm run test:kafka` does
  *   node guard.mjs --exec FILE …  any TypeScript file of this repository, e.g. a benchmark
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -18,9 +19,11 @@ const root = dirname(fileURLToPath(import.meta.url))
 const at = (...parts) => join(root, ...parts)
 const NODE = at('node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
 const UV_VERSION = '0.13.9'
-// On a host with much memory the young generation grows to 128 MiB in every thread, most of it garbage that waits; a
-// quarter of that costs a worker with a backlog no time that can be measured (docs/performance.md).
+// On a host with much memory the young generation grows to 128 MiB in every thread, mostly uncollected garbage. With a
+// quarter of that, a worker with a backlog is not measurably slower (docs/performance.md).
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16']
+const CRASHES = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP']
+const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 const FAILED_TESTS = at('.guard', `failed-tests-${process.pid}`)
 
 if (Number(process.versions.node.split('.')[0]) < 20) {
@@ -41,7 +44,7 @@ const file = first === '--exec' ? rest.shift() : at('cli', 'main.ts')
 const args = first === '--exec' ? rest : process.argv.slice(2)
 runForeground(pinnedNode(), [...NODE_FLAGS, file, ...args])
 
-/** `npm ci` when package-lock.json is not the one that was installed. */
+/** Runs `npm ci` when package-lock.json differs from the one that was installed. */
 async function installNode() {
   await once('node_modules', ['package-lock.json', 'package.json'], () => {
     say('installing the packages that package-lock.json names (once)')
@@ -49,7 +52,7 @@ async function installNode() {
   })
 }
 
-/** A Python environment from python/requirements.txt, with uv from the package index where the host has none. */
+/** Makes a Python environment from python/requirements.txt, with uv from the package index if the host has none. */
 async function installPython() {
   await once('.venv', ['python/requirements.txt'], () => {
     say('installing the Python packages that python/requirements.txt names (once)')
@@ -91,29 +94,44 @@ async function once(folder, locks, install) {
   mkdirSync(dirname(mutex), { recursive: true })
   for (let told = false; ; told = true) {
     try {
-      mkdirSync(mutex)
+      writeFileSync(mutex, `${process.pid}@${hostname()}`, { flag: 'wx' })
       break
     } catch (error) {
       if (error.code !== 'EEXIST') throw error
-      // A lock this old belongs to a process that was killed.
-      if (Date.now() - (statSync(mutex, { throwIfNoEntry: false })?.mtimeMs ?? 0) > 15 * 60_000)
-        rmSync(mutex, { recursive: true, force: true })
+      if (isLeftBehind(mutex)) rmSync(mutex, { recursive: true, force: true })
       if (!told) say(`waiting for another process that installs ${folder}`)
       await new Promise((resolve) => setTimeout(resolve, 500))
       if (done()) return
     }
   }
+  // Release the lock however this process ends: with a message, or by Ctrl-C, which the installer gets as well.
+  const release = () => rmSync(mutex, { force: true })
+  const interrupted = () => process.exit(130)
+  process.on('exit', release)
+  for (const signal of INTERRUPTS) process.on(signal, interrupted)
+  if (!done()) {
+    install()
+    writeFileSync(stamp, wanted)
+  }
+  for (const signal of INTERRUPTS) process.off(signal, interrupted)
+  process.off('exit', release)
+  release()
+}
+
+/** Whether the lock's owner is gone: an ended process of this host, or a lock older than 15 minutes. */
+function isLeftBehind(mutex) {
   try {
-    if (!done()) {
-      install()
-      writeFileSync(stamp, wanted)
-    }
-  } finally {
-    rmSync(mutex, { recursive: true, force: true })
+    if (Date.now() - statSync(mutex).mtimeMs > 15 * 60_000) return true
+    const [pid, host] = readFileSync(mutex, 'utf8').split('@')
+    if (host !== hostname()) return false
+    process.kill(Number(pid), 0)
+    return false
+  } catch (error) {
+    return error.code === 'ESRCH'
   }
 }
 
-/** Every check; the test runner's own lines come last. */
+/** Runs every check. The tests are last, so that the test runner's own lines end the output. */
 function check() {
   const node = pinnedNode()
   const steps = [
@@ -140,8 +158,8 @@ function check() {
 }
 
 /**
- * Every step, also after one failed, so that one run tells everything. The tests that failed are told once more at the
- * end: those of the first of two test runs are out of sight by then.
+ * Runs every step, also after one failed, so that one run reports everything. Failed tests are listed again at the end,
+ * because those of the first of two test runs have scrolled away by then.
  */
 function runAll(steps) {
   mkdirSync(dirname(FAILED_TESTS), { recursive: true })
@@ -164,7 +182,7 @@ function run([name, program, parameters]) {
   return spawnSync(program, parameters, { cwd: root, stdio: 'inherit', env }).status === 0
 }
 
-/** The pinned Node where there is one for this platform, else the host's when it is recent enough. */
+/** The pinned Node if there is one for this platform, else the host's if it is recent enough. */
 function pinnedNode() {
   if (existsSync(NODE)) return NODE
   const [major, minor] = process.versions.node.split('.').map(Number)
@@ -174,20 +192,39 @@ function pinnedNode() {
   )
 }
 
-/** Node's own folder first, so that child processes called `node` are the pinned one. */
+/**
+ * Puts the pinned Node first in PATH, for child processes called `node`. Compiled code is cached in the system's folder
+ * for temporary files from the first module on, for every process and thread: a command starts in half the time.
+ */
 function environment() {
-  return { ...process.env, PATH: `${at('node_modules', '.bin')}:${process.env.PATH ?? ''}` }
+  const PATH = `${at('node_modules', '.bin')}:${process.env.PATH ?? ''}`
+  return { NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache'), ...process.env, PATH }
 }
 
 function runForeground(program, parameters) {
   const child = spawn(program, parameters, { stdio: 'inherit', env: environment() })
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  for (const signal of INTERRUPTS) process.on(signal, () => child.kill(signal))
   child.on('error', (error) => stop(`cannot start ${program}: ${error.message}`))
   child.on('exit', (code, signal) => {
     if (signal === null) process.exit(code ?? 1)
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.removeAllListeners(name)
+    if (CRASHES.includes(signal)) stop(crashed(signal, parameters))
+    for (const name of INTERRUPTS) process.removeAllListeners(name)
     process.kill(process.pid, signal)
   })
+}
+
+/**
+ * A mapped file that another program truncates ends the process with SIGBUS; a damaged one may with SIGSEGV. The
+ * process itself cannot report that.
+ */
+function crashed(signal, parameters) {
+  const data = parameters[parameters.indexOf('--data') + 1]
+  const folder = (parameters.includes('--data') ? data : process.env.PLUMBLINE_DATA) || './data'
+  return (
+    `the program was ended by ${signal}. If a file in ${folder} is damaged, or was cut short meanwhile, that is why.\n` +
+    `  see whether it can be read: ./plumbline --data ${folder} verify; if not, put a backup in its place,\n` +
+    `  or copy what is whole of it into a new folder: ./plumbline --data ${folder} repair --to NEWDIR`
+  )
 }
 
 function command(program, parameters) {

@@ -6,6 +6,8 @@ export default defineConfig({
     exclude: ['node_modules/**', 'data/**', '.venv/**'],
     reporters: ['default', './tests/closing-line.ts'],
     pool: 'forks',
+    // By default Vitest leaves a core free, half of a small machine. Tests of programs wait more than they compute.
+    maxWorkers: '100%',
     testTimeout: 180_000,
     hookTimeout: 180_000,
     passWithNoTests: false,

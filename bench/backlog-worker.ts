@@ -1,4 +1,4 @@
-/** The worker of `backlog.ts`: reads the whole of the log in a folder, and ends. */
+/** The worker of `backlog.ts`: reads the whole log in a folder, then ends. */
 
 import { join } from 'node:path'
 import { directoryBlobs } from '../infra/blobs/directory.ts'

@@ -12,7 +12,7 @@ import { PARTITIONS, sampledGroups } from './tower-log.ts'
 
 const MIB = 2 ** 20
 
-/** How much anonymous memory a worker takes that finds 2 GiB of requests and completions before it. */
+/** Anonymous memory of a worker with a backlog of 2 GiB of requests and completions. */
 export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const dir = folder.fresh('log')
@@ -32,7 +32,7 @@ export const open: OpenBench = async ({ quick }) => {
   }
 }
 
-/** The same some hundred groups again and again, each time under other names. */
+/** Appends the same 200 groups again and again, each time under new names. */
 async function fill(dir: string, bytes: number): Promise<void> {
   const processor = await backlogProcessor()
   const groups = (await sampledGroups(200)).filter(({ type }) =>
@@ -44,7 +44,7 @@ async function fill(dir: string, bytes: number): Promise<void> {
   await log.close()
 }
 
-/** Runs the worker in a process of its own and looks at it twenty times a second. */
+/** Runs the worker in a process of its own and reads its memory twenty times a second. */
 async function mostMemory(dir: string): Promise<number> {
   const program = new URL('./backlog-worker.ts', import.meta.url).pathname
   // With the flags of `npm run bench`, which are those of `./plumbline`.

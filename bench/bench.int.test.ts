@@ -41,6 +41,44 @@ test('rescoring in a process of its own gives a ratio and how much memory it too
   expect(memory.high).toBeGreaterThan(10)
 })
 
+test('questions in SQL are asked at two sizes, beside a flat table, with how their time grows', {
+  timeout: 300_000,
+}, () => {
+  const { status, stdout, stderr } = bench('sql', '--quick', '--json')
+  expect(status, stderr).toBe(0)
+  const results: { what: string; against: string | null; unit: string; low: number; goal: number | null }[] =
+    JSON.parse(stdout).results
+  const named = (text: string) => results.filter(({ what }) => what.includes(text))
+  expect(named('from rewards group by all`')[0]).toMatchObject({
+    against: 'one flat table of the same rows',
+    unit: 'rows',
+    goal: 1 / 3,
+  })
+  expect(named('one group of')).toHaveLength(6)
+  expect(named('all of advantages').map(({ unit, goal }) => [unit, goal])).toEqual([
+    ['ms', null],
+    ['exponent', 1.1],
+  ])
+  for (const { what, unit, low } of results) expect(unit === 'exponent' || low > 0, what).toBe(true)
+})
+
+test('every command that reads a whole log is run over two sizes, with its time, its memory and their growth', {
+  timeout: 300_000,
+}, () => {
+  const { status, stdout, stderr } = bench('growth', '--quick', '--json')
+  expect(status, stderr).toBe(0)
+  const results: { what: string; unit: string; median: number; goal: number | null }[] = JSON.parse(stdout).results
+  const verify = results.filter(({ what }) => what.startsWith('verify, '))
+  expect(verify.map(({ what, unit, goal }) => [what, unit, goal])).toEqual([
+    ['verify, at 320', 's', null],
+    ['verify, at 640', 's', null],
+    ['verify, growth of time', 'exponent', 1.1],
+    ['verify, memory at 320', 'MiB', null],
+    ['verify, memory at 640', 'MiB', null],
+  ])
+  for (const { what, unit, median } of results) if (unit !== 'exponent') expect(median, what).toBeGreaterThan(0)
+})
+
 test('a benchmark that there is not is refused with those that there are', () => {
   const { status, stderr } = bench('rendr')
   expect(status).toBe(2)

@@ -19,8 +19,8 @@ import type { Measure, OpenBench } from './pairs.ts'
 import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
 
 /**
- * Sixteen rows of each batch of the loop: the Arrow stream alone, and the whole event with its validation and headers.
- * The ceiling does neither validation nor headers.
+ * Batches of sixteen rows, of each batch type of the loop: the Arrow stream alone, and the whole event with validation
+ * and headers. The ceiling does neither validation nor headers.
  */
 export const open: OpenBench = async ({ quick }) => {
   const turns = quick ? 2 : 40
@@ -77,7 +77,7 @@ function measuresOf(type: EventType, all: readonly Event[], turns: number): Meas
   ]
 }
 
-/** A builder per column, as the library's documentation has it. */
+/** A builder per column, as in the library's documentation. */
 function encodeWithBuilders(schema: Schema, rows: readonly Row[]): Uint8Array {
   const children = schema.fields.map(({ name, type }) => {
     const builder = makeBuilder<DataType>({ type, nullValues: [null, undefined] })
@@ -98,7 +98,7 @@ function forBuilder(value: unknown): unknown {
   return new Map(Object.entries(value))
 }
 
-/** The rows as plain objects, as the codec gives them. */
+/** The rows as plain objects, as the codec returns them. */
 function decodeWithReader(bytes: Uint8Array): unknown[] {
   const rows: unknown[] = []
   for (const row of tableFromIPC(bytes)) rows.push(row?.toJSON())

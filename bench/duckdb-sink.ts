@@ -13,7 +13,7 @@ import { appendAll, saidBy, sampledGroups } from './tower-log.ts'
 
 const VECTOR = 2048
 
-/** From the log into DuckDB, against the appender alone with the same values, already in DuckDB's own form. */
+/** Loads the log into DuckDB, compared with the appender alone on the same values, already in DuckDB's own form. */
 export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const sampled = await sampledGroups(quick ? 20 : 300)
@@ -86,7 +86,7 @@ export const open: OpenBench = async ({ quick }) => {
   }
 }
 
-/** A table's values by column, and what they are appended as. */
+/** A table's values by column, and the DuckDB types that they are appended as. */
 interface Table {
   readonly type: EventType
   readonly count: number

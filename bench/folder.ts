@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 export interface BenchFolder {
   readonly path: string
-  /** A path in it that nothing has yet. */
+  /** A new path in the folder. */
   fresh(name: string): string
   remove(): Promise<void>
 }

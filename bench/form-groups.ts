@@ -11,7 +11,7 @@ import { openWorkBench } from './work.ts'
 /** How many groups' outputs the ceiling appends in one transaction; the worker commits every 100 ms. */
 const GROUPS_PER_TRANSACTION = 100
 
-/** A worker that joins requests, completions and rewards, against scanning the same records and appending what it says. */
+/** A worker that joins requests, completions and rewards; the ceiling scans the same records and appends outputs. */
 export const open: OpenBench = async ({ quick }) => {
   const processor = formGroups({ dialect: 'paper' })
   const sampled = await sampledGroups(quick ? 20 : 1_200)

@@ -21,7 +21,7 @@ const OPTIONS: Omit<TowerScenesOptions, 'scenes' | 'seed'> = {
   round: 0,
 }
 
-/** Scenes with their pictures, durable in the blob store and the log, against encoding as many other pictures to PNG. */
+/** Scenes with their pictures, durable in blob store and log, compared with encoding as many other pictures to PNG. */
 export const open: OpenBench = async ({ quick }) => {
   const scenes = quick ? 10 : 200
   const folder = await benchFolder()

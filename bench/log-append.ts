@@ -7,7 +7,7 @@ import { recordsOf } from './records.ts'
 
 const BATCH = 500
 
-/** Transactions of 500 records; the ceiling puts the same bytes, key, headers and value in one piece, under a counter. */
+/** Transactions of 500 records; the ceiling puts the same bytes (key, headers, value) as one value under a counter. */
 export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const closing: (() => Promise<void>)[] = []

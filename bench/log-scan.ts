@@ -6,7 +6,7 @@ import { recordsOf } from './records.ts'
 
 const MIB = 2 ** 20
 
-/** All records from the first to the last, a megabyte at a time; the ceiling's range holds the same records' values. */
+/** All records from first to last, a megabyte at a time; the ceiling's values are the same keys, headers and values. */
 export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const closing: (() => Promise<void>)[] = []

@@ -1,7 +1,9 @@
 /**
  * Runs the benchmarks, all of them or those that are named:
  *
- *   npm run bench -- [NAME …] [--pairs N] [--quick] [--json]
+ *   npm run bench -- [NAME …] [--pairs N] [--completions N,N,…] [--quick] [--json]
+ *
+ * Benchmarks that take a quarter of an hour run only when they are named.
  */
 
 import { parseArgs } from 'node:util'
@@ -20,7 +22,10 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   backlog: () => import('./backlog.ts'),
   'duckdb-sink': () => import('./duckdb-sink.ts'),
   rescore: () => import('./rescore.ts'),
+  sql: () => import('./sql.ts'),
+  growth: () => import('./growth.ts'),
 }
+const WHEN_NAMED = ['sql', 'growth']
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -28,6 +33,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     pairs: { type: 'string', default: '9' },
+    completions: { type: 'string' },
   },
 })
 const pairs = values.quick ? 1 : Number(values.pairs)
@@ -39,11 +45,12 @@ if (unknown.length > 0 || !Number.isSafeInteger(pairs) || pairs < 1) {
   process.exit(2)
 }
 
+const completions = values.completions?.split(',').map(Number)
 const results: (Result & { readonly name: string })[] = []
 for (const [name, load] of Object.entries(BENCHES)) {
-  if (positionals.length > 0 && !positionals.includes(name)) continue
+  if (positionals.length > 0 ? !positionals.includes(name) : WHEN_NAMED.includes(name)) continue
   const { open } = await load()
-  const bench = await open({ quick: values.quick })
+  const bench = await open({ quick: values.quick, ...(completions === undefined ? {} : { completions }) })
   try {
     for (const subject of bench.measures) {
       process.stderr.write(`${name}: ${subject.what}\n`)

@@ -1,15 +1,15 @@
 /**
- * A number beside its ceiling, in the same run: both sides take turns, so that whatever else the machine does meets both,
- * and what counts is the median of the ratios. A rate alone says more about the machine than about the code.
+ * Measures a candidate against its ceiling in the same run. Both take turns, so that other load on the machine affects
+ * both, and the result is the median of the ratios. A rate alone depends more on the machine than on the code.
  */
 
 export interface Side {
   readonly what: string
-  /** What each turn needs and what does not count. */
+  /** Prepares a turn; not measured. */
   prepare?(): Promise<void>
-  /** Does some of the work and says how much, in the measure's unit; about a tenth of a second. */
+  /** Does about a tenth of a second of the work. @returns how much, in the measure's unit */
   run(): number | Promise<number>
-  /** Puts away what a turn leaves behind; does not count either. */
+  /** Cleans up after a turn; not measured either. */
   finish?(): Promise<void>
 }
 
@@ -22,19 +22,19 @@ export interface Measure {
   readonly candidate: Side
   /** Without one, the goal is a rate. */
   readonly ceiling?: Side
-  /** The least ratio, or the least rate per second; none where a number is only to be known. */
+  /** The least ratio, or the least rate per second; none if the number is only informative. */
   readonly goal?: number
-  /** Fewer than were asked for, where a pair takes minutes. */
+  /** A lower limit on the number of pairs, for pairs that take minutes. */
   readonly most_pairs?: number
-  /** Whether a turn before the first would find nothing to prepare for the others: each is a process of its own. */
+  /** True if a warm-up turn has no effect, because each turn is a process of its own. */
   readonly cold?: boolean
 }
 
-/** Readings that are to stay at or below `goal`, e.g. of memory while the measures were taken. */
+/** Readings that should stay at or below `goal`, e.g. of memory while the measures were taken. */
 export interface Gauge {
   readonly what: string
   readonly unit: string
-  /** None where a number is only to be known. */
+  /** None if the number is only informative. */
   readonly goal?: number
   values(): readonly number[] | Promise<readonly number[]>
 }
@@ -46,17 +46,22 @@ export interface Bench {
   close?(): Promise<void>
 }
 
-/** `quick`: as little work as still shows that everything runs. */
-export type OpenBench = (options: { readonly quick: boolean }) => Promise<Bench>
+export interface BenchOptions {
+  /** The least work that still shows that everything runs. */
+  readonly quick: boolean
+  /** Sizes, for benchmarks that measure several. */
+  readonly completions?: readonly number[]
+}
+export type OpenBench = (options: BenchOptions) => Promise<Bench>
 
 export interface Result {
   readonly what: string
   readonly against: string | null
   readonly unit: string
-  /** Null where nothing is counted by time: a gauge. */
+  /** Null for a gauge, which measures no rate. */
   readonly seconds: 'cpu' | 'wall' | null
   readonly pairs: number
-  /** Median, least and greatest ratio, or rate where there is no ceiling. */
+  /** Median, least and greatest ratio, or rate if there is no ceiling. */
   readonly median: number
   readonly low: number
   readonly high: number
@@ -72,7 +77,7 @@ export async function measure(subject: Measure, asked: number): Promise<Result> 
   const pairs = Math.min(asked, most_pairs)
   const rates: number[] = []
   const ceilings: number[] = []
-  // One turn that does not count: code is compiled and caches are filled in it.
+  // A warm-up turn, which is not counted: it compiles code and fills caches.
   for (let turn = cold ? 0 : -1; turn < pairs; turn++) {
     const takeCandidate = async () => rates.push(await rateOf(candidate, seconds))
     const takeCeiling = async () => ceiling && ceilings.push(await rateOf(ceiling, seconds))

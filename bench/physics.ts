@@ -7,7 +7,7 @@ import { sampleScene } from '../environments/tower/scene.ts'
 import { LEGAL_PAIRS } from '../environments/tower/task.ts'
 import type { OpenBench } from './pairs.ts'
 
-/** Outcomes of random-legal answers to all four tasks in equal parts; nothing is remembered from one to the next. */
+/** Outcomes of random-legal answers to all four tasks in equal parts; no result is cached for the next. */
 export const open: OpenBench = async ({ quick }) => {
   const cold = await openPhysics({ memo_entries: 0 })
   const fixed = await openPhysics({ memo_entries: 0, ends_at_rest: false })

@@ -10,7 +10,7 @@ import { partitionOf } from '../schemas/routing.ts'
 import { completionsScored } from '../schemas/tower.ts'
 import { PARTITIONS, saidBy, sampledGroups } from './tower-log.ts'
 
-/** How many groups are really scored; the others are those again, under ids of their own. */
+/** How many groups are really scored; the others are copies of them with new ids. */
 const SCORED_GROUPS = 100
 const TRANSACTION = 500
 

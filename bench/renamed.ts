@@ -6,7 +6,7 @@ import { partitionOf } from '../schemas/routing.ts'
 import type { Said } from '../sources/source.ts'
 import { PARTITIONS } from './tower-log.ts'
 
-/** The same event under another name. */
+/** The same event with a new id and key. */
 function renamed({ type, event }: Said, round: number): Said {
   const key = `${event.key}-${round}`
   const rows = rowsOf(event).map((row) => ({ ...row, [type.key]: key }))
@@ -14,7 +14,7 @@ function renamed({ type, event }: Said, round: number): Said {
   return { type, event: { ...event, id: sourceId([event.id, String(round)]), key, data } as Event }
 }
 
-/** The same some hundred events again and again, each time under other names, until there are so many bytes of values. */
+/** Appends the same events again and again, each time with new ids and keys, until the values reach `bytes` bytes. */
 export async function fillRenamed(log: Log, events: readonly Said[], bytes: number): Promise<void> {
   const producer = await log.producer({ transactional_id: 'fill' })
   let filled = 0

@@ -3,7 +3,7 @@
  *
  *   node bench/rescore-process.ts rescore|decode LOG REWARD_NAME
  *
- * Says `ready`, waits for a line, works, and says how many completions that were.
+ * Prints `ready`, waits for a line, works, and prints how many completions it has processed.
  */
 
 import { once } from 'node:events'

@@ -12,8 +12,8 @@ const SAMPLE_MS = 100
 const MOST_PAIRS = 3
 
 /**
- * What `rescore --no-sink` does, under a new name each time, beside reading and decoding the same records and doing
- * nothing with them; each in a process of its own, whose anonymous memory is looked at ten times a second.
+ * What `rescore --no-sink` does, under a new name each time, compared with only reading and decoding the same records.
+ * Each has a process of its own, whose anonymous memory is read ten times a second.
  */
 export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()

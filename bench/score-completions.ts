@@ -5,7 +5,7 @@ import type { OpenBench } from './pairs.ts'
 import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
 import { openWorkBench } from './work.ts'
 
-/** A worker on a log that holds requests and completions, against decoding what it reads and encoding what it says. */
+/** A worker on a log of requests and completions, compared with decoding its inputs and encoding its outputs. */
 export const open: OpenBench = async ({ quick }) => {
   const processor = scoreCompletions(await paperScorer())
   const inputs = (await sampledGroups(quick ? 20 : 1_200)).filter(({ type }) =>

@@ -1,6 +1,6 @@
 import type { Result } from './pairs.ts'
 
-/** A table in Markdown, as docs/performance.md holds it. */
+/** A table in Markdown, as in docs/performance.md. */
 export function tableOf(results: readonly Result[]): string {
   const head = ['what', 'beside', 'median', 'least … most', 'goal', 'reached', 'per second']
   const rows = results.map((result) => [

@@ -16,12 +16,12 @@ import { partitionOf } from '../schemas/routing.ts'
 import type { Said } from '../sources/source.ts'
 import { towerScenes } from '../sources/tower-scenes.ts'
 
-/** Logs of the tower loop for benchmarks: what a generator and a scripted policy say, 16 completions to a group. */
+/** Logs of the tower loop for benchmarks: outputs of a generator and a scripted policy, 16 completions to a group. */
 
 export const PARTITIONS = 4
 export const vocabulary: Catalogue = catalogueOf(catalogue)
 
-/** Blobs that are nowhere: a benchmark asks for none of them again. */
+/** Blobs that are not stored: a benchmark never reads one back. */
 export const noBlobs: Blobs = {
   put: async (bytes, media_type) => ({
     sha256: createHash('sha256').update(bytes).digest('hex'),
@@ -53,7 +53,7 @@ export async function requests(groups: number): Promise<readonly Said[]> {
   return await source.produce(0, groups)
 }
 
-/** What a processor says to these events, in their order. */
+/** The outputs of a processor for these events, in their order. */
 export async function saidBy(processor: Processor, events: readonly Said[]): Promise<readonly Said[]> {
   const types = new Set(processor.inputs.map(({ type }) => type))
   const inputs = events.filter(({ type }) => types.has(type.type)).map(({ event }) => event)
@@ -84,8 +84,8 @@ export async function appendAll(log: Log, events: readonly Said[], processors: r
 }
 
 /**
- * Starts a worker and resolves when it has committed everything there is.
- * @returns what stops it
+ * Starts a worker and resolves when it has committed the whole log.
+ * @returns a function that stops it
  */
 export async function workThrough(log: Log, processor: Processor, blobs = noBlobs): Promise<() => Promise<void>> {
   const stop = new AbortController()

@@ -10,14 +10,14 @@ import { appendAll, isRequest, workThrough } from './tower-log.ts'
 export interface WorkBench {
   /** How many groups the log asks for. */
   readonly groups: number
-  /** One worker, on a copy of the log in which nothing has been processed, until it has committed the whole of it. */
+  /** One worker, on a fresh copy of the log in which nothing is processed, until it has committed all of it. */
   readonly candidate: Side
-  /** A copy of the log for someone else. */
+  /** Makes another copy of the log and returns its folder. */
   copy(): string
   close(): Promise<void>
 }
 
-/** A log that holds `inputs`, to be worked through again and again. */
+/** A log of `inputs`, which can be processed again and again. */
 export async function openWorkBench(processor: Processor, inputs: readonly Said[]): Promise<WorkBench> {
   const folder = await benchFolder()
   const template = folder.fresh('template')

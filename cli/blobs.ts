@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { serveBlobs } from '../infra/blobs/server.ts'
-import { BLOBS_TOKEN, makeDataFolder } from './data-folder.ts'
+import { BLOBS_TOKEN, blobFolder, makeDataFolder } from './data-folder.ts'
 import { type Listen, listenAddress } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
 import { UsageError } from './usage-error.ts'
@@ -26,11 +26,10 @@ export function addBlobs(program: Command): void {
     )
     .action(async ({ listen }: { listen: Listen }, command: Command) => {
       const global = globals(command)
-      const root = join(resolve(global.data), 'blobs')
       makeDataFolder(global)
       const given = process.env[BLOBS_TOKEN]
       const token = given || randomBytes(24).toString('base64url')
-      const server = await serveBlobs({ root, token, ...listen }).catch((cause: unknown) => {
+      const server = await serveBlobs({ ...blobFolder(global.data), token, ...listen }).catch((cause: unknown) => {
         const problem = cause instanceof Error ? cause.message : String(cause)
         throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
       })

@@ -1,57 +1,82 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { isAbsolute, join, resolve } from 'node:path'
+import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import { cachedBlobs } from '../infra/blobs/cached.ts'
 import { directoryBlobs } from '../infra/blobs/directory.ts'
 import { httpBlobs } from '../infra/blobs/http.ts'
-import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
-import type { Log } from '../infra/log/log.ts'
+import { type Log, LogReadOnlyError } from '../infra/log/log.ts'
+import { makeFolder } from '../infra/make-folder.ts'
 import { UsageError } from './usage-error.ts'
 
-/** Raised when what lies in a data folder changes so that an older program would misread it. */
+/** Raised when the contents of a data folder change in a way that an older program would misread. */
 const FORMAT = 1
 
 export interface DataFolder {
   readonly dir: string
   readonly log: Log
+  /** The log was opened for reading only. */
+  readonly read_only?: boolean
   readonly blobs: Blobs
   readonly duckdb_file: string
+  /** Options with which another process opens the same folder. */
+  readonly place: DataOptions
   close(): Promise<void>
 }
 
 export interface DataOptions {
   readonly data: string
   readonly log?: string
-  /** Where the blobs of another host are handed out; the data folder's own when left out. */
-  readonly blobs?: string
+  /** New files get the permissions that the umask leaves; the folder remembers it. */
+  readonly shared?: boolean
+  /** URL of a blob server; the data folder's own blobs when left out. */
+  readonly blobs?: string | true
 }
 
-/** Names the environment variable with the token of `blobs serve`. */
+/** The environment variable that holds the token of `blobs serve`. */
 export const BLOBS_TOKEN = 'PLUMBLINE_BLOBS_TOKEN'
+
+export interface Opening {
+  /** Creates the folder if it does not exist. */
+  readonly create: boolean
+  /** Opens the log for reading if it cannot be opened for writing. */
+  readonly or_read?: boolean
+}
 
 /**
  * Opens the folder that holds everything of one pipeline.
  *
- * @throws UsageError when it was written by a newer program, or the log address is not one that is known.
+ * @throws UsageError when it was written by a newer program, or the log address is not supported.
  */
-export async function openDataFolder(options: DataOptions, { create }: { create: boolean }): Promise<DataFolder> {
+export async function openDataFolder(options: DataOptions, { create, or_read }: Opening): Promise<DataFolder> {
   const dir = resolve(options.data)
-  // A log elsewhere may be full of data that this host has nothing of yet.
-  if (create || options.log !== undefined) createFolder(dir)
+  // A log elsewhere may have data although this host has no data folder yet.
+  if (create || options.log !== undefined) createFolder(dir, options.shared)
   openedBefore(options)
-  const log = await openLog(options.log ?? `lmdb:${join(dir, 'log')}`)
+  const address = options.log ?? `lmdb:${join(dir, 'log')}`
+  let read_only = false
+  const log = await openLog(address).catch((error: unknown) => {
+    if (!or_read || !(error instanceof LogReadOnlyError)) throw error
+    read_only = true
+    return openLog(address, 'read')
+  })
   return {
     dir,
     log,
+    read_only,
     blobs: blobsOf(options),
     duckdb_file: duckdbFile(dir),
+    place: placeOf(options, dir),
     close: () => log.close(),
   }
 }
 
-/** Makes the folder where there is none, for what opens neither log nor blobs. @throws UsageError as above */
+function placeOf({ log, blobs }: DataOptions, data: string): DataOptions {
+  return { data, ...(log === undefined ? {} : { log }), ...(blobs === undefined ? {} : { blobs }) }
+}
+
+/** Creates the folder if absent, for commands that open neither log nor blobs. @throws UsageError as above */
 export function makeDataFolder(options: DataOptions): void {
-  createFolder(resolve(options.data))
+  createFolder(resolve(options.data), options.shared)
   openedBefore(options)
 }
 
@@ -60,7 +85,7 @@ export const duckdbFile = (dir: string) => join(dir, 'plumbline.duckdb')
 /** @throws UsageError when nothing was ever written to this folder, or by a newer program. */
 export function openedBefore(options: DataOptions): void {
   const dir = resolve(options.data)
-  if (!existsSync(formatFile(dir))) {
+  if (!canSee(formatFile(dir))) {
     throw new UsageError(
       `${dir} holds no Plumbline data`,
       'run `./plumbline generate tower …` or `./plumbline demo` first, or name another folder with --data',
@@ -69,14 +94,42 @@ export function openedBefore(options: DataOptions): void {
   checkFormat(formatFile(dir))
 }
 
-/** Where exports are made before they are moved to where they should be. */
+/** @throws UsageError when this user has no permission to read the folder */
+function canSee(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') return false
+    throw new UsageError(
+      `${dirname(file)}: expected a data folder that this user may read, found another user's`,
+      'its owner can share it (./plumbline --shared … makes new files readable; chmod -R g+rX for those that are there), or name another with --data',
+    )
+  }
+}
+
+/** Exports are written here before they are moved to their target. */
 export const exportFolder = (dir: string) => join(dir, '.exports')
 
 const formatFile = (dir: string) => join(dir, 'plumbline.json')
 
-function createFolder(dir: string): void {
-  mkdirSync(dir, { recursive: true })
-  if (!existsSync(formatFile(dir))) writeFileSync(formatFile(dir), `${JSON.stringify({ format: FORMAT })}\n`)
+/** Whether the folder was ever used with --shared. */
+export function isShared(data: string): boolean {
+  try {
+    const { shared } = JSON.parse(readFileSync(formatFile(resolve(data)), 'utf8')) as { shared?: unknown }
+    return shared === true
+  } catch {
+    return false
+  }
+}
+
+function createFolder(dir: string, shared = false): void {
+  makeFolder(dir)
+  if (existsSync(formatFile(dir))) {
+    checkFormat(formatFile(dir))
+    if (!shared || isShared(dir)) return
+  }
+  writeFileSync(formatFile(dir), `${JSON.stringify({ format: FORMAT, ...(shared ? { shared } : {}) })}\n`)
 }
 
 function checkFormat(file: string): void {
@@ -105,29 +158,45 @@ function formatOf(text: string): number | undefined {
   }
 }
 
-/** The blobs of a data folder, or those of another host, each kept in the data folder once it was brought. */
+/** The folder of a data folder's blobs, and the file that records that blobs were put into it. */
+export function blobFolder(data: string): { readonly root: string; readonly made: string } {
+  return { root: join(resolve(data), 'blobs'), made: join(resolve(data), '.blobs-made') }
+}
+
+export function folderBlobs(data: string): Blobs {
+  const { root, made } = blobFolder(data)
+  return directoryBlobs(root, { made })
+}
+
+/** The blobs of a data folder, or those of another host with the data folder as a cache. */
 export function blobsOf({ data, blobs: url }: DataOptions): Blobs {
-  const here = directoryBlobs(join(resolve(data), 'blobs'))
+  const here = folderBlobs(data)
   if (url === undefined) return here
-  if (!/^https?:\/\//.test(url) || !URL.canParse(url))
-    throw new UsageError(`--blobs ${url}: expected the URL of a blob server`, 'e.g. --blobs http://10.0.0.5:8790')
+  if (url === true || !/^https?:\/\//.test(url) || !URL.canParse(url))
+    throw new UsageError(
+      `--blobs${url === true ? '' : ` ${url}`}: expected the URL of a blob server`,
+      'e.g. --blobs http://10.0.0.5:8790',
+    )
   const token = process.env[BLOBS_TOKEN]
   if (!token)
     throw new UsageError(`--blobs ${url}: ${BLOBS_TOKEN} is not set`, 'set it to the token that `blobs serve` printed')
   return cachedBlobs(here, httpBlobs({ url, token }))
 }
 
-/** The log of a data folder for looking only: it needs no write lock, and no permission to write. */
+/** Opens a data folder's log for reading only, which needs neither the write lock nor permission to write. */
 export async function openLogForReading(options: DataOptions): Promise<Log> {
   if (options.log === undefined || existsSync(formatFile(resolve(options.data)))) openedBefore(options)
   return openLog(options.log ?? `lmdb:${join(resolve(options.data), 'log')}`, 'read')
 }
 
-/** @throws UsageError when the address is not one that is known. */
+/** Loads only the driver that the address names. @throws UsageError when the address is not supported. */
 export async function openLog(address: string, access: 'write' | 'read' = 'write'): Promise<Log> {
   const [scheme, ...rest] = address.split(':')
   const place = rest.join(':')
-  if (scheme === 'lmdb' && place !== '') return openLmdbLog({ dir: isAbsolute(place) ? place : resolve(place), access })
+  if (scheme === 'lmdb' && place !== '') {
+    const { openLmdbLog } = await import('../infra/log/lmdb/lmdb-log.ts')
+    return openLmdbLog({ dir: isAbsolute(place) ? place : resolve(place), access })
+  }
   if (scheme === 'kafka') return openKafka(address)
   throw new UsageError(
     `--log ${address}: expected lmdb:DIR or kafka://HOST:PORT`,
@@ -136,7 +205,6 @@ export async function openLog(address: string, access: 'write' | 'read' = 'write
 }
 
 async function openKafka(address: string): Promise<Log> {
-  // Only whoever uses Kafka waits for its client to be loaded.
   const { openKafkaLog } = await import('../infra/log/kafka/kafka-log.ts')
   try {
     return await openKafkaLog({ address })

@@ -1,7 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Command } from 'commander'
-import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { DEFAULTS } from '../streams/topology.ts'
 import { type DataFolder, isKafka, openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
@@ -10,7 +9,8 @@ import { savePicture } from './picture.ts'
 import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { answer, ask } from './sql.ts'
-import { verifyFolder, verifyStages } from './verify.ts'
+import { startTables, tablesOf } from './tables.ts'
+import { verifyFolder, verifyParts } from './verify.ts'
 
 const TASKS = [
   { dataset: 'top_block', task: 'binary_stability' },
@@ -35,14 +35,16 @@ export function addDemo(program: Command): void {
     .option('--keep', 'go on with what lies in the folder instead of starting afresh', false)
     .action(async (options: { seed: string; scenes: number; policy: string; keep: boolean }, command: Command) => {
       const global = globals(command)
-      // The demo has a folder of its own below the data folder: starting afresh never touches anyone's log.
+      // The demo has its own folder below the data folder, so that starting afresh never deletes another log.
       const data = join(global.data, 'demo')
-      // What was typed wrong is refused before the last demo is gone.
+      // Reject invalid options before the last demo is deleted.
       await wiringOf({ policy: options.policy })
       if (!options.keep) await rm(data, { recursive: true, force: true })
       const log = logOf(global.log, options.keep)
       const folder = await openDataFolder({ ...global, data, ...log }, { create: true })
       const signal = stopSignal()
+      const report = new RunReport({ silent: global.json })
+      const sink = startTables(undefined, (message) => report.say(message))
       try {
         const wiring = await wiringOn(folder, global, { policy: options.policy })
         await prepareLog(folder, wiring)
@@ -64,29 +66,18 @@ export function addDemo(program: Command): void {
             wiring.partitions,
           )
         }
-        const report = new RunReport({ silent: global.json })
-        const sink = await openDuckDbSink({
-          file: folder.duckdb_file,
-          log: folder.log,
-          catalogue: wiring.events,
-          blobs: folder.blobs,
-          report: (message) => report.say(message),
+        await sink.open(tablesOf(folder))
+        await runPipeline({
+          folder,
+          topology: wiring,
+          sink,
+          only: [],
+          until_idle: true,
+          expire_pending: false,
+          signal,
+          onWorkerEvent: (processor, event) => report.workerEvent(processor, event),
+          onLag: (lag) => report.lag(lag),
         })
-        try {
-          await runPipeline({
-            folder,
-            topology: wiring,
-            sink,
-            only: [],
-            until_idle: true,
-            expire_pending: false,
-            signal,
-            onWorkerEvent: (processor, event) => report.workerEvent(processor, event),
-            onLag: (lag) => report.lag(lag),
-          })
-        } finally {
-          await sink.close()
-        }
         report.end({ stopped: signal.aborted })
         if (signal.aborted) {
           report.say('stopped before the end; the same command with --keep goes on')
@@ -95,7 +86,7 @@ export function addDemo(program: Command): void {
         const picture = join(data, 'tower.png')
         await savePicture(folder, picture)
         if (global.json) {
-          const verify = await verifyStages(folder, wiring, { silent: true })
+          const verify = await verifyParts(folder, wiring, { json: true })
           const [fates, rewards] = [await rows(folder, FUNNEL), await rows(folder, REWARDS)]
           process.stdout.write(`${JSON.stringify({ verify, funnel: fates, rewards, picture })}\n`)
           if (!verify.passed) process.exitCode = 1
@@ -104,12 +95,13 @@ export function addDemo(program: Command): void {
           await tell(folder, picture)
         }
       } finally {
+        await sink.close()
         await folder.close()
       }
     })
 }
 
-/** The same on a broker: topics of its own, new ones each time, where it goes on with none. */
+/** On a broker, each demo gets new topics of its own (a new prefix), unless `--keep` is given. */
 function logOf(address: string | undefined, keep: boolean): { log?: string } {
   if (!isKafka(address) || keep) return {}
   const [, hosts = '', prefix = ''] = /^(kafka:\/\/[^/]*)\/?(.*)$/.exec(address) ?? []
@@ -117,7 +109,7 @@ function logOf(address: string | undefined, keep: boolean): { log?: string } {
   return { log: `${hosts}/${prefix === '' ? '' : `${prefix}.`}${run}` }
 }
 
-/** What a person reads at the end. */
+/** Prints the results for a person. */
 async function tell({ dir, duckdb_file, log }: DataFolder, picture: string): Promise<void> {
   const say = (text: string) => process.stdout.write(`${text}\n`)
   say('\nEvery sampled completion has one fate:\n')

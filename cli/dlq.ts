@@ -1,4 +1,6 @@
 import type { Command } from 'commander'
+import type { Blobs } from '../infra/blobs/blobs.ts'
+import type { Log, LogRecord } from '../infra/log/log.ts'
 import {
   deadLetters,
   type FoundLetter,
@@ -8,11 +10,21 @@ import {
   wasRetried,
 } from '../infra/runtime/retry-dead-letter.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
-import { blobsOf, openDataFolder, openLogForReading } from './data-folder.ts'
+import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { blobsOf, type DataFolder, openDataFolder, openLogForReading } from './data-folder.ts'
 import { eventLines } from './event-rows.ts'
-import { globals } from './options.ts'
+import { type GlobalOptions, globals } from './options.ts'
 import { readable } from './tail.ts'
+import { printableLine } from './terminal-text.ts'
 import { textTable } from './text-table.ts'
+import {
+  placeNameOf,
+  recordAt,
+  rereadUnreadable,
+  SINK,
+  type UnreadableRecord,
+  unreadableRecords,
+} from './unreadable-records.ts'
 import { UsageError } from './usage-error.ts'
 import { writeOut } from './write-out.ts'
 
@@ -20,18 +32,22 @@ export function addDlq(program: Command): void {
   const dlq = program.command('dlq').description('dead letters: records that a processor could not take')
   dlq
     .command('list')
-    .description('every dead letter: which, where from, and why')
-    .option('--processor <name>', 'only what this processor could not take')
+    .description('every dead letter, and every record that the tables lack: which, where from, and why')
+    .option('--processor <name>', `only what this processor could not take; ${SINK}: what the tables lack`)
     .action(async (options: { processor?: string }, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
       try {
         const lines: string[][] = []
         const others = new Set<string>()
-        for await (const found of onlyOf(options.processor, deadLetters(log), others)) {
+        for await (const found of onlyOf(options.processor, deadLetters(log, reportForeign), others)) {
           const retried = await wasRetried(log, found)
           if (global.json) await writeOut(`${JSON.stringify({ ...summaryOf(found), retried })}\n`)
           else lines.push(lineOf(found, retried))
+        }
+        for await (const record of lackingFor(options.processor, global.data, others)) {
+          if (global.json) await writeOut(`${JSON.stringify(summaryOfLacking(record))}\n`)
+          else lines.push(lineOfLacking(record))
         }
         if (!global.json)
           await writeOut(lines.length === 0 ? noneOf(options.processor, others) : textTable(COLUMNS, lines))
@@ -42,34 +58,33 @@ export function addDlq(program: Command): void {
 
   dlq
     .command('show <n>')
-    .description('one dead letter with everything that it holds')
+    .description('one dead letter, or one record that the tables lack, with everything that it holds')
     .action(async (text: string, _options: unknown, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
       const blobs = blobsOf(global)
       try {
+        if (isPlace(text)) {
+          const lacking = await lackingAt(global.data, text)
+          const head = `${SINK} cannot read ${text}`
+          const shown = {
+            log,
+            blobs,
+            json: global.json,
+            summary: summaryOfLacking(lacking),
+            head,
+            error: lacking.error,
+          }
+          return await show(await recordAt(log, lacking), shown)
+        }
         const found = await letterOf(deadLetters(log), text)
         const { letter, appended_ms } = found
-        const { topic, partition, key, headers } = letter
+        const { topic, partition, key, headers, error } = letter
         const value = await rawValue(letter, blobs)
         const record = { topic, partition, offset: BigInt(letter.offset), appended_ms, key, headers, value }
-        const partitions = (await log.topics()).find(({ name }) => name === topic)?.partitions ?? 1
-        const event = await readable(record, blobs, partitions)
         const retried = await wasRetried(log, found)
-        if (global.json) {
-          const value_base64 = value === null ? null : Buffer.from(value).toString('base64')
-          await writeOut(`${JSON.stringify({ ...summaryOf(found), retried, headers, value_base64, event })}\n`)
-          return
-        }
-        const head = [
-          `dead letter ${found.number} of ${letter.processor}: ${letter.failure}${retried ? ', retried' : ''}`,
-          `  ${letter.error}`,
-          ...headers.map(({ name, value }) => `  ${name}: ${value}`),
-          '',
-        ]
-        const preview = value === null ? 'no value' : `${value.byteLength} bytes: ${JSON.stringify(textOf(value))}`
-        await writeOut(`${head.join('\n')}\n${eventLines(event, 200)}`)
-        if (event.unreadable !== undefined) await writeOut(`  ${preview}\n`)
+        const head = `dead letter ${found.number} of ${letter.processor}: ${letter.failure}${retried ? ', retried' : ''}`
+        await show(record, { log, blobs, json: global.json, summary: { ...summaryOf(found), retried }, head, error })
       } finally {
         await log.close()
       }
@@ -83,7 +98,9 @@ export function addDlq(program: Command): void {
     .addHelpText(
       'after',
       '\nThe new event has a ce_id of its own; its causes are those of the first one and the dead letter. Every reader of\n' +
-        'its type gets it, also those that had taken the first one. What cannot be decoded is refused: it would fail again.\n',
+        'its type gets it, also those that had taken the first one. What cannot be decoded is refused: it would fail again.\n' +
+        `A record that the tables lack (TOPIC/PARTITION/OFFSET) is read again and loaded, and nothing is appended; a run\n` +
+        'does so by itself, at its start and then with pauses of up to a minute.\n',
     )
     .action(async (text: string | undefined, options: { all: boolean; processor?: string }, command: Command) => {
       const global = globals(command)
@@ -95,12 +112,15 @@ export function addDlq(program: Command): void {
       }
       const folder = await openDataFolder(global, { create: false })
       try {
-        const letters = deadLetters(folder.log)
+        const letters = deadLetters(folder.log, reportForeign)
         const wanted: FoundLetter[] = []
         const others = new Set<string>()
-        if (text !== undefined) wanted.push(await letterOf(letters, text))
+        const lacking: UnreadableRecord[] = []
+        if (text !== undefined && isPlace(text)) lacking.push(await lackingAt(global.data, text))
+        else if (text !== undefined) wanted.push(await letterOf(letters, text))
         else {
           for await (const found of onlyOf(options.processor, letters, others)) wanted.push(found)
+          for await (const record of lackingFor(options.processor, global.data, others)) lacking.push(record)
         }
         let refused = 0
         for (const found of wanted) {
@@ -111,7 +131,8 @@ export function addDlq(program: Command): void {
             global.json ? `${JSON.stringify({ number, ...retried })}\n` : `${number}: ${saying(retried)}\n`,
           )
         }
-        if (wanted.length === 0 && !global.json) await writeOut(noneOf(options.processor, others))
+        refused += await retryLacking(lacking, folder, global)
+        if (wanted.length + lacking.length === 0 && !global.json) await writeOut(noneOf(options.processor, others))
         if (text !== undefined && refused > 0) process.exitCode = 1
       } finally {
         await folder.close()
@@ -119,7 +140,10 @@ export function addDlq(program: Command): void {
     })
 }
 
-/** The letters of one processor, or all; `others` gets the names of those that were left out. */
+/** Reports a record in dead_letters that is not a dead letter; the listing continues. */
+const reportForeign = ({ message }: Error) => void process.stderr.write(`plumbline: passed over: ${message}\n`)
+
+/** The letters of one processor, or all; adds to `others` the processors whose letters were left out. */
 async function* onlyOf(processor: string | undefined, letters: AsyncIterable<FoundLetter>, others: Set<string>) {
   for await (const found of letters) {
     if (processor === undefined || found.letter.processor === processor) yield found
@@ -127,7 +151,72 @@ async function* onlyOf(processor: string | undefined, letters: AsyncIterable<Fou
   }
 }
 
-/** A name that is misspelt has none either: those that have some are told. */
+/** Records missing from the tables, unless another reader was named. A busy owner is reported and is no failure. */
+async function* lackingFor(processor: string | undefined, data: string, others: Set<string>) {
+  try {
+    for await (const record of unreadableRecords(data)) {
+      if (processor === undefined || processor === SINK) yield record
+      else others.add(SINK)
+    }
+  } catch (error) {
+    if (!(error instanceof DatabaseBusyError)) throw error
+    process.stderr.write(`plumbline: what the tables lack is not listed: ${(error as Error).message}\n`)
+  }
+}
+
+const isPlace = (text: string) => text.includes('/')
+
+async function lackingAt(data: string, text: string): Promise<UnreadableRecord> {
+  for await (const record of unreadableRecords(data)) if (placeNameOf(record) === text) return record
+  throw new UsageError(`${text}: the tables lack no such record`, 'see ./plumbline dlq list')
+}
+
+/** @returns how many are still unreadable */
+async function retryLacking(
+  lacking: readonly UnreadableRecord[],
+  folder: DataFolder,
+  { data, json }: GlobalOptions,
+): Promise<number> {
+  if (lacking.length === 0) return 0
+  const is_ours = await rereadUnreadable(folder)
+  const left = new Map<string, string>()
+  for await (const record of unreadableRecords(data)) left.set(placeNameOf(record), record.error)
+  for (const record of lacking) {
+    const number = placeNameOf(record)
+    const reason = left.get(number)
+    const outcome = reason === undefined ? 'loaded' : is_ours ? 'refused' : 'waiting'
+    const wait = 'the run that loads reads it again by itself within a minute'
+    const text = reason === undefined ? 'loaded' : is_ours ? `refused: ${reason}` : `${wait}; now: ${reason}`
+    await writeOut(json ? `${JSON.stringify({ number, outcome, reason })}\n` : `${number}: ${text}\n`)
+  }
+  return is_ours ? lacking.filter((record) => left.has(placeNameOf(record))).length : 0
+}
+
+interface Shown {
+  readonly log: Log
+  readonly blobs: Blobs
+  readonly json: boolean
+  readonly summary: object
+  readonly head: string
+  readonly error: string
+}
+
+/** Prints a record with all of its contents, as far as it can be read. */
+async function show(record: LogRecord, { log, blobs, json, summary, head, error }: Shown): Promise<void> {
+  const { headers, value } = record
+  const partitions = (await log.topics()).find(({ name }) => name === record.topic)?.partitions ?? 1
+  const event = await readable(record, blobs, partitions)
+  if (json) {
+    const value_base64 = value === null ? null : Buffer.from(value).toString('base64')
+    return await writeOut(`${JSON.stringify({ ...summary, headers, value_base64, event })}\n`)
+  }
+  const lines = [head, `  ${error}`, ...headers.map(({ name, value }) => `  ${name}: ${value}`), '']
+  const preview = value === null ? 'no value' : `${value.byteLength} bytes: ${JSON.stringify(textOf(value))}`
+  await writeOut(`${lines.map(printableLine).join('\n')}\n${eventLines(event, 200)}`)
+  if (event.unreadable !== undefined) await writeOut(`  ${printableLine(preview)}\n`)
+}
+
+/** A misspelt name has no dead letters either, so the text names the processors that have some. */
 function noneOf(processor: string | undefined, others: ReadonlySet<string>): string {
   if (processor === undefined) return 'no dead letters\n'
   const elsewhere = others.size === 0 ? '' : `; there are some of ${[...others].sort().join(', ')}`
@@ -156,6 +245,18 @@ function summaryOf({ number, partition, offset, appended_ms, letter }: FoundLett
   return { number, ...place, appended: new Date(appended_ms).toISOString(), ...rest }
 }
 
+/** `processor` is the reader, the sink, as in a dead letter it is the processor. */
+function summaryOfLacking(record: UnreadableRecord) {
+  const { topic, partition, offset, ce_id, error } = record
+  const place = { topic, partition, offset: String(offset) }
+  return { number: placeNameOf(record), processor: SINK, failure: 'unreadable', ...place, error, ce_id, retried: false }
+}
+
+function lineOfLacking(record: UnreadableRecord): string[] {
+  const { topic, partition, offset, error } = record
+  return [placeNameOf(record), SINK, 'unreadable', `${topic} p${partition}@${offset}`, '', '', shortened(error)]
+}
+
 const COLUMNS = [
   { name: 'n', right: true },
   ...['processor', 'failure', 'record', 'key', 'retried', 'error'].map((name) => ({ name })),
@@ -163,7 +264,6 @@ const COLUMNS = [
 
 function lineOf({ number, letter }: FoundLetter, retried: boolean): string[] {
   const { processor, failure, topic, partition, offset, key, error } = letter
-  const said = error.replaceAll(/\s+/g, ' ')
   return [
     String(number),
     processor,
@@ -171,8 +271,13 @@ function lineOf({ number, letter }: FoundLetter, retried: boolean): string[] {
     `${topic} p${partition}@${offset}`,
     (key ?? '').slice(0, 12),
     retried ? 'yes' : 'no',
-    said.length > 90 ? `${said.slice(0, 89)}…` : said,
+    shortened(error),
   ]
+}
+
+function shortened(error: string): string {
+  const line = error.replaceAll(/\s+/g, ' ')
+  return line.length > 90 ? `${line.slice(0, 89)}…` : line
 }
 
 const textOf = (value: Uint8Array) => Buffer.from(value.subarray(0, 200)).toString('utf8')

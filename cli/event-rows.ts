@@ -2,17 +2,19 @@ import type { LogRecord } from '../infra/log/log.ts'
 import type { Event, EventType } from '../schemas/event.ts'
 import { rowsOf } from '../schemas/event.ts'
 import { jsonCodec } from '../schemas/json-codec.ts'
+import type { Fields, Logical } from '../schemas/logical-types.ts'
+import { printableLine, shortened } from './terminal-text.ts'
 import { textColumns } from './text-table.ts'
 import { UsageError } from './usage-error.ts'
 
-/** One event as plain JSON: where the log holds it, its envelope, and its rows. */
+/** One event as plain JSON: its place in the log, its envelope, and its rows. */
 export interface PlainEvent {
   readonly topic: string
   readonly partition: number
   readonly offset: number
   readonly appended: string
   readonly key: string | null
-  /** Absent for what workers write for themselves, and for what cannot be read. */
+  /** Absent for workers' internal records and for unreadable records. */
   readonly envelope?: Readonly<Record<string, unknown>>
   readonly rows: readonly Readonly<Record<string, unknown>>[]
   /** Why the record cannot be read. */
@@ -34,13 +36,13 @@ export function plainEvent(record: LogRecord, type: EventType, event: Event): Pl
   }
 }
 
-/** A row is wanted when every condition holds. */
+/** A row matches when every condition holds. */
 export interface Condition {
   readonly path: readonly string[]
   readonly value: string
 }
 
-/** `field=value`, where the field may lie in another one: `scene.dataset=side_block`. */
+/** Parses `field=value`; the field may be nested: `scene.dataset=side_block`. */
 export function condition(text: string): Condition {
   const at = text.indexOf('=')
   if (at < 1) {
@@ -50,6 +52,32 @@ export function condition(text: string): Condition {
     )
   }
   return { path: text.slice(0, at).split('.'), value: text.slice(at + 1) }
+}
+
+const ENVELOPE = [
+  ...['ce_id', 'ce_source', 'ce_version', 'ce_time', 'ce_clock', 'ce_causes', 'ce_correlation'],
+  ...['ce_producer_version', 'ce_model_hash', 'ce_seed'],
+]
+
+/** A misspelt field would match no row, which looks like a result. @throws UsageError that lists the fields */
+export function refuseUnknownFields(type: EventType, conditions: readonly Condition[]): void {
+  for (const { path, value } of conditions) {
+    const [first = ''] = path
+    if (!(first in type.row) && ENVELOPE.includes(first)) continue
+    let fields: Fields | undefined = type.row
+    for (const name of path) {
+      if (fields !== undefined && !(name in fields)) {
+        const names = Object.keys(fields).join(', ')
+        throw new UsageError(
+          `--where ${path.join('.')}=${value}: ${type.type} has no field ${name}; there are ${names}`,
+          `of the envelope: ${ENVELOPE.join(', ')}; what each means: ./plumbline events ${type.type}`,
+        )
+      }
+      const logical: Logical | undefined = fields?.[name]?.logical
+      // Items of a list or map are addressed by index or key, which no declaration lists.
+      fields = logical?.kind === 'struct' ? logical.fields : undefined
+    }
+  }
 }
 
 /** The event with the rows that fulfil every condition; undefined when none does. */
@@ -73,8 +101,8 @@ function textAt(
 }
 
 /**
- * For people: a line that says which event this is; then what all its rows share, a field on each line; then, of a
- * batch, what differs as a table. What is null everywhere is left out.
+ * For people: a line that identifies the event; then the fields that all its rows share, one per line; then, for a
+ * batch, the fields that differ, as a table. Shared fields that are null are left out.
  */
 export function eventLines(event: PlainEvent, max_width: number): string {
   const { topic, partition, offset, key, envelope, rows, unreadable } = event
@@ -84,8 +112,10 @@ export function eventLines(event: PlainEvent, max_width: number): string {
     `p${partition}@${offset}`,
     ...(key === null ? [] : [`key ${shown(key, max_width)}`]),
     ...(envelope === undefined ? [] : [`id ${String(envelope.id).slice(0, 12)}`, String(envelope.source)]),
-  ].join('  ')
-  if (unreadable !== undefined) return `${head}\n  UNREADABLE: ${unreadable}\n`
+  ]
+    .map(printableLine)
+    .join('  ')
+  if (unreadable !== undefined) return `${head}\n  UNREADABLE: ${printableLine(unreadable)}\n`
   const shared = rows.length > 1 ? sharedFields(rows) : new Set(Object.keys(rows[0] ?? {}))
   return `${head}\n${fieldLines(rows[0] ?? {}, shared, max_width)}${tableLines(rows, shared, max_width)}`
 }
@@ -115,8 +145,5 @@ function tableLines(rows: PlainEvent['rows'], shared: ReadonlySet<string>, max_w
 
 const indented = (lines: readonly string[]) => lines.map((line) => `  ${line}\n`).join('')
 
-function shown(value: unknown, max_width: number): string {
-  const text = (typeof value === 'string' ? value : JSON.stringify(value)).replaceAll(/\r?\n/g, '⏎')
-  const characters = [...text]
-  return characters.length <= max_width ? text : `${characters.slice(0, max_width - 1).join('')}…`
-}
+const shown = (value: unknown, max_width: number) =>
+  shortened(typeof value === 'string' ? value : JSON.stringify(value), max_width)

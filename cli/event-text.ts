@@ -1,6 +1,7 @@
 import type { EventType } from '../schemas/event.ts'
 import { fingerprintOf } from '../schemas/fingerprint.ts'
 import type { Field, Fields, Logical } from '../schemas/logical-types.ts'
+import { physical } from '../schemas/physical-types.ts'
 import { textColumns } from './text-table.ts'
 
 /** The catalogue, a line for each event. */
@@ -13,24 +14,30 @@ export function catalogueText(catalogue: readonly EventType[]): string {
     .join('')
 }
 
-/** One event with every field: name, type (a trailing ? where it may be null), meaning. */
+/** One event with every field: name, type (a trailing ? where it may be null), bounds, meaning. */
 export function eventText(type: EventType): string {
   const lines = textColumns(rowsOf(type.row, '  '), { widest: 48 })
   const { encoding, key, retention } = type
   const what = encoding === 'json' ? 'a fact, JSON' : 'a batch of rows, Arrow'
-  const head = `${type.type} v${type.version}: ${what}; key ${key}; ${retention}; fingerprint ${fingerprintOf(type).slice(0, 16)}`
+  const rows = type.row_key.length === 0 ? '' : `; rows differ in ${type.row_key.join(', ')}`
+  const head = `${type.type} v${type.version}: ${what}; key ${key}${rows}; ${retention}; fingerprint ${fingerprintOf(type).slice(0, 16)}`
   return [head, type.about, '', ...lines, ''].join('\n')
 }
 
-function rowsOf(fields: Fields, indent: string): [string, string, string][] {
+function rowsOf(fields: Fields, indent: string): string[][] {
   return Object.entries(fields).flatMap(([name, field]) => {
-    const row: [string, string, string] = [`${indent}${name}`, kindOf(field), field.about]
+    const row = [`${indent}${name}`, kindOf(field), ownBoundsOf(field) ?? '', field.about]
     const inner = structOf(field)
     return inner === undefined ? [row] : [row, ...rowsOf(inner, `${indent}  `)]
   })
 }
 
 const kindOf = (field: Field) => `${KIND[field.logical.kind](field.logical as never)}${field.nullable ? '?' : ''}`
+
+/** Without the bounds of a struct's fields, which have their own lines. */
+function ownBoundsOf({ logical }: Field): string | undefined {
+  return logical.kind === 'struct' ? undefined : physical(logical).bounds(logical, ownBoundsOf)
+}
 
 /** How each logical type is written for people. */
 const KIND: { [K in Logical['kind']]: (logical: Extract<Logical, { kind: K }>) => string } = {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { cp, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { cp, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, relative, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { makeFolder } from '../infra/make-folder.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { duckdbFile, exportFolder, openedBefore } from './data-folder.ts'
 import { globals, wholeNumber } from './options.ts'
@@ -53,10 +54,14 @@ export function addExport(program: Command): void {
           'name another folder; --overwrite replaces folders that hold Parquet files and nothing else',
         )
       }
+      // Fail before the query runs, not after it.
+      makeFolder(dirname(target))
+      accessSync(dirname(target), constants.W_OK)
       const progress = new Progress(`export ${options.table}`, { silent: global.json })
+      const export_dir = exportFolderFor(resolve(global.data), target)
       const session = await openSql({
         file: duckdbFile(resolve(global.data)),
-        export_dir: exportFolder(resolve(global.data)),
+        export_dir,
         time_limit_ms: options.timeout * 1_000,
         report: (message) => process.stderr.write(`plumbline: ${message}\n`),
       })
@@ -68,15 +73,26 @@ export function addExport(program: Command): void {
         if (global.json) process.stdout.write(`${JSON.stringify({ rows, files, dir: target })}\n`)
       } finally {
         await session.close()
+        if (export_dir !== exportFolder(resolve(global.data))) await rm(export_dir, { recursive: true, force: true })
       }
     })
+}
+
+/** In the data folder, where a running owner can write; next to the target if the data folder is read-only. */
+function exportFolderFor(data: string, target: string): string {
+  try {
+    accessSync(data, constants.W_OK)
+    return exportFolder(data)
+  } catch {
+    return join(dirname(target), `.${randomUUID()}`)
+  }
 }
 
 async function isEmptyFolder(path: string): Promise<boolean> {
   return (await readdir(path).catch(() => ['a file'])).length === 0
 }
 
-/** What lies in a folder that no export has put there; undefined where there is nothing of that kind. */
+/** The first entry of a folder that no export wrote; undefined if there is none. */
 async function otherThanExport(target: string): Promise<string | undefined> {
   if (!existsSync(target)) return undefined
   const entries = await readdir(target, { recursive: true, withFileTypes: true }).catch(() => undefined)
@@ -85,16 +101,16 @@ async function otherThanExport(target: string): Promise<string | undefined> {
   return foreign === undefined ? undefined : join(relative(target, foreign.parentPath), foreign.name)
 }
 
-/** A reader sees the folder that was there before, or this one, never a part of either. */
+/** A reader never sees a partial folder: it sees the old one, the new one, or none between the two renames. */
 async function moveIntoPlace(folder: string, target: string): Promise<void> {
-  await mkdir(dirname(target), { recursive: true })
   const whole = join(dirname(target), `.${randomUUID()}`)
   try {
     await rename(folder, whole)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
+    // The folder is on another disk, or another user's run wrote it. That run removes its copy later.
+    if (!['EXDEV', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
     await cp(folder, whole, { recursive: true })
-    await rm(folder, { recursive: true, force: true })
+    await rm(folder, { recursive: true, force: true }).catch(() => {})
   }
   await flush(whole)
   const before = join(dirname(target), `.${randomUUID()}`)

@@ -61,7 +61,7 @@ export function addGenerate(program: Command): void {
     })
 }
 
-/** Runs the tower source to its end or until stopped, telling how far it is. */
+/** Runs the tower source to its end or until stopped, and reports progress. */
 export async function generate(
   folder: DataFolder,
   options: TowerScenesOptions,
@@ -82,7 +82,7 @@ export async function generate(
   return result
 }
 
-/** @throws UsageError where the words are known and do not go together. */
+/** @throws UsageError when options that are valid alone cannot be combined. */
 function refuseImpossible(options: GenerateOptions): void {
   if (!LEGAL_PAIRS.some(({ dataset, task }) => dataset === options.dataset && task === options.task)) {
     const pairs = LEGAL_PAIRS.map(({ dataset, task }) => `--dataset ${dataset} --task ${task}`)

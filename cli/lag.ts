@@ -1,17 +1,17 @@
-import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Log, Position } from '../infra/log/log.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
 import { endsOf, lagByPartition, sumOf, type TopicLag } from '../infra/runtime/lag-report.ts'
+import { misplacedIn } from '../infra/runtime/misplaced.ts'
 import { publicTopics } from '../infra/runtime/topics.ts'
 import { catalogue } from '../schemas/catalogue.ts'
-import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { processorsOf } from '../streams/describe.ts'
-import { duckdbFile, openLogForReading } from './data-folder.ts'
+import { openLogForReading } from './data-folder.ts'
 import { type GlobalOptions, globals, stopSignal, wholeNumber } from './options.ts'
 import { wiringOf } from './pipeline.ts'
+import { readersOf, warningOf } from './positions.ts'
+import { sinkPositions } from './sink-positions.ts'
 import { type Column, textTable } from './text-table.ts'
 import { writeOut } from './write-out.ts'
 
@@ -44,10 +44,14 @@ export function addLag(program: Command): void {
       const stop = stopSignal({ silent: true })
       const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
       try {
+        const warnings = (await readersOf(log, global)).flatMap((reader) => warningOf(reader, global) ?? [])
+        if (!global.json) for (const warning of warnings) process.stderr.write(`plumbline: ${warning}\n`)
         do {
           const offsets = await endsOf(log, catalogue)
           const groups = await lagOfGroups(log, global)
-          const text = global.json ? `${JSON.stringify(lagJson(offsets, groups))}\n` : lagText(groups, options.topics)
+          const text = global.json
+            ? `${JSON.stringify({ ...lagJson(offsets, groups), warnings })}\n`
+            : lagText(groups, options.topics)
           const clear = pause_ms > 0 && process.stdout.isTTY && !global.json ? '\x1b[H\x1b[2J' : ''
           await writeOut(clear + text)
           if (pause_ms > 0) await wait(pause_ms, undefined, { signal: stop }).catch(() => {})
@@ -58,40 +62,27 @@ export function addLag(program: Command): void {
     })
 }
 
-/** Every processor's group, and the DuckDB sink where there is one. */
+/** Every processor's group, and the DuckDB sink if it has a file. */
 export async function lagOfGroups(log: Log, global: GlobalOptions): Promise<GroupLag[]> {
   const exists = new Set((await log.topics()).map(({ name }) => name))
   const groups: GroupLag[] = []
   for (const processor of processorsOf(await wiringOf({}))) {
     const topics = inputTopics(processor).filter((topic) => exists.has(topic))
-    groups.push({
-      group: processor.name,
-      lags: await lagByPartition(log, topics, await log.committed(processor.name)),
-    })
+    const positions = await inThisLog(log, await log.committed(processor.name))
+    groups.push({ group: processor.name, lags: await lagByPartition(log, topics, positions) })
   }
-  const loaded = await sinkPositions(duckdbFile(resolve(global.data)))
+  const loaded = await sinkPositions(global.data)
   if (loaded !== undefined) {
-    groups.push({ group: 'duckdb', lags: await lagByPartition(log, await publicTopics(log, catalogue), loaded) })
+    const positions = await inThisLog(log, loaded)
+    groups.push({ group: 'duckdb', lags: await lagByPartition(log, await publicTopics(log, catalogue), positions) })
   }
   return groups
 }
 
-/** How far the DuckDB sink has loaded, by its own account; undefined where there is no file. */
-async function sinkPositions(file: string): Promise<Position[] | undefined> {
-  if (!existsSync(file)) return undefined
-  const session = await openSql({ file, time_limit_ms: 10_000 })
-  try {
-    const { batches } = await session.query('SELECT topic, "partition", next FROM internal.positions')
-    const positions: Position[] = []
-    for await (const rows of batches) {
-      for (const [topic, partition, next] of rows) {
-        positions.push({ topic: String(topic), partition: Number(partition), next: BigInt(String(next)) })
-      }
-    }
-    return positions
-  } finally {
-    await session.close()
-  }
+/** Drops positions that are not of this log: nothing has been read of a topic that was deleted and recreated. */
+async function inThisLog(log: Log, positions: readonly Position[]): Promise<readonly Position[]> {
+  const others = new Set((await misplacedIn(log, positions)).map(({ position }) => position))
+  return positions.filter((position) => !others.has(position))
 }
 
 function partitionsOf({ lags }: GroupLag): [number, TopicLag[]][] {
@@ -148,7 +139,7 @@ function lagText(groups: readonly GroupLag[], topics: boolean): string {
   return textTable(columns, lines)
 }
 
-/** Of milliseconds, as long as a person wants to read: 0 s, 4.2 s, 3 min 20 s, 2 h 5 min, 31 d 4 h. */
+/** Milliseconds as a short text for people: 0 s, 4.2 s, 3 min 20 s, 2 h 5 min, 31 d 4 h. */
 export function durationOf(ms: number): string {
   if (ms < 60_000) return `${Number((ms / 1_000).toFixed(1))} s`
   const s = Math.round(ms / 1_000)

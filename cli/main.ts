@@ -1,5 +1,59 @@
-import { enableCompileCache } from 'node:module'
+import { type Command, CommanderError } from 'commander'
+import { COMMANDS, emptyProgram } from './commands.ts'
+import { reportFailure } from './report-failure.ts'
+import { UsageError } from './usage-error.ts'
 
-// Halves the time to the first line: compiled code is kept in the system's folder for temporary files.
-enableCompileCache()
-await import('./program.ts')
+const HELP: ReadonlySet<string> = new Set(['commander.help', 'commander.helpDisplayed', 'commander.version'])
+const program = emptyProgram()
+
+for (const load of namedCommands()) (await load())(program)
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // The reader has closed the pipe, as `head` does: a normal exit.
+  if (error.code === 'EPIPE') process.exit(0)
+  process.exit(
+    reportFailure(Object.assign(error, { path: 'standard output' }), program.opts<{ debug: boolean; json: boolean }>()),
+  )
+})
+// If no process reads the errors, the exit code still reports them.
+process.stderr.on('error', () => {})
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  const printed = error instanceof CommanderError && HELP.has(error.code)
+  if (printed) process.exitCode = error.exitCode === 0 ? 0 : 2
+  else process.exitCode = reportFailure(asTyped(error), program.opts<{ debug: boolean; json: boolean }>())
+}
+
+/** Turns an error of commander into a UsageError with a remedy. */
+function asTyped(error: unknown): unknown {
+  if (!(error instanceof CommanderError)) return error
+  const command = commandTyped()
+  const unquoted = command.name() === 'sql' && error.code === 'commander.excessArguments'
+  return new UsageError(
+    error.message.replace(/^error: /, '').replaceAll('\n', ' '),
+    unquoted ? 'put the statement in quotes: ./plumbline sql "select …"' : `see ./plumbline ${pathOf(command)}--help`,
+    { cause: error },
+  )
+}
+
+/** The innermost command that the command line names. */
+function commandTyped(): Command {
+  let command = program
+  for (const word of process.argv.slice(2)) command = command.commands.find((sub) => sub.name() === word) ?? command
+  return command
+}
+
+function pathOf(command: Command): string {
+  return command.parent === null ? '' : `${pathOf(command.parent)}${command.name()} `
+}
+
+/** The commands that the command line may name; all for the help or an unknown name, none for `--version`. */
+function namedCommands() {
+  const words = process.argv.slice(2)
+  if (words.length === 1 && words[0] === '--version') return []
+  const named = Object.keys(COMMANDS).filter((name) => words.includes(name))
+  const chosen = named.length === 0 || words.includes('help') ? Object.keys(COMMANDS) : named
+  return chosen.flatMap((name) => COMMANDS[name] ?? [])
+}

@@ -1,10 +1,11 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Listening } from '../infra/http/listen.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
+import { DEAD_LETTERS_TOPIC } from '../infra/runtime/internal-topics.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { serveMetrics } from '../infra/runtime/metrics-server.ts'
-import { RunMetrics } from '../infra/runtime/run-metrics.ts'
-import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
+import { type Health, RunMetrics } from '../infra/runtime/run-metrics.ts'
+import type { TablesSink } from '../sinks/duckdb/tables-sink.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -15,13 +16,19 @@ const SINK_PATIENCE_MS = 500
 /** Well within the 10 seconds that Prometheus waits for an answer. */
 const LOG_PATIENCE_MS = 5_000
 
-/** What a run counts of itself, and where it is asked for it. */
+/** Reports every topic from the first scrape on, with 0: an alert rule needs an existing series. */
+function healthOf({ health }: TablesSink, { events }: Topology): Health {
+  const none = Object.fromEntries([...events.map(({ type }) => type), DEAD_LETTERS_TOPIC].map((topic) => [topic, 0]))
+  return { ...health, unreadable: { ...none, ...health.unreadable } }
+}
+
+/** Starts the metrics of a run and the server that exposes them. */
 export async function startMetrics(
   listen: Listen,
   { log }: DataFolder,
   topology: Topology,
   only: readonly string[],
-  sink: DuckDbSink | undefined,
+  sink: TablesSink | undefined,
 ): Promise<{ readonly metrics: RunMetrics; readonly server: Listening }> {
   const processors = processorsOf(topology).filter(({ name }) => only.length === 0 || only.includes(name))
   let sink_lag: number | undefined
@@ -31,7 +38,7 @@ export async function startMetrics(
       found.set(processor.name, Number(await lagOf(log, processor.name, inputTopics(processor))))
     }
     if (sink !== undefined) {
-      // The sink answers between two passes; while a long one goes on, what it said last stands.
+      // The sink answers between two passes. During a long pass, its last reported lag is used.
       const known = sink.lag().then((lag) => {
         sink_lag = Number(lag)
       })
@@ -40,7 +47,7 @@ export async function startMetrics(
     }
     return found
   }
-  // A broker that is away is tried for longer than whoever scrapes waits, and one look at it at a time is enough.
+  // An unreachable broker is retried for longer than a scraper waits, so all scrapes share one look-up.
   let looking: Promise<ReadonlyMap<string, number>> | undefined
   const lags = () => {
     looking ??= lookUp().finally(() => {
@@ -51,7 +58,7 @@ export async function startMetrics(
   const metrics = new RunMetrics(
     processors.map(({ name, outputs }) => ({ name, outputs: outputs.map(({ type }) => type) })),
     lags,
-    new Map(sink === undefined ? [] : [['duckdb', () => sink.health]]),
+    new Map(sink === undefined ? [] : [['duckdb', () => healthOf(sink, topology)]]),
   )
   try {
     return { metrics, server: await serveMetrics(metrics, listen) }

@@ -1,17 +1,17 @@
+import { FileError, readTextFile } from '../sources/plain-file.ts'
 import { UsageError } from './usage-error.ts'
 
 /** For each topic, the offset of the next record in each partition. */
 export type OffsetVector = Readonly<Record<string, readonly number[]>>
 
 /**
- * Offsets as `lag --json` prints them, whole or its `offsets` alone; as JSON or as @FILE.
+ * Parses what `lag --json` prints, whole or its `offsets` alone, given as JSON or as @FILE.
  *
  * @throws UsageError naming the option
  */
-export function offsetVector(text: string, option: string, readFile: (file: string) => string): OffsetVector {
+export async function offsetVector(text: string, option: string): Promise<OffsetVector> {
   const remedy = `e.g. ./plumbline lag --json > then.json, and ${option} @then.json`
-  const json = text.startsWith('@') ? reading(() => readFile(text.slice(1)), `${option} ${text}`, remedy) : text
-  const parsed = reading(() => JSON.parse(json) as unknown, `${option}: expected JSON`, remedy)
+  const parsed = parsedJson(text.startsWith('@') ? await textIn(text.slice(1), option, remedy) : text, option, remedy)
   const vector = (parsed as { offsets?: unknown } | null)?.offsets ?? parsed
   const isOffsets = (value: unknown) =>
     Array.isArray(value) && value.every((one) => Number.isSafeInteger(one) && one >= 0)
@@ -26,10 +26,16 @@ export function offsetVector(text: string, option: string, readFile: (file: stri
   return vector as OffsetVector
 }
 
-function reading<T>(read: () => T, what: string, remedy: string): T {
+async function textIn(file: string, option: string, remedy: string): Promise<string> {
+  return readTextFile(file).catch((cause: unknown) => {
+    throw cause instanceof FileError ? new UsageError(`${option} @${file}: ${cause.message}`, remedy, { cause }) : cause
+  })
+}
+
+function parsedJson(json: string, option: string, remedy: string): unknown {
   try {
-    return read()
+    return JSON.parse(json)
   } catch (cause) {
-    throw new UsageError(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, remedy, { cause })
+    throw new UsageError(`${option}: expected JSON: ${(cause as Error).message}`, remedy, { cause })
   }
 }

@@ -5,8 +5,10 @@ import { UsageError } from './usage-error.ts'
 export interface GlobalOptions {
   readonly data: string
   readonly log?: string
-  readonly blobs?: string
+  /** True when the option was given without a URL. */
+  readonly blobs?: string | true
   readonly partitions?: Partitions
+  readonly shared: boolean
   readonly json: boolean
   readonly debug: boolean
 }
@@ -35,7 +37,7 @@ export function fraction(name: string, from: number, to: number): (text: string)
   }
 }
 
-/** Parser of `--partitions`: a count, and behind it those of events that have another. */
+/** Parser of `--partitions`: a count, then the counts of events that have a different one: `4,EVENT=8`. */
 export function partitionCounts(text: string): Partitions {
   const [others = '', ...uneven] = text.split(',')
   const count = wholeNumber('partitions', 1, 10_000)
@@ -52,7 +54,7 @@ export function partitionCounts(text: string): Partitions {
   return partitionsFrom(count(others), by_event)
 }
 
-/** Parser of an option that takes one of some words. */
+/** Parser of an option that takes one of several words. */
 export function oneOfWords<const V extends readonly string[]>(name: string, words: V): (text: string) => V[number] {
   return (text) => {
     if (!words.includes(text))
@@ -61,7 +63,7 @@ export function oneOfWords<const V extends readonly string[]>(name: string, word
   }
 }
 
-/** A Ctrl-C comes from the terminal and once more from `./plumbline`, which hands on what it gets. Inferred. */
+/** A Ctrl-C arrives twice: from the terminal, and forwarded by `./plumbline`. Both count as one. Inferred. */
 const ONE_STOP_MS = 300
 
 /** Aborts on the first Ctrl-C or SIGTERM, so that work drains; a second one ends the process at once. */

@@ -1,7 +1,7 @@
 import { httpClient } from '../infra/http/http-client.ts'
 import { DEFAULT_LIMITS, type Outside } from '../infra/runtime/effect-worker.ts'
 
-/** What policies over HTTP may reach, with the key of the environment. The key goes nowhere but into the client. */
+/** The HTTP client and call limits of policies over HTTP. Only the client gets the API key of the environment. */
 export function outsideOf(options: {
   readonly concurrency?: number | undefined
   readonly timeout_s?: number | undefined

@@ -1,11 +1,5 @@
 import { hostname } from 'node:os'
-import {
-  CommitOutcomeUnknownError,
-  FencedError,
-  LogBusyError,
-  LogFullError,
-  LogUnreachableError,
-} from '../infra/log/log.ts'
+import { retryOf } from '../infra/retry.ts'
 import { ClockSource } from '../infra/runtime/clock-source.ts'
 import { effectWorker, type Outside } from '../infra/runtime/effect-worker.ts'
 import { inputTopics } from '../infra/runtime/execution.ts'
@@ -17,7 +11,7 @@ import type { Processor } from '../processors/processor.ts'
 import type { ClockDomain } from '../schemas/event.ts'
 import { partitionsText } from '../schemas/partitions.ts'
 import { catalogueOf } from '../schemas/registry.ts'
-import type { DuckDbSink } from '../sinks/duckdb/sink.ts'
+import type { TablesSink } from '../sinks/duckdb/tables-sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
 import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -29,7 +23,7 @@ export interface PipelineOptions {
   readonly folder: DataFolder
   readonly topology: Topology
   /** Undefined: only workers run. */
-  readonly sink: DuckDbSink | undefined
+  readonly sink: TablesSink | undefined
   /** Names of the processors to run; all when empty. */
   readonly only: readonly string[]
   readonly until_idle: boolean
@@ -37,19 +31,19 @@ export interface PipelineOptions {
   readonly signal: AbortSignal
   readonly onWorkerEvent: (processor: string, event: WorkerEvent) => void
   readonly onLag?: (lag: ReadonlyMap<string, bigint>) => void
-  /** What policies over HTTP may reach; the key of the environment when left out. */
+  /** HTTP client and limits of policies over HTTP; when left out, a client with the environment's API key. */
   readonly outside?: Outside
   readonly tuning?: Partial<Tuning>
-  /** Told where a worker's commit is; for tests that kill the process there. */
+  /** Called at each stage of a worker's commit, so that tests can kill the process there. */
   readonly observe?: (processor: string, stage: CommitStage) => void
 }
 
-/** Tells this process from every other one on the log. */
+/** Distinguishes this process from all others on the log. */
 const INSTANCE = `${hostname()}/${process.pid}`
 const WALL_TICK_MS = 1_000
 const CHECK_MS = 50
 
-/** The topology that was asked for. @throws UsageError when it cannot be made of these options. */
+/** Builds the topology of these options. @throws UsageError when they do not give one. */
 export async function wiringOf(options: Partial<TopologyOptions>): Promise<Topology> {
   try {
     return await topology({ ...DEFAULTS, ...options })
@@ -60,8 +54,8 @@ export async function wiringOf(options: Partial<TopologyOptions>): Promise<Topol
 }
 
 /**
- * The same on a log, which remembers its partitions.
- * @throws UsageError when others are asked for.
+ * The same for a log, whose existing topics fix the partition counts.
+ * @throws UsageError when `--partitions` differs from them.
  */
 export async function wiringOn(
   { log }: Pick<DataFolder, 'log'>,
@@ -79,13 +73,14 @@ export async function wiringOn(
   return await wiringOf({ ...options, partitions })
 }
 
-/** Creates the topics that a topology needs, and refuses a log whose state it cannot take over. */
+/** Creates the topics that a topology needs, and rejects a log whose state this topology cannot resume. */
 export async function prepareLog(folder: DataFolder, topology: Topology): Promise<void> {
+  if (folder.read_only) return
   await folder.log.createTopics(topicsOf(topology.events, processorsOf(topology), topology.partitions))
   await claimTopology(folder.log, { ...identityOf(topology), fingerprint: fingerprintOf(topology) })
 }
 
-/** Runs workers and the sink in this process until told to stop, or until everything that can be done is done. */
+/** Runs workers and the sink until the signal or, with `until_idle`, until no work is left. */
 export async function runPipeline(options: PipelineOptions): Promise<void> {
   const { folder, topology, sink, signal } = options
   await prepareLog(folder, topology)
@@ -119,12 +114,12 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     await Promise.race([failed, clock])
   } finally {
     stop.abort()
-    // The clock too: whoever closes the log next would take its answer from under it.
+    // Wait for the clock too: the caller closes the log next, and a pending tick still needs it.
     await Promise.allSettled([...running, clock])
   }
   await failed
   if (!options.until_idle || sink === undefined) return
-  // A stop leaves the rest to the next run: what a pass has in hand is committed, and the log keeps what it has not.
+  // After a stop, the current pass is still committed. The log retains the rest for the next run.
   while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
 }
 
@@ -146,7 +141,7 @@ async function untilIdle(
     await clock.close()
   }
 
-  /** Not after a stop: what is open then has not been waited for. */
+  /** Does nothing after a stop: a tick could expire requests whose answers were not waited for. */
   async function tick(timeOf: (worker: Worker, domain: ClockDomain) => string | undefined): Promise<void> {
     for (const domain of ['virtual', 'wall'] as const) {
       const time = latest(workers.map((worker) => timeOf(worker, domain)))
@@ -154,7 +149,7 @@ async function untilIdle(
     }
   }
 
-  /** Nothing is left to read, in every group, as of one look at all of them after the last of them went quiet. */
+  /** Resolves when two checks in a row find no lag in any group and every worker idle. */
   async function idle(): Promise<void> {
     for (let quiet = 0; quiet < 2 && !signal.aborted; ) {
       const lags = new Map<string, bigint>()
@@ -169,19 +164,20 @@ async function untilIdle(
   }
 }
 
-/** One wrong time in an event must not turn the wall clock ahead of the host's, where no true tick would count any more. */
+/** Caps a wall tick at the host's time: a wrong time in one event would else make all later ticks count as old. */
 function notAhead(time: string): string {
   const now = new Date().toISOString()
   return time < now ? time : now
 }
 
-/** The wall clock ticks while the pipeline runs on; a log that is full, busy or away for a while only makes it late. */
+/** Appends wall-clock ticks while the pipeline runs. A full, busy or unreachable log only delays them. */
 async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSignal): Promise<void> {
   const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
   try {
     while (!signal.aborted) {
       await clock.tick('wall', new Date().toISOString()).catch((error: unknown) => {
-        if (!PASSING.some((kind) => error instanceof kind)) throw error
+        // A duplicate or missing tick does no harm: the next one follows soon.
+        if (retryOf(error) !== 'later') throw error
       })
       await sleep(WALL_TICK_MS, signal)
     }
@@ -189,6 +185,3 @@ async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSign
     await clock.close()
   }
 }
-
-/** A tick that was said twice, or not at all, is one of many. */
-const PASSING = [LogFullError, LogBusyError, LogUnreachableError, CommitOutcomeUnknownError, FencedError]

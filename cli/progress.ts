@@ -1,6 +1,8 @@
+import { printable } from './terminal-text.ts'
+
 /**
- * A line on standard error that follows long work: on a terminal one line that is written over, elsewhere a line every
- * few seconds. Nothing with `--json`.
+ * Progress of long work on standard error: on a terminal one line that is overwritten, elsewhere a line every few
+ * seconds. Nothing with `--json`.
  */
 export class Progress {
   readonly #label: string
@@ -14,7 +16,7 @@ export class Progress {
     this.#silent = options.silent
   }
 
-  /** `total` undefined: how much is left is not known. */
+  /** @param total undefined when it is not known how much is left */
   at(done: number, total?: number, detail = ''): void {
     const now = performance.now()
     if (this.#silent || now - this.#last_ms < (process.stderr.isTTY ? 100 : 5_000)) return
@@ -31,17 +33,18 @@ export class Progress {
     this.#write(parts.join(', '))
   }
 
-  /** Ends the line with what came of it. */
+  /** Ends the line with a summary of the result. */
   done(summary: string): void {
     if (this.#silent) return
     const seconds = ((performance.now() - this.#started) / 1_000).toFixed(1)
     if (this.#shown && process.stderr.isTTY) process.stderr.write('\r\x1b[K')
-    process.stderr.write(`${this.#label}: ${summary} (${seconds} s)\n`)
+    process.stderr.write(printable(`${this.#label}: ${summary} (${seconds} s)\n`))
   }
 
   #write(line: string): void {
     this.#shown = true
-    process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`)
+    const text = printable(line)
+    process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`)
   }
 }
 

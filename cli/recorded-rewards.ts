@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { decodeRecord } from '../infra/runtime/decode-record.ts'
 import { readRange } from '../infra/runtime/json-records.ts'
+import { readPast } from '../infra/verify/places.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
+import { PoisonError } from '../schemas/codec.ts'
 import type { DataOf, Event } from '../schemas/event.ts'
 import { rewardDefined } from '../schemas/reward.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -11,13 +13,27 @@ import { type RewardFile, readRewardFile } from './reward-file.ts'
 
 export type RecordedReward = DataOf<typeof rewardDefined>
 
-/** Every reward that a log was rescored with, with its code, in the order of their names. */
-export async function recordedRewards({ log, blobs }: Pick<DataFolder, 'log' | 'blobs'>): Promise<RecordedReward[]> {
+/**
+ * Every reward that a log was rescored with, with its code, sorted by name.
+ *
+ * @throws PoisonError, RecordDamagedError when one cannot be read, unless `pass_unreadable` is set.
+ */
+export async function recordedRewards(
+  { log, blobs }: Pick<DataFolder, 'log' | 'blobs'>,
+  { pass_unreadable = false }: { readonly pass_unreadable?: boolean } = {},
+): Promise<RecordedReward[]> {
   const byName = new Map<string, RecordedReward>()
   const topic = (await log.topics()).find(({ name }) => name === rewardDefined.type)
   for (let partition = 0; partition < (topic?.partitions ?? 0); partition++) {
-    for await (const record of readRange(log, rewardDefined.type, partition, 0n)) {
-      const event = await decodeRecord(record, vocabulary, topic?.partitions ?? 1, blobs)
+    const records = pass_unreadable
+      ? readPast(log, rewardDefined.type, partition, () => {})
+      : readRange(log, rewardDefined.type, partition, 0n)
+    for await (const record of records) {
+      const event = await decodeRecord(record, vocabulary, topic?.partitions ?? 1, blobs).catch((error: unknown) => {
+        if (pass_unreadable && error instanceof PoisonError) return undefined
+        throw error
+      })
+      if (event === undefined) continue
       const { data } = event as Event<typeof rewardDefined>
       if (!byName.has(data.reward_name)) byName.set(data.reward_name, data)
     }
@@ -26,7 +42,7 @@ export async function recordedRewards({ log, blobs }: Pick<DataFolder, 'log' | '
 }
 
 /**
- * Loads the code of a recorded reward, which runs in this process.
+ * Loads the code of a recorded reward in a thread of its own. The caller must close it.
  *
  * @throws UsageError when it cannot be loaded from the log alone, e.g. because it imports other files.
  */

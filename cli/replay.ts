@@ -1,19 +1,18 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { directoryBlobs } from '../infra/blobs/directory.ts'
 import type { LogRecord } from '../infra/log/log.ts'
 import { headerOf } from '../infra/runtime/json-records.ts'
 import { replay } from '../infra/runtime/replay.ts'
 import { type Place, type Replayed, ReplayRefusedError } from '../infra/runtime/replay-options.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
-import { blobsOf, isKafka, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
+import { blobsOf, folderBlobs, isKafka, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
 import { durationOf } from './lag.ts'
 import { offsetVector } from './offset-vector.ts'
 import { type GlobalOptions, globals, stopSignal } from './options.ts'
 import { wiringOf } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
+import { typedTime } from './typed-time.ts'
 import { UsageError } from './usage-error.ts'
 
 interface ReplayCommand {
@@ -59,7 +58,7 @@ export function addReplay(program: Command): void {
     )
     .action(async (options: ReplayCommand, command: Command) => {
       const global = globals(command)
-      const part = partOf(options)
+      const part = await partOf(options)
       const what = options.sourcesOnly || part.is_part ? 'sources' : 'whole'
       if (what === 'whole' && global.partitions !== undefined) {
         throw new UsageError(
@@ -128,13 +127,13 @@ function speedOf(text: string): number {
 
 interface Part {
   readonly is_part: boolean
-  /** Names the part, as a share of the name of the work. */
+  /** Identifies the part within the name of the replay. */
   readonly text: string
   readonly wanted?: (record: LogRecord) => boolean
   readonly starts?: ReadonlyMap<string, readonly bigint[]>
 }
 
-function partOf({ fromOffset, fromTime, episode, group }: ReplayCommand): Part {
+async function partOf({ fromOffset, fromTime, episode, group }: ReplayCommand): Promise<Part> {
   const given = Object.entries({ fromOffset, fromTime, episode, group }).filter(([, value]) => value !== undefined)
   if (given.length > 1)
     throw new UsageError(
@@ -145,18 +144,16 @@ function partOf({ fromOffset, fromTime, episode, group }: ReplayCommand): Part {
   const key = episode ?? group
   if (key !== undefined) return { is_part: true, text, wanted: (record) => record.key === key }
   if (fromTime !== undefined) {
-    const from_ms = Date.parse(fromTime)
-    if (Number.isNaN(from_ms))
-      throw new UsageError(`--from-time ${fromTime}: expected a time`, 'e.g. --from-time 2026-01-01T00:10:00Z')
+    const from_ms = typedTime(fromTime, '--from-time')
     return { is_part: true, text, wanted: (record) => Date.parse(headerOf(record, 'ce_time') ?? '') >= from_ms }
   }
-  if (fromOffset !== undefined) return { is_part: true, text, ...startsOf(fromOffset) }
+  if (fromOffset !== undefined) return { is_part: true, text, ...(await startsOf(fromOffset)) }
   return { is_part: false, text }
 }
 
-function startsOf(text: string): Pick<Part, 'starts' | 'wanted'> {
+async function startsOf(text: string): Promise<Pick<Part, 'starts' | 'wanted'>> {
   if (/^\d+$/.test(text)) return { wanted: ({ offset }) => offset >= BigInt(text) }
-  const vector = offsetVector(text, '--from-offset', (file) => readFileSync(file, 'utf8'))
+  const vector = await offsetVector(text, '--from-offset')
   return { starts: new Map(Object.entries(vector).map(([topic, offsets]) => [topic, offsets.map(BigInt)])) }
 }
 
@@ -166,12 +163,12 @@ function targetOf({ to, as, from }: ReplayCommand, global: GlobalOptions): strin
   if (!/^[\w.-]+$/.test(as) || as.startsWith('.'))
     throw new UsageError(`--as ${as}: expected a name for a folder`, 'letters, digits, - and _')
   if (isKafka(from)) throw new UsageError(`--as ${as}: there is no folder beside ${from}`, 'name a place with --to')
-  // Beside the log, where its blobs are.
+  // Next to the log, where its blobs are.
   const beside = from?.startsWith('lmdb:') ? dirname(resolve(from.slice('lmdb:'.length))) : resolve(from ?? global.data)
   return join(beside, 'replays', as)
 }
 
-/** The same log, the same part: the same work. */
+/** Replays of the same part of the same log share a name, so that an interrupted one can resume. */
 function nameOf(address: string, what: string, part: string): string {
   return `replay/${createHash('sha256')
     .update(JSON.stringify([address, what, part]))
@@ -179,7 +176,7 @@ function nameOf(address: string, what: string, part: string): string {
     .slice(0, 16)}`
 }
 
-/** On Kafka there is nothing beside the log: its blobs are those of the data folder. */
+/** A Kafka log has no folder next to it, so its blobs are those of the data folder. */
 async function openFrom(from: string | undefined, global: GlobalOptions): Promise<Place> {
   if (isKafka(from)) return { log: await openLog(from, 'read'), blobs: blobsOf(global) }
   if (from?.startsWith('lmdb:')) return { log: await openLog(from, 'read'), blobs: blobsBeside(from) }
@@ -199,7 +196,7 @@ function addressOf(target: string): string {
   return `lmdb:${target.startsWith('lmdb:') ? resolve(target.slice('lmdb:'.length)) : join(resolve(target), 'log')}`
 }
 
-const blobsBeside = (address: string) => directoryBlobs(join(dirname(resolve(address.slice('lmdb:'.length))), 'blobs'))
+const blobsBeside = (address: string) => folderBlobs(dirname(resolve(address.slice('lmdb:'.length))))
 
 /** Ctrl-Z stops the process between two transactions, so that it never holds the log's lock while it is stopped. */
 function pauseOnStop(): () => (() => Promise<void>) | undefined {

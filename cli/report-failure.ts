@@ -1,39 +1,44 @@
-import { BrokerError } from '../infra/kafka-broker/broker-error.ts'
-import { DatabaseBusyError } from '../sinks/duckdb/database.ts'
-import { RecordingError } from '../sources/recorded-completions.ts'
+import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { FileError } from '../sources/plain-file.ts'
+import { printable } from './terminal-text.ts'
 import { UsageError } from './usage-error.ts'
 
 /**
- * Says on standard error what went wrong and what to do, without a stack unless asked for.
+ * Reports on standard error what went wrong and what to do, without a stack unless asked for.
  *
- * @returns the exit code: 2 for what was typed, 1 for everything else
+ * @returns the exit code: 2 for a UsageError or FileError, 1 for everything else
  */
 export function reportFailure(error: unknown, options: { readonly debug: boolean; readonly json: boolean }): 1 | 2 {
-  const usage = error instanceof UsageError || error instanceof RecordingError
-  const remedy = remedyOf(error)
-  const message = refusalOf(error)?.why ?? (error instanceof Error ? error.message : String(error))
+  const usage = error instanceof UsageError || error instanceof FileError
+  const remedy = brief(remedyOf(error))
+  const message = brief(refusalOf(error)?.why ?? (error instanceof Error ? error.message : String(error)))
   if (options.json) {
     const name = error instanceof Error ? error.name : 'Error'
     process.stderr.write(`${JSON.stringify({ error: name, message, ...(remedy === undefined ? {} : { remedy }) })}\n`)
   } else {
-    process.stderr.write(`plumbline: ${message}\n`)
-    if (remedy !== undefined) process.stderr.write(`  ${remedy}\n`)
+    process.stderr.write(printable(`plumbline: ${message}\n`))
+    if (remedy !== undefined) process.stderr.write(printable(`  ${remedy}\n`))
   }
-  if (options.debug && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
+  if (options.debug && error instanceof Error) process.stderr.write(printable(`${error.stack ?? ''}\n`))
   return usage ? 2 : 1
 }
 
-/** What to type instead, where the error itself cannot know it. */
+/** A message can quote an argument as long as the command line allows, so its middle is cut out. */
+function brief<T extends string | undefined>(text: T): T | string {
+  if (text === undefined || text.length <= 8_000) return text
+  return `${text.slice(0, 5_000)} … (${text.length} characters) … ${text.slice(-2_000)}`
+}
+
+/** The error's own remedy, or one for errors that cannot know theirs. */
 function remedyOf(error: unknown): string | undefined {
-  if (error instanceof UsageError || error instanceof BrokerError) return error.remedy
-  if (error instanceof RecordingError)
-    return 'a line is e.g. {"group_id": "…", "completion_index": 0, "text": "<answer>120</answer>"}; nothing was brought in'
+  const own = (error as { readonly remedy?: unknown } | null)?.remedy
+  if (typeof own === 'string') return own
   if (error instanceof DatabaseBusyError)
     return 'wait for that process, or continue or end it when it is stopped; a second run can compute without loading: run --no-sink'
   return refusalOf(error)?.remedy
 }
 
-/** What the operating system refuses now and then, in words. */
+/** Common errors of the operating system, in words. */
 const SYSTEM: Readonly<Record<string, { readonly why: string; readonly remedy: string }>> = {
   ENOSPC: { why: 'no space is left on the disk', remedy: 'free some and run it again' },
   EDQUOT: { why: 'the disk quota is used up', remedy: 'free some space and run it again' },
@@ -47,7 +52,7 @@ const SYSTEM: Readonly<Record<string, { readonly why: string; readonly remedy: s
   EMFILE: { why: 'this process may open no more files', remedy: 'raise the limit: ulimit -n 4096' },
 }
 
-/** Of errors that name a file: those of sockets say their address, which no word here could. */
+/** Only for errors that name a file: messages of socket errors already contain the address. */
 function refusalOf(error: unknown): { readonly why: string; readonly remedy: string } | undefined {
   if (!(error instanceof Error)) return undefined
   const { code, path, syscall } = error as NodeJS.ErrnoException

@@ -1,7 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { openPhysics } from '../environments/tower/physics.ts'
+import { makeFolder } from '../infra/make-folder.ts'
 import { duckdbFile, openedBefore } from './data-folder.ts'
 import { globals, oneOfWords } from './options.ts'
 import { askRows, type Row } from './report/ask-rows.ts'
@@ -73,7 +74,7 @@ export function addReport(program: Command): void {
     .action(async ({ out }: { out: string }, command: Command) => {
       const { json } = globals(command)
       const physics = await openPhysics()
-      await mkdir(out, { recursive: true })
+      makeFolder(out)
       const files = []
       for (const figure of FIGURES) {
         const file = join(out, figure.file)

@@ -11,21 +11,25 @@ import { partitionsOf } from '../schemas/partitions.ts'
 import { rewardDefined } from '../schemas/reward.ts'
 import { DIALECTS } from '../schemas/rollout.ts'
 import { partitionOf } from '../schemas/routing.ts'
-import { DatabaseBusyError } from '../sinks/duckdb/database.ts'
-import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
 import { DEFAULTS } from '../streams/topology.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
-import { globals, oneOfWords, stopSignal } from './options.ts'
-import { prepareLog, wiringOf, wiringOn } from './pipeline.ts'
+import { fraction, globals, oneOfWords, stopSignal } from './options.ts'
+import { prepareLog, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { recordedRewards } from './recorded-rewards.ts'
-import { EXAMPLE, type RewardFile, readRewardFile } from './reward-file.ts'
+import { EXAMPLE, REWARD_TIME_LIMIT_S, type RewardFile, readRewardFile } from './reward-file.ts'
+import { startTables, tablesOf } from './tables.ts'
 import { UsageError } from './usage-error.ts'
+
+/** `ce_source` of the definitions of rewards. */
+export const RESCORE_SOURCE = '/cli/rescore'
 
 interface RescoreOptions {
   reward: string
   name: string
   dialect: (typeof DIALECTS)[number]
+  rewardTimeLimit: number
   sink: boolean
 }
 
@@ -43,6 +47,12 @@ export function addRescore(program: Command): void {
       oneOfWords('dialect', DIALECTS),
       DEFAULTS.dialect,
     )
+    .option(
+      '--reward-time-limit <seconds>',
+      'how long the function may take for the completions of one event',
+      fraction('reward-time-limit', 0.1, 3_600),
+      REWARD_TIME_LIMIT_S,
+    )
     .option('--no-sink', 'do not load the new rows into DuckDB')
     .addHelpText(
       'after',
@@ -53,12 +63,16 @@ export function addRescore(program: Command): void {
     )
     .action(async (options: RescoreOptions, command: Command) => {
       const global = globals(command)
-      const reward = await readRewardFile(options.reward, options)
-      const folder = await openDataFolder(global, { create: false })
+      const signal = stopSignal()
+      const reward = await readRewardFile(options.reward, options, options.rewardTimeLimit)
+      signal.addEventListener('abort', () => void reward.close(), { once: true })
+      const folder = await openDataFolder(global, { create: false }).catch(async (error: unknown) => {
+        await reward.close()
+        throw error
+      })
       try {
         const wiring = await wiringOn(folder, global)
         await prepareLog(folder, wiring)
-        const signal = stopSignal()
         const progress = new Progress(`rescore ${reward.name}`, { silent: global.json })
         const swept = await rescore(folder, reward, {
           partitions: wiring.partitions,
@@ -75,15 +89,16 @@ export function addRescore(program: Command): void {
         if (options.sink) await load(folder, signal, global.json)
         if (global.json) process.stdout.write(`${JSON.stringify({ reward_name: reward.name, ...swept })}\n`)
       } finally {
+        await reward.close()
         await folder.close()
       }
     })
 }
 
 /**
- * Rescores what is recorded and not rescored under this name yet.
+ * Rescores the recorded completions that have not been rescored under this name yet.
  *
- * @throws UsageError when the name belongs to another code, version or dialect, or the function is wrong.
+ * @throws UsageError when the name belongs to another code, version or dialect, or the function fails.
  */
 export async function rescore(
   folder: Pick<DataFolder, 'log' | 'blobs'>,
@@ -123,12 +138,12 @@ export async function rescore(
   }
 }
 
-/** Its identity is what it means; when somebody first said so is its time. */
+/** The id follows from the definition alone; the time is that of the run that makes it. */
 function definitionOf(reward: RewardFile): Event<typeof rewardDefined> {
   const { name, version, dialect, file, source, source_sha256 } = reward
   return {
     id: sourceId(['tower/reward_defined', name, String(version), source_sha256, dialect]),
-    source: '/cli/rescore',
+    source: RESCORE_SOURCE,
     type: rewardDefined.type,
     version: rewardDefined.version,
     time: new Date().toISOString(),
@@ -158,20 +173,17 @@ async function definedAs(folder: Pick<DataFolder, 'log' | 'blobs'>, name: string
   return (await recordedRewards(folder)).find(({ reward_name }) => reward_name === name)
 }
 
-/** Loads the new rows, unless a run that goes on does so anyway. */
+/** Loads the new rows, unless a running `plumbline run` does so. */
 async function load(folder: DataFolder, signal: AbortSignal, silent: boolean): Promise<void> {
-  const { log, blobs, duckdb_file: file } = folder
-  const { events } = await wiringOf({})
+  const sink = startTables(undefined, (message) => process.stderr.write(`plumbline: ${message}\n`))
   try {
-    const sink = await openDuckDbSink({ file, log, blobs, catalogue: events, serve: false, wait_ms: 500 })
-    try {
-      while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
-    } finally {
-      await sink.close()
-    }
+    await sink.open({ ...tablesOf(folder), serve: false, wait_ms: 500 })
+    while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
   } catch (error) {
     if (!(error instanceof DatabaseBusyError)) throw error
     if (!silent) process.stderr.write('rescore: the run that goes on loads the new rows\n')
+  } finally {
+    await sink.close()
   }
 }
 

@@ -1,52 +1,85 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { CustomReward, CustomRewardFunction } from '../processors/rescore-completions/custom-reward.ts'
+import { Worker } from 'node:worker_threads'
+import {
+  type CustomReward,
+  type RecordedCompletion,
+  type Reward,
+  RewardFunctionError,
+} from '../processors/rescore-completions/custom-reward.ts'
+import { FileError, readSmallFile, utf8Text } from '../sources/plain-file.ts'
+import type { Exports, FromThread, ThreadData } from './reward-thread.ts'
 import { UsageError } from './usage-error.ts'
 
-/** The smallest reward file: what every message about a wrong one points to. */
+/** The smallest reward file, which messages about a wrong one show as an example. */
 export const EXAMPLE = `export const version = 1
 export function reward({ outcome, distance_world }) { return outcome === 'stable' ? 1 - distance_world : 0 }`
 
 export interface RewardFile extends CustomReward {
   readonly file: string
   readonly source: string
+  /** Ends its thread; pending evaluations fail. */
+  close(): Promise<void>
 }
 
+/** Inferred: a reward of one event's completions takes microseconds. */
+export const REWARD_TIME_LIMIT_S = 10
+
+const THREAD_MEMORY_MB = 1_024
+
 /**
- * Reads a reward file: a plain module with `version` and one exported function.
+ * Starts a reward file in a thread of its own: a plain module with `version` and one exported function.
  *
  * @throws UsageError naming the file, what was expected of it and what is there.
  */
 export async function readRewardFile(
   path: string,
   { name, dialect }: Pick<CustomReward, 'name' | 'dialect'>,
+  time_limit_s = REWARD_TIME_LIMIT_S,
 ): Promise<RewardFile> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    const why =
-      { ENOENT: 'there is no such file', EISDIR: 'it is a folder' }[error.code as 'ENOENT' | 'EISDIR'] ?? error.message
-    throw new UsageError(`--reward ${path}: cannot be read: ${why}`, REMEDY)
+  const bytes = await readSmallFile(path).catch((error: unknown) => {
+    throw error instanceof FileError ? new UsageError(`--reward: ${error.message}`, REMEDY, { cause: error }) : error
   })
-  const source_sha256 = createHash('sha256').update(bytes).digest('hex')
-  // The hash in the address: a file that was changed meanwhile is another module.
+  const source = utf8Text(bytes, `--reward ${path}`)
+  const source_sha256 = sha256(bytes)
+  // The hash in the URL makes a changed file a different module.
   const address = `${pathToFileURL(resolve(path)).href}?sha256=${source_sha256}`
-  const module = await import(address).catch((error: unknown) => {
-    throw new UsageError(
-      `--reward ${path}: expected a JavaScript or TypeScript module, but loading it failed: ${firstLine(error)}`,
-      'types must be erasable (no enum, no namespace); imports name their file with its ending',
-      { cause: error },
-    )
-  })
-  const exported = Object.entries(module as Record<string, unknown>)
-  const { version } = module as { version?: unknown }
-  const functions = exported.filter(([, value]) => typeof value === 'function')
-  const others = exported.filter(([name, value]) => name !== 'version' && typeof value !== 'function')
-  const names = exported.map(([exportName]) => exportName).join(', ') || 'nothing'
+  const file = basename(path)
+  const thread = new RewardThread({ address, file }, time_limit_s)
+  try {
+    const exports = await thread.loaded().catch((error: Error) => {
+      throw new UsageError(
+        `--reward ${path}: expected a JavaScript or TypeScript module, but loading it failed: ${error.message}`,
+        'types must be erasable (no enum, no namespace); imports name their file with its ending',
+        { cause: error },
+      )
+    })
+    const [version, functionName] = refuseOtherExports(path, exports)
+    if (sha256(await readSmallFile(path)) !== source_sha256) {
+      throw new UsageError(`--reward ${path}: was changed while it was read`, 'type the command again')
+    }
+    return {
+      ...{ name, dialect, version, file, source_sha256 },
+      where: `${file} ${functionName}()`,
+      source,
+      evaluate: (completions) => thread.evaluate(completions),
+      close: () => thread.close(),
+    }
+  } catch (error) {
+    await thread.close()
+    throw error
+  }
+}
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+
+function refuseOtherExports(path: string, { names, functions, version }: Exports): [version: number, name: string] {
+  const others = names.filter((name) => name !== 'version' && !functions.includes(name))
   const [chosen] = functions
   if (chosen === undefined || functions.length > 1 || others.length > 0) {
     throw new UsageError(
-      `--reward ${path}: expected one exported function and a version, got exports ${names}`,
+      `--reward ${path}: expected one exported function and a version, got exports ${names.join(', ') || 'nothing'}`,
       functions.length > 1 ? 'export the one that is the reward; keep the others to the file' : REMEDY,
     )
   }
@@ -56,19 +89,92 @@ export async function readRewardFile(
       'add a line: export const version = 1',
     )
   }
-  const [functionName, evaluate] = chosen
-  return {
-    name,
-    dialect,
-    version: version as number,
-    where: `${basename(path)} ${functionName}()`,
-    file: basename(path),
-    source: bytes.toString('utf8'),
-    source_sha256,
-    evaluate: evaluate as CustomRewardFunction,
-  }
+  return [version as number, chosen]
 }
 
 const REMEDY = `the smallest one has two lines:\n\n${EXAMPLE.replaceAll(/^/gm, '    ')}\n`
 
-const firstLine = (error: unknown) => (error instanceof Error ? error.message : String(error)).split('\n')[0]
+interface Question {
+  readonly resolve: (rewards: readonly Reward[]) => void
+  readonly reject: (error: Error) => void
+}
+
+/** A reward file's thread: requests are answered in order, each within the time limit. */
+class RewardThread {
+  readonly #file: string
+  readonly #time_limit_s: number
+  readonly #worker: Worker
+  readonly #questions: Question[] = []
+  readonly #loaded = Promise.withResolvers<Exports>()
+  #ended: Error | undefined
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(data: ThreadData, time_limit_s: number) {
+    this.#file = data.file
+    this.#time_limit_s = time_limit_s
+    this.#worker = new Worker(new URL('./reward-thread.ts', import.meta.url), {
+      workerData: data,
+      // The file's prints are not output of the command: they go to standard error.
+      stdout: true,
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+      resourceLimits: { maxOldGenerationSizeMb: THREAD_MEMORY_MB },
+    })
+    this.#worker.stdout.pipe(process.stderr, { end: false })
+    this.#worker.on('message', (message: FromThread) => this.#take(message))
+    this.#worker.on('error', (error: NodeJS.ErrnoException) => {
+      const memory = error.code === 'ERR_WORKER_OUT_OF_MEMORY'
+      this.#end(memory ? `it takes more than ${THREAD_MEMORY_MB} MB of memory` : `it failed aside: ${error.message}`)
+    })
+    this.#worker.on('exit', (code) => this.#end(`it ended its thread (process.exit(${code}))`))
+    this.#loaded.promise.catch(() => undefined)
+    this.#worker.on('online', () => this.#watch())
+  }
+
+  loaded(): Promise<Exports> {
+    return this.#loaded.promise
+  }
+
+  evaluate(completions: readonly RecordedCompletion[]): Promise<readonly Reward[]> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended)
+    if (completions.length === 0) return Promise.resolve([])
+    return new Promise((resolve, reject) => {
+      this.#questions.push({ resolve, reject })
+      if (this.#questions.length === 1) this.#watch()
+      this.#worker.postMessage(completions)
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#end('it was closed')
+    await this.#worker.terminate()
+  }
+
+  #take(message: FromThread): void {
+    clearTimeout(this.#timer)
+    if (message.kind === 'loaded') this.#loaded.resolve(message.exports)
+    else if (message.kind === 'not_loaded') this.#loaded.reject(new Error(message.message))
+    else {
+      const question = this.#questions.shift()
+      if (message.kind === 'rewards') question?.resolve(message.rewards)
+      else question?.reject(new RewardFunctionError(message.message))
+    }
+    if (this.#questions.length > 0) this.#watch()
+  }
+
+  /** The next message must arrive within the limit. */
+  #watch(): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.#end(`it took longer than ${this.#time_limit_s} s (--reward-time-limit)`)
+      void this.#worker.terminate()
+    }, this.#time_limit_s * 1_000)
+  }
+
+  #end(why: string): void {
+    clearTimeout(this.#timer)
+    if (this.#ended !== undefined) return
+    this.#ended = new RewardFunctionError(`${this.#file}: ${why}`)
+    this.#loaded.reject(new Error(why))
+    for (const question of this.#questions.splice(0)) question.reject(this.#ended)
+  }
+}

@@ -1,5 +1,8 @@
 import type { WorkerEvent } from '../infra/runtime/worker.ts'
+import { ToldOnce } from '../infra/told-once.ts'
+import { type UnreadableCounts, unreadableText, unreadableTotal } from '../sinks/duckdb/unreadable-counts.ts'
 import { number } from './progress.ts'
+import { printable } from './terminal-text.ts'
 
 interface Stage {
   records: number
@@ -12,8 +15,10 @@ export class RunReport {
   readonly #silent: boolean
   readonly #stages = new Map<string, Stage>()
   readonly #started = performance.now()
+  readonly #troubles = new ToldOnce((message) => this.say(message))
   #lag: ReadonlyMap<string, bigint> = new Map()
   #drawn_ms = 0
+  #unreadable: UnreadableCounts = {}
 
   constructor(options: { readonly silent: boolean }) {
     this.#silent = options.silent
@@ -22,6 +27,7 @@ export class RunReport {
   workerEvent(processor: string, event: WorkerEvent): void {
     const stage = this.#stages.get(processor) ?? { records: 0, outputs: 0, dead_letters: 0 }
     this.#stages.set(processor, stage)
+    if (event.kind === 'committed' || event.kind === 'restored') this.#troubles.over(processor)
     if (event.kind === 'committed') {
       stage.records += event.records
       stage.outputs += event.outputs
@@ -30,8 +36,11 @@ export class RunReport {
         this.say(`${processor}: ${event.dead_letters} dead letters; see: ./plumbline dlq list`)
       }
     } else if (event.kind === 'retrying') {
-      this.say(
-        `${processor}: ${event.error.message}; trying again in ${(event.wait_ms / 1000).toFixed(1)} s, nothing is lost`,
+      const { message } = event.error
+      this.#troubles.tell(
+        processor,
+        message,
+        `${processor}: ${message}; it tries again until that is over, nothing is lost`,
       )
     } else if (event.kind === 'notice') {
       this.say(`${processor}: ${event.message}`)
@@ -53,8 +62,10 @@ export class RunReport {
 
   end({ stopped = false } = {}): void {
     if (this.#silent) return
+    const unreadable = unreadableTotal(this.#unreadable)
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
     const seconds = (performance.now() - this.#started) / 1_000
+    if (unreadable > 0) process.stderr.write(`duckdb: cannot read ${unreadableText(unreadable)}\n`)
     if ([...this.#stages.values()].every(({ records }) => records === 0)) {
       if (!stopped) process.stderr.write('run: nothing to compute; new work comes from ./plumbline generate\n')
       return
@@ -66,14 +77,20 @@ export class RunReport {
     process.stderr.write(`run: ${seconds.toFixed(1)} s\n`)
   }
 
-  totals(): { readonly stages: Record<string, Stage> } {
-    return { stages: Object.fromEntries(this.#stages) }
+  /** Counts of unreadable records, which no table contains, by topic. */
+  unreadable(counts: UnreadableCounts): void {
+    this.#unreadable = counts
   }
 
-  /** A message of its own line, around the live one. */
+  totals(): { readonly stages: Record<string, Stage>; readonly unreadable?: UnreadableCounts } {
+    const unreadable = Object.keys(this.#unreadable).length === 0 ? {} : { unreadable: this.#unreadable }
+    return { stages: Object.fromEntries(this.#stages), ...unreadable }
+  }
+
+  /** Prints a message on its own line, above the live one. */
   say(message: string): void {
     if (this.#silent) return
-    process.stderr.write(`${process.stderr.isTTY ? '\r\x1b[K' : ''}plumbline: ${message}\n`)
+    process.stderr.write(`${process.stderr.isTTY ? '\r\x1b[K' : ''}plumbline: ${printable(message)}\n`)
   }
 
   #draw(): void {

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/worker.ts'
 import { DIALECTS } from '../schemas/rollout.ts'
-import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import type { TablesSink } from '../sinks/duckdb/tables-sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
-import { exportFolder, openDataFolder } from './data-folder.ts'
+import { openDataFolder } from './data-folder.ts'
 import { type Listen, listenAddress } from './listen.ts'
 import { startMetrics } from './metrics.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
@@ -13,6 +13,7 @@ import { outsideOf } from './outside.ts'
 import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
+import { SQL_MEMORY, startTables, tablesOf } from './tables.ts'
 import { UsageError } from './usage-error.ts'
 
 interface RunOptions {
@@ -27,13 +28,14 @@ interface RunOptions {
   untilIdle: boolean
   expirePending: boolean
   sink: boolean
+  sqlMemory?: number
   metrics?: Listen
 }
 
 export function addRun(program: Command): void {
   program
     .command('run')
-    .description('run the workers and the DuckDB sink in this process')
+    .description('run the workers in this process, and the DuckDB sink in one of its own')
     .option(
       '--policy <policy>',
       'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl) or openai(URL, MODEL)',
@@ -59,6 +61,7 @@ export function addRun(program: Command): void {
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
     .option('--no-sink', 'do not load into DuckDB')
+    .option(...SQL_MEMORY)
     .option(
       '--metrics <host:port>',
       'answer /metrics (OpenMetrics), /healthz and /readyz there',
@@ -91,6 +94,7 @@ export function addRun(program: Command): void {
       const signal = stopSignal()
       const stopped = () => options.untilIdle && signal.aborted
       const report = new RunReport({ silent: global.json })
+      const sink = options.sink ? startTables(options.sqlMemory, (message) => report.say(message)) : undefined
       try {
         const wiring = await wiringOn(folder, global, chosen)
         await prepareLog(folder, wiring)
@@ -108,16 +112,7 @@ export function addRun(program: Command): void {
             `${number(done)} parts of groups${already > 0 ? `, ${number(already)} were there already` : ''}`,
           )
         }
-        const sink = options.sink
-          ? await openDuckDbSink({
-              file: folder.duckdb_file,
-              log: folder.log,
-              catalogue: wiring.events,
-              blobs: folder.blobs,
-              export_dir: exportFolder(folder.dir),
-              report: (message) => report.say(message),
-            })
-          : undefined
+        await sink?.open(tablesOf(folder))
         let watched: Awaited<ReturnType<typeof startMetrics>> | undefined
         try {
           if (options.metrics !== undefined) {
@@ -146,18 +141,20 @@ export function addRun(program: Command): void {
           }
         } finally {
           await watched?.server.close()
-          await sink?.close()
         }
+        await sink?.close()
+        if (sink !== undefined) report.unreadable(sink.health.unreadable)
         report.end({ stopped: stopped() })
         if (global.json) process.stdout.write(`${JSON.stringify(report.totals())}\n`)
       } finally {
+        await sink?.close()
         await folder.close()
       }
     })
 }
 
-/** What the tables lack, where the log can still say it. */
-async function notLoaded(sink: DuckDbSink | undefined): Promise<string> {
+/** How many records are not loaded yet, if the lag can still be read. */
+async function notLoaded(sink: TablesSink | undefined): Promise<string> {
   const behind = await sink?.lag().catch(() => undefined)
   return behind === undefined ? '' : `: ${number(Number(behind))} records are not loaded yet`
 }

@@ -1,14 +1,14 @@
-import { arrowStream } from '../sinks/duckdb/sql-arrow.ts'
-import type { Plain, SqlResult, SqlType } from '../sinks/duckdb/sql-result.ts'
+import { isUnnamed, type Plain, type SqlResult, type SqlType } from '../sinks/duckdb/sql-result.ts'
+import { shortened } from './terminal-text.ts'
 import { textTable } from './text-table.ts'
 
 export const SQL_FORMATS = ['table', 'json', 'csv', 'arrow'] as const
 export type SqlFormat = (typeof SQL_FORMATS)[number]
 
 export interface FormatOptions {
-  /** Rows that a table shows before it counts the rest; the other formats always hold all. */
+  /** Rows that a table prints before it only counts the rest; other formats print all rows. */
   readonly limit?: number
-  /** Characters that a table shows of one value. */
+  /** Widest value in a table, in terminal columns. */
   readonly max_width?: number
 }
 
@@ -26,7 +26,7 @@ export function formatRows(
     case 'csv':
       return csvText(result)
     case 'arrow':
-      return arrowStream(result)
+      return result.chunks
   }
 }
 
@@ -39,19 +39,32 @@ const isNumeric = ({ name }: SqlType) => WIDE_INTEGERS.has(name) || FLOATS.has(n
 export function jsonOf(value: Plain, type: SqlType): string {
   if (value === null) return 'null'
   if (WIDE_INTEGERS.has(type.name)) return String(value)
+  if (type.name === 'MAP') {
+    const { key = TEXT, item = TEXT } = type
+    const entries = (value as [Plain, Plain][]).map(([name, inner]) => `${keyOf(name, key)}:${jsonOf(inner, item)}`)
+    return `{${entries.join(',')}}`
+  }
   if (type.item !== undefined && Array.isArray(value)) {
     const { item } = type
     return `[${value.map((inner) => jsonOf(inner, item)).join(',')}]`
   }
-  if (typeof value === 'object' && !Array.isArray(value)) {
-    const types = new Map(type.fields?.map((field) => [field.name, field.type]))
-    const entries = Object.entries(value).map(
-      ([name, inner]) =>
-        `${JSON.stringify(name)}:${jsonOf(inner, types.get(name) ?? type.item ?? { name: 'VARCHAR' })}`,
-    )
-    return `{${entries.join(',')}}`
+  if (type.name === 'STRUCT' && isUnnamed(type)) {
+    return `[${(value as Plain[]).map((inner, at) => jsonOf(inner, type.fields?.[at]?.type ?? TEXT)).join(',')}]`
+  }
+  if (type.fields !== undefined) {
+    const record = value as Readonly<Record<string, Plain>>
+    const fields = type.fields.filter(({ name }) => Object.hasOwn(record, name))
+    return `{${fields.map(({ name, type }) => `${JSON.stringify(name)}:${jsonOf(record[name] ?? null, type)}`).join(',')}}`
   }
   return JSON.stringify(value)
+}
+
+const TEXT: SqlType = { name: 'VARCHAR' }
+
+/** JSON keys must be strings. */
+function keyOf(key: Plain, type: SqlType): string {
+  const text = jsonOf(key, type)
+  return text.startsWith('"') ? text : JSON.stringify(text)
 }
 
 async function* jsonText({ columns, batches }: SqlResult): AsyncGenerator<string> {
@@ -104,10 +117,10 @@ async function* tableText({ columns, batches }: SqlResult, limit: number, max_wi
   const texts = columns.map(({ type }, column) => {
     const values = shown.map((row) => row[column] ?? null)
     const cells = FLOATS.has(type.name) ? floatCells(values) : values.map((value) => cell(value, type))
-    return cells.map((text) => shorten(text, max_width))
+    return cells.map((text) => shortened(text, max_width))
   })
   yield textTable(
-    columns.map(({ name, type }) => ({ name: shorten(name, max_width), right: isNumeric(type) })),
+    columns.map(({ name, type }) => ({ name: shortened(name, max_width), right: isNumeric(type) })),
     shown.map((_, row) => texts.map((column) => column[row] ?? '')),
   )
   if (more > 0) yield `… ${more.toLocaleString('en')} more ${more === 1 ? 'row' : 'rows'}\n`
@@ -118,7 +131,7 @@ function cell(value: Plain, type: SqlType): string {
   return typeof value === 'object' ? jsonOf(value, type) : String(value)
 }
 
-/** Six significant digits of the largest value of a column, as few decimals as show them, the same for all of it. */
+/** One number of decimals for a column: as few as its values need, at most six digits of its largest value. */
 function floatCells(values: readonly Plain[]): string[] {
   const numbers = values.filter((value) => typeof value === 'number')
   const plain = numbers.every((value) => value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e12))
@@ -135,10 +148,4 @@ function floatCells(values: readonly Plain[]): string[] {
 function decimalsOf(value: number, most: number): number {
   const fraction = value.toFixed(most).split('.')[1] ?? ''
   return fraction.replace(/0+$/, '').length
-}
-
-function shorten(text: string, most: number): string {
-  const line = text.replace(/\r?\n/g, '⏎').replace(/\t/g, ' ')
-  const characters = [...line]
-  return characters.length <= most ? line : `${characters.slice(0, most - 1).join('')}…`
 }

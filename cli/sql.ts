@@ -1,14 +1,14 @@
-import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { offsetsAt } from '../infra/runtime/offsets-at.ts'
-import { catalogue } from '../schemas/catalogue.ts'
 import type { AsOf } from '../sinks/duckdb/as-of.ts'
+import { OTHER_LOG } from '../sinks/duckdb/other-log.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { duckdbFile, openedBefore, openLogForReading } from './data-folder.ts'
 import { offsetVector } from './offset-vector.ts'
 import { type GlobalOptions, globals, oneOfWords, wholeNumber } from './options.ts'
 import { formatRows, SQL_FORMATS, type SqlFormat } from './sql-format.ts'
+import { SQL_MEMORY } from './tables.ts'
+import { typedTime } from './typed-time.ts'
 import { UsageError } from './usage-error.ts'
 
 interface SqlOptions {
@@ -17,6 +17,7 @@ interface SqlOptions {
   width: number
   timeout: number
   asOf?: string
+  sqlMemory?: number
 }
 
 export function addSql(program: Command): void {
@@ -37,6 +38,7 @@ export function addSql(program: Command): void {
       60,
     )
     .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 86_400), 60)
+    .option(...SQL_MEMORY)
     .option('--as-of <offsets|time>', 'answer as the tables were then: @FILE of lag --json, JSON, or a time')
     .addHelpText(
       'after',
@@ -59,14 +61,12 @@ export function addSql(program: Command): void {
 }
 
 async function asOfTyped(text: string, global: GlobalOptions): Promise<AsOf> {
-  if (/^\s*[{@]/.test(text)) return offsetVector(text, '--as-of', (file) => readFileSync(file, 'utf8'))
-  const time_ms = Date.parse(text)
-  if (Number.isNaN(time_ms)) {
-    throw new UsageError(
-      `--as-of ${text}: expected offsets or a time`,
-      'e.g. --as-of 2026-01-31T12:00:00Z, or --as-of @then.json with what `lag --json` printed',
-    )
-  }
+  if (/^\s*[{@]/.test(text)) return offsetVector(text, '--as-of')
+  const time_ms = typedTime(text, '--as-of', 'a time, or offsets as `lag --json` prints them (JSON or @FILE)')
+  const [{ offsetsAt }, { catalogue }] = await Promise.all([
+    import('../infra/runtime/offsets-at.ts'),
+    import('../schemas/catalogue.ts'),
+  ])
   const log = await openLogForReading(global)
   try {
     return await offsetsAt(log, catalogue, time_ms)
@@ -80,16 +80,18 @@ interface AskOptions {
   readonly width: number
   readonly timeout: number
   readonly as_of?: AsOf
+  /** Bytes of memory for the process that answers when no run does. */
+  readonly sqlMemory?: number
 }
 
-/** Puts one question and writes the answer to standard output as it comes. */
+/** Runs one statement and streams its result to standard output. */
 export async function ask(file: string, statement: string, format: SqlFormat, options: AskOptions): Promise<void> {
   for await (const chunk of answer(file, statement, format, options)) {
     if (!process.stdout.write(chunk)) await new Promise((drained) => process.stdout.once('drain', drained))
   }
 }
 
-/** The answer to one question, in pieces, as they come. */
+/** Streams the result of one statement in chunks. */
 export async function* answer(
   file: string,
   statement: string,
@@ -99,13 +101,21 @@ export async function* answer(
   const session = await openSql({
     file,
     time_limit_ms: options.timeout * 1_000,
+    memory: options.sqlMemory,
     ...(options.as_of === undefined ? {} : { as_of: options.as_of }),
     report: (message) => process.stderr.write(`plumbline: ${message}\n`),
   })
   try {
+    await warnOfOtherLog(session)
     const result = await session.query(statement)
     yield* formatRows(result, format, { limit: options.limit, max_width: options.width })
   } finally {
     await session.close()
   }
+}
+
+/** Warns when the sink has found that the tables belong to another log and has stopped loading. */
+async function warnOfOtherLog(session: Awaited<ReturnType<typeof openSql>>): Promise<void> {
+  const { batches } = await session.query(`SELECT value FROM internal.meta WHERE name = '${OTHER_LOG}'`)
+  for await (const rows of batches) for (const [why] of rows) process.stderr.write(`plumbline: ${why}\n`)
 }

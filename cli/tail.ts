@@ -7,7 +7,16 @@ import { mergeRanges, type Range } from '../infra/runtime/merge-ranges.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
 import { PoisonError } from '../schemas/codec.ts'
 import { blobsOf, openLogForReading } from './data-folder.ts'
-import { type Condition, condition, eventLines, onlyWhere, type PlainEvent, placeOf, plainEvent } from './event-rows.ts'
+import {
+  type Condition,
+  condition,
+  eventLines,
+  onlyWhere,
+  type PlainEvent,
+  placeOf,
+  plainEvent,
+  refuseUnknownFields,
+} from './event-rows.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 import { writeOut } from './write-out.ts'
@@ -50,6 +59,8 @@ export function addTail(program: Command): void {
     )
     .action(async (name: string, options: TailOptions, command: Command) => {
       const global = globals(command)
+      const known = vocabulary.get(name)
+      if (known !== undefined) refuseUnknownFields(known, options.where)
       const log = await openLogForReading(global)
       const stop = stopSignal({ silent: true })
       try {
@@ -73,7 +84,7 @@ async function knownTopic(log: Log, name: string): Promise<string> {
   )
 }
 
-/** The events of a topic, in the order in which the log took them; then, when following, as they come. */
+/** The events of a topic in the order of their append times; then, when following, new ones as they are appended. */
 export async function* tail(
   log: Log,
   blobs: Blobs,
@@ -118,7 +129,7 @@ async function startOf(log: Log, topic: string, { from, follow }: Pick<TailOptio
   return begins.map((begin) => (BigInt(where) > begin ? BigInt(where) : begin))
 }
 
-/** The record as plain JSON; one that cannot be read says why, and the next ones come all the same. */
+/** The record as plain JSON. An unreadable record gives the reason instead of an error, so that a listing continues. */
 export async function readable(record: LogRecord, blobs: Blobs, partitions: number): Promise<PlainEvent> {
   const type = vocabulary.get(record.topic)
   if (type === undefined) return { ...placeOf(record), ...internalRow(record) }

@@ -1,4 +1,6 @@
-/** A column of a printed table: numbers stand to the right. */
+import { printableLine, widthOf } from './terminal-text.ts'
+
+/** A column of a printed table; `right` aligns it to the right, for numbers. */
 export interface Column {
   readonly name: string
   readonly right?: boolean
@@ -6,10 +8,11 @@ export interface Column {
 
 type Cells = readonly string[]
 
-/** Rows under a ruled head. */
+/** Rows below a header line and a rule. */
 export function textTable(columns: readonly Column[], rows: readonly Cells[]): string {
-  const head = columns.map(({ name }) => name)
-  const widths = widthsOf([head, ...rows])
+  const head = columns.map(({ name }) => printableLine(name))
+  const cells = rows.map((row) => row.map(printableLine))
+  const widths = widthsOf([head, ...cells])
   const line = (cells: Cells) => lineOf(cells, widths, (at) => columns[at]?.right ?? false)
   return [
     line(head),
@@ -17,24 +20,22 @@ export function textTable(columns: readonly Column[], rows: readonly Cells[]): s
       widths.map((width) => '─'.repeat(width)),
       widths,
     ),
-    ...rows.map(line),
+    ...cells.map(line),
     '',
   ].join('\n')
 }
 
-/** The same without a head; a cell that is wider than `widest` pushes the rest of its own line alone. */
+/** The same without a header. A cell wider than `widest` shifts only the rest of its own line. */
 export function textColumns(
   rows: readonly Cells[],
   { right = NONE, widest = Number.POSITIVE_INFINITY } = {},
 ): string[] {
-  const widths = widthsOf(rows).map((width) => Math.min(width, widest))
-  return rows.map((cells) => lineOf(cells, widths, (at) => right.has(at)))
+  const lines = rows.map((row) => row.map(printableLine))
+  const widths = widthsOf(lines).map((width) => Math.min(width, widest))
+  return lines.map((cells) => lineOf(cells, widths, (at) => right.has(at)))
 }
 
 const NONE: ReadonlySet<number> = new Set()
-
-/** In characters, of which some are two in a JavaScript string. */
-const widthOf = (text: string) => [...text].length
 
 function widthsOf(rows: readonly Cells[]): number[] {
   return (rows[0] ?? []).map((_, at) => rows.reduce((most, cells) => Math.max(most, widthOf(cells[at] ?? '')), 0))

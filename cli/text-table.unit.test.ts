@@ -8,9 +8,7 @@ test('a table has a ruled head, numbers to the right, characters counted as they
     ['side_block', '1,234', 'ok'],
   ]
   expect(textTable(columns, rows)).toBe(
-    ['tower           n  said', '──────────  ─────  ────', '🧱🧱 塔            7', 'side_block  1,234  ok', ''].join(
-      '\n',
-    ),
+    ['tower           n  said', '──────────  ─────  ────', '🧱🧱 塔         7', 'side_block  1,234  ok', ''].join('\n'),
   )
   expect(textTable(columns, [])).toBe('tower  n  said\n─────  ─  ────\n')
 })

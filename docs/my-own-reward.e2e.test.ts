@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { plumblineOk, sharedFolder, sql } from '../tests/cli/plumbline.ts'
 
-/** What a reader does with the page: saves the files, types the commands. */
+/** Follows the page as a reader would: saves its files and runs its commands. */
 test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout: 600_000 }, async () => {
   const page = await readFile(new URL('./my-own-reward.md', import.meta.url), 'utf8')
   const cwd = await sharedFolder()
@@ -25,7 +25,7 @@ test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout
   )
   expect(rows).toEqual(['near', 'paper'].map((reward_name) => ({ reward_name, n: 10_000, advantages: 10_000 })))
 
-  // The function of the page, once more in SQL.
+  // The page's reward function, recomputed in SQL.
   const [wrong] = await sql<{ n: number }>(
     `select count(*) as n from rewards where reward_name = 'near' and abs(reward - case
        when distance_world is null then -1
@@ -49,6 +49,7 @@ test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout
   const verified = JSON.parse(await plumblineOk(['verify', '--rescored', '--json'], { cwd }))
   expect(verified).toMatchObject({ passed: true, left_out: [] })
   expect(verified.reports.at(-1)).toMatchObject({ processor: 'rescore-completions near', rebuilt: 625, equal: 625 })
-  const { passed, left_out } = JSON.parse(await plumblineOk(['verify', '--json'], { cwd }))
+  const { passed, left_out, not_covered } = JSON.parse(await plumblineOk(['verify', '--json'], { cwd }))
   expect([passed, left_out]).toEqual([true, ['near']])
+  expect(not_covered.join()).toContain('rescored as near: ')
 })

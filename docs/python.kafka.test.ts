@@ -47,9 +47,11 @@ describeWithBroker('docs/python.md', () => {
     const reason = /rollout\.requested p\d@\d+ +asked-from-p +no +.*group_size: expected .*four/
     for (const name of ['sample-completions', 'score-completions', 'form-groups'])
       expect(letters).toMatch(new RegExp(`^ *\\d+ +${name} +poison +${reason.source}`, 'm'))
-    expect(letters.trim().split('\n')).toHaveLength(2 + 3)
+    // The sink cannot read it either; that line is named by topic, partition and offset.
+    expect(letters).toMatch(/^ *rollout\.requested\/\d\/\d+ +duckdb /m)
+    expect(letters.trim().split('\n')).toHaveLength(2 + 4)
 
-    // Sent again it is the same event; unchecked is the only way to send what is wrong.
+    // Sending it again writes the same event. An invalid request can only be sent unchecked.
     const [send = ''] = [...said.keys()].filter((line) => line.endsWith('group_id request.json'))
     await type(send)
     await type('./plumbline run --until-idle --policy random-legal')
@@ -62,7 +64,7 @@ describeWithBroker('docs/python.md', () => {
   }, 580_000)
 })
 
-/** A reader of the page with a shell in a folder of their own, and the broker that there is. */
+/** A reader of the page: a shell in a folder of its own, and the shared broker. */
 async function reader() {
   const cwd = await sharedFolder()
   const bootstrap = inject('kafka')
@@ -79,7 +81,7 @@ async function reader() {
     const [program, ...words] = wordsOf(line)
     if (program !== 'kafka-console-consumer.sh')
       return (await promisify(execFile)('sh', ['-c', line], { cwd, env, timeout: 200_000 })).stdout
-    // kafkaTool names the broker itself; topics have a prefix here.
+    // kafkaTool adds the broker's address itself. Topics have a prefix in this test.
     const args = words.slice(2).map((word, at, all) => (all[at - 1] === '--topic' ? `${prefix}.${word}` : word))
     return kafkaTool({ bootstrap, dir: cwd }, 'ConsoleConsumer', args)
   }

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
 import { commandsOf, typed } from '../tests/page-commands.ts'
 
-/** What a reader does with the page: saves the file, has two pictures, types the commands. */
+/** Follows the page as a reader would: saves its file, has two pictures, runs its commands. */
 test('docs/recorded-log.md does what it says', { timeout: 400_000 }, async () => {
   const cwd = await sharedFolder()
   const page = await readFile(new URL('./recorded-log.md', import.meta.url), 'utf8')

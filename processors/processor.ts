@@ -1,36 +1,35 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { ClockDomain, DataOf, Event, EventType } from '../schemas/event.ts'
 import type { BlobRef } from '../schemas/logical-types.ts'
 
 /**
- * What a processor is. Three shapes, nothing else: a fold, a transform, an effect. A processor declares the events that
- * it reads and writes, and knows nothing of topics, partitions, transports, clocks or files; it can be tested with an
- * array.
+ * A processor has one of three shapes: a fold, a transform or an effect. It declares the events that it reads and
+ * writes, and knows nothing of topics, partitions, transports, clocks or files, so it can be tested with an array.
  */
 
 interface Declared {
-  /** Consumer group, part of `ce_source` of its outputs, and the name on the command line. kebab-case verb-noun. */
+  /** Consumer group, part of its outputs' `ce_source`, and the name on the command line. kebab-case verb-noun. */
   readonly name: string
-  /** Raised when the logic changes so that the same inputs may give other outputs. */
+  /** Raise it when a change of the logic may give other outputs for the same inputs. */
   readonly version: number
   readonly about: string
   readonly inputs: readonly EventType[]
   readonly outputs: readonly EventType[]
   /**
-   * What distinguishes this instance from another of the same name (reward, dialect, policy, model hash …): part of
-   * the identity of every output, so that two variants' outputs lie side by side.
+   * Distinguishes this instance from others of the same name (reward, dialect, policy, model hash …). Part of the
+   * identity of every output, so that outputs of several variants coexist.
    */
   readonly variant: readonly string[]
-  /** Facts (a call to the outside) are kept by a rebuild; derived outputs are computed again and compared. */
+  /** A rebuild retains facts (results of external calls); it recomputes derived outputs and compares them. */
   readonly produces: 'derived' | 'facts'
 }
 
 /**
- * Says an event. Its identity follows from processor, variant, type, causes and how many of that type this call
- * has said with the same causes; its time is the latest of its causes.
+ * Emits an event. Its identity follows from processor, variant, type, causes and how many of that type this call
+ * has emitted with the same causes; its time is the latest of its causes.
  *
- * `causes`: the events that this one follows from; the input event when left out. A tick is never a cause, so an
- * emission from `expire` must name them. `discriminator` distinguishes what causes alone do not (a deadline).
+ * `causes`: the events that this one was derived from; default: the input event. A tick is never a cause, so an
+ * emission from `expire` must name them. `discriminator` distinguishes events with the same causes (a deadline).
  */
 export type Emit = <T extends EventType>(
   type: T,
@@ -39,79 +38,92 @@ export type Emit = <T extends EventType>(
     readonly causes?: readonly Cause[]
     readonly discriminator?: string
     readonly model_hash?: string
-    /** Of a fact: when it was recorded, by the wall clock at the edge. Left out: the latest of the causes. */
+    /** For a fact: when it was recorded, by the wall clock at the edge. Default: the latest of the causes. */
     readonly recorded_at?: string
   },
 ) => void
 
-/** What identity, time and correlation of a derived event need to know of an event; small enough to keep in state. */
+/** The part of an event that a derived event's identity, time and correlation need; small enough to store in state. */
 export interface Cause {
   id: string
   time: string
   clock: ClockDomain
   correlation?: string
+  /** Absent for an event with `before_rules`: events derived from it need not obey bounds and row keys either. */
+  obeys_rules?: true
 }
 
+/** The schema of a cause in state. */
+export const causeSchema = z.object({
+  id: z.string(),
+  time: z.string(),
+  clock: z.enum(['virtual', 'wall']),
+  correlation: z.string().optional(),
+  obeys_rules: z.literal(true).optional(),
+}) as z.ZodType<Cause>
+
 export function causeOf(event: Event): Cause {
-  const { id, time, clock, correlation } = event
-  return correlation === undefined ? { id, time, clock } : { id, time, clock, correlation }
+  const { id, time, clock, correlation, before_rules } = event
+  const cause: Cause = correlation === undefined ? { id, time, clock } : { id, time, clock, correlation }
+  if (before_rules === undefined) cause.obeys_rules = true
+  return cause
 }
 
 export interface Deadline {
   readonly clock: ClockDomain
   /** RFC 3339; due on the first tick of `clock` at or after it. */
   readonly time: string
-  /** Only memory is given up then, nothing is said: `--expire-pending` does not wait for it. */
+  /** Expiry only frees memory and emits nothing, so `--expire-pending` does not wait for it. */
   readonly housekeeping?: boolean | undefined
 }
 
 /**
  * Keyed state and one event at a time, synchronous and pure: grouping, joining, counting, expiring. Input events
- * that share a key meet in one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged. A producer
- * outside may deliver an event twice: a fold that cares knows it by its id.
+ * with the same key share one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged. An external
+ * producer may deliver an event twice; a fold for which this matters must recognise it by its id.
  */
 export interface Fold<S = unknown> extends Declared {
   readonly shape: 'fold'
   readonly state: {
     readonly version: number
-    /** Checks a state that comes back from a snapshot or changelog. */
+    /** Checks a state that is restored from a snapshot or changelog. */
     readonly schema: z.ZodType<S>
-    /** From each earlier version to the next; a state older than the oldest entry is rebuilt from the log. */
+    /** From each earlier version to the next; older states than the oldest entry are rebuilt from the log. */
     readonly upcast?: { readonly [fromVersion: number]: (state: unknown) => unknown }
   }
   /**
-   * `undefined` in: the key is new. `undefined` out: forget the key. The state given must not be mutated: when this
-   * throws, or what it emitted is invalid, the key keeps the state it had.
+   * `undefined` in: the key is new. `undefined` out: forget the key. Must not mutate the given state: if this throws
+   * or emits an invalid event, the key retains its old state.
    * @throws InvariantError when the event breaks an invariant: it becomes a dead letter. Anything else is a bug.
    */
   apply(state: S | undefined, event: Event, emit: Emit): S | undefined
   /** When `expire` must be called for this state, if ever. A pure function of the state. */
   deadline?(state: S): Deadline | undefined
-  /** A tick has reached the deadline. */
+  /** Called when a tick reaches the deadline. */
   expire?(state: S, now: Deadline, emit: Emit): S | undefined
-  /** Whether this state waits for something that is no event; the runtime keeps a list of those that do. */
+  /** Whether this state waits for something other than an event; the runtime keeps a list of such states. */
   waits?(state: S): boolean
 }
 
-/** Stateless and batched: models and kernels. Emits must name their causes when a call takes more than one event. */
+/** Stateless and batched: models and kernels. If a call has more than one event, emissions must name their causes. */
 export interface Transform extends Declared {
   readonly shape: 'transform'
   readonly max_batch: number
   apply(events: readonly Event[], emit: Emit): Promise<void> | void
 }
 
-/** What an event asks of the outside: `wanted` results, numbered from 0. Kept in state, and so survives JSON. */
+/** The external results that an event requests: `wanted` of them, numbered from 0. Stored in state as JSON. */
 export interface Plan<Q> {
-  /** Names this one try; the same after every restart. */
+  /** Identifies this attempt; the same after every restart. */
   readonly attempt_id: string
   readonly wanted: number
-  /** Whatever `call` must know. */
+  /** The input of `call`. */
   readonly request: Q
-  /** Nothing is asked for any more once this has passed. */
+  /** No call is made after this. */
   readonly deadline: Deadline
 }
 
-/** One call: some of the results that a plan still lacks. */
+/** One call, for some of a plan's missing results. */
 export interface Call<Q> {
   readonly attempt_id: string
   readonly request: Q
@@ -124,21 +136,22 @@ export interface Answer {
   readonly row: Readonly<Record<string, unknown>>
 }
 
-/** What a call may use of the world. */
+/** A call's access to the outside. */
 export interface CallContext {
-  /** Aborts when time is up, or nobody wants the answer any more. */
+  /** Aborts on timeout, or when the answer is no longer needed. */
   readonly signal: AbortSignal
   readonly http: HttpClient
   readonly blob: (ref: BlobRef) => Promise<Uint8Array>
   readonly now_ms: () => number
-  /** What calls have found out about the other side since the start of this process; no part of any state. */
+  /** What calls have learned about the server since this process started; not part of any state. */
   readonly learned: Set<string>
 }
 
 export interface HttpClient {
   /**
-   * Sends JSON and resolves when the whole answer is there, whatever its status.
-   * @throws CallFailedError of scope `endpoint` when no answer comes, of scope `call` when it breaks off.
+   * Sends JSON and resolves when the whole answer has arrived, with any status.
+   * @throws CallFailedError of scope `endpoint` when there is no answer, of scope `call` when it breaks off.
+   * @throws AnswerTooLargeError
    */
   post(url: string, body: unknown, signal: AbortSignal): Promise<HttpAnswer>
 }
@@ -150,49 +163,66 @@ export interface HttpAnswer {
   readonly text: string
 }
 
-/** A call that brought no result. It is made again: nothing that was asked for is dropped before its deadline. */
+/** A call without a result. It is retried: no requested result is dropped before its deadline, unless `unusable`. */
 export class CallFailedError extends Error {
   override readonly name = 'CallFailedError'
-  /** `endpoint`: every other call would fail as well, all of them wait. `call`: this one alone. */
+  /** `endpoint`: every other call would fail too, so all of them wait. `call`: only this one. */
   readonly scope: 'call' | 'endpoint'
-  /** Waiting alone will not mend it, a person must: tried again slowly. */
+  /** A person must fix the cause; retried slowly. */
   readonly permanent: boolean
-  /** The other side said how long to wait. */
+  readonly retry: 'later' | 'never'
+  /** The waiting time that the server asked for. */
   readonly retry_after_ms: number | undefined
+  /** A complete answer arrived but cannot be recorded; after a few of them the result is given up. */
+  readonly unusable: boolean
 
   constructor(
     message: string,
-    how: { readonly scope: 'call' | 'endpoint'; readonly permanent?: boolean; readonly retry_after_ms?: number },
+    how: {
+      readonly scope: 'call' | 'endpoint'
+      readonly permanent?: boolean
+      readonly retry_after_ms?: number
+      readonly unusable?: boolean
+    },
   ) {
     super(message)
     this.scope = how.scope
     this.permanent = how.permanent ?? false
+    this.retry = this.permanent ? 'never' : 'later'
     this.retry_after_ms = how.retry_after_ms
+    this.unusable = how.unusable ?? false
+  }
+}
+
+/** An answer exceeds the client's size limit; requesting fewer results per call may help. */
+export class AnswerTooLargeError extends CallFailedError {
+  constructor(where: string, max_bytes: number) {
+    super(`${where}: the answer is over ${max_bytes} bytes`, { scope: 'call', unusable: true })
   }
 }
 
 /**
- * A call to the outside: requested → pending → recorded. What is asked for is in the state before the first call; calls
- * run off the poll loop and outside transactions; each result is committed as it arrives, once, and a restart asks only
- * for what is missing. `plan` and `per_call` are pure; `call` alone touches the world, through its context.
+ * A call to the outside: requested → pending → recorded. The plan is in the state before the first call; calls run off
+ * the poll loop and outside transactions; each result is committed once, as it arrives, and a restart requests only the
+ * missing ones. `plan` and `per_call` are pure; only `call` has side effects, through its context.
  */
 export interface Effect<Q = unknown> extends Declared {
   readonly shape: 'effect'
   readonly produces: 'facts'
-  /** The results of one call become one event of this type, a row for each. */
+  /** The results of one call become one event of this type, one row each. */
   readonly outputs: readonly [EventType]
-  /** Of `Plan.request`, which is kept until the last result is recorded. */
+  /** The version and schema of `Plan.request`, which is stored until the last result is recorded. */
   readonly state: {
     readonly version: number
     readonly schema: z.ZodType<Q>
   }
-  /** What an input event asks for; `undefined`: nothing. The first event of a key counts. */
+  /** The plan for an input event; `undefined`: none. Only the first event of a key counts. */
   plan(event: Event): Plan<Q> | undefined
-  /** How many results one call may ask for, as far as is known. */
+  /** How many results one call may request, given what was learned. */
   per_call(learned: ReadonlySet<string>): number
   /**
-   * Asks for some results and returns those that came, at least one.
-   * @throws CallFailedError; anything else is treated as one that only a person can mend.
+   * Requests some results and returns those that arrived, at least one.
+   * @throws CallFailedError; any other error is treated as permanent.
    */
   call(call: Call<Q>, context: CallContext): Promise<readonly Answer[]>
 }
@@ -201,8 +231,8 @@ export interface Effect<Q = unknown> extends Declared {
 export type Processor = Fold<any> | Transform | Effect<any>
 
 /**
- * One line of the topology: a processor by name, and how to make it in any variant that a journal may name, so that
- * what an earlier run did with other options can be rebuilt.
+ * One line of the topology: a processor by name, and a factory for any variant that a journal may name, so that an
+ * earlier run with other options can be rebuilt.
  */
 export interface Stage {
   readonly name: string
@@ -211,12 +241,13 @@ export interface Stage {
   readonly create: (variant: readonly string[]) => Processor
 }
 
-/** Narrows an event to the declaration that it was read by. */
+/** Narrows an event to its declaration. */
 export function isA<T extends EventType>(event: Event, type: T): event is Event<T> {
   return event.type === type.type
 }
 
-/** The event itself is wrong (undecodable, unknown, an invariant broken): no retry and no fix of ours will take it. */
+/** The event itself is wrong (undecodable, unregistered, an invariant broken): neither a retry nor a code fix helps. */
 export class InvariantError extends Error {
   override readonly name = 'InvariantError'
+  readonly retry = 'never'
 }

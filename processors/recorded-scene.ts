@@ -6,9 +6,15 @@ import { InvariantError } from './processor.ts'
 export type RecordedScene = RowOfEvent<typeof rolloutRequested>['scene']
 
 /**
- * The generated tower that a recorded scene is.
+ * The paper's towers have up to four blocks. Each block slows down the physics (inferred: a second at this height); at
+ * the largest number that a request allows, it would not end.
+ */
+const TALLEST_TOWER = 32
+
+/**
+ * A recorded scene as a generated tower.
  *
- * @throws InvariantError when its geometry is missing: only a photograph may do without.
+ * @throws InvariantError when it is a photograph, its geometry is missing, or it is too tall.
  */
 export function towerOf(scene: RecordedScene): SceneFacts {
   const { scene_id, dataset, height, offset_units, is_stable, optimal_move } = scene
@@ -16,6 +22,9 @@ export function towerOf(scene: RecordedScene): SceneFacts {
     throw new InvariantError(
       `scene ${scene_id} (${dataset}): expected a generated tower with height, offset and optimal move, got one without`,
     )
+  }
+  if (height > TALLEST_TOWER) {
+    throw new InvariantError(`scene ${scene_id}: height ${height}: expected at most ${TALLEST_TOWER} blocks`)
   }
   return { dataset, height, offset_units, is_stable, optimal_move }
 }

@@ -9,19 +9,19 @@ import { rowMaker } from './row-maker.ts'
 
 export type Row = Record<string, unknown>
 
-/** Rows of one declaration to one Arrow IPC stream and back. */
+/** Encodes rows of one declaration as one Arrow IPC stream, and decodes them. */
 export interface ArrowCodec {
   readonly schema: Schema
-  /** The rows must be valid. Large list and tensor columns come out as blobs beside the stream. */
+  /** The rows must be valid. Large list and tensor columns are returned as blobs, outside the stream. */
   encode(rows: readonly Row[]): { readonly bytes: Uint8Array; readonly blobs: readonly Blob[] }
   /**
-   * The values are yet to be validated.
+   * Does not validate the values.
    * @throws Error when the bytes are no such stream. BlobUnavailableError when a column's blob was not fetched.
    */
   decode(bytes: Uint8Array, blobs: FetchedBlobs): Row[]
 }
 
-/** Compiled once for each declaration: an event type's, or an earlier version's. */
+/** Compile once for each declaration, which is that of an event type or of an earlier version. */
 export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string>): ArrowCodec {
   const schema = arrowSchemaOf(fields, metadata)
   const columns = Object.entries(fields).map(([name, field]) => ({
@@ -75,7 +75,7 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
   }
 }
 
-/** Where a declared column is: in the batches, or in a blob. */
+/** Where a declared column is stored: in the batches, or in a blob. */
 interface Place {
   readonly at: number
   readonly ref: BlobRef | undefined
@@ -92,17 +92,17 @@ function placeOf({ fields }: Schema, name: string, type: string): Place {
   return { at, ref }
 }
 
-/** No longer column of nulls is kept between two calls. */
+/** Longest column of nulls that is cached between calls, in rows. */
 const KEPT_NULLS = 256
 
-/** Writes values that may be null where the field says so; a null lies on the type's blank value. */
+/** Accepts nulls if the field is nullable; under a null it writes the type's blank value. */
 function columnWriter(field: Field): ColumnWriter {
   const row = physical(field.logical)
   const { type } = arrowField('', field)
   const write = row.arrowWrite(field.logical, columnWriter, type)
   if (!field.nullable) return (values) => columnOf(type, values.length, write(values))
   const blank = blankOf({ ...field, nullable: false })
-  // Many columns hold nothing in a whole batch: the column of as many nulls as last time is there already.
+  // Many columns are null in a whole batch: reuse the last all-null column when the length is the same.
   let allNull: Data | undefined
   return (values) => {
     let nulls = 0
@@ -117,12 +117,12 @@ function columnWriter(field: Field): ColumnWriter {
   }
 }
 
-/** A null where Arrow has one, declared or not: validation names the one that should not be there. */
+/** Returns Arrow's nulls even where the field is not nullable: validation then names the unexpected one. */
 function columnReader(field: Field): ColumnReader {
   const read = physical(field.logical).arrowRead(field.logical, columnReader)
   return (data) => {
     const bits = data.nullBitmap
-    // Without a bitmap, whatever the count says, every value is there.
+    // Without a bitmap no value is null, even if the null count is positive.
     if (data.nullCount === 0 || bits === undefined || bits.length === 0) return read(data)
     const isValid = (row: number) => ((bits[(data.offset + row) >> 3] ?? 0) & (1 << ((data.offset + row) & 7))) !== 0
     let valid = 0

@@ -3,11 +3,11 @@ import { Data, type DataType } from 'apache-arrow'
 import type { TensorArray } from './logical-types.ts'
 
 /**
- * Columns as Arrow's buffers, built straight from arrays of values: apache-arrow's own builders go through a visitor
- * and a growing buffer per value, which costs several times as much for the small batches of an event log.
+ * Builds Arrow buffers directly from arrays of values. apache-arrow's own builders use a visitor and a growing buffer
+ * per value, which costs several times as much for the small batches of an event log.
  */
 
-/** An Arrow column less what is the same for every type: length and nulls. */
+/** The parts of an Arrow column that depend on its type: all but length and nulls. */
 export interface ColumnBody {
   readonly values?: unknown
   readonly offsets?: Int32Array
@@ -43,7 +43,7 @@ export function readBools(data: Data): boolean[] {
 
 export function readNumbers(data: Data): number[] {
   const values = data.values as TensorArray
-  // A loop: Array.from goes through the iterator, several times as slow.
+  // A loop, because Array.from uses the iterator and is several times slower.
   const out: number[] = new Array(Math.min(data.length, values.length))
   for (let i = 0; i < out.length; i++) out[i] = values[i] as number
   return out
@@ -68,7 +68,7 @@ export function writeTexts(values: readonly string[]): ColumnBody {
     units += (values[i] as string).length
     offsets[i + 1] = units
   }
-  // One call for all: where each character is one byte, as it nearly always is, bytes are where characters are.
+  // Encode all texts in one call. If every character is one byte (the usual case), character offsets are byte offsets.
   const bytes = Buffer.from(values.join(''))
   if (bytes.length === units) return { offsets, values: bytes }
   let end = 0
@@ -88,7 +88,7 @@ export function readTexts(data: Data): string[] {
   for (let i = 0; i < out.length; i++) {
     const start = (offsets[i] as number) - first
     const end = (offsets[i + 1] as number) - first
-    // Many columns say the same in every row of a batch: one string then, made once and kept once.
+    // Many columns repeat one text in every row of a batch: reuse the previous row's string.
     const length = i === 0 ? -1 : start - ((offsets[i - 1] as number) - first)
     const same = length === end - start && areEqual(bytes, start - length, start, length)
     out[i] = same ? (out[i - 1] as string) : bytes.toString('utf8', start, end)
@@ -101,7 +101,7 @@ function areEqual(bytes: Uint8Array, one: number, other: number, length: number)
   return true
 }
 
-/** Lists end to end, and where each begins. */
+/** Concatenates lists; `offsets` are where each begins, and the end of the last one. */
 export function flatten(lists: readonly (readonly unknown[])[]): { offsets: Int32Array; items: unknown[] } {
   const offsets = new Int32Array(lists.length + 1)
   const items: unknown[] = []
@@ -137,20 +137,20 @@ export function readMaps(data: Data, readKeys: ColumnReader, readValues: ColumnR
 
 export function readTensors(data: Data, size: number): TensorArray[] {
   const child = data.children[0] as Data
-  // Under a null tensor the elements may be null too, which is how pyarrow writes it; in any other they may not.
+  // pyarrow writes null elements under a null tensor; any other null element is an error.
   for (let at = 0; child.nullCount > 0 && at < child.length; at++) {
     if (!child.getValid(at) && data.getValid(Math.floor(at / size))) throw new Error('a tensor holds a null element')
   }
   const elements = child.values as TensorArray
-  // A copy each: a view would keep the whole record alive and let one consumer change another's value.
+  // Copy each: a view would keep the whole record alive and let one consumer change another's value.
   return Array.from({ length: data.length }, (_, i) =>
     elements.slice((data.offset + i) * size, (data.offset + i + 1) * size),
   )
 }
 
-/** Bytes from the log are not to be trusted: an offset outside its buffer would read another value's memory. */
+/** Bytes from the log are untrusted: an offset outside its buffer would read another value's memory. */
 function checkedOffsets(data: Data, limit: number): Int32Array {
-  // An empty column may come without its one offset.
+  // Some writers leave out the single offset of an empty column.
   if (data.length === 0) return new Int32Array(1)
   const offsets = data.valueOffsets as Int32Array
   let before = 0

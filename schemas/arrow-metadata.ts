@@ -1,22 +1,22 @@
 import { Message, type Schema } from 'apache-arrow'
 
 /**
- * The metadata of Arrow IPC messages, read from bytes that are not to be trusted. A flatbuffer is tables that point at
- * vectors; apache-arrow believes the length that a vector claims, so that one flipped bit makes it loop for minutes.
- * Here every length is held against the bytes there are, and DataView refuses what lies outside of them.
+ * Reads the metadata of Arrow IPC messages from untrusted bytes. A flatbuffer is tables that point at vectors;
+ * apache-arrow trusts the length that a vector claims, so that one flipped bit makes it loop for minutes.
+ * This reader checks every length against the bytes available, and DataView rejects reads outside them.
  */
 
 export interface BatchHeader {
   readonly rows: number
-  /** Length and null count of each column, in turn. */
+  /** Pairs: length and null count of each column. */
   readonly nodes: readonly number[]
-  /** Offset and length of each buffer, in turn. */
+  /** Pairs: offset and length of each buffer. */
   readonly buffers: readonly number[]
   readonly compressed: boolean
 }
 export interface MessageMetadata {
   readonly bodyBytes: number
-  /** Exactly one of these for the messages that are read; neither for any other. */
+  /** Schema and record batch messages have exactly one of these; other messages have neither. */
   readonly schema?: () => Schema
   readonly batch?: () => BatchHeader
 }
@@ -65,13 +65,13 @@ function readBatch(view: DataView, table: number): BatchHeader {
   }
 }
 
-/** apache-arrow builds the types, after every vector that it will follow has been found to be there. */
+/** Checks every vector that apache-arrow will follow, then lets it build the types. */
 function readSchema(bytes: Uint8Array, view: DataView, table: number): Schema {
   let budget = bytes.length / OFFSET_BYTES
   const check = (parent: number, children: number, metadata: number): void => {
     const { start, count } = vectorAt(view, parent, children, OFFSET_BYTES)
     budget -= count + vectorAt(view, parent, metadata, OFFSET_BYTES).count
-    // Also what ends a table that points back at itself.
+    // This also stops the recursion when a table points back at itself.
     if (budget < 0) throw new Error('the schema claims more fields than it has bytes for')
     for (let at = 0; at < count; at++) {
       check(pointedAt(view, start + at * OFFSET_BYTES), FIELD.children, FIELD.metadata)
@@ -81,7 +81,7 @@ function readSchema(bytes: Uint8Array, view: DataView, table: number): Schema {
   return Message.decode(bytes).header() as Schema
 }
 
-/** Where a field of a table lies; undefined when the table leaves it out. */
+/** Position of a table's field; undefined when the table leaves it out. */
 function fieldAt(view: DataView, table: number, field: number): number | undefined {
   const vtable = table - view.getInt32(table, true)
   const entry = 4 + 2 * field
@@ -109,18 +109,18 @@ function countAt(view: DataView, at: number): number {
 }
 
 /**
- * Where the numbers of a record batch's message lie. For one schema they are always at the same places, so that the next
- * batch's message is this one with other numbers in it.
+ * Positions of the numbers in a record batch's message. They are the same for every batch of a schema, so the next
+ * batch's message can be made by overwriting the numbers of this one.
  */
 export interface BatchPlaces {
   readonly bodyBytes: number
   readonly rows: number
-  /** The first node and the first buffer; one follows the other. */
+  /** Positions of the first node and the first buffer; the others follow without gaps. */
   readonly nodes: number
   readonly buffers: number
 }
 
-/** @returns undefined when the message leaves one of its numbers out, as it may where the number is 0 */
+/** @returns undefined when the message leaves out one of its numbers, which is allowed for a number that is 0 */
 export function placesInBatch(bytes: Uint8Array): BatchPlaces | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const root = view.getUint32(0, true)

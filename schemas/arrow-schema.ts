@@ -2,7 +2,7 @@ import { Field as ArrowField, Schema } from 'apache-arrow'
 import type { Field, Fields } from './logical-types.ts'
 import { physical } from './physical-types.ts'
 
-/** A declared field as Arrow declares it; tensors carry the canonical `arrow.fixed_shape_tensor` extension. */
+/** The Arrow field of a declared field; tensors carry the canonical `arrow.fixed_shape_tensor` extension. */
 export function arrowField(name: string, { logical, nullable }: Field): ArrowField {
   const type = physical(logical)
   const metadata = type.arrowMetadata(logical)

@@ -10,17 +10,24 @@ import {
 } from './arrow-metadata.ts'
 
 /**
- * Arrow IPC streams: what an Arrow event's value is, and what an offloaded column is. apache-arrow reads and writes
- * the metadata; the framing and the buffers are here, because its readers and writers, made for large tables, cost
- * several times the work itself on a batch of sixteen rows.
+ * Arrow IPC streams: the format of an Arrow event's value and of an offloaded column. apache-arrow writes the metadata
+ * and builds schemas. Framing and buffers are handled here, because apache-arrow's readers and writers are made for
+ * large tables: on a batch of sixteen rows they cost several times the work itself.
  */
 
 const CONTINUATION = -1
 const PREFIX_BYTES = 8
-const BITS_PER_BYTE = 8
+/**
+ * Values that a stream may claim for each of its bytes, all batches and columns together. Writers need at least one bit
+ * for each value, and no schema has enough all-null columns to come near this limit. A stream that claims more has
+ * overlapping buffers, or none.
+ */
+const VALUES_PER_BYTE = 32
+/** Additional allowance, for small streams whose columns are in blobs. */
+const MORE_VALUES = 65_536
 const padded = (bytes: number) => (bytes + 7) & ~7
 
-/** One message's frame: continuation mark, length, metadata; padded to eight bytes, as the body after it is. */
+/** One message's frame: continuation mark, length, metadata; padded to eight bytes, like the body after it. */
 function framed(metadata: Uint8Array): Uint8Array {
   const out = Buffer.alloc(padded(PREFIX_BYTES + metadata.length))
   out.writeInt32LE(CONTINUATION, 0)
@@ -33,7 +40,7 @@ const END_OF_STREAM = Buffer.from([255, 255, 255, 255, 0, 0, 0, 0])
 
 const schemaMessages = new WeakMap<Schema, Uint8Array>()
 
-/** Kept: a schema's message is longer than a small batch, and always the same. */
+/** Cached: a schema's message never changes and is longer than a small batch. */
 function schemaMessage(schema: Schema): Uint8Array {
   const known = schemaMessages.get(schema)
   if (known !== undefined) return known
@@ -42,7 +49,7 @@ function schemaMessage(schema: Schema): Uint8Array {
   return message
 }
 
-/** A batch's message as it was written last for its schema, and where its numbers are to be changed. */
+/** The message last written for a schema's batch, and the positions of the numbers to overwrite. */
 interface BatchTemplate {
   readonly frame: Buffer
   readonly places: BatchPlaces
@@ -51,11 +58,11 @@ interface BatchTemplate {
 const templates = new WeakMap<Schema, BatchTemplate>()
 
 /**
- * A record batch's message. apache-arrow makes the first one for a schema; the others have the same layout and other
- * numbers: `nodes` are pairs of length and null count, `regions` pairs of offset and length.
+ * A record batch's message. apache-arrow makes the first one for a schema; later ones have the same layout and other
+ * numbers. `nodes` are pairs of length and null count, `regions` are pairs of offset and length.
  */
 function batchMessage(schema: Schema, rows: number, bodyBytes: number, nodes: number[], regions: number[]): Uint8Array {
-  // A number that is 0 has no place in the message.
+  // A flatbuffer leaves out a number that is 0, so the template has no position for it.
   if (rows === 0 || bodyBytes === 0) return newBatchMessage(rows, bodyBytes, nodes, regions)
   const known = templates.get(schema)
   if (known === undefined) {
@@ -85,7 +92,7 @@ function putCount(view: DataView, at: number, count: number): void {
   view.setUint32(at + 4, Math.floor(count / 2 ** 32), true)
 }
 
-/** One stream of one batch; the columns begin at offset 0 of their buffers, as `columnOf` makes them. */
+/** A stream of one batch. Columns must begin at offset 0 of their buffers, as `columnOf` makes them. */
 export function writeStream(schema: Schema, columns: readonly Data[], rows: number): Uint8Array {
   const nodes: number[] = []
   const regions: number[] = []
@@ -124,18 +131,18 @@ const NO_BYTES = new Uint8Array(0)
 export interface ArrowStream {
   readonly schema: Schema
   /**
-   * Per batch, its columns. To be asked for when the schema has been found to be one that the codec writes.
-   * @throws Error when the bytes do not hold what they claim to
+   * The columns of each batch. Call this only after checking that the codec writes this schema.
+   * @throws Error when the bytes contain less than they claim
    */
   batches(): { readonly rows: number; readonly columns: Data[] }[]
 }
 
 /**
- * @param known a schema that the stream may well begin with, word for word: it is then not parsed again
+ * @param known the schema expected; if the stream begins with exactly its bytes, it is not parsed again
  * @throws Error when the bytes are not an Arrow IPC stream
  */
 export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
-  // Arrow's buffers are eight-byte aligned within the stream; a record's bytes may lie anywhere in a fetch.
+  // Arrow's buffers are eight-byte aligned within the stream; a record may begin at any byte of a fetch.
   const bytes = unaligned.byteOffset % 8 === 0 ? unaligned : new Uint8Array(unaligned)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const nextMessage = (at: number): { message: MessageMetadata; bodyStart: number; end: number } | undefined => {
@@ -162,12 +169,13 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
     schema,
     batches() {
       const batches = []
+      const budget = { values: bytes.length * VALUES_PER_BYTE + MORE_VALUES }
       for (let next = nextMessage(start); next !== undefined; next = nextMessage(next.end)) {
         const batch = next.message.batch?.()
         if (batch === undefined) throw new Error('a message is not a record batch; dictionaries are not read')
         if (batch.compressed) throw new Error('the record batch is compressed; write it without')
         const body = bytes.subarray(next.bodyStart, next.end)
-        const columns = readColumns(schema, batch, body)
+        const columns = readColumns(schema, batch, body, budget)
         if (columns.some(({ length }) => length !== batch.rows)) throw new Error('columns differ in length')
         batches.push({ rows: batch.rows, columns })
       }
@@ -177,7 +185,12 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
 }
 
 /** In the order of the format: a column's node, its buffers (validity, offsets, values), then its children. */
-function readColumns(schema: Schema, { nodes, buffers }: BatchHeader, body: Uint8Array): Data[] {
+function readColumns(
+  schema: Schema,
+  { nodes, buffers }: BatchHeader,
+  body: Uint8Array,
+  budget: { values: number },
+): Data[] {
   let nextNode = 0
   let nextBuffer = 0
   const takeBuffer = <T>(View: ViewType<T>): T => {
@@ -192,9 +205,10 @@ function readColumns(schema: Schema, { nodes, buffers }: BatchHeader, body: Uint
     const nullCount = nodes[nextNode + 1]
     nextNode += 2
     if (length === undefined || nullCount === undefined) throw new Error('a column is missing')
+    // A length without a buffer behind it would make a reader loop, or allocate, for ever.
+    budget.values -= length
+    if (budget.values < 0) throw new Error(`a column of ${length} values cannot lie in a batch of ${body.length} bytes`)
     if (DataType.isNull(type)) return columnOf(type, length, {}, length)
-    // A length that no buffer backs would have a reader loop, or allocate, for ever.
-    if (length > body.length * BITS_PER_BYTE) throw new Error(`${length} values cannot lie in ${body.length} bytes`)
     const validity = takeBuffer(Uint8Array)
     const hasOffsets = DataType.isUtf8(type) || DataType.isList(type) || DataType.isMap(type)
     const offsets = hasOffsets ? { offsets: takeBuffer(Int32Array) } : {}

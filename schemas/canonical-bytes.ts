@@ -1,6 +1,6 @@
 import { writeShortAscii } from './short-text.ts'
 
-/** Grows as values are written, little-endian: what canonical hashes are taken over. */
+/** A growing little-endian buffer: the input of canonical hashes. */
 export class CanonicalBytes {
   #bytes = Buffer.allocUnsafe(512)
   #view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset)
@@ -31,7 +31,7 @@ export class CanonicalBytes {
     const at = this.#claim(8)
     this.#view.setFloat64(at, value + 0, true)
   }
-  /** UTF-8 behind its length, so that no two sequences of texts give the same bytes. */
+  /** The length, then UTF-8, so that no two sequences of texts give the same bytes. */
   utf8(value: string): void {
     const { length } = value
     const from = this.#claim(4 + length)

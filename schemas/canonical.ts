@@ -9,12 +9,12 @@ import type { WriteCanonical } from './physical-type.ts'
 import { physical } from './physical-types.ts'
 
 /**
- * Equality of events, for `verify`: by logical values, after upcasting. Left out: `producer_version` (the code may
- * change, its results may not), `version` and the encoding. −0 equals 0, maps are equal in any order, images are
- * equal when their pixels are, tensors when their elements are.
+ * Equality of events, for `verify`: by logical values, after upcasting. It ignores `producer_version` (the code may
+ * change, its results may not), `version` and the encoding. −0 equals 0, maps are equal in any order, tensors when
+ * their elements are. Blobs and images are compared by reference: comparing pixels would mean reading both images.
  */
 
-/** Optional attributes are compared as null where they are absent. */
+/** An absent optional attribute is compared as null. */
 const envelopeFields: Fields = {
   id: utf8(),
   source: utf8(),
@@ -34,14 +34,26 @@ const envelopeOf = (event: Event) => {
 }
 
 const rowField = (row: Fields): Field => struct(row)
-const writers = new WeakMap<Fields, WriteCanonical>()
 
-/** SHA-256 over the logical values, little-endian, every text and list behind its length. */
+/** `canonical`: images by reference. `alike`: images by the size and pixel hash in their references. */
+type Equality = 'canonical' | 'alike'
+const writers: Record<Equality, WeakMap<Fields, WriteCanonical>> = { canonical: new WeakMap(), alike: new WeakMap() }
+
+/** SHA-256 over the logical values, little-endian, each text and list preceded by its length. */
 export function canonicalHash(type: EventType, event: Event): string {
+  return hashBy('canonical', type, event)
+}
+
+/** Whether two events differ at most in how their images are encoded, judged by their references. */
+export function looksAlike(type: EventType, one: Event, other: Event): boolean {
+  return hashBy('alike', type, one) === hashBy('alike', type, other)
+}
+
+function hashBy(equality: Equality, type: EventType, event: Event): string {
   const bytes = new CanonicalBytes()
-  rowWriter(envelopeFields)(bytes, envelopeOf(event))
+  rowWriter(envelopeFields, equality)(bytes, envelopeOf(event))
   const rows = rowsOf(event)
-  const write = rowWriter(type.row)
+  const write = rowWriter(type.row, equality)
   bytes.uint32(rows.length)
   for (const row of rows) write(bytes, row)
   return createHash('sha256').update(bytes.bytes()).digest('hex')
@@ -50,14 +62,14 @@ export function canonicalHash(type: EventType, event: Event): string {
 export interface ValueDifference {
   /** Where the two differ: `row 3 field placed.x`, `field metrics.loss`, `time`. */
   readonly path: string
-  /** The values there, as a message shows them. */
+  /** The two values, formatted for a message. */
   readonly expected: string
   readonly actual: string
 }
 
 /**
- * The first place where two events of one type differ, in the declared order of fields; undefined when they are equal
- * as `canonicalHash` sees it. Both must be valid.
+ * The first place where two events of one type differ, in the declared order of fields; undefined when their
+ * `canonicalHash` is equal. Both must be valid.
  */
 export function firstDifference(type: EventType, expected: Event, actual: Event): ValueDifference | undefined {
   const envelope = differenceAt('', rowField(envelopeFields), envelopeOf(expected), envelopeOf(actual))
@@ -95,7 +107,7 @@ function differenceAt(path: string, field: Field, expected: unknown, actual: unk
 
 function areEqual(field: Field, expected: unknown, actual: unknown): boolean {
   const [ours, theirs] = [new CanonicalBytes(), new CanonicalBytes()]
-  const write = fieldWriter(field)
+  const write = fieldWriter(field, 'canonical')
   write(ours, expected)
   write(theirs, actual)
   return Buffer.compare(ours.bytes(), theirs.bytes()) === 0
@@ -103,7 +115,7 @@ function areEqual(field: Field, expected: unknown, actual: unknown): boolean {
 
 const CONTEXT = 20
 
-/** Two long texts may begin alike: show them from where they part. */
+/** Two long texts may have a common beginning: show them from just before the first difference. */
 function shownApart(expected: unknown, actual: unknown): { expected: string; actual: string } {
   if (typeof expected !== 'string' || typeof actual !== 'string') {
     return { expected: shown(expected), actual: shown(actual) }
@@ -115,16 +127,18 @@ function shownApart(expected: unknown, actual: unknown): { expected: string; act
   return { expected: excerpt(expected), actual: excerpt(actual) }
 }
 
-function rowWriter(row: Fields): WriteCanonical {
-  const known = writers.get(row)
+function rowWriter(row: Fields, equality: Equality): WriteCanonical {
+  const known = writers[equality].get(row)
   if (known !== undefined) return known
-  const write = fieldWriter(rowField(row))
-  writers.set(row, write)
+  const write = fieldWriter(rowField(row), equality)
+  writers[equality].set(row, write)
   return write
 }
 
-function fieldWriter({ logical, nullable: isNullable }: Field): WriteCanonical {
-  const write = physical(logical).canonical(logical, fieldWriter)
+function fieldWriter({ logical, nullable: isNullable }: Field, equality: Equality): WriteCanonical {
+  const type = physical(logical)
+  const of = (field: Field) => fieldWriter(field, equality)
+  const write = (equality === 'alike' ? type.alike?.(logical, of) : undefined) ?? type.canonical(logical, of)
   if (!isNullable) return write
   return (bytes, value) => {
     bytes.uint8(value === null ? 0 : 1)

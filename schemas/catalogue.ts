@@ -7,7 +7,7 @@ import { completionsRescored, rewardDefined } from './reward.ts'
 import { completionRejected, groupExpired, groupFormed, rolloutRequested } from './rollout.ts'
 import { completionsScored, scenePresented } from './tower.ts'
 
-/** Every event that may be said, in the order in which a scene becomes a group. */
+/** Every event type, in the order in which a scene becomes a group. */
 export const catalogue: readonly EventType[] = [
   scenePresented,
   rolloutRequested,
@@ -22,5 +22,5 @@ export const catalogue: readonly EventType[] = [
   clockTicked,
 ]
 
-/** The same, by type: what reading a record needs. */
+/** The same, indexed by type, for decoding records. */
 export const vocabulary = catalogueOf(catalogue)

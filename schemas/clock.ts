@@ -1,4 +1,5 @@
 import { defineEvent } from './event.ts'
+import { ID } from './limits.ts'
 import { oneOf, timestamp, utf8 } from './logical-types.ts'
 
 export const clockTicked = defineEvent({
@@ -10,7 +11,7 @@ export const clockTicked = defineEvent({
   routing: 'every_partition',
   about: 'The time of one clock has come this far. The only thing that fires timers.',
   row: {
-    tick: utf8('clock and time, unique'),
+    tick: utf8(ID, 'clock and time, unique'),
     clock: oneOf(['virtual', 'wall'], 'which clock'),
     time: timestamp('every event of this clock up to here may have been seen'),
   },

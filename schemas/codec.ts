@@ -8,11 +8,11 @@ import { type JsonCodec, jsonCodec } from './json-codec.ts'
 import type { Blob, FetchedBlobs } from './offload.ts'
 import type { Catalogue } from './registry.ts'
 import { upcastData } from './upcast.ts'
-import { validateData } from './validation.ts'
+import { validateData, wouldRefuseToday } from './validation.ts'
 
 export { BlobUnavailableError, EventTooLargeError, InvalidEventError, offloadedBlobs, PoisonError }
 
-/** What a log record holds of an event. */
+/** An event's part of a log record. */
 export interface EncodedRecord {
   readonly key: string | null
   readonly headers: readonly Header[]
@@ -22,22 +22,24 @@ export interface EncodedRecord {
 export interface EncodedEvent extends EncodedRecord {
   readonly key: string
   readonly value: Uint8Array
-  /** Large columns: to be durable before the transaction that appends the record commits. */
+  /** Large columns. They must be durable before the transaction that appends the record commits. */
   readonly blobs: readonly Blob[]
 }
 
 export const MAX_EVENT_BYTES = 512 * 1024
+/** More than any release wrote and any broker's default limit. JSON takes thirty times its bytes in memory. */
+const MAX_READ_BYTES = 16 * MAX_EVENT_BYTES
 
 /**
- * An event as a record. Pure; equal events give equal bytes.
+ * Encodes an event as a record. Pure; equal events give equal bytes.
  *
- * @throws InvalidEventError when data or envelope break the declaration. EventTooLargeError over 512 KiB.
+ * @throws InvalidEventError when data or envelope violate the declaration. EventTooLargeError over 512 KiB.
  */
 export function encodeEvent(type: EventType, event: Event): EncodedEvent {
   if (event.type !== type.type || event.version !== type.version) {
     throw new InvalidEventError(`expected ${type.type} v${type.version}, got ${event.type} v${event.version}`)
   }
-  const key = validateData(type, event.data)
+  const key = validateData(type, event.data, type, event.before_rules ? 'types' : 'all')
   if (key !== event.key) {
     throw new InvalidEventError(
       `${type.type} v${type.version}: key: expected ${type.key} of the data, ${shown(key)}, got ${shown(event.key)}`,
@@ -53,6 +55,7 @@ export function encodeEvent(type: EventType, event: Event): EncodedEvent {
       type,
       event,
       blobs.map(({ ref }) => ref),
+      wouldRefuseToday(type, event) === undefined,
     ),
     value,
     blobs,
@@ -60,8 +63,8 @@ export function encodeEvent(type: EventType, event: Event): EncodedEvent {
 }
 
 /**
- * The event in a record, upcast to the current version and validated. `blobs` gives the bytes of the blobs that
- * `offloadedBlobs(record)` names, and must have held them against their hashes.
+ * The event in a record, upcast to the current version and validated. `blobs` returns the bytes of the blobs that
+ * `offloadedBlobs(record)` names; the caller must have verified their hashes.
  *
  * @throws PoisonError when the record is no event of the catalogue. BlobUnavailableError when a blob was not given.
  */
@@ -78,19 +81,24 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
     )
   }
   if (record.value === null) throw new PoisonError(`${where}: expected a value, got none`)
+  if (record.value.length > MAX_READ_BYTES) {
+    throw new PoisonError(`${where}: expected at most ${MAX_READ_BYTES} bytes, got ${record.value.length}`)
+  }
   const original = decodeValue(type, written, record.value, blobs)
-  let key = poisonous(() => validateData(type, original, written))
+  const asked = headers.obeys_rules ? 'all' : 'types'
+  let key = poisonous(() => validateData(type, original, written, asked))
   let data = original
   if (written.version !== type.version) {
     data = poisonous(() => upcastData(type, written.version, original))
-    key = poisonous(() => validateData(type, data))
+    key = poisonous(() => validateData(type, data, type, asked))
   }
   if (record.key !== key) throw otherKey(type, where, 'record key', key, record.key)
   if (envelope.key !== key) throw otherKey(type, where, 'header ce_partitionkey', key, envelope.key)
-  // Nobody else has the envelope: it becomes the event, without a copy.
+  // Nothing else refers to the envelope, so it becomes the event without a copy.
   const event = envelope as { -readonly [K in keyof Event]: Event[K] }
   event.version = type.version
   event.data = data as Event['data']
+  if (asked === 'types') event.before_rules = true
   return event
 }
 
@@ -98,7 +106,7 @@ function otherKey(type: EventType, where: string, what: string, key: string, fou
   return new PoisonError(`${where}: ${what}: expected ${type.key} of the data, ${shown(key)}, got ${shown(found)}`)
 }
 
-/** What has been found to be a version of a type, by what records said that they were written by. */
+/** Cache: a parsed `ce_dataschema` header → the declared version that it matched. */
 const verified = new WeakMap<
   RecordHeaders['written_by'],
   { readonly type: EventType; readonly version: EventVersion }
@@ -134,7 +142,7 @@ function decodeValue(type: EventType, version: EventVersion, value: Uint8Array, 
   }
 }
 
-/** Whatever is wrong with what a record holds is the record's fault: no retry will take it. */
+/** Invalid contents are the record's fault: rethrows any error as a PoisonError, because no retry can help. */
 function poisonous<T>(read: () => T): T {
   try {
     return read()

@@ -14,7 +14,7 @@ import { catalogueOf } from './registry.ts'
 const types = [...catalogue, everyTypeBatch, everyTypeFact]
 const events = catalogueOf(types)
 
-/** JSON has no −0, so what is compared is what equality says: the canonical hash; and without −0, everything. */
+/** JSON has no −0, so events are compared by canonical hash; Arrow keeps −0, so there everything must be equal. */
 test.each(types)('$type comes back as it was said, also from bytes that lie anywhere', (type) => {
   fc.assert(
     fc.property(arbitraryData(type), fc.nat({ max: 9 }), (data, shift) => {

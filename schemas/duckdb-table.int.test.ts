@@ -48,7 +48,7 @@ test('the statements read like this', () => {
 })
 
 test.each([...catalogue, everyTypeBatch])('$type becomes the table that it says', async (type) => {
-  // No extension may be fetched: time zones work with what is linked in.
+  // Extensions must not be downloaded: time zones work with the ICU that is linked in.
   const instance = await DuckDBInstance.create(':memory:', { autoinstall_known_extensions: 'false' })
   const connection = await instance.connect()
   const { schema, table, columns, ddl } = tableOf(type)
@@ -57,7 +57,7 @@ test.each([...catalogue, everyTypeBatch])('$type becomes the table that it says'
   const made = await connection.runAndReadAll(
     `SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns() WHERE schema_name = '${schema}' AND table_name = '${table}' ORDER BY column_index`,
   )
-  // DuckDB quotes a name in a type only where it must.
+  // DuckDB quotes a name in a type only if necessary.
   const read = made.getRowObjects().map((row) => ({ ...row, data_type: String(row.data_type).replaceAll('"', '') }))
   expect(read).toEqual(
     columns.map(({ name, type: declared, nullable, about }) => ({

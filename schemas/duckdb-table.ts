@@ -5,19 +5,19 @@ import { literal, qualified, quoted } from './sql-quoting.ts'
 
 export interface Column {
   readonly name: string
-  /** In DuckDB's words. */
+  /** A DuckDB type name. */
   readonly type: string
   readonly nullable: boolean
   readonly about: string
 }
 
-/** Where an event's rows are kept in DuckDB: one per fact, one per row of a batch. */
+/** The DuckDB table for an event's rows: one row for a fact, one for each row of a batch. */
 export interface EventTable {
   readonly schema: string
   readonly table: string
-  /** The envelope's, then the event's own in the declared order. */
+  /** The envelope's columns, then the event's own in the declared order. */
   readonly columns: readonly Column[]
-  /** Creates schema, table and comments where they are not there yet; several statements. */
+  /** Several statements: create schema and table if missing, and set the comments. */
   readonly ddl: string
 }
 

@@ -1,26 +1,37 @@
-/** What can be wrong with an event. Each message says where, what was expected and what was there. */
+/** Errors about one event. Each message names the place, the expected value and the actual value. */
 
-/** Data or an envelope that the declaration does not allow. Thrown where an event is said: a bug of whoever says it. */
+/** Data or an envelope that violates the declaration. Thrown when an event is emitted: a bug in the producer. */
 export class InvalidEventError extends Error {
   override readonly name = 'InvalidEventError'
+  readonly retry = 'never'
+  /** For a batch: which row is wrong and how, for a caller that can trace the row to its origin. */
+  readonly row: { readonly index: number; readonly problem: string } | undefined
+
+  constructor(message: string, row?: InvalidEventError['row']) {
+    super(message)
+    this.row = row
+  }
 }
 
-/** A record that is not an event of the catalogue and never will be: no retry helps. */
+/** A record that cannot be decoded as an event of the catalogue: no retry helps. */
 export class PoisonError extends Error {
   override readonly name = 'PoisonError'
+  readonly retry = 'never'
 }
 
 /** An encoded event over the limit of 512 KiB. */
 export class EventTooLargeError extends Error {
   override readonly name = 'EventTooLargeError'
+  readonly retry = 'never'
 }
 
-/** A blob that an event refers to is not there, or is not what its hash says. The event itself is sound: retry. */
+/** A blob that an event refers to is missing, or does not match its hash. The event itself is valid: retry. */
 export class BlobUnavailableError extends Error {
   override readonly name = 'BlobUnavailableError'
+  readonly retry = 'later'
 }
 
-/** A value as an error message shows it: short, and never ambiguous between a number and its text. */
+/** Formats a value for an error message: short, with quotes around text so that 1 and "1" differ. */
 export function shown(value: unknown): string {
   if (value === undefined) return 'nothing (the field is missing)'
   if (value === null) return 'null'

@@ -1,7 +1,7 @@
-import { FIELD_NAME, type Field, type Fields, type RowOf } from './logical-types.ts'
+import { FIELD_NAME, type Field, type Fields, type LogicalKind, type RowOf } from './logical-types.ts'
 
 /**
- * How long an event must be kept (design §3): sources and recorded facts cannot be computed again, ledgers prove
+ * How long an event must be retained (design §3): sources and recorded facts cannot be recomputed, ledgers prove
  * what happened, derived events can be rebuilt and may expire.
  */
 export type Retention = 'source' | 'recorded' | 'ledger' | 'derived'
@@ -17,7 +17,7 @@ export interface EarlierVersion {
 }
 
 export interface EventType<E extends 'json' | 'arrow' = 'json' | 'arrow', R extends Fields = Fields> {
-  /** `family.past_tense`; the topic's name, and in DuckDB schema and table. */
+  /** `family.past_tense`: the name of the topic, and of the schema and table in DuckDB. */
   readonly type: string
   readonly version: number
   /** The field whose value is the partition key; every row of a batch shares it. */
@@ -26,6 +26,11 @@ export interface EventType<E extends 'json' | 'arrow' = 'json' | 'arrow', R exte
   readonly encoding: E
   readonly about: string
   readonly row: R
+  /**
+   * For a batch: the fields that identify a row within the event. Encoding and decoding both reject an event with a
+   * repeated row key. Empty: rows may be equal. Not part of the fingerprint.
+   */
+  readonly row_key: readonly string[]
   readonly routing: Routing
   readonly retention: Retention
   /** Oldest first; each upcasts to the next, the last one to `version`. */
@@ -34,9 +39,10 @@ export interface EventType<E extends 'json' | 'arrow' = 'json' | 'arrow', R exte
 
 type Declaration<E extends 'json' | 'arrow', R extends Fields> = Omit<
   EventType<E, R>,
-  'key' | 'routing' | 'earlier'
+  'key' | 'row_key' | 'routing' | 'earlier'
 > & {
   readonly key: keyof R & string
+  readonly row_key?: readonly string[]
   readonly routing?: Routing
   readonly earlier?: readonly EarlierVersion[]
 }
@@ -45,10 +51,10 @@ export type DataOf<T extends EventType> =
   T extends EventType<infer E, infer R> ? (E extends 'json' ? RowOf<R> : RowOf<R>[]) : never
 export type RowOfEvent<T extends EventType> = T extends EventType<'json' | 'arrow', infer R> ? RowOf<R> : never
 
-/** Which clock stamps an event: a generator's own (`virtual`), or the host's at the edge (`wall`). */
+/** The clock that stamps an event: the generator's own (`virtual`), or the host's at the edge (`wall`). */
 export type ClockDomain = 'virtual' | 'wall'
 
-/** CloudEvents 1.0 attributes; `headers.ts` says how each is written as a record header. */
+/** CloudEvents 1.0 attributes; `headers.ts` maps each to a record header. */
 export interface Envelope {
   readonly id: string
   readonly source: string
@@ -71,7 +77,15 @@ export interface Envelope {
 /** One event in memory: the envelope and its data (an object for a fact, rows for a batch). */
 export interface Event<out T extends EventType = EventType> extends Envelope {
   readonly data: DataOf<T>
+  /**
+   * True if the record has no `ce_schemarules` header: an earlier release or a foreign producer wrote it. The data have
+   * the declared types, but bounds and row keys were not checked. Absent in every other event.
+   */
+  readonly before_rules?: true
 }
+
+/** Types whose values `===` compares by content. */
+const KEY_KINDS: readonly LogicalKind[] = ['int32', 'int64', 'utf8', 'one_of', 'timestamp', 'bool']
 
 const TYPE_NAME = /^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$/
 
@@ -79,7 +93,8 @@ const TYPE_NAME = /^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$/
  * Declares an event. Everything else (TypeScript type, validation, JSON Schema, Arrow schema, DuckDB table, Python
  * reader) follows from this one object.
  *
- * @throws Error when a name is not snake_case, the key is not a required utf8 field, or versions are not consecutive.
+ * @throws Error when a name is not snake_case, the key is not a required utf8 field, a row key cannot tell rows apart, or
+ * versions are not consecutive.
  */
 export function defineEvent<const E extends 'json' | 'arrow', const R extends Fields>(
   declared: Declaration<E, R>,
@@ -95,13 +110,21 @@ export function defineEvent<const E extends 'json' | 'arrow', const R extends Fi
   if (key === undefined || key.nullable || key.logical.kind !== 'utf8') {
     fail(`key ${declared.key}: expected a required utf8 field of the row`)
   }
+  const row_key = declared.row_key ?? []
+  if (row_key.length > 0 && declared.encoding === 'json') fail('row_key: a fact has one row')
+  for (const name of row_key) {
+    const part: Field | undefined = declared.row[name]
+    if (part === undefined || part.nullable || !KEY_KINDS.includes(part.logical.kind)) {
+      fail(`row_key ${name}: expected a required field of the row, a ${KEY_KINDS.join(', ')}`)
+    }
+  }
   const earlier = declared.earlier ?? []
   earlier.forEach((step, index) => {
     const expected = declared.version - earlier.length + index
     if (step.version !== expected)
       fail(`earlier version ${step.version}: expected ${expected}, versions are consecutive`)
   })
-  return { ...declared, routing: declared.routing ?? 'key', earlier }
+  return { ...declared, row_key, routing: declared.routing ?? 'key', earlier }
 }
 
 /** The rows of an event, whichever encoding it has. */

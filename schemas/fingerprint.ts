@@ -4,7 +4,7 @@ import type { Field, Fields } from './logical-types.ts'
 import type { Json, JsonObject } from './physical-type.ts'
 import { physical } from './physical-types.ts'
 
-/** One version of an event as it was or is declared: what a record's bytes are decoded by. */
+/** The declaration of one version of an event, current or earlier: it decodes a record's bytes. */
 export interface EventVersion {
   readonly version: number
   readonly row: Fields
@@ -18,8 +18,8 @@ export function versionsOf(type: EventType): EventVersion[] {
 const fingerprints = new WeakMap<Fields, Map<string, string>>()
 
 /**
- * SHA-256 of what a version means to whoever decodes it: type, version, encoding, key, routing, and every field with
- * its type and nullability. Descriptions, retention and the order of fields say nothing about the bytes.
+ * SHA-256 of everything that decoding depends on: type, version, encoding, key, routing, and every field with its type
+ * and nullability. Descriptions, bounds, retention and the order of fields are not part of it.
  */
 export function fingerprintOf(type: EventType, { version, row }: EventVersion = type): string {
   const known = fingerprints.get(row) ?? new Map<string, string>()

@@ -13,7 +13,7 @@ const golden = new Map(
     .map((line) => line.split(' ') as [string, string]),
 )
 
-/** The gate: a record says which fingerprint wrote it, and is refused by a program that has another one. */
+/** Guards logs: a record names the fingerprint of its declaration, and a program with another one rejects it. */
 function problemsWith(types: readonly EventType[], recorded: ReadonlyMap<string, string>): string[] {
   const current = new Map(
     types.flatMap((type) =>

@@ -5,7 +5,7 @@ import type { BlobRef } from './logical-types.ts'
 import { ARROW_STREAM } from './offload.ts'
 import { blobCheck, isTimestamp } from './value-checks.ts'
 
-/** One record header; the log port's own has the same shape. */
+/** One record header; the log port's header type has the same shape. */
 export interface Header {
   readonly name: string
   readonly value: string
@@ -14,20 +14,32 @@ export interface Header {
 /** CloudEvents 1.0, Kafka protocol binding, binary mode: attributes are headers `ce_…`, the value is the data. */
 export const CONTENT_TYPES = { json: 'application/json', arrow: ARROW_STREAM } as const
 
-/** Not CloudEvents': which blobs a reader must fetch before it can decode the value. */
+/** Not a CloudEvents header: the blobs that a reader must fetch before it can decode the value. */
 const BLOBS = 'plumbline_blobs'
 
-/** What the headers of a record say; the data has yet to be read. */
+/**
+ * Declares that bounds and row keys were checked when the record was written. They are checked again when it is read.
+ * Earlier releases did neither, so a record without this header is read without these checks. A later release may use
+ * a higher number.
+ */
+const RULES = { name: 'ce_schemarules', value: '1' }
+
+/** The only header of a record that the log driver refused to decode; its value is the reason. */
+export const REFUSED_RECORD = 'plumbline_refused'
+
+/** The parsed headers of a record; the data is not decoded yet. */
 export interface RecordHeaders {
-  /** Less `version`, which is the one that the data will have after upcasting. */
+  /** Without `version`, which is set after upcasting. */
   readonly envelope: Omit<Envelope, 'version'>
-  /** What the data was written by. */
+  /** The declaration that encoded the data. */
   readonly written_by: { readonly type: string; readonly version: number; readonly fingerprint: string }
   readonly content_type: string
+  /** Whether the writer declared that the data obey bounds and row keys. */
+  readonly obeys_rules: boolean
 }
 
-/** @throws InvalidEventError when an attribute cannot be written so that it is read back the same. */
-export function headersOf(type: EventType, event: Event, blobs: readonly BlobRef[] = []): Header[] {
+/** @throws InvalidEventError when an attribute would not be read back unchanged. */
+export function headersOf(type: EventType, event: Event, blobs: readonly BlobRef[] = [], obeys_rules = true): Header[] {
   const fail = (attribute: string, expected: string, value: unknown): never => {
     throw new InvalidEventError(`${type.type} ${event.id}: ${attribute}: expected ${expected}, got ${shown(value)}`)
   }
@@ -52,6 +64,7 @@ export function headersOf(type: EventType, event: Event, blobs: readonly BlobRef
   const add = (name: string, value: string | undefined) => {
     if (value !== undefined) headers.push({ name, value })
   }
+  if (obeys_rules) add(RULES.name, RULES.value)
   if (event.causes.length > 0) add('ce_causationid', event.causes.join(','))
   add('ce_correlationid', event.correlation)
   add('ce_producerversion', event.producer_version)
@@ -62,7 +75,7 @@ export function headersOf(type: EventType, event: Event, blobs: readonly BlobRef
   return headers
 }
 
-/** The attributes of an event that a header says, each at most once. */
+/** The headers that carry an event's attributes, each at most once. */
 const ATTRIBUTES = [
   'ce_specversion',
   'ce_id',
@@ -72,6 +85,7 @@ const ATTRIBUTES = [
   'ce_dataschema',
   'ce_partitionkey',
   'ce_clock',
+  'ce_schemarules',
   'content-type',
   'ce_causationid',
   'ce_correlationid',
@@ -81,14 +95,14 @@ const ATTRIBUTES = [
 ] as const
 type Attribute = (typeof ATTRIBUTES)[number]
 
-/** Which header is which, of records that have these names in this order, as those of one topic nearly always do. */
+/** Position of each attribute's header. Records of one topic nearly always have the same names in the same order. */
 interface Layout {
   readonly names: readonly string[]
   /** −1 where there is none. */
   readonly at: { readonly [A in Attribute]: number }
 }
 
-/** @throws PoisonError when a header is there twice */
+/** @throws PoisonError when a header is repeated */
 function layoutOf(headers: readonly Header[]): Layout {
   const places = new Map<string, number>()
   for (const [at, { name }] of headers.entries()) {
@@ -105,16 +119,20 @@ function fits({ names }: Layout, headers: readonly Header[]): boolean {
   return true
 }
 
-/** Of the record before: the next one is nearly always of the same kind. */
+/** Cached from the previous record: the next one nearly always has the same layout and schema. */
 let last_layout: Layout = { names: [], at: layoutOf([]).at }
 let last_schema: { readonly uri: string; readonly written_by: RecordHeaders['written_by'] } | undefined
 
-/** @throws PoisonError naming the header that is missing, doubled or wrong. */
+/** @throws PoisonError naming the header that is missing, repeated or wrong. */
 export function parseHeaders(headers: readonly Header[]): RecordHeaders {
   if (!fits(last_layout, headers)) last_layout = layoutOf(headers)
   const { at } = last_layout
   const spec = valueAt(headers, at.ce_specversion)
-  if (spec !== '1.0') wrong('ce_specversion', '1.0', spec)
+  if (spec !== '1.0') {
+    const refused = headers.find(({ name }) => name === REFUSED_RECORD)
+    if (refused !== undefined) throw new PoisonError(refused.value)
+    wrong('ce_specversion', '1.0', spec)
+  }
   const type = textAt(headers, at, 'ce_type')
   const uri = valueAt(headers, at.ce_dataschema)
   if (last_schema === undefined || last_schema.uri !== uri || last_schema.written_by.type !== type) {
@@ -146,7 +164,12 @@ export function parseHeaders(headers: readonly Header[]): RecordHeaders {
   if (model_hash !== undefined) envelope.model_hash = model_hash
   const seed = valueAt(headers, at.ce_seed)
   if (seed !== undefined) envelope.seed = seed
-  return { envelope, written_by, content_type: textAt(headers, at, 'content-type') }
+  const rules = valueAt(headers, at.ce_schemarules)
+  if (rules !== undefined && rules !== RULES.value && !/^[1-9]\d{0,8}$/.test(rules)) {
+    return wrong('ce_schemarules', 'a whole number, 1 or more', rules)
+  }
+  const content_type = textAt(headers, at, 'content-type')
+  return { envelope, written_by, content_type, obeys_rules: rules !== undefined }
 }
 
 const NO_CAUSES: readonly string[] = Object.freeze([])
@@ -167,7 +190,7 @@ function wrong(name: Attribute, expected: string, value: string | undefined): ne
 }
 
 /**
- * The blobs that hold a record's large columns: fetch them, then decode.
+ * The blobs that contain a record's large columns: fetch them, then decode.
  *
  * @throws PoisonError when the header is not a list of blob references
  */

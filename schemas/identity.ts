@@ -1,17 +1,17 @@
 import { hash } from 'node:crypto'
 import { CanonicalBytes } from './canonical-bytes.ts'
 
-/** What makes a derived event this one and no other. No time, no offset and no version of the code is part of it. */
+/** The identity of a derived event. It contains no time, no offset and no version of the code. */
 export interface Derivation {
   readonly processor: string
-  /** Reward, dialect, policy, model hash …: in the processor's order. */
+  /** Reward, dialect, policy, model hash …, in the processor's order. */
   readonly variant: readonly string[]
   readonly type: string
-  /** Ids of the events it follows from, in any order; a tick is never one of them. */
+  /** Ids of the events it was derived from, in any order; a tick is never one of them. */
   readonly causes: readonly string[]
-  /** What causes alone do not tell apart, e.g. the deadline of an expiry. */
+  /** Distinguishes events with the same causes, e.g. the deadline of an expiry. */
   readonly discriminator?: string
-  /** How many events of this type the same derivation has said before. */
+  /** How many events of this type the same derivation has emitted before. */
   readonly index: number
 }
 
@@ -28,7 +28,7 @@ export function derivedId({ processor, variant, type, causes, discriminator = ''
   return first128Bits(bytes)
 }
 
-/** `ce_id` of an event that a seeded generator says: from what identifies it there, in this order. */
+/** `ce_id` of an event that a seeded generator emits, from the ordered parts that identify it in that generator. */
 export function sourceId(parts: readonly string[]): string {
   const bytes = new CanonicalBytes()
   bytes.utf8('source')

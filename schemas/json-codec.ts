@@ -4,11 +4,11 @@ import type { FromJson } from './physical-type.ts'
 import { physical } from './physical-types.ts'
 
 export interface JsonCodec {
-  /** The JSON value of valid data: fields in the declared order, maps sorted, so that equal data are equal bytes. */
+  /** The JSON value of valid data: fields in the declared order, maps sorted, so that equal data give equal bytes. */
   toJson(row: unknown): unknown
   encode(row: unknown): Uint8Array
   /**
-   * The value is yet to be validated.
+   * Does not validate the value.
    * @throws Error when the bytes are not JSON in UTF-8
    */
   decode(bytes: Uint8Array): unknown
@@ -29,7 +29,7 @@ export function jsonCodec(fields: Fields): JsonCodec {
   }
 }
 
-/** Bytes that are all ASCII, as nearly always, are a text as they lie. */
+/** Fast path: all-ASCII bytes, the usual case, are decoded as Latin-1. */
 function textOf(bytes: Buffer): string {
   if (isAscii(bytes)) return bytes.toString('latin1')
   if (!isUtf8(bytes)) throw new Error('the bytes are not UTF-8')

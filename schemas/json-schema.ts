@@ -13,11 +13,12 @@ export function jsonSchemaOf(type: EventType): JsonObject {
     $id: dataSchemaUri(type),
     title: `${type.type} v${type.version}`,
     description: type.about,
+    ...(type.row_key.length === 0 ? {} : { $comment: `rows of one event differ in ${type.row_key.join(', ')}` }),
     ...closedObject(Object.fromEntries(fields)),
   }
 }
 
-/** Null is a value that must be written: a missing field is never read as null. */
+/** A null must be written out: a missing field is never read as null. */
 function fieldSchema({ logical, nullable, about }: Field): JsonObject {
   const schema = physical(logical).jsonSchema(logical, fieldSchema)
   const described = about === '' ? {} : { description: about }

@@ -25,6 +25,7 @@ test('says every field, its meaning, and that nothing else may be there', () => 
         },
         "tick": {
           "description": "clock and time, unique",
+          "maxLength": 1024,
           "type": "string",
         },
         "time": {
@@ -44,7 +45,7 @@ test('says every field, its meaning, and that nothing else may be there', () => 
   `)
 })
 
-/** zod reads JSON Schema back: an implementation that is not ours. */
+/** zod reads the JSON Schema back: an independent implementation. */
 const checkOf = (type: Parameters<typeof jsonSchemaOf>[0]) => {
   const { $id: _, $schema: __, ...schema } = jsonSchemaOf(type)
   return z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0])

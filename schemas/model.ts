@@ -1,4 +1,5 @@
 import { defineEvent } from './event.ts'
+import { ID, NOT_NEGATIVE } from './limits.ts'
 import { blob, float64, int64, list, mapOf, nullable, oneOf, utf8 } from './logical-types.ts'
 
 export const MODEL_ROLES = ['policy', 'encoder', 'physcode', 'world_model', 'router'] as const
@@ -11,13 +12,13 @@ export const modelPublished = defineEvent({
   retention: 'recorded',
   about: 'A trained model is there to be used.',
   row: {
-    model_id: utf8(),
+    model_id: utf8(ID),
     role: oneOf(MODEL_ROLES),
-    version: int64('counts up within a lineage'),
-    lineage: utf8('the training run'),
+    version: int64(NOT_NEGATIVE, 'counts up within a lineage'),
+    lineage: utf8(ID, 'the training run'),
     blob: blob('the weights'),
-    parent: nullable(utf8('model_id this one was trained from')),
-    trained_on: list(utf8(), 'group ids or dataset names'),
-    metrics: mapOf(float64()),
+    parent: nullable(utf8(ID, 'model_id this one was trained from')),
+    trained_on: list(utf8(ID), { max_length: 2 ** 20 }, 'group ids or dataset names'),
+    metrics: mapOf(float64(), { max_length: 65_536 }),
   },
 })

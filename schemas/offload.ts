@@ -10,8 +10,8 @@ import type { Json } from './physical-type.ts'
 import { physical } from './physical-types.ts'
 
 /**
- * Large columns beside the event: a tensor or list column over the limit is an Arrow IPC stream of its own in a blob.
- * In the event's batch the column stays, all null and of Arrow's null type, and its field's metadata says what it was.
+ * Stores large columns outside the event: a tensor or list column over the limit becomes an Arrow IPC stream in a blob.
+ * The event's batch keeps the column, all null and of Arrow's null type; its field's metadata describes the original.
  */
 
 export const OFFLOAD_OVER_BYTES = 64 * 1024
@@ -25,12 +25,12 @@ export interface Blob {
 /** Bytes by SHA-256, or undefined when they were not fetched. */
 export type FetchedBlobs = (sha256: string) => Uint8Array | undefined
 
-/** What an event still says of a column that it does not hold. */
+/** Describes an offloaded column, in the event itself. */
 interface Offloaded extends BlobRef {
   readonly rows: number
-  /** The declared type: of a tensor, its dtype and shape. */
+  /** The declared type; for a tensor it includes dtype and shape. */
   readonly type: Json
-  /** Over the numbers in the column, however deep: how many, and null where there are none. */
+  /** Count of the numbers in the column, at any nesting depth. Without any, the three below are null. */
   readonly numbers: number
   readonly min: number | null
   readonly max: number | null
@@ -41,7 +41,7 @@ export function shouldOffload({ logical }: Field, column: Data): boolean {
   return physical(logical).offloads && column.byteLength > OFFLOAD_OVER_BYTES
 }
 
-/** The column's stand-in in the batch, and the blob that holds the column. */
+/** The placeholder for the batch, and the blob that contains the column. */
 export function offload(
   name: string,
   field: Field,
@@ -60,7 +60,7 @@ export function offload(
   }
 }
 
-/** What stands in for an offloaded column, or undefined when the column is there itself. */
+/** The blob of an offloaded column, or undefined when the batch itself contains the column. */
 export function offloadedIn(field: ArrowField): BlobRef | undefined {
   const said = field.metadata.get(METADATA)
   if (said === undefined) return undefined
@@ -69,7 +69,7 @@ export function offloadedIn(field: ArrowField): BlobRef | undefined {
 }
 
 /**
- * The chunks of an offloaded column; `type` is what Arrow calls it.
+ * The chunks of an offloaded column; `type` is its Arrow type as text.
  *
  * @throws BlobUnavailableError when the blob was not fetched. Error when it is not the column.
  */

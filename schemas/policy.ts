@@ -1,4 +1,5 @@
 import { defineEvent, type RowOfEvent } from './event.ts'
+import { ID, INDEX, NOT_NEGATIVE, TEXT } from './limits.ts'
 import { float64, int32, nullable, utf8 } from './logical-types.ts'
 import { samplingFields, tokenFields } from './rollout.ts'
 
@@ -9,28 +10,29 @@ export const completionsSampled = defineEvent({
   encoding: 'arrow',
   retention: 'recorded',
   about: 'A policy answered: some or all completions of a group.',
+  row_key: ['completion_index'],
   row: {
-    group_id: utf8(),
-    completion_index: int32('0 … group_size − 1'),
-    attempt_id: utf8('one try at sampling the group; rows of different attempts never share a group'),
-    policy: utf8('how the policy was asked for, e.g. noisy-oracle(150)'),
-    text: utf8('the completion as the policy wrote it'),
+    group_id: utf8(ID),
+    completion_index: int32(INDEX, '0 … group_size − 1'),
+    attempt_id: utf8(ID, 'one try at sampling the group; rows of different attempts never share a group'),
+    policy: utf8(TEXT, 'how the policy was asked for, e.g. noisy-oracle(150)'),
+    text: utf8(TEXT, 'the completion as the policy wrote it'),
     ...tokenFields,
     ...samplingFields,
-    model_id: nullable(utf8()),
-    lineage: nullable(utf8('training run that the policy versions count in')),
-    tokenizer_sha256: nullable(utf8()),
-    chat_template_sha256: nullable(utf8()),
-    image_processor_sha256: nullable(utf8()),
-    adapter_sha256: nullable(utf8()),
-    quantisation: nullable(utf8()),
-    engine_version: nullable(utf8()),
-    seed: nullable(utf8()),
-    latency_ms: nullable(float64('null for a scripted policy')),
+    model_id: nullable(utf8(ID)),
+    lineage: nullable(utf8(ID, 'training run that the policy versions count in')),
+    tokenizer_sha256: nullable(utf8(ID)),
+    chat_template_sha256: nullable(utf8(ID)),
+    image_processor_sha256: nullable(utf8(ID)),
+    adapter_sha256: nullable(utf8(ID)),
+    quantisation: nullable(utf8(ID)),
+    engine_version: nullable(utf8(ID)),
+    seed: nullable(utf8(ID)),
+    latency_ms: nullable(float64(NOT_NEGATIVE, 'null for a scripted policy')),
   },
 })
 
-/** The fields of a completion whose tokens nobody gave: text is never tokenised again. */
+/** The fields of a completion that was recorded without tokens: text is never tokenised again. */
 export const NO_TOKENS = {
   finish_reason: null,
   prompt_token_ids: null,
@@ -43,7 +45,7 @@ export const NO_TOKENS = {
   trainable: false,
 } as const satisfies Partial<RowOfEvent<typeof completionsSampled>>
 
-/** The fields of a completion that no model wrote, or one that says nothing about itself. */
+/** The fields of a completion without a model, or whose model does not identify itself. */
 export const NO_MODEL = {
   model_id: null,
   lineage: null,

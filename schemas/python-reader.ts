@@ -3,16 +3,20 @@ import { dataSchemaUri } from './fingerprint.ts'
 import type { Field } from './logical-types.ts'
 import { physical } from './physical-types.ts'
 
-/** The rows of an event as a pyarrow schema: Python source, an expression over `import pyarrow as pa`. */
+/** The pyarrow schema of an event's rows: Python source, an expression that needs `import pyarrow as pa`. */
 export function pyarrowSchemaOf(type: EventType): string {
-  const fields = Object.entries(type.row).map(([name, field]) => `    ${pyarrowField(name, field)},\n`)
+  const fields = Object.entries(type.row).map(([name, field]) => {
+    const bounds = boundsOf(field)
+    return `    ${pyarrowField(name, field)},${bounds === undefined ? '' : `  # ${bounds}`}\n`
+  })
   return `pa.schema([\n${fields.join('')}])`
 }
 
-/** A Python module that reads what the codec writes: `schema`, and `read(value)` → pyarrow.Table. */
+/** A Python module that decodes the codec's output: `schema`, and `read(value)` → pyarrow.Table. */
 export function pythonReaderOf(type: EventType): string {
+  const key = type.row_key.length === 0 ? '' : `\nRows of one event differ in ${type.row_key.join(', ')}.\n`
   return `"""${type.type} v${type.version}: ${type.about}
-
+${key}
 Made from the declaration ${dataSchemaUri(type)}; do not edit.
 """
 
@@ -33,4 +37,9 @@ def read(value):
 function pyarrowField(name: string, { logical, nullable }: Field): string {
   const type = physical(logical).pyarrow(logical, pyarrowField)
   return `pa.field("${name}", ${type}${nullable ? '' : ', nullable=False'})`
+}
+
+/** The bounds of a field and of its inner fields as text; undefined without any. */
+export function boundsOf({ logical }: Field): string | undefined {
+  return physical(logical).bounds(logical, boundsOf)
 }

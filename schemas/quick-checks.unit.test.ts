@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { catalogue } from './catalogue.ts'
-import { arbitraryRow, everyTypeBatch } from './conformance/arbitrary.ts'
+import { arbitraryRow, boundedFields, everyTypeBatch } from './conformance/arbitrary.ts'
 import type { Fields } from './logical-types.ts'
 import { rowFits } from './quick-checks.ts'
 import { rowCheckOf } from './validation.ts'
@@ -13,6 +13,7 @@ const withoutTensor: Fields = Object.fromEntries(
 const ROWS: readonly (readonly [string, Fields])[] = [
   ...catalogue.map(({ type, row }) => [type, row] as const),
   ['every type but a tensor', withoutTensor],
+  ['every kind of bound', boundedFields],
 ]
 
 test.each(ROWS)('any row of %s is taken at once', (_type, row) => {
@@ -32,6 +33,12 @@ const wrong = fc.oneof(
     '',
     'a\ud800',
     '1',
+    '🗼🗼🗼🗼🗼',
+    'abcdef',
+    [0, 0, 0, 0],
+    { a: 0, b: 0, c: 0 },
+    -1,
+    11,
     [],
     [null],
   ),
@@ -56,7 +63,7 @@ const wrong = fc.oneof(
   fc.anything(),
 )
 
-/** A copy in which one value, at any depth, is another one, is missing, or is one more. */
+/** A copy in which one value, at any depth, is replaced, missing or added. */
 function spoilt(value: unknown, path: readonly number[], other: unknown): unknown {
   const [first = 0, ...rest] = path
   if (typeof value !== 'object' || value === null || path.length === 0) return other

@@ -6,13 +6,13 @@ import { rowMaker } from './row-maker.ts'
 import { recordCheck } from './value-checks.ts'
 
 type Row = Record<string, unknown>
-type RecordType<L> = Omit<PhysicalType<L, Row>, 'declared'>
+type RecordType<L> = Omit<PhysicalType<L, Row>, 'declared' | 'unbounded' | 'bounds'>
 
-/** An object of named fields, whichever logical type it belongs to: a struct's own fields, or a blob reference's. */
+/** An object of named fields, for any logical type: a struct's own fields, or those of a blob reference. */
 export function recordType<L>(fieldsOf: (logical: L) => Fields): RecordType<L> {
   const each = <T>(logical: L, make: (field: Field, name: string) => T): [string, T][] =>
     Object.entries(fieldsOf(logical)).map(([name, field]) => [name, make(field, name)])
-  /** The declared order says nothing, so equality does not depend on it. */
+  /** Sorted by name, so that equality does not depend on the declared order. */
   const sorted = <T>(logical: L, make: (field: Field, name: string) => T) =>
     each(logical, make).sort(([a], [b]) => (a < b ? -1 : 1))
 

@@ -1,11 +1,11 @@
 import type { EventType } from './event.ts'
 
-/** What reading needs to know of the events. */
+/** Event types by name, for decoding. */
 export interface Catalogue {
   get(type: string): EventType | undefined
 }
 
-/** @throws Error when two declarations have the same type: versions of an event live in one. */
+/** @throws Error when two declarations have the same type: all versions of an event belong in one declaration. */
 export function catalogueOf(types: readonly EventType[]): Catalogue {
   const byType = new Map<string, EventType>()
   for (const type of types) {

@@ -1,4 +1,5 @@
 import { defineEvent } from './event.ts'
+import { ID, INDEX, MAX_GROUP_SIZE, NOT_NEGATIVE, PICTURE, TEXT, TOKENS } from './limits.ts'
 import {
   bool,
   float32,
@@ -26,25 +27,28 @@ export const LOGPROBS_KINDS = ['raw', 'processed'] as const
 export const DIALECTS = ['paper', 'trl', 'verl', 'openrlhf', 'pipelinerl', 'nemo_rl', 'prime_rl'] as const
 
 export const samplingFields = {
-  temperature: nullable(float64('null for a scripted policy')),
-  top_p: nullable(float64()),
-  top_k: nullable(int32()),
-  max_tokens: nullable(int32()),
-  stop: list(utf8()),
+  temperature: nullable(float64(NOT_NEGATIVE, 'null for a scripted policy')),
+  top_p: nullable(float64({ min: 0, max: 1 })),
+  top_k: nullable(int32({ min: -1 }, '0 or −1: all')),
+  max_tokens: nullable(int32({ min: 0, max: 2 ** 24 })),
+  stop: list(utf8(TEXT), { max_length: 256 }),
 }
 
 const SNAPSHOT = 'snapshot of the scene, so that a scorer needs no join'
 const requestFields = {
-  group_id: utf8(),
+  group_id: utf8(ID),
   origin: oneOf(ORIGINS, 'the environment that asks'),
   task: oneOf(TASKS),
-  prompt: struct({ text: utf8(), sha256: utf8('of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) }, 'paper 1 A.4'),
+  prompt: struct(
+    { text: utf8(TEXT), sha256: utf8(ID, 'of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) },
+    'paper 1 A.4',
+  ),
   scene: struct(sceneFields, SNAPSHOT),
-  policy_role: utf8('which model role must answer'),
-  group_size: int32('N of paper 1 §3.3; 16 there'),
+  policy_role: utf8(ID, 'which model role must answer'),
+  group_size: int32({ min: 1, max: MAX_GROUP_SIZE }, 'N of paper 1 §3.3; 16 there'),
   sampling: struct(samplingFields),
-  seed: utf8('seed of the completions'),
-  round: int32('how often this scene was asked before'),
+  seed: utf8(ID, 'seed of the completions'),
+  round: int32(NOT_NEGATIVE, 'how often this scene was asked before'),
   purpose: oneOf(PURPOSES),
 }
 
@@ -64,26 +68,26 @@ export const rolloutRequested = defineEvent({
   row: { ...requestFields, deadline },
   earlier: [
     {
-      // A time means nothing without its clock: v1 had the two side by side.
+      // A time means nothing without its clock, so v2 puts both into one struct.
       version: 1,
       row: { ...requestFieldsV2, clock: oneOf(CLOCKS), deadline: timestamp() },
       upcast: ({ clock, deadline, ...row }) => ({ ...row, deadline: { clock, time: deadline } }),
     },
-    // A scene was always a simulated one.
+    // v3 adds photographs; every v2 scene is simulated and is a valid v3 scene.
     { version: 2, row: { ...requestFieldsV2, deadline }, upcast: (row) => row },
   ],
 })
 
-/** What a sampled completion carries for a trainer; token ids are never recomputed from text. */
+/** The fields of a sampled completion that a trainer needs; token ids are never recomputed from text. */
 export const tokenFields = {
-  finish_reason: nullable(utf8('stop, length, …; null for a scripted policy')),
-  prompt_token_ids: nullable(list(int32())),
-  token_ids: nullable(list(int32(), 'the completion, as sampled')),
-  completion_mask: nullable(list(int32('1 where the policy chose the token'))),
-  logprobs: nullable(list(float32('per token of token_ids'))),
+  finish_reason: nullable(utf8(TEXT, 'stop, length, …; null for a scripted policy')),
+  prompt_token_ids: nullable(list(int32(NOT_NEGATIVE), TOKENS)),
+  token_ids: nullable(list(int32(NOT_NEGATIVE), TOKENS, 'the completion, as sampled')),
+  completion_mask: nullable(list(int32({ min: 0, max: 1 }, '1 where the policy chose the token'), TOKENS)),
+  logprobs: nullable(list(float32('per token of token_ids'), TOKENS)),
   logprobs_kind: nullable(oneOf(LOGPROBS_KINDS, 'before (raw) or after temperature, top-p and top-k (processed)')),
-  token_policy_version: nullable(list(int64('policy version that sampled each token'))),
-  turn_index: nullable(list(int32('turn of each token'))),
+  token_policy_version: nullable(list(int64('policy version that sampled each token'), TOKENS)),
+  turn_index: nullable(list(int32(NOT_NEGATIVE, 'turn of each token'), TOKENS)),
   trainable: bool('false when token ids or log-probabilities are missing'),
 }
 
@@ -94,31 +98,32 @@ export const groupFormed = defineEvent({
   encoding: 'arrow',
   retention: 'derived',
   about: 'All N completions of a group are there and scored: a row for each, with its advantage.',
+  row_key: ['completion_index'],
   row: {
-    group_id: utf8(),
-    completion_index: int32(),
-    attempt_id: utf8(),
-    sampled_id: utf8('ce_id of the policy.completions_sampled that held the completion'),
+    group_id: utf8(ID),
+    completion_index: int32(INDEX),
+    attempt_id: utf8(ID),
+    sampled_id: utf8(ID, 'ce_id of the policy.completions_sampled that held the completion'),
     origin: oneOf(ORIGINS),
     task: oneOf(TASKS),
-    group_size: int32(),
-    scene_id: utf8(),
-    prompt_sha256: utf8(),
-    images: list(image()),
-    policy: utf8(),
-    text: utf8(),
+    group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
+    scene_id: utf8(ID),
+    prompt_sha256: utf8(ID),
+    images: list(image(PICTURE), { max_length: 256 }),
+    policy: utf8(TEXT),
+    text: utf8(TEXT),
     ...tokenFields,
-    outcome: utf8(),
+    outcome: utf8(ID),
     reward: float64(),
-    reward_name: utf8(),
+    reward_name: utf8(ID),
     advantage: float64('in the named dialect; 0 for every row of a group without variance'),
     dialect: oneOf(DIALECTS),
     reward_mean: float64('over the group'),
-    reward_std: float64('over the group, ddof 1'),
+    reward_std: float64(NOT_NEGATIVE, 'over the group, ddof 1'),
     zero_variance: bool('all N rewards are equal'),
     policy_version_oldest: nullable(int64('over the tokens of the group')),
     policy_version_newest: nullable(int64()),
-    lineage: nullable(utf8('training run that the policy versions count in')),
+    lineage: nullable(utf8(ID, 'training run that the policy versions count in')),
   },
 })
 
@@ -130,13 +135,18 @@ export const groupExpired = defineEvent({
   retention: 'derived',
   about: 'A deadline passed before the group was whole.',
   row: {
-    group_id: utf8(),
-    group_size: int32(),
+    group_id: utf8(ID),
+    group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
     clock: oneOf(CLOCKS),
     deadline: timestamp(),
-    missing: list(int32(), 'completion indices that never became a scored completion'),
+    missing: list(
+      int32(INDEX),
+      { max_length: MAX_GROUP_SIZE },
+      'completion indices that never became a scored completion',
+    ),
     held: list(
-      struct({ sampled_id: utf8(), completion_index: int32(), attempt_id: utf8() }),
+      struct({ sampled_id: utf8(ID), completion_index: int32(INDEX), attempt_id: utf8(ID) }),
+      { max_length: MAX_GROUP_SIZE },
       'completions that were there and go with the group',
     ),
   },
@@ -150,11 +160,11 @@ export const completionRejected = defineEvent({
   retention: 'derived',
   about: 'A sampled completion cannot be part of its group.',
   row: {
-    group_id: utf8(),
-    sampled_id: utf8(),
-    completion_index: int32(),
-    attempt_id: utf8(),
+    group_id: utf8(ID),
+    sampled_id: utf8(ID),
+    completion_index: int32(INDEX),
+    attempt_id: utf8(ID),
     reason: oneOf(REJECTIONS),
-    detail: utf8('what was there already, or what the scorer said'),
+    detail: utf8(TEXT, 'what was there already, or what the scorer said'),
   },
 })

@@ -14,7 +14,7 @@ export function partitionOf(key: string, partitions: number): number {
   return (hash & 0x7fffffff) % partitions
 }
 
-/** For ordinary keys, so that a lookup allocates nothing of its own. */
+/** Reused for short ASCII keys, so that a lookup allocates nothing. */
 const SCRATCH = Buffer.alloc(SHORT)
 
 const SEED = 0x9747b28c

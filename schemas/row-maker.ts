@@ -5,10 +5,10 @@ export type RowMaker = (columns: readonly (readonly unknown[])[], count: number)
 const makers = new Map<string, RowMaker>()
 
 /**
- * Makes rows out of columns. Written out for these names, so that every row is born with
- * all its fields and of one shape: setting them one after the other by name costs several times as much.
+ * Makes rows from columns. The code is generated for these names, so that every row is created with all its fields and
+ * one shape: setting the fields one by one costs several times as much.
  *
- * @throws Error when a name is not snake_case: it becomes part of a program.
+ * @throws Error when a name is not snake_case: names become part of the generated code.
  */
 export function rowMaker(names: readonly string[]): RowMaker {
   const joined = names.join(',')

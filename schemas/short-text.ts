@@ -1,11 +1,11 @@
-/** Characters up to which a loop is faster than a call into the runtime. */
+/** Up to this many characters, a loop is faster than a call into the runtime. */
 export const SHORT = 64
 
 /**
- * Writes a short text of ASCII alone, whose bytes are as many as its characters.
+ * Writes a short ASCII text, one byte per character.
  *
  * @param into with room for `text.length` bytes from `at` on
- * @returns false where it is another text; what was written then counts for nothing
+ * @returns false if the text is longer or not ASCII; ignore any bytes written
  */
 export function writeShortAscii(into: Uint8Array, at: number, text: string): boolean {
   const { length } = text

@@ -1,8 +1,8 @@
-/** A name as SQL: of a schema, table or column. */
+/** The name of a schema, table or column as a SQL identifier. */
 export const quoted = (identifier: string) => `"${identifier.replaceAll('"', '""')}"`
 
-/** A text as SQL. */
+/** A text as a SQL string literal. */
 export const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
 
-/** A table or view as SQL. */
+/** A table or view as a qualified SQL identifier. */
 export const qualified = (schema: string, table: string) => `${quoted(schema)}.${quoted(table)}`

@@ -25,7 +25,7 @@ interface Element {
   readonly canonical: (bytes: CanonicalBytes, value: number) => void
 }
 
-/** What an element of each dtype is; the tensor's own row of `physical-types.ts` is the same for all of them. */
+/** The representations of an element, by dtype; the tensor's row in `physical-types.ts` serves all of them. */
 const elements: { readonly [D in TensorDtype]: Element } = {
   uint8: {
     ArrayType: Uint8Array,
@@ -83,10 +83,10 @@ export const tensorType: PhysicalType<Tensor, TensorArray> = {
     (json) => {
       if (!Array.isArray(json)) return json
       const value = elements[dtype].ArrayType.from(json)
-      // A typed array wraps and rounds what does not fit, silently: then the array itself goes on, and is refused.
+      // A typed array silently wraps or rounds what does not fit. Then pass on the plain array: validation rejects it.
       return json.every((element, at) => element === value[at]) ? value : json
     },
-  // pyarrow's own fixed_shape_tensor says that elements may be null, and compares types by that too.
+  // Nullable elements, as in pyarrow's fixed_shape_tensor: pyarrow compares types by nullability too.
   arrow: (tensor) => new FixedSizeList(sizeOf(tensor), new ArrowField('item', elements[tensor.dtype].arrow(), true)),
   arrowMetadata: ({ shape }) =>
     new Map([
@@ -108,7 +108,7 @@ export const tensorType: PhysicalType<Tensor, TensorArray> = {
   arrowRead: (tensor) => (data) => readTensors(data, sizeOf(tensor)),
   blank: (tensor) => new elements[tensor.dtype].ArrayType(sizeOf(tensor)),
   offloads: true,
-  // Row-major and flat, as a list: DuckDB's fixed arrays end at 100,000 elements.
+  // A flat row-major list, because DuckDB's fixed-size arrays are limited to 100,000 elements.
   duckdb: ({ dtype }) => `${elements[dtype].duckdb}[]`,
   pyarrow: ({ dtype, shape }) => `pa.fixed_shape_tensor(${elements[dtype].pyarrow}, [${shape.join(', ')}])`,
   canonical: ({ dtype }) => {
@@ -117,10 +117,12 @@ export const tensorType: PhysicalType<Tensor, TensorArray> = {
       for (const element of value) write(bytes, element)
     }
   },
-  // The element's own dtype has no logical type of its own (uint8); these two show and compare it just as well.
+  // There is no logical type for uint8; int32 shows and compares its values correctly.
   parts: ({ dtype }, value) => {
     const field: Field = { logical: { kind: dtype === 'uint8' ? 'int32' : dtype }, about: '', nullable: false }
     return Array.from(value, (element, at) => ({ segment: `[${at}]`, field, value: element }))
   },
+  unbounded: (tensor) => tensor,
+  bounds: () => undefined,
   declared: ({ dtype, shape }) => ({ kind: 'tensor', dtype, shape }),
 }

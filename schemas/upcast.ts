@@ -3,8 +3,8 @@ import type { EventType } from './event.ts'
 type Row = Record<string, unknown>
 
 /**
- * Data of an earlier version as data of the current one: each version's upcaster in turn, row by row. A recorded log
- * is never rewritten; this runs on every read.
+ * Converts data of an earlier version to the current one: applies each version's upcaster in turn, row by row. A
+ * recorded log is never rewritten, so this runs on every read.
  *
  * @throws Error when an upcaster throws, naming it
  */

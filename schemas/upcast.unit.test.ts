@@ -13,7 +13,7 @@ const shared = {
   about: 'A probe was read.',
 } as const
 
-// As three programs declared it, one after another.
+// The declarations of three successive program versions.
 const first = defineEvent({ ...shared, version: 1, row: { probe_id: utf8(), metres: float64() } })
 const toSecond = {
   version: 1,

@@ -8,7 +8,7 @@ import { plumbline, plumblineOk, sharedFolder, sql } from '../tests/cli/plumblin
 const picture = (shade: number) =>
   sharp({ create: { width: 40, height: 30, channels: 3, background: { r: shade, g: 90, b: 10 } } })
 
-/** Four pictures of one colour, two of each label. */
+/** Four single-colour pictures, two of each label. */
 async function towers(cwd: string, labels: string, name = 'labels.csv'): Promise<string> {
   const dir = join(cwd, 'towers')
   await rm(dir, { recursive: true, force: true })
@@ -30,7 +30,7 @@ test('a folder of photographs becomes scenes with the paper’s prompt, is asked
   await towers(cwd, CSV)
   const ingest = ['ingest', 'lerer', 'towers', '--group-size', '4', '--json']
   expect(JSON.parse(await plumblineOk(ingest, place))).toMatchObject({ done: 4, already: 0, events: 8 })
-  // Another layout of the same: nothing new.
+  // The same data in another layout adds nothing.
   await towers(cwd, '# label 1: falls\na.png 0\nb.jpg 1\nc.png 0\nreal/d.png 1\n', 'labels.txt')
   const again = await plumblineOk([...ingest, '--one-means', 'unstable'], place)
   expect(JSON.parse(again)).toMatchObject({ done: 0, already: 4 })
@@ -106,7 +106,7 @@ test('what is wrong with a folder is said with its line, and nothing is brought 
   const dir = await towers(cwd, CSV)
   await writeFile(join(dir, 'c.png'), 'not a picture')
   expect((await plumbline(['ingest', 'lerer', 'towers'], { cwd })).stderr).toContain(
-    'labels.csv:5: image c.png: expected a picture, but it cannot be decoded',
+    'labels.csv:5: image c.png: expected a picture, PNG or JPEG by its first bytes',
   )
   await picture(10).png().toFile(join(dir, 'c.png'))
   expect((await plumbline(['ingest', 'lerer', 'towers'], { cwd })).stderr).toContain(

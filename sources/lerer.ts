@@ -1,31 +1,36 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
-import { extname, join } from 'node:path'
-import sharp from 'sharp'
+import { readdir } from 'node:fs/promises'
+import { extname } from 'node:path'
+import { parse } from 'csv-parse/sync'
 import { LERER_PROMPT } from '../environments/tower/prompts.ts'
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { DataOf } from '../schemas/event.ts'
 import { sourceId } from '../schemas/identity.ts'
-import type { ImageRef } from '../schemas/logical-types.ts'
 import type { PURPOSES } from '../schemas/rollout.ts'
 import type { scenePresented } from '../schemas/tower.ts'
-import { presentScene, promptOf } from './present-scene.ts'
+import { readContained } from './contained-file.ts'
+import { decodePhotograph, type Photograph } from './photograph.ts'
+import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import type { Said, Source } from './source.ts'
+
+/** `ce_source` of photographs. */
+export const LERER_SOURCE = '/sources/lerer'
 
 export interface LererOptions {
   readonly dir: string
-  /** The label file, inside `dir`; found by its name when left out. */
+  /** The label file, inside `dir`; default: the first one with a usual name. */
   readonly labels?: string
-  /** What the label 1 says. A label of 0 or 1 alone does not say whether it stands or falls. */
+  /** The meaning of label 1; required for labels 0 and 1, which are ambiguous. */
   readonly one_means?: 'stable' | 'unstable'
   readonly purpose: (typeof PURPOSES)[number]
   readonly group_size: number
   readonly round: number
 }
 
-/** The folder or its label file is not as expected: which line, what was expected, what stands there. */
+/** The folder or its label file is not as expected. The message names the line, the expected and the actual value. */
 export class LererError extends Error {
   override readonly name = 'LererError'
+  readonly retry = 'never'
 }
 
 interface Labelled {
@@ -34,13 +39,9 @@ interface Labelled {
   readonly line: number
 }
 
-type Picture = Pick<ImageRef, 'width' | 'height' | 'pixels_sha256'>
+type Picture = Photograph['picture']
 
-const MEDIA_TYPES: Readonly<Record<string, string>> = {
-  '.png': 'image/png',
-  '.jpg': 'image/jpeg',
-  '.jpeg': 'image/jpeg',
-}
+const ENDINGS = ['.png', '.jpg', '.jpeg']
 const WORDS: ReadonlyMap<string, boolean> = new Map([
   ...['stable', 'stands', 'yes', 'true'].map((word) => [word, true] as const),
   ...['unstable', 'falls', 'fall', 'no', 'false'].map((word) => [word, false] as const),
@@ -48,16 +49,16 @@ const WORDS: ReadonlyMap<string, boolean> = new Map([
 const LABEL_FILES = ['labels.csv', 'labels.txt', 'labels.tsv']
 
 /**
- * Photographs with labels as scenes for binary stability, each with one request, under paper 1's prompt for them.
- * Identity follows from the pixels and the label: the same folder brought in twice, or moved elsewhere, adds nothing.
+ * Labelled photographs as scenes for binary stability, each with one request, with paper 1's prompt for them. Identity
+ * follows from the pixels and the labels: ingesting the same folder again, or after moving it, adds nothing.
  *
- * @throws LererError before anything is brought in: no label file, a line that is none, an image that is not there or
- * cannot be read, an image or a picture that stands there twice.
+ * @throws LererError before anything is appended: no label file, an invalid line, a missing or unreadable image, an
+ * image that is listed twice, or two images with the same pixels.
  */
 export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<Source> {
   const { dir, purpose, group_size, round } = options
   const file = options.labels ?? (await findLabels(dir))
-  const labelled = parseLabels(file, await readText(join(dir, file), file), options.one_means)
+  const labelled = parseLabels(file, await readText(dir, file), options.one_means)
   const pictures: Picture[] = []
   const seen = new Map<string, Labelled>()
   for (const entry of labelled) {
@@ -107,7 +108,7 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
       content_key: `lerer/${pixels_sha256}`,
     }
     return presentScene({
-      source: '/sources/lerer',
+      source: LERER_SOURCE,
       index,
       presented_id: sourceId(['lerer/scene_presented', content, scene_id]),
       scene,
@@ -127,6 +128,7 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
   return {
     name,
     steps: labelled.length,
+    types: PRESENTED,
     async produce(from, to) {
       const said: Said[] = []
       for (let index = from; index < to; index++) said.push(...(await sceneAndRequest(index)))
@@ -145,29 +147,50 @@ async function findLabels(dir: string): Promise<string> {
   throw new LererError(`${dir}: expected a label file (${LABEL_FILES.join(', ')}) beside the images, found none`)
 }
 
-async function readText(path: string, file: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: Error) => {
+/** Labels of a hundred thousand pictures are a few megabytes. */
+const MAX_LABEL_BYTES = 64 * 1024 * 1024
+const MAX_PICTURE_BYTES = 256 * 1024 * 1024
+
+async function readText(dir: string, file: string): Promise<string> {
+  const bytes = await readContained(dir, file, MAX_LABEL_BYTES).catch((error: Error) => {
     throw new LererError(`${file}: cannot be read: ${error.message}`)
   })
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new LererError(`${file}: expected UTF-8 text; save it as UTF-8`)
+  }
 }
 
-/** Lines `image,label`, or separated by a tab or spaces; a head line `image…label`, empty lines and # comments are passed over. */
+/** The fields of every non-empty line, with its number. Separated by commas with RFC 4180 quotes, tabs, or spaces. */
+function linesOf(file: string, text: string): { readonly line: number; readonly parts: readonly string[] }[] {
+  const first = text.split(/\r?\n/).find((line) => line.trim() !== '' && !line.startsWith('#')) ?? ''
+  const delimiter = [',', '\t'].find((candidate) => first.includes(candidate))
+  if (delimiter === undefined) {
+    return [...text.split(/\r?\n/).entries()]
+      .map(([at, line]) => ({ line: at + 1, parts: line.trim().split(/\s+/) }))
+      .filter(({ parts: [part = ''] }) => part !== '' && !part.startsWith('#'))
+  }
+  try {
+    const rows = parse(text, {
+      ...{ delimiter, comment: '#', comment_no_infix: true, trim: true, skip_empty_lines: true },
+      ...{ relax_column_count: true, info: true },
+    }) as unknown as { readonly info: { readonly lines: number }; readonly record: readonly string[] }[]
+    return rows.map(({ info, record }) => ({ line: info.lines, parts: record }))
+  } catch (error) {
+    const { message, lines } = error as Error & { readonly lines?: number }
+    throw new LererError(`${file}${lines === undefined ? '' : `:${lines}`}: ${message}`)
+  }
+}
+
+/** Lines `image,label`, or with a tab or spaces between; a header line, empty lines and # comments are skipped. */
 function parseLabels(file: string, text: string, one_means: LererOptions['one_means']): Labelled[] {
   const byImage = new Map<string, Labelled>()
-  for (const [at, source] of text
-    .replace(/^\uFEFF/, '')
-    .split(/\r?\n/)
-    .entries()) {
-    const line = at + 1
-    const content = source.trim()
-    if (content === '' || content.startsWith('#')) continue
-    const parts = content
-      .split(content.includes(',') ? ',' : /\s+/)
-      .map((part) => part.trim().replace(/^"(.*)"$/, '$1'))
+  for (const { line, parts } of linesOf(file, text)) {
     const [image = '', label = ''] = parts
     if (byImage.size === 0 && /^(image|file|filename|name|path)$/i.test(image)) continue
     if (parts.length !== 2 || image === '' || label === '') {
-      throw new LererError(`${file}:${line}: expected image,label, got ${JSON.stringify(content.slice(0, 80))}`)
+      throw new LererError(`${file}:${line}: expected image,label, got ${JSON.stringify(parts.join(' ').slice(0, 80))}`)
     }
     const before = byImage.get(image)
     if (before !== undefined)
@@ -196,20 +219,11 @@ function labelOf(where: string, label: string, one_means: LererOptions['one_mean
 
 async function readPicture(dir: string, file: string, { image, line }: Labelled) {
   const where = `${file}:${line}: image ${image}`
-  const media_type = MEDIA_TYPES[extname(image).toLowerCase()]
-  if (media_type === undefined) throw new LererError(`${where}: expected ${Object.keys(MEDIA_TYPES).join(', ')}`)
-  const bytes = await readFile(join(dir, image)).catch((error: NodeJS.ErrnoException) => {
-    throw new LererError(`${where}: ${error.code === 'ENOENT' ? `there is no such file in ${dir}` : error.message}`)
-  })
-  const decoded = await sharp(bytes)
-    .toColourspace('srgb')
-    .removeAlpha()
-    .raw()
-    .toBuffer({ resolveWithObject: true })
-    .catch((error: Error) => {
-      throw new LererError(`${where}: expected a picture, but it cannot be decoded: ${error.message}`)
-    })
-  const { width, height } = decoded.info
-  const pixels_sha256 = createHash('sha256').update(decoded.data).digest('hex')
-  return { bytes, media_type, picture: { width, height, pixels_sha256 } }
+  if (!ENDINGS.includes(extname(image).toLowerCase())) throw new LererError(`${where}: expected ${ENDINGS.join(', ')}`)
+  try {
+    const bytes = await readContained(dir, image, MAX_PICTURE_BYTES)
+    return { bytes, ...(await decodePhotograph(bytes)) }
+  } catch (error) {
+    throw new LererError(`${where}: ${(error as Error).message}`)
+  }
 }

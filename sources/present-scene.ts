@@ -4,20 +4,23 @@ import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schema
 import { scenePresented, type TASKS } from '../schemas/tower.ts'
 import type { Said } from './source.ts'
 
-/** A source's own clock: it starts here and a scene takes a second of it. Inferred; only differences matter. */
+/** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */
 const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
 const SCENE_MS = 1_000
-/** How long a group may take on that clock. */
+/** Time until a group expires, on that clock. */
 const DEADLINE_MS = 3_600_000
+
+/** The event types of a scene and its request. */
+export const PRESENTED: readonly EventType[] = [scenePresented, rolloutRequested]
 
 type Prompt = DataOf<typeof rolloutRequested>['prompt']
 
 export interface PresentedScene {
   /** `ce_source`. */
   readonly source: string
-  /** Of the generator; undefined where nothing was drawn. */
+  /** The generator's seed; undefined if nothing was drawn at random. */
   readonly seed?: string
-  /** Place among the source's scenes; it says when. */
+  /** Position among the source's scenes; determines the time. */
   readonly index: number
   readonly presented_id: string
   readonly scene: DataOf<typeof scenePresented>
@@ -33,7 +36,7 @@ export interface PresentedScene {
   }
 }
 
-/** A scene and the request for one group of completions about it, on a virtual clock. */
+/** The events for a scene and for one group of completions about it, on a virtual clock. */
 export function presentScene(options: PresentedScene): Said[] {
   const { source, seed, index, scene, request } = options
   const { group_id } = request

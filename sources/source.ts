@@ -1,5 +1,6 @@
 import type { Blobs } from '../infra/blobs/blobs.ts'
-import type { Log } from '../infra/log/log.ts'
+import { type Log, type NewRecord, type Position, TopicReplacedError } from '../infra/log/log.ts'
+import { ResumingProducer } from '../infra/runtime/resuming-producer.ts'
 import { encodeEvent } from '../schemas/codec.ts'
 import type { Event, EventType } from '../schemas/event.ts'
 import { type Partitions, partitionsOf } from '../schemas/partitions.ts'
@@ -12,24 +13,29 @@ export interface Said {
 }
 
 /**
- * Something that brings events in, step by step, and can be taken up at any step: steps 0 … `steps` − 1, each giving
- * the same events whenever it is asked for again. How far it has come is committed with its events, so that a killed
- * run goes on where it stopped and a finished one adds nothing.
+ * Produces events in steps 0 … `steps` − 1 and can resume at any step: a step always gives the same events. Progress is
+ * committed together with the events, so that a killed run resumes where it stopped and a finished one adds nothing.
  */
 export interface Source {
-  /** Names what is brought in, parameters included: the same name continues the same work. */
+  /** Identifies the events, parameters included: a source with the same name resumes the same work. */
   readonly name: string
   readonly steps: number
-  /** Blobs that the events name must be put before this resolves. */
+  /** Event types that it may emit. */
+  readonly types: readonly EventType[]
+  /** Number of steps, from this one on, in one transaction; default 100. */
+  stepsAt?(from: number): number
+  /** Must store all blobs that the events refer to before it resolves. */
   produce(from: number, to: number): Promise<readonly Said[]>
 }
 
 const STEPS_AT_A_TIME = 100
 
 /**
- * Appends what a source has left to say.
+ * Appends the remaining events of a source.
  *
- * @returns how many steps were done now, and how many had been done before
+ * @returns the numbers of steps done now and done before, and of events appended
+ * @throws RivalError when another process runs a source of this name.
+ * @throws TopicReplacedError when events of earlier steps are lost because a topic was deleted and created again.
  */
 export async function runSource(
   source: Source,
@@ -43,29 +49,32 @@ export async function runSource(
 ): Promise<{ readonly done: number; readonly already: number; readonly events: number }> {
   const { log, partitions, signal, onProgress } = options
   const group = `source/${source.name}`
-  const producer = await log.producer({ transactional_id: group })
+  const producer = await ResumingProducer.open(log, { transactional_id: group, group })
   try {
-    const [position] = await log.committed(group)
+    const [position] = producer.positions
     const already = Number(position?.next ?? 0n)
+    const ids = await idsOf(source, log)
+    if (position !== undefined && already > 0) await expectSameTopics(source, log, group, position, ids)
     let events = 0
     let next = already
     while (next < source.steps && !signal?.aborted) {
-      const to = Math.min(source.steps, next + STEPS_AT_A_TIME)
+      const to = Math.min(source.steps, next + (source.stepsAt?.(next) ?? STEPS_AT_A_TIME))
       const said = await source.produce(next, to)
-      const transaction = producer.begin()
+      const appends: { topic: string; partition: number; record: NewRecord }[] = []
       for (const { type, event } of said) {
         const { key, headers, value, blobs } = encodeEvent(type, event)
         for (const blob of blobs) await options.blobs.put(blob.bytes, blob.ref.media_type)
-        transaction.append(type.type, partitionOf(event.key, partitionsOf(partitions, type.type)), {
-          key,
-          headers,
-          value,
-        })
+        const partition = partitionOf(event.key, partitionsOf(partitions, type.type))
+        appends.push({ topic: type.type, partition, record: { key, headers, value } })
       }
-      // The position counts steps, in the partition of the first event's topic: any one place serves.
+      // The position counts steps. It is stored under partition 0 of the first event's topic; any partition would do.
       const topic = said[0]?.type.type
-      if (topic !== undefined) transaction.standalonePositions(group, [{ topic, partition: 0, next: BigInt(to) }])
-      await transaction.commit()
+      await producer.commit(
+        (transaction) => {
+          for (const { topic, partition, record } of appends) transaction.append(topic, partition, record)
+        },
+        topic === undefined ? [] : [{ topic, partition: 0, next: BigInt(to), seen: { topic_id: ids.join() } }],
+      )
       events += said.length
       next = to
       onProgress?.(next, source.steps)
@@ -74,4 +83,30 @@ export async function runSource(
   } finally {
     await producer.close()
   }
+}
+
+/** Ids of the topics that it appends to, in the order of `types`; empty if any of them does not exist. */
+async function idsOf({ types }: Source, log: Log): Promise<readonly string[]> {
+  const known = new Map((await log.topics()).map(({ name, id }) => [name, id]))
+  const ids = types.map(({ type }) => known.get(type) ?? '')
+  return ids.includes('') ? [] : ids
+}
+
+async function expectSameTopics(
+  { types, steps }: Source,
+  log: Log,
+  group: string,
+  { topic, next, seen }: Position,
+  ids: readonly string[],
+): Promise<void> {
+  const before = seen?.topic_id ? seen.topic_id.split(',') : []
+  const other = types.find((_, at) => ids[at] !== undefined && before[at] !== undefined && ids[at] !== before[at])
+  // A position of an earlier release has no topic ids: only an empty topic shows that the events are lost.
+  const is_empty = seen === undefined && (await log.endOffsets(topic)).every((end) => end === 0n)
+  if (other === undefined && !is_empty) return
+  throw new TopicReplacedError(
+    `${log.address}: ${group} has brought in ${next} of ${steps} steps, and ${other?.type ?? topic} was deleted and made ` +
+      `again since: what it would add now comes after what is gone. To bring in all of it again (an event that is still ` +
+      `there counts once): ./plumbline positions reset --only '${group}'`,
+  )
 }

@@ -9,8 +9,11 @@ import { sourceId } from '../schemas/identity.ts'
 import type { ImageRef } from '../schemas/logical-types.ts'
 import type { PROMPT_VARIANTS, PURPOSES } from '../schemas/rollout.ts'
 import type { DATASETS, SPLITS, TASKS } from '../schemas/tower.ts'
-import { presentScene, promptOf } from './present-scene.ts'
+import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import type { Said, Source } from './source.ts'
+
+/** `ce_source` of generated towers. */
+export const TOWER_SOURCE = '/sources/tower'
 
 export interface TowerScenesOptions {
   readonly dataset: (typeof DATASETS)[number]
@@ -25,8 +28,8 @@ export interface TowerScenesOptions {
 }
 
 /**
- * Tower scenes, each with one request for a group of completions. The same options give the same events, whenever and
- * wherever: time is the generator's own, identity follows from the options and the scene's index.
+ * Tower scenes, each with one request for a group of completions. The same options always give the same events: time is
+ * the generator's own, and identity follows from the options and the scene's index.
  *
  * @throws Error when the dataset has no such task (paper 1 §3.2).
  */
@@ -41,10 +44,10 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
     const scene_id = sourceId(['tower/scene', dataset, split, seed, String(index)])
     const group_id = sourceId(['tower/group', name, scene_id])
     return presentScene({
-      source: '/sources/tower',
+      source: TOWER_SOURCE,
       seed,
       index,
-      // The scene's identity is its own: asked about in two tasks, it is the same event said twice.
+      // Independent of the task: if two tasks use the scene, both emit this same event.
       presented_id: sourceId(['tower/scene_presented', scene_id]),
       scene: { scene_id, ...scene, image: await photograph(renderScene(scene), blobs) },
       requested_id: sourceId(['tower/requested', group_id]),
@@ -63,6 +66,7 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
   return {
     name,
     steps: options.scenes,
+    types: PRESENTED,
     async produce(from, to) {
       const indices = Array.from({ length: to - from }, (_, offset) => from + offset)
       return (await Promise.all(indices.map(sceneAndRequest))).flat()

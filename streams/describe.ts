@@ -38,7 +38,7 @@ function linesOf(topology: Topology): Line[] {
   ]
 }
 
-/** The wiring as text that fits a screen: each line what it is, what it reads and what it says. */
+/** The wiring as text that fits a screen: each node's kind, name, inputs and outputs. */
 export function asText(topology: Topology): string {
   const text: string[] = []
   for (const line of linesOf(topology)) {
@@ -75,7 +75,7 @@ export function asJson(topology: Topology): Record<string, unknown> {
   return { ...identityOf(topology), fingerprint: fingerprintOf(topology), lines: linesOf(topology) }
 }
 
-/** What must not change under a log's stored state: partition counts, and each processor's inputs and state version. */
+/** What stored state depends on: partition counts, and each processor's inputs and state version. */
 export interface TopologyIdentity {
   readonly partitions: Partitions
   readonly processors: readonly {

@@ -16,20 +16,20 @@ import { scenePresented } from '../schemas/tower.ts'
 
 export interface TopologyOptions {
   /**
-   * A scripted policy; `openai(URL, MODEL)`; or `recorded(FILE.jsonl)`: then completions come from outside and nothing
-   * samples them.
+   * A scripted policy; `openai(URL, MODEL)`; or `recorded(FILE.jsonl)`: completions are then ingested from outside, not
+   * sampled.
    */
   readonly policy: string
-  /** Of a policy over HTTP, before what requests say. */
+  /** For a policy over HTTP; overrides the sampling options of requests. */
   readonly sampling?: SamplingOptions | undefined
   readonly dialect: (typeof DIALECTS)[number]
   readonly partitions: Partitions
 }
 
-/** What flows where. Sources and sinks are named by what they say and take; stages are made from here. */
+/** The data flow. Sources and sinks are only listed here, with their events; stages are created from it. */
 export interface Topology {
   readonly partitions: Partitions
-  /** Every event that may flow; each is a topic and a table. */
+  /** Every event type; each has a topic and a table. */
   readonly events: readonly EventType[]
   readonly sources: readonly { readonly name: string; readonly outputs: readonly EventType[] }[]
   readonly stages: readonly Stage[]
@@ -41,7 +41,7 @@ export const DEFAULTS: TopologyOptions = { policy: 'noisy-oracle(150)', dialect:
 /**
  * The whole wiring. A new processor is one file and one line in `stages`.
  *
- * @throws RangeError when the policy or the dialect is not known, or the partitions do not fit the processors.
+ * @throws RangeError for an invalid policy or dialect, or partition counts that the processors cannot join.
  */
 export async function topology(options: TopologyOptions): Promise<Topology> {
   const scorer = await paperScorer()
@@ -65,7 +65,7 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
   return wiring
 }
 
-/** @throws RangeError when what one processor joins has different counts: a key would lie in different partitions. */
+/** @throws RangeError for an unregistered event type, or a processor whose inputs have different partition counts. */
 function expectJoinable({ events, partitions, stages }: Topology): void {
   const unknown = typeof partitions === 'number' ? [] : Object.keys(partitions.by_event)
   for (const type of unknown) {
@@ -82,13 +82,13 @@ function expectJoinable({ events, partitions, stages }: Topology): void {
   }
 }
 
-/** What a processor reads: its inputs, and ticks where it has timers. */
+/** The events that a processor reads: its inputs, and ticks if it has timers. */
 export function inputsOf(processor: Processor): readonly EventType[] {
   const timers = processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)
   return timers ? [...processor.inputs, clockTicked] : processor.inputs
 }
 
-/** Whatever answers requests has one name, so that what one has answered another does not answer again. */
+/** All policies share one processor name, so that a request answered by one is not answered again by another. */
 function samplingStage(options: TopologyOptions): Stage {
   const now = sampler(options)
   const isNow = (variant: readonly string[]) => JSON.stringify(variant) === JSON.stringify(now.variant)
@@ -100,12 +100,12 @@ function sampler({ policy, sampling }: TopologyOptions): Processor {
   return askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
 }
 
-/** In the variant that a journal names; one over HTTP is never called again and needs no address. */
+/** For rebuilding a journalled variant: a policy over HTTP is not called again, so it needs no address. */
 function samplerOf([policy = '', model]: readonly string[]): Processor {
   return policy === 'openai' && model !== undefined ? askPolicy({ url: '', model }) : sampleCompletions(policy)
 }
 
-/** A stage that runs `processor` now and can make it in the variant that a journal names. */
+/** A stage that runs `processor` now, and can create any variant that a journal names. */
 export function stage(processor: Processor, create: (variant: readonly string[]) => Processor): Stage {
   return { name: processor.name, variant: processor.variant, create }
 }
@@ -116,7 +116,7 @@ export function isRecorded(policy: string): boolean {
   return policy.startsWith('recorded(')
 }
 
-/** @throws RangeError naming the known dialects. */
+/** @throws RangeError naming the valid dialects. */
 export function dialectOf(name: string | undefined): (typeof DIALECTS)[number] {
   const found = DIALECTS.find((dialect) => dialect === name)
   if (found === undefined) throw new RangeError(`advantage dialect ${name}: expected one of ${DIALECTS.join(', ')}`)

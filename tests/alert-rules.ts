@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Sample } from './open-metrics.ts'
 
-/** docs/runbook/alerts.yaml: its rules, and what their expressions say of some scrapes. */
+/** Reads the rules of docs/runbook/alerts.yaml and evaluates their expressions over scrapes. */
 
 export interface AlertRule {
   readonly alert: string
@@ -19,7 +19,7 @@ interface Condition {
   readonly bound: number
 }
 
-/** @throws Error for what is not of the form that all rules have: this is no reader of YAML or PromQL at large. */
+/** @throws Error for a rule not written like the others: this parses neither YAML nor PromQL in general */
 export function alertRules(): AlertRule[] {
   const text = readFileSync(new URL('../docs/runbook/alerts.yaml', import.meta.url), 'utf8')
   const [, ...blocks] = text.split(/^ {6}- alert: /m)
@@ -59,15 +59,15 @@ function raise(message: string): never {
   throw new Error(message)
 }
 
-/** One scrape: its samples, and when it was; none where nobody answered. */
+/** One scrape: its time and its samples; no samples if nothing answered. */
 export interface Scrape {
   readonly at_ms: number
   readonly samples: readonly Sample[]
 }
 
 /**
- * The series (without the metric's name) for which the expression holds over these scrapes, oldest first: the last
- * value, the growth from first to last, or the slope of the line of least squares. All conditions must hold for it.
+ * The series (labels without the metric's name) for which all conditions of the rule hold over these scrapes, oldest
+ * first. A condition tests the last value, the increase from first to last, or the slope of the least-squares line.
  */
 export function firing(rule: AlertRule, scrapes: readonly Scrape[]): string[] {
   const [first = new Set<string>(), ...rest] = rule.conditions.map((condition) => holding(condition, scrapes))

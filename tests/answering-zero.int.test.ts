@@ -7,7 +7,7 @@ import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
-/** §3.4 once more, in SQL and from positions alone: the best place is x = 0, on top of the tower of height − 1 cubes. */
+/** §3.4 recomputed in SQL from positions alone: the best place is x = 0, on top of the tower of height − 1 cubes. */
 const RECOMPUTED = `
   with placed as (
     select scored.*, case scored.task

@@ -25,29 +25,29 @@ export interface Seen {
   readonly at_ms: number
 }
 
-/** Takes a request in the server's stead. */
+/** Answers a request instead of the server. */
 export type Fault = (response: ServerResponse, body: ChatBody) => void | Promise<void>
 
 export interface ChatServerOptions {
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port?: number
-  /** Gives at most this many choices, however many are asked for. */
+  /** Returns at most this many choices, however many are requested. */
   readonly max_n?: number
-  /** Says token ids where it is asked for them; else it is a server that has never heard of them. */
+  /** Returns token ids on request; false: a server without that feature. */
   readonly token_ids?: boolean
-  /** The model's own, where a request says none; vLLM reads it from generation_config.json. */
+  /** The model's default for requests that set none; vLLM reads it from generation_config.json. */
   readonly top_k?: number
   readonly delay_ms?: number
-  /** Says why it refuses a request, with status 400. */
+  /** Returns the reason for refusing a request with status 400, or undefined to accept it. */
   readonly refuses?: (body: ChatBody) => string | undefined
   readonly text?: (seed: number, choice: number) => string
 }
 
 export class ChatServer {
   readonly seen: Seen[] = []
-  /** For the next requests, one each. */
+  /** For the next requests, one fault each. */
   readonly faults: Fault[] = []
-  /** For every request as long as it is set. */
+  /** For every request while it is set. */
   always: Fault | undefined
   most_at_once = 0
   readonly #options: ChatServerOptions
@@ -97,7 +97,7 @@ export class ChatServer {
     answer(response, 200, this.completion(body))
   }
 
-  /** Field for field what vLLM 0.32.0 says (`processors/ask-policy/vllm-answer.json`), but for the usage and what is ours. */
+  /** A vLLM 0.32.0 answer (`processors/ask-policy/vllm-answer.json`), field for field, without usage. */
   completion(body: ChatBody): unknown {
     const { max_n = Number.POSITIVE_INFINITY, token_ids = true, text = textOf } = this.#options
     const says = token_ids && body.return_token_ids === true
@@ -122,7 +122,7 @@ export class ChatServer {
   }
 }
 
-/** As vLLM says it. */
+/** In vLLM's error format. */
 const refusalOf = (message: string) => ({ error: { message, type: 'BadRequestError', param: null, code: 400 } })
 
 const textOf = (seed: number, choice: number) => `<answer>${(seed % 900) - 450 + choice}, 250</answer>`
@@ -141,10 +141,10 @@ export const status =
   (response) =>
     answer(response, code, { error: { message } })
 
-/** Takes the request and says nothing, ever. */
+/** Accepts the request and never answers. */
 export const stall: Fault = () => {}
 
-/** Promises more than it sends. */
+/** Declares a longer body than it sends. */
 export const truncated: Fault = (response) => {
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': '5000' })
   response.write('{"choices": [{"message": {"content": "<answer>1')
@@ -155,7 +155,7 @@ export const invalidJson: Fault = (response) => {
   response.writeHead(200, { 'content-type': 'application/json' }).end('<html>502 Bad Gateway</html>')
 }
 
-/** A whole answer, a byte at a time, which would take minutes. */
+/** A whole answer, one byte every 200 ms, which would take minutes. */
 export const slowDrip =
   (server: ChatServer): Fault =>
   (response, body) => {

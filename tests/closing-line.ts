@@ -2,9 +2,8 @@ import { appendFileSync } from 'node:fs'
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /**
- * Ends a test run with one plain line that any reader of logs understands, and names what was skipped and why. What
- * failed is also noted in the file that PLUMBLINE_FAILED_TESTS names, for whoever runs several test runs in a row and
- * tells at the end.
+ * Ends a test run with one plain line of totals, after the names of skipped tests, which give the reason. Failures are
+ * also appended to the file that PLUMBLINE_FAILED_TESTS names, for a script that reports several test runs at the end.
  */
 export default class ClosingLine implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { plumblineOk, sharedFolder } from './cli/plumbline.ts'
 
-/** No container engine is needed here: what can be known of the files without one. */
+/** Checks the container files without a container engine. The last test needs docker compose, or is skipped. */
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const read = (name: string) => readFileSync(`${ROOT}${name}`, 'utf8')
@@ -30,7 +30,7 @@ test('the broker in the containers is the one that `broker start` fetches', () =
 test('every variable of Plumbline in docker-compose.yml is one that the program reads', () => {
   const names = new Set([...compose.matchAll(/PLUMBLINE_\w+/g)].map(([name]) => name))
   expect(names.size).toBeGreaterThan(0)
-  for (const name of names) expect(read('cli/program.ts')).toContain(`process.env.${name}`)
+  for (const name of names) expect(read('cli/commands.ts')).toContain(`process.env.${name}`)
 })
 
 test('the image leaves out what is made here', () => {

@@ -15,7 +15,7 @@ import { int32, utf8 } from '../schemas/logical-types.ts'
 import { catalogueOf } from '../schemas/registry.ts'
 import { partitionOf } from '../schemas/routing.ts'
 
-/** The smallest pipeline that has everything: two inputs, state, a deadline, an output. For tests of the runtime. */
+/** A minimal pipeline for tests of the runtime: two inputs, state, an output, and ticks for deadlines. */
 
 const shared = { version: 1, key: 'who', encoding: 'json', retention: 'source', about: '' } as const
 export const added = defineEvent({ ...shared, type: 'test.added', row: { who: utf8(), amount: int32() } })
@@ -30,7 +30,7 @@ interface Count {
   sum: number
 }
 
-/** Adds and doubles, in the order in which it is told: the interleaving of its inputs matters. */
+/** Adds and doubles in input order: the interleaving of its inputs changes the result. */
 export function counting(overrides: Partial<Fold<Count>> = {}): Fold<Count> {
   return {
     shape: 'fold',
@@ -52,7 +52,7 @@ export function counting(overrides: Partial<Fold<Count>> = {}): Fold<Count> {
   }
 }
 
-/** Amounts below 0 are faults: −1 of the event, −2 of the processor. */
+/** Negative amounts are faults: −1 makes the event invalid, −2 is a bug of the processor. */
 function amountOf({ data: { amount } }: Event<typeof added>): number {
   if (amount === -1) throw new InvariantError('amount -1: expected 0 or more')
   if (amount === -2) throw new Error('a bug of the processor')
@@ -93,7 +93,7 @@ export async function appendRaw(
 export const add = (who: string, amount: number) => example(added, { who, amount }, { id: `add-${unique++}` })
 export const double = (who: string) => example(doubled, { who }, { id: `double-${unique++}` })
 
-/** Runs a worker until everything that is there has been read, then stops it as SIGTERM would. */
+/** Runs a worker until it has read the whole log, then stops it as SIGTERM would. */
 export async function runUntilRead(options: Partial<WorkerOptions> & { log: Log }): Promise<WorkerEvent[]> {
   const events: WorkerEvent[] = []
   const stop = new AbortController()
@@ -130,7 +130,7 @@ export async function recordsOf(log: Log, topic: string): Promise<LogRecord[]> {
   return records
 }
 
-/** What was said of one key, in order. */
+/** The sums emitted for one key, in order. */
 export async function sumsOf(log: Log, who: string): Promise<number[]> {
   const events = (await recordsOf(log, counted.type)).map(
     (record) => decodeEvent(record, vocabulary) as Event<typeof counted>,

@@ -18,7 +18,7 @@ const CLASSES: Record<Tool, string> = {
   AclCommand: 'org.apache.kafka.tools.AclCommand',
 }
 
-/** Runs one of Kafka's own console programs against a broker. @returns standard output; throws with what it said */
+/** Runs a console program of Kafka's own against a broker. @returns standard output. @throws Error with its output */
 export async function kafkaTool(
   { bootstrap, dir }: Pick<LocalBroker, 'bootstrap' | 'dir'>,
   tool: Tool,
@@ -53,7 +53,7 @@ export async function kafkaTool(
   }
 }
 
-/** What Kafka's own programs are told to log in over TLS. */
+/** Properties with which Kafka's own programs log in over TLS. */
 export function javaProperties({ dir }: LocalBroker, mechanism: 'PLAIN' | 'SCRAM-SHA-512', { name, password }: User) {
   const login = mechanism === 'PLAIN' ? 'plain.Plain' : 'scram.Scram'
   return {
@@ -65,7 +65,7 @@ export function javaProperties({ dir }: LocalBroker, mechanism: 'PLAIN' | 'SCRAM
   }
 }
 
-/** A rule that says no to whom Plumbline logs in as, e.g. `['--operation', 'Write', '--topic', 'closed']`. */
+/** Adds a deny rule for the user that Plumbline logs in as, e.g. `['--operation', 'Write', '--topic', 'closed']`. */
 export async function denyClient(broker: LocalBroker, rule: readonly string[]): Promise<void> {
   if (broker.admin === undefined) throw new Error('expected a broker with SASL')
   const who = `User:${broker.settings.PLUMBLINE_KAFKA_USERNAME}`

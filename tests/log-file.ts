@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import type { Log, LogRecord } from '../infra/log/log.ts'
 import { readRange } from '../infra/runtime/json-records.ts'
 
-/** A whole small log in one file of JSON lines, so that a test can keep what an earlier program wrote. */
+/** A whole small log in one file of JSON lines, so that a test can use a log that an earlier release wrote. */
 
 interface Line extends Pick<LogRecord, 'topic' | 'partition' | 'key' | 'headers'> {
   readonly partitions: number
@@ -23,7 +23,7 @@ export async function writeLogFile(log: Log, file: string): Promise<void> {
   await writeFile(file, `${lines.join('\n')}\n`)
 }
 
-/** Appends everything of the file to a log, which gets topics as the file's log had them. */
+/** Creates the file's topics in a log and appends all records of the file. */
 export async function readLogFile(log: Log, file: string): Promise<void> {
   const lines = (await readFile(file, 'utf8'))
     .split('\n')

@@ -13,7 +13,7 @@ export async function commandsOf(page: string): Promise<string[]> {
 export const wordsOf = (line: string): string[] =>
   [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, double, single, bare]) => double ?? single ?? bare ?? '')
 
-/** Types one line of a page: `./plumbline …` in a folder, `curl URL` to where the metrics really are, or a shell's. */
+/** Runs one line of a page: `./plumbline …` in a folder, `curl URL` at the real metrics address, or a shell command. */
 export async function typed(line: string, place: Place & { readonly metrics?: string }): Promise<Ended> {
   const [program = '', ...words] = wordsOf(line)
   if (program === './plumbline') return plumbline(words, place)

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
-/** The program as a person starts it: a process of its own, with nothing of this one but its Node. */
+/** The program as a person starts it: in a process of its own, with the Node of this one. */
 
 const PROGRAM = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 
@@ -14,12 +14,12 @@ export interface Ended {
 }
 
 export interface Place {
-  /** Where it is started; relative paths on the command line start here. */
+  /** Working folder; relative paths on the command line start here. */
   readonly cwd: string
   readonly env?: Readonly<Record<string, string>>
-  /** A command that starts it elsewhere, e.g. in another network namespace, and becomes it. */
+  /** A command prefix that executes it elsewhere, e.g. in another network namespace. */
   readonly within?: readonly string[]
-  /** A file descriptor for its standard output, which then is not kept here. */
+  /** A file descriptor for its standard output, which is then not collected here. */
   readonly stdout?: number
 }
 
@@ -31,7 +31,7 @@ export interface Running {
   stderr(): string
 }
 
-/** Starts it and lets it run on. */
+/** Starts the program without waiting for its end. */
 export function start(args: readonly string[], { cwd, env = {}, within = [], stdout: output }: Place): Running {
   const { PLUMBLINE_DATA: _data, PLUMBLINE_LOG: _log, NODE_OPTIONS: _options, ...inherited } = process.env
   const [program = '', ...before] = [...within, process.execPath]
@@ -52,7 +52,7 @@ export function start(args: readonly string[], { cwd, env = {}, within = [], std
   return { child, pid: child.pid as number, ended, stdout: () => stdout, stderr: () => stderr }
 }
 
-/** Standard output of what came to a good end. @throws Error with all that it said, when it did not */
+/** Standard output of a program that succeeded. @throws Error with all its output when it failed */
 export async function outputOf(args: readonly string[], ended: Promise<Ended>): Promise<string> {
   const { code, signal, stdout, stderr } = await ended
   if (code !== 0) throw new Error(`plumbline ${args.join(' ')} ended with ${signal ?? code}\n${stdout}\n${stderr}`)

@@ -3,7 +3,7 @@ import { type PipelineOptions, runPipeline } from '../cli/pipeline.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import type { Topology } from '../streams/topology.ts'
 
-/** What `run --until-idle` does, in this process: workers and tables until nothing is left to do. */
+/** Does `run --until-idle` in this process: runs workers and sink until nothing is left to do. */
 export async function runUntilIdle(
   folder: DataFolder,
   topology: Topology,

@@ -10,7 +10,7 @@ const rule = (alert: string): AlertRule => {
   return found
 }
 
-/** Asks a run for its metrics now and then, as Prometheus does, and says which alerts' expressions hold. */
+/** Scrapes a run's metrics, as Prometheus does, and tells which alerts' expressions hold. */
 export class Scraper {
   readonly url: string
   #scrapes: Scrape[] = []
@@ -29,7 +29,7 @@ export class Scraper {
     )
   }
 
-  /** A sample `up` comes with each, as Prometheus adds it. */
+  /** Adds a sample `up` to each scrape, as Prometheus does. */
   async scrape(): Promise<Scrape> {
     const samples: Sample[] = []
     let up = 1
@@ -49,7 +49,7 @@ export class Scraper {
     return scrape
   }
 
-  /** What was before is out of the window. */
+  /** Starts a new window without the earlier scrapes. */
   forget(): void {
     this.#scrapes = []
   }
@@ -97,7 +97,7 @@ export class Scraper {
   }
 }
 
-/** Types a page's commands, but those that are left out. Each must succeed. @returns everything that they said */
+/** Runs a page's commands, except those left out. Each must succeed. @returns their standard output */
 export async function typePage(page: string, scraper: Scraper, place: Place, leave_out?: RegExp): Promise<string> {
   let said = ''
   for (const line of await commandsOf(page)) {

@@ -4,7 +4,7 @@ import { completionsSampled, NO_MODEL, NO_TOKENS } from '../schemas/policy.ts'
 import { rolloutRequested } from '../schemas/rollout.ts'
 import { completionsScored } from '../schemas/tower.ts'
 
-/** Hand-made events of one group, for tests of the processors: what a test does not name is plausible and constant. */
+/** Hand-made events of one group, for tests of the processors. Fields that a test omits are plausible and constant. */
 
 type Requested = RowOfEvent<typeof rolloutRequested>
 type Sampled = RowOfEvent<typeof completionsSampled>

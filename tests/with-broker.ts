@@ -9,8 +9,8 @@ import { findJava } from '../infra/kafka-broker/java.ts'
 import { type BrokerOptions, type LocalBroker, startBroker, stopBroker } from '../infra/kafka-broker/local-broker.ts'
 
 /**
- * Tests that need a real broker. Where it cannot be had they are skipped with the reason; under continuous integration
- * they fail with what to install.
+ * Tests that need a real broker. Where none can be started, they are skipped with the reason; under continuous
+ * integration they fail and name what to install.
  */
 export function describeWithBroker(name: string, tests: () => void): void {
   const missing = whatIsMissing()
@@ -33,12 +33,12 @@ function whatIsMissing(): BrokerError | undefined {
   }
 }
 
-/** A broker in a folder of its own; both are gone when the file's tests have ended. */
+/** A broker in a folder of its own; both are removed after the file's tests. */
 export async function testBroker(options: Omit<BrokerOptions, 'dir'> = {}): Promise<LocalBroker> {
   return startBroker({ dir: await brokerFolder(), ...options })
 }
 
-/** A folder that a broker may be started in; what still runs there is stopped when the file's tests have ended. */
+/** A folder to start a broker in. A broker that still runs there is stopped after the file's tests. */
 export async function brokerFolder(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'plumbline-kafka-'))
   folders.push(dir)

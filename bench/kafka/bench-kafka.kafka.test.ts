@@ -6,7 +6,7 @@ const MAIN = new URL('./main.ts', import.meta.url).pathname
 
 const bench = (...words: readonly string[]) => promisify(execFile)(process.execPath, [MAIN, ...words])
 
-// Without the peers: their tools (uv, Maven) and packages are not there everywhere.
+// Without the peers: their tools (uv, Maven) and packages are not installed everywhere.
 test('the peers’ job on a worker of its own gives the groups that a plain loop gives, and the rate is told', async () => {
   const { stdout } = await bench('peers', '--quick', '--with', '', '--json', '--broker', inject('kafka'))
   const { rounds, messages, results } = JSON.parse(stdout)

@@ -6,7 +6,7 @@ export interface Candidate {
   readonly what: string
   /** What it reads: the plain messages, or the same as events. */
   readonly input: 'messages' | 'events'
-  /** Our messages per second beside its own, at least. */
+  /** Least ratio of our messages per second to its own. */
   readonly goal?: number
   command(say: (line: string) => void): Promise<Command>
 }
@@ -16,7 +16,7 @@ export const OURS = 'plumbline'
 const WORKER = fileURLToPath(new URL('./group-rewards-worker.ts', import.meta.url))
 const PROFILE = process.env.BENCH_PROFILE
 
-/** Who does the peers' job. */
+/** The programs that do the peers' job. */
 export const CANDIDATES: readonly Candidate[] = [
   {
     name: OURS,
@@ -25,7 +25,7 @@ export const CANDIDATES: readonly Candidate[] = [
     command: async () => ({
       program: process.execPath,
       args: [
-        // Those of `npm run bench:kafka`, which are those of `./plumbline`.
+        // The flags of `npm run bench:kafka`, which are those of `./plumbline`.
         ...process.execArgv,
         ...(PROFILE ? ['--cpu-prof', `--cpu-prof-dir=${PROFILE}`] : []),
         WORKER,

@@ -9,7 +9,7 @@ import { fill, NOT_COMPRESSED, rawRecords, sizeName } from './raw-topic.ts'
 
 const POLL_BYTES = 4 * 1024 * 1024
 
-/** A member of a new group reads what is there. Joining does not count: the clock starts when the first records have come. */
+/** A member of a new group reads a full topic. Joining is not measured: the clock starts after the first records. */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const prefix = `consume-${Date.now()}`
   const log = await openKafkaLog({ address: `kafka://${bootstrap}/${prefix}`, env: NOT_COMPRESSED })

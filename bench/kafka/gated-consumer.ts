@@ -1,14 +1,14 @@
 import type { Batch, Consumer } from 'kafkajs'
 
-/** A consumer of kafkajs that has the first records of a topic and goes on when it is told. */
+/** A consumer of kafkajs that has received a topic's first records and continues on `go`. */
 export interface GatedConsumer {
-  /** Of the first batch. */
+  /** How many records the first batch has. */
   readonly first: number
-  /** Ends when `take` has said that it has all. */
+  /** Resolves when `take` has returned true. */
   go(): Promise<void>
 }
 
-/** Joining does not count in a measurement: this is back when the first records have come. `take` says whether it has all. */
+/** Resolves at the first records, so that joining is not measured. `take` returns whether it has all records. */
 export async function gatedConsumer(
   consumer: Consumer,
   topic: string,
@@ -24,7 +24,7 @@ export async function gatedConsumer(
     first.reject(payload.error)
     last.reject(payload.error)
   })
-  last.promise.catch(() => undefined) // whoever goes on hears
+  last.promise.catch(() => undefined) // `go` reports it
   await consumer.run({
     autoCommit: false,
     eachBatch: async ({ batch }) => {

@@ -1,6 +1,6 @@
 import type { Log, Member } from '../../infra/log/log.ts'
 
-/** A log whose members take up their partitions and are given no records before the gate is opened. */
+/** A log whose members get their partitions, but no records before `open` is called. */
 export interface GatedLog {
   readonly log: Log
   open(): void

@@ -1,6 +1,6 @@
 /**
- * The peers' job on Plumbline, in a process of its own: the real worker with journal, changelog and snapshots. Told by
- * the same variables as the peers' programs, and tells the same line.
+ * The peers' job on Plumbline, in a process of its own: the real worker with journal, changelog and snapshots. It reads
+ * the same environment variables as the peers' programs and prints the same line.
  */
 
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
@@ -32,7 +32,7 @@ const worker = new Worker({
       first_cpu = process.cpuUsage()
     }
     polled += records
-    // As the peers' programs do at the last message: what it makes is committed, and that is all.
+    // Stop at the last message, as the peers' programs do: its outputs are still committed.
     if (polled >= wanted) stop.abort()
   }),
   blobs: noBlobs,
@@ -62,7 +62,7 @@ const cpu_seconds = (user + system) / 1e6
 const told = { messages, groups, seconds, cpu_seconds, first_ms, commits, commit_seconds: commit_ms / 1e3 }
 process.stdout.write(`${JSON.stringify(told)}\n`)
 
-/** The same log; says how many records have arrived, which is before anything of them is decoded. */
+/** Wraps a log: reports how many records have arrived, before any of them is decoded. */
 function noting(log: Log, arrived: (records: number) => void): Log {
   const bound = (target: object, name: string | symbol) => {
     const value = Reflect.get(target, name, target)

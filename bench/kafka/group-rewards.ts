@@ -3,7 +3,7 @@ import { type Cause, causeOf, type Fold, InvariantError, isA } from '../../proce
 import { defineEvent } from '../../schemas/event.ts'
 import { float64, int32, list, utf8 } from '../../schemas/logical-types.ts'
 
-/** The peers' job as events and a fold: what anybody would write who has only read `processors/processor.ts`. */
+/** The peers' job as events and a fold, written as by a reader of `processors/processor.ts` alone. */
 
 export const GROUP = 16
 
@@ -17,7 +17,7 @@ export const rewardObserved = defineEvent({
   row: { key: utf8(), sequence: int32(), reward: float64(), padding: utf8() },
 })
 
-/** Each run says its groups in a topic of its own, as each peer's run writes into one. */
+/** Each run writes its groups to a topic of its own, as each peer's run does. */
 export const rewardsGrouped = (run: string) =>
   defineEvent({
     type: `bench.rewards_grouped_${run}`,

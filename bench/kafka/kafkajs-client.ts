@@ -6,11 +6,11 @@ export function kafkajsClient(bootstrap: string): Kafka {
     clientId: 'bench',
     brokers: [bootstrap],
     logLevel: logLevel.NOTHING,
-    // A transaction that begins while the broker is ending the one before is asked to come again: soon.
+    // A transaction that begins while the broker is ending the previous one is rejected and must be retried: soon.
     retry: { initialRetryTime: 20, maxRetryTime: 500, retries: 20 },
   })
 }
 
-/** Exactly once, as far as kafkajs goes. */
+/** Exactly once, as far as kafkajs supports it. */
 export const transactional = (transactionalId: string) =>
   ({ transactionalId, idempotent: true, maxInFlightRequests: 1 }) as const

@@ -17,16 +17,16 @@ import { until } from './members.ts'
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const INTERVAL_MS = DEFAULT_TUNING.commit_interval_ms
-/** A tenth of a second's worth of scenes at a time. */
+/** Scenes are appended in one transaction per tick. */
 const TICK_MS = 100
 const PATIENCE_MS = 300_000
-/** Scenes that are made beforehand, so that making them does not count. */
+/** Scenes that are made beforehand, per second of the run, so that making them is not measured. */
 const MOST_PER_SECOND = 500
 
 /**
- * From the commit of a scene and its request, sixteen completions asked for, to the moment when its rows can be seen in
- * `tower.completions_scored` of DuckDB: `plumbline run --no-sink` in a process of its own, the sink in this one. First as
- * fast as it goes, until all that follows is in DuckDB, the groups as well; then at half of that rate.
+ * Time from the commit of a scene and its request, for sixteen completions, until its rows are visible in
+ * `tower.completions_scored` of DuckDB. `plumbline run --no-sink` has a process of its own; the sink is in this one. A
+ * burst measures the highest rate, until its groups are in DuckDB too; the latency is measured at half of that rate.
  */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const folder = await benchFolder()
@@ -88,7 +88,7 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
     const watched = await watch(sink, { 'tower.completions_scored': seen, 'rollout.group_formed': formed })
     loading = sink.run(stop.signal)
     const producer = await log.producer({ transactional_id: 'latency' })
-    // Only where a transaction has ended: whoever looks all the time takes the processor from those that are looked at.
+    // Look only after a commit: constant polling would take processor time from the programs that are measured.
     const looking = setInterval(() => {
       if (!changed) return
       changed = false
@@ -98,7 +98,7 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
       const scenes = await requests(2 * burst + seconds * MOST_PER_SECOND)
       // A scene and its request.
       const queue = [...Map.groupBy(scenes, ({ event }) => event.causes[0] ?? event.id).values()]
-      // What is compiled and cached on the way does not count.
+      // Warm-up: compiling code and filling caches is not measured.
       await offer(producer, queue.splice(0, Math.ceil(burst / 3)), formed)
       const began_ms = performance.now()
       await offer(producer, queue.splice(0, burst), formed)
@@ -140,7 +140,7 @@ async function topicsAreThere(log: Log, run: ChildProcess): Promise<void> {
 const idsOf = (groups: readonly (readonly Said[])[]) =>
   groups.flatMap((said) => said.filter(isRequest).map(({ event }) => event.key))
 
-/** Appends all of them and waits until their groups are there: the last of what follows. */
+/** Appends all of them and waits until their groups, the last events that follow, are visible. */
 async function offer(
   producer: Producer,
   groups: readonly (readonly Said[])[],
@@ -163,7 +163,7 @@ async function append(
   await transaction.commit()
 }
 
-/** Notes, for each table, when the first row of a group can be seen for the first time. */
+/** Records, for each table, when the first row of a group becomes visible. */
 async function watch(sink: DuckDbSink, tables: Readonly<Record<string, Map<string, number>>>) {
   const connection = await sink.connect()
   const watched = Object.entries(tables).map(([table, seen]) => ({ table, seen, last: -1n }))
@@ -182,7 +182,7 @@ async function watch(sink: DuckDbSink, tables: Readonly<Record<string, Map<strin
   }
   return {
     look(): Promise<void> {
-      // One look at a time, and one more after it: what was committed meanwhile may not be in it.
+      // One look at a time, then another: the running one may miss what was committed meanwhile.
       looking = (looking ?? Promise.resolve()).then(look)
       return looking
     },

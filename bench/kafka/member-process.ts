@@ -1,6 +1,6 @@
 /**
  * One of several workers on the peers' job, in a process of its own that can be killed: `node member-process.ts LOG RUN
- * SESSION_MS`. Takes up its partitions and reads nothing before it is told to go; tells what it takes up and commits.
+ * SESSION_MS`. Restores its partitions but reads no records before it is told to go; reports restores and commits.
  */
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { Worker } from '../../infra/runtime/worker.ts'

@@ -12,7 +12,7 @@ export class MemberProcess {
   readonly owned = new Set<number>()
   records = 0
 
-  /** @param heard told what it says, after what this object knows of it has been brought up to date */
+  /** @param heard called with each message of the process, after the fields of this object are updated */
   constructor(address: string, run: string, session_ms: number, heard: (says: MemberSays) => void) {
     this.#child = spawn(process.execPath, [...process.execArgv, PROGRAM, address, run, String(session_ms)], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -41,7 +41,7 @@ export class MemberProcess {
   }
 }
 
-/** Asks again until it is so. @throws Error when it is not within the limit */
+/** Polls until the condition is true. @throws Error when it is not within the limit */
 export async function until(isSo: () => boolean, limit_ms: number, what: string): Promise<void> {
   const deadline_ms = performance.now() + limit_ms
   while (!isSo()) {

@@ -20,7 +20,7 @@ const COMMIT_MS = 100
 const LARGE_BYTES = 16 * 1024
 const GOAL = 0.8
 
-/** What is read is written to another topic, outputs and positions in one transaction each 100 ms; nothing is compressed. */
+/** Copies records to another topic, outputs and positions in one transaction each 100 ms; nothing is compressed. */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const prefix = `pass-${Date.now()}`
   const log = await openKafkaLog({ address: `kafka://${bootstrap}/${prefix}`, env: NOT_COMPRESSED })
@@ -61,7 +61,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
 
 type Closing = Side & { close(): Promise<void> }
 
-/** Joining does not count: the clock starts when the first records have come. */
+/** Joining is not measured: the clock starts when the first records have arrived. */
 function portLoop(log: Log, topic: string, messages: number): Closing {
   let member: Member | undefined
   let producer: Producer | undefined
@@ -105,7 +105,7 @@ function portLoop(log: Log, topic: string, messages: number): Closing {
   }
 }
 
-/** kafkajs's consumer and transactional producer, as its documentation has it. */
+/** kafkajs's consumer and transactional producer, as in its documentation. */
 function kafkajsLoop(bootstrap: string, topic: string, messages: number): Closing {
   const client = kafkajsClient(bootstrap)
   let consumer: Consumer | undefined
@@ -191,7 +191,7 @@ async function worker(log: Log, messages: number): Promise<Side> {
   await log.createTopics(topicsOf([valueRead, valuePassed], [], PARTITIONS))
   const said = Array.from({ length: messages }, (_, at) => {
     const key = `k${at % 64}`
-    // The JSON around it makes up for the rest.
+    // The JSON around it adds the rest of the size.
     const value = randomBytes(12_260).toString('base64')
     const event: Event<typeof valueRead> = {
       id: sourceId(['bench', String(at)]),

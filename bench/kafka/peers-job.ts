@@ -3,7 +3,7 @@ import type { DataOf, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
 import { GROUP, rewardObserved, statisticsOf } from './group-rewards.ts'
 
-/** The job that all do: messages of 256 bytes under 64 keys in; what sixteen rewards in a row make, out. */
+/** The job of all programs: read messages of 256 bytes under 64 keys, write a group for every 16 rewards of a key. */
 
 export const KEYS = 64
 export const VALUE_BYTES = 256
@@ -57,7 +57,7 @@ export function groupCount(messages: number): number {
   return groups
 }
 
-/** What a program without any log makes of the first `messages` messages. */
+/** The groups of the first `messages` messages, computed without any log. */
 export function groupsOf(messages: number): Group[] {
   const groups: Group[] = []
   for (let key = 0; key < KEYS; key++) {
@@ -77,8 +77,8 @@ export function groupsOf(messages: number): Group[] {
 const TOLERANCE = 1e-12
 
 /**
- * The first difference between what came out and what was expected, in words; undefined where there is none. Each group
- * once, every number within 1e-12 of its size.
+ * The first difference between the groups found and those expected, in words; undefined if there is none. Each group
+ * must occur once, with every number within 1e-12 of its size.
  */
 export function differenceOf(found: readonly Group[], expected: readonly Group[]): string | undefined {
   const byName = new Map<string, Group>()

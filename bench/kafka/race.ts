@@ -23,7 +23,7 @@ export interface RaceOptions {
   readonly say: (line: string) => void
 }
 
-/** What a program says of itself when it has ended. */
+/** What a program reports when it has ended. */
 interface Told {
   readonly messages: number
   readonly groups: number
@@ -31,7 +31,7 @@ interface Told {
   /** Processor time of all its threads, from the first message on. */
   readonly cpu_seconds: number
   readonly first_ms: number
-  /** Where a program knows: how often it committed, and how long it waited for that. */
+  /** If a program measures it: how often it committed, and how long it waited for that. */
   readonly commits?: number
   readonly commit_seconds?: number
 }
@@ -52,16 +52,16 @@ const LOOK_MS = 20
 const PATIENCE_MS = 900_000
 
 /**
- * Everybody does the peers' job, one after the other, in processes of their own, round after round. The clock runs from
- * the first message that a program gets to the moment when the last group is there for who reads committed records only.
+ * All programs do the peers' job, one after the other, in processes of their own, round after round. The clock runs
+ * from the first message that a program gets until a reader of committed records only has the last group.
  *
- * @throws Error when somebody's groups are not those of all others.
+ * @throws Error when a program's groups are not the expected ones.
  */
 export async function race(options: RaceOptions): Promise<Result[]> {
   const { messages, rounds, say } = options
   const prefix = `race-${process.pid}-${Date.now()}`
   const address = `kafka://${options.bootstrap}/${prefix}`
-  // Peers send and get what is not compressed; so does who makes the messages.
+  // The peers use no compression, so the messages are made without it too.
   const log = await openKafkaLog({ address, env: { ...process.env, PLUMBLINE_KAFKA_COMPRESSION: 'none' } })
   const folder = await benchFolder()
   try {
@@ -73,7 +73,7 @@ export async function race(options: RaceOptions): Promise<Result[]> {
     const rates = new Map<string, Rate[]>(runners.map(({ name }) => [name, []]))
     for (let round = 0; round < rounds; round++) {
       let ours: readonly Group[] | undefined
-      // Whoever is first in one round is last in the next; ours comes first of all in the first, to compare with.
+      // The order is reversed each round. Groups are compared with ours if ours ran before, else with the expected.
       for (const candidate of round % 2 === 0 ? runners : runners.toReversed()) {
         const command = commands.get(candidate.name) as Command
         const run = await runOnce(log, candidate, command, { ...options, address, prefix, round, folder })
@@ -91,7 +91,7 @@ export async function race(options: RaceOptions): Promise<Result[]> {
   }
 }
 
-/** The same messages twice: as they are, and as events. */
+/** Appends the same messages to two topics: as plain messages and as events. */
 async function makeMessages(log: Log, messages: number, say: (line: string) => void): Promise<void> {
   say(`making ${messages.toLocaleString('en-US')} messages, twice`)
   await log.createTopics([MESSAGES_TOPIC, rewardObserved.type].map((name) => ({ name, partitions: PARTITIONS })))
@@ -170,7 +170,7 @@ async function runOnce(
     let last_ms = Date.now()
     await ended
     if (code !== 0) throw new Error(`${run} ended with ${code}: ${complained}`)
-    // What came after all had come, came too often; the comparison says so.
+    // Groups that arrive after the expected number are duplicates, which the comparison reports.
     if ((await output_reader.look()) > 0) last_ms = Date.now()
     const told = JSON.parse(said.trim().split('\n').at(-1) ?? '') as Told
     if (told.groups !== groups)
@@ -186,7 +186,7 @@ async function runOnce(
   }
 }
 
-/** Reads what is committed, from the beginning on. */
+/** Reads the committed records from the beginning. */
 class OutputReader {
   readonly records: LogRecord[] = []
   readonly #log: Log
@@ -198,7 +198,7 @@ class OutputReader {
     this.#topic = topic
   }
 
-  /** @returns how many records have come since the last look */
+  /** @returns how many records have arrived since the last look */
   async look(): Promise<number> {
     const before = this.records.length
     for (const [partition, from] of this.#next.entries()) {
@@ -218,7 +218,7 @@ const commitsOf = ({ commits, commit_seconds, seconds }: Told) =>
     ? ''
     : `, waited ${commit_seconds?.toFixed(1)} of ${seconds.toFixed(1)} s for ${commits} commits`
 
-/** Ours alone, then beside each of the others: by the clock, which the goals are about, and by what it costs the processor. */
+/** Ours alone, then compared with each of the others: by wall time, to which the goals apply, and by processor time. */
 function resultsOf(
   runners: readonly Candidate[],
   rates: ReadonlyMap<string, readonly Rate[]>,

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto'
 import type { Log, NewRecord } from '../../infra/log/log.ts'
 import { PARTITIONS } from '../tower-log.ts'
 
-/** Records of so many bytes that do not get smaller, with a key and no headers. */
+/** Records with incompressible values of `bytes` bytes, a key and no headers. */
 export function rawRecords(count: number, bytes: number): NewRecord[] {
   return Array.from({ length: count }, (_, at) => ({ key: `k${at % 64}`, headers: [], value: randomBytes(bytes) }))
 }
 
-/** A topic of four partitions that holds the records, evenly. */
+/** Creates a topic of four partitions and spreads the records over them evenly. */
 export async function fill(log: Log, name: string, records: readonly NewRecord[]): Promise<void> {
   await log.createTopics([{ name, partitions: PARTITIONS }])
   const producer = await log.producer({ transactional_id: `fill-${name}` })

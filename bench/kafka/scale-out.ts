@@ -13,8 +13,8 @@ const SESSION_MS = 10_000
 const PATIENCE_MS = 300_000
 
 /**
- * The peers' job, which waits for nothing but the log, by two and by four workers in processes of their own beside one.
- * All partitions are taken up before the clock starts, and the groups are those of one worker.
+ * The peers' job, which waits for nothing but the log, by two and by four worker processes compared with one. Every
+ * worker has restored its partitions before the clock starts.
  */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const messages = quick ? 4_000 : 200_000
@@ -60,7 +60,7 @@ function workers(log: Log, messages: number, count: number, runOf: () => string)
       await log.createTopics(topicsOf([rewardsGrouped(run)], [groupRewards(run)], PARTITIONS))
       members = Array.from({ length: count }, () => new MemberProcess(log.address, run, SESSION_MS, () => {}))
       await until(() => members.every(({ owned }) => owned.size > 0), 60_000, `${count} workers have partitions`)
-      // Whoever came first had all of them for a moment.
+      // The first worker owned all partitions for a moment: wait until the rebalance is over.
       await new Promise((resolve) => setTimeout(resolve, 2_000))
     },
     async run() {

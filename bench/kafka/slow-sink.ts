@@ -14,10 +14,10 @@ import type { OpenKafkaBench } from './broker-bench.ts'
 
 const PROGRAM = fileURLToPath(new URL('./slow-sink-process.ts', import.meta.url))
 const MIB = 2 ** 20
-/** As long as memory is looked at; the sink does not come to the end of what lies before it. */
+/** How long memory is measured; the sink does not finish its backlog in that time. */
 const SECONDS = 60
 
-/** Anonymous memory of a process whose DuckDB sink loads at a crawl, with 1 GiB of events before it. */
+/** Anonymous memory of a process whose DuckDB sink loads very slowly, with a backlog of 1 GiB of events. */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const folder = await benchFolder()
   const address = `kafka://${bootstrap}/slow-${Date.now()}`
@@ -41,7 +41,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   }
 }
 
-/** Requests and completions, some hundred groups again and again under other names. */
+/** Appends requests and completions, the same 200 groups again and again under new names. */
 async function fill(log: Log, bytes: number): Promise<void> {
   const groups = await sampledGroups(200)
   await log.createTopics(topicsOf(catalogue, [sampleCompletions('random-legal')], PARTITIONS))

@@ -15,8 +15,8 @@ const KEYS = 64
 
 /**
  * From kill -9 of one of two workers to the other's first commit of what it has taken over, in session time-outs. The
- * broker waits for one session before it believes that the dead one is dead; what comes on top is ours: noticing,
- * ending the dead one's open transaction, restoring the state, processing and committing.
+ * broker waits one session time-out before it removes the dead worker. The rest is ours: noticing, ending the dead
+ * worker's open transaction, restoring the state, processing and committing.
  */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const log = await openKafkaLog({ address: `kafka://${bootstrap}/takeover-${Date.now()}` })

@@ -20,7 +20,7 @@ export interface Command {
 
 type Say = (line: string) => void
 
-/** Where the guard puts it when there is none in PATH. */
+/** Where the guard installs uv when there is none in PATH. */
 const GUARDS_UV = fileURLToPath(new URL('../../.guard/uv/bin/uv', import.meta.url))
 
 /** A Python program of `bench/peers/NAME`, in an environment of its own that uv makes once. */
@@ -32,7 +32,7 @@ export async function pythonCommand(name: string, say: Say): Promise<Command> {
     if (uv === undefined) {
       throw new Error(`bench/peers/${name} needs uv: npm test brings one, or install it: https://docs.astral.sh/uv`)
     }
-    // Relocatable: it is moved once it is whole.
+    // Relocatable: it is moved once it is complete.
     await command(uv, ['venv', '--quiet', '--relocatable', '--python', PYTHON, arriving])
     await command(uv, ['pip', 'install', '--quiet', '--python', join(arriving, 'bin', 'python'), '-r', requirements])
   })
@@ -55,7 +55,7 @@ export async function javaCommand(say: Say): Promise<Command> {
   return { program: java, args: ['-Xmx1g', '-cp', classpath, 'plumbline.PeersJob'] }
 }
 
-/** A folder in the cache, made once for these files as they are; outside of the clone, as the broker's libraries are. */
+/** A cache folder, made once for each content of these files; outside of the clone, like the broker's libraries. */
 async function made(name: string, files: readonly string[], say: Say, make: (dir: string) => Promise<void>) {
   const hash = createHash('sha256')
   for (const file of files) hash.update(readFileSync(file))

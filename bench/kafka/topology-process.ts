@@ -1,7 +1,7 @@
 /**
- * The tower loop's two stages, a worker each, in a process of their own that stays for all turns: as in `plumbline run`,
- * and with nothing in memory that belongs to the benchmark. Told where the records are, it takes up its partitions; told
- * to go, it works until it has committed them all.
+ * The tower loop's two stages, a worker each, in a process of their own that runs for all turns: as in `plumbline run`,
+ * and with nothing of the benchmark in memory. Given the address of the log, it restores its partitions; told to go, it
+ * works until it has committed all records.
  */
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { WorkerEvent } from '../../infra/runtime/worker.ts'
@@ -10,7 +10,7 @@ import { gated } from './gated-log.ts'
 import { stages } from './stages.ts'
 import { strictWorker } from './work-until.ts'
 
-/** Where the records are, and how many all stages read together. */
+/** The log's address, and how many records all stages read together. */
 export type Told = { readonly address: string; readonly records: number } | 'go'
 export type Says = 'ready' | 'done' | 'closed'
 

@@ -11,8 +11,8 @@ import type { Says, Told } from './topology-process.ts'
 const PROGRAM = fileURLToPath(new URL('./topology-process.ts', import.meta.url))
 
 /**
- * Scoring and grouping against decoding what they read and encoding what they say. The workers have a process of their
- * own: here lie all the events, which every major collection of garbage has to look at. Joining does not count.
+ * Scoring and grouping, compared with decoding their inputs and encoding their outputs. The workers have a process of
+ * their own: this one contains all events, which every major garbage collection would scan. Joining is not measured.
  */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const [score, form] = await stages()
@@ -64,7 +64,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   }
 }
 
-/** The process with the workers; what it says is heard in its order. */
+/** The process with the workers; its messages are handled in their order. */
 class Workers {
   // With the flags of `npm run bench:kafka`, which are those of `./plumbline`.
   readonly #child = fork(PROGRAM)

@@ -4,7 +4,7 @@ import type { Processor } from '../../processors/processor.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { noBlobs, PARTITIONS } from '../tower-log.ts'
 
-/** A worker whose run fails where another would try again, and at a dead letter. */
+/** A worker that fails instead of retrying, and at a dead letter. */
 export function strictWorker(
   log: Log,
   processor: Processor,
@@ -28,7 +28,7 @@ export function strictWorker(
   })
 }
 
-/** One worker, until it has committed so many input records. Asking the broker how far it is would slow it down. */
+/** Runs one worker until it has committed `records` input records. Polling the broker for them would slow it down. */
 export async function workUntil(log: Log, processor: Processor, vocabulary: Catalogue, records: number): Promise<void> {
   const stop = new AbortController()
   let committed = 0

@@ -3,7 +3,7 @@ import type { Plain } from '../../sinks/duckdb/sql-result.ts'
 
 export type Row = Readonly<Record<string, Plain>>
 
-/** Rows of an answer, one after the other; 64-bit counts are texts of digits, `Number` reads them. */
+/** Streams the rows of a result. 64-bit counts are strings of digits; `Number` parses them. */
 export async function* askRows(file: string, sql: string, time_limit_s = 600): AsyncGenerator<Row> {
   const session = await openSql({ file, time_limit_ms: time_limit_s * 1_000 })
   try {

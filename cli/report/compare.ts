@@ -3,7 +3,7 @@ import { textTable } from '../text-table.ts'
 import type { Row } from './ask-rows.ts'
 import { dot, FAINT, heatmap, line, short, svgDocument, text, ticks, viridis } from './svg.ts'
 
-/** What `report compare` asks; every answer is small however long the log is. */
+/** The queries of `report compare`. Every result is small, however long the log is. */
 export const comparisonSql = (name: string) => ({
   tasks: `
     select task, any_value(live_reward_name) as live, count(*) as groups, avg(rank_correlation) as rank_correlation,
@@ -24,7 +24,7 @@ export const comparisonSql = (name: string) => ({
     from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
 })
 
-/** World units to a dot; advantages to a cell, and how far the picture of them reaches: more is drawn at its edge. */
+/** World units per dot; advantage per cell, and the largest advantage drawn: larger ones are drawn at the edge. */
 const DISTANCE_STEP = 0.01
 const STEP = 0.125
 const REACH = 4
@@ -137,7 +137,7 @@ const LIVE = '#8c959f'
 const LIVE_INK = '#57606a'
 const AGAIN = '#1f5fbf'
 
-/** For each task: reward over distance under both, and the advantages of both against each other. */
+/** For each task: both rewards over distance, and the advantages of one against those of the other. */
 export function comparisonSvg(
   { reward_name, live_reward_name, tasks }: Comparison,
   { distances, advantages }: Pick<Rows<ReturnType<typeof comparisonSql>>, 'distances' | 'advantages'>,
@@ -174,7 +174,7 @@ export function comparisonSvg(
   )
 }
 
-/** Each reward on an axis of its own, as rewards need not be of one size; a task without places is drawn by outcome. */
+/** Each reward has its own axis, as their scales may differ. A task without distances is drawn by outcome. */
 function distancePanel(task: string, all: readonly Row[], top: number): string[] {
   const placed = all.some((row) => row.distance !== null)
   const rows = all.filter((row) => !placed || row.distance !== null)

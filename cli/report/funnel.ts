@@ -11,7 +11,7 @@ export interface FunnelReport {
   readonly fates: readonly {
     readonly fate: string
     readonly completions: number
-    /** Of what was sampled; null where nothing was, and for `ahead`, which is outside the identity. */
+    /** Share of the sampled completions; null if there are none, and for `ahead`, which is outside the identity. */
     readonly share: number | null
     readonly about: string
   }[]

@@ -1,6 +1,6 @@
 import { random } from '../../environments/tower/random.ts'
 
-/** The scored completions of one prompt: what they add up to and how many they are. */
+/** The scored completions of one prompt: their sum and their number. */
 export interface Cluster {
   readonly total: number
   readonly count: number
@@ -8,7 +8,7 @@ export interface Cluster {
 
 export interface Interval {
   readonly mean: number
-  /** Null where one group alone says nothing about others. */
+  /** Null for a single group, which does not show how groups vary. */
   readonly low: number | null
   readonly high: number | null
 }
@@ -18,7 +18,7 @@ export type IntervalMethod = (typeof INTERVALS)[number]
 export const CONFIDENCE = 0.95
 export const RESAMPLES = 2_000
 
-/** How an interval was made, for whoever reads it. */
+/** Describes how an interval was computed. */
 export function describeInterval(method: IntervalMethod, seed: string): string {
   return method === 't'
     ? '95 % t interval, clustered by group'
@@ -34,7 +34,7 @@ export function describeInterval(method: IntervalMethod, seed: string): string {
  *
  * With groups of one it is the ordinary t interval.
  *
- * @param clusters groups, those without completions left out by the function itself
+ * @param clusters groups; those without completions are ignored
  * @returns undefined when there is no completion at all
  */
 export function clusteredMean(

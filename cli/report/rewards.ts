@@ -4,7 +4,7 @@ import type { Row } from './ask-rows.ts'
 import { type Cluster, clusteredMean, describeInterval, type Interval, type IntervalMethod } from './interval.ts'
 import { dot, FAINT, line, rect, short, svgDocument, text, ticks } from './svg.ts'
 
-/** What `report rewards` asks for; one row per group, streamed. */
+/** The query of `report rewards`: one row per group, streamed. */
 export const REWARD_GROUPS_SQL =
   'from reward_groups order by reward_name, task, dataset, split, policy, purpose, group_id'
 
@@ -18,14 +18,14 @@ export interface RewardLine {
   readonly split: string
   readonly policy: string
   readonly groups: number
-  /** Scored completions, and of those the ones that the scorer failed on: they have no reward and are in no mean. */
+  /** Scored completions; `failed` counts those that the scorer failed on, which have no reward and enter no mean. */
   readonly completions: number
   readonly failed: number
   readonly reward: Interval | null
   /** Over the completions that could be parsed: paper 1 §4.1 calls those legal. */
   readonly legal_share: number
   readonly legal_reward: Interval | null
-  /** Share of each outcome among the completions that were not failed on. */
+  /** Share of each outcome among the completions that the scorer did not fail on. */
   readonly outcomes: Readonly<Partial<Record<Outcome, number>>>
 }
 
@@ -92,7 +92,7 @@ export async function rewardReport(
 
 const evaluatedOn = ({ task, dataset, split }: RewardLine) => `${task} ${dataset} ${split}`
 
-/** As paper 1 A.2 lays its tables out: what was evaluated on downwards, which policy across; then each cell in full. */
+/** Tables as in paper 1 A.2, a row per evaluation set and a column per policy; then each cell in full. */
 export function rewardText(report: RewardReport): string {
   if (report.lines.length === 0)
     return 'nothing is scored yet: ./plumbline generate tower …, then ./plumbline run --until-idle\n'
@@ -179,7 +179,7 @@ const ROW = 26
 const TOP = 70
 const GAP = 24
 
-/** A row per line: outcome shares as a bar, the mean with its interval, and hollow the legal-only mean. */
+/** A row per line: outcome shares as a bar, the mean with its interval, and the legal-only mean as a hollow mark. */
 export function rewardSvg(report: RewardReport): string {
   const values = report.lines.flatMap(({ reward, legal_reward }) =>
     [reward, legal_reward].flatMap((interval) =>

@@ -6,7 +6,7 @@ import type { Dataset, Task } from '../../environments/tower/task.ts'
 import { ANSWER_RANGES, UNITS_PER_WORLD } from '../../environments/tower/task.ts'
 import { dot, FAINT, heatmap, INK, line, short, svgDocument, text, ticks, viridis } from './svg.ts'
 
-/** What a picture of a reward shows: one of paper 1's figures 7 and 8. */
+/** Settings of a reward figure, paper 1's figure 7 or 8. */
 export interface SurfaceFigure {
   readonly file: string
   readonly title: string
@@ -15,7 +15,7 @@ export interface SurfaceFigure {
   readonly offset_units: number
 }
 
-/** Which displacement the paper draws is not printed: 0.2 on top and 0.45 beside are inferred from its pictures' kind. */
+/** The paper does not print the displacements of its figures: 0.2 (top block) and 0.45 (side block) are inferred. */
 export const FIGURES: readonly SurfaceFigure[] = [
   {
     file: 'figure-7-x-only-top-block.svg',
@@ -35,7 +35,7 @@ export const FIGURES: readonly SurfaceFigure[] = [
 
 const HEIGHTS = [2, 3, 4]
 const GREY = [128, 128, 128]
-/** Answer units between two evaluated answers, and what part of the world a panel shows. */
+/** Answer units between two evaluated answers, and the part of the world that a panel shows. */
 const STEP_UNITS = 10
 const X_UNITS = { low: -700, high: 700 }
 const Y_UNITS = { low: -200, high: 1200 }
@@ -53,7 +53,7 @@ const SCALES: readonly Scale[] = [
   { name: 'symlog: sign(r) · log10(1 + |r|)', of: symlog },
 ]
 
-/** −5 (unparseable) is nowhere on a surface: −4 to 20 is what a placement can earn. */
+/** A placement earns between −4 and 20; −5 (unparseable) does not occur on a surface. */
 const LOWEST = -4
 const HIGHEST = 20
 
@@ -138,7 +138,7 @@ function panel(surface: Surface, scale: Scale, left: number, top: number, labelX
   const colourAt = (column: number, row: number) =>
     viridis((scale.of(rewards[row * columns + column] as number) - low) / (high - low))
   const cell = PANEL / columns
-  // A cell's middle is the position it stands for.
+  // A cell is centred on its position.
   const xOf = (units: number) => left + ((units - X_UNITS.low) / STEP_UNITS + 0.5) * cell
   const yOf = (units: number) => top + ((Y_UNITS.high - units) / STEP_UNITS + 0.5) * (PANEL / rows)
   const outline = ({ x, y, edge }: Block, isMoved: boolean) => {

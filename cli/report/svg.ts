@@ -1,10 +1,10 @@
-/** The little of SVG that the reports draw with: text in, text out, and the same text for the same numbers everywhere. */
+/** The small part of SVG that the reports use. The same numbers give the same text on every machine. */
 
 export const INK = '#1b1f24'
 export const FAINT = '#d0d5db'
 const FONT = 'system-ui, sans-serif'
 
-/** @param title for who cannot see it */
+/** @param title for screen readers */
 export function svgDocument(width: number, height: number, title: string, parts: readonly string[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${px(width)} ${px(height)}" width="${px(width)}" height="${px(height)}" font-family="${FONT}" font-size="12">`,
@@ -20,7 +20,7 @@ export interface TextStyle {
   readonly size?: number
   readonly fill?: string
   readonly bold?: boolean
-  /** Degrees, about the text's own place. */
+  /** Rotation in degrees about the text's position. */
   readonly turn?: number
 }
 
@@ -96,7 +96,7 @@ export function ticks(low: number, high: number, count = 5): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)) + 0)
 }
 
-/** A number for people: as few digits as say it. */
+/** A number for people: at most four significant digits. */
 export const short = (value: number) => String(Number(value.toPrecision(4)))
 
 const px = (value: number) => number(Number(value.toFixed(2)))

@@ -31,6 +31,8 @@ def headers_of(event_type, schema, key, value):
         "subject": key,
         "partitionkey": key,
         "clock": "wall",
+        # The value keeps to the schema's bounds; where it does not, it is to be refused.
+        "schemarules": "1",
     }
     headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
     return [*headers, ("content-type", b"application/json")]

@@ -1,6 +1,6 @@
 /**
- * Reads an answer out of a completion. What the paper leaves open is inferred from its prompts: the last
- * `<answer>…</answer>` pair counts, and what is between must be the answer and nothing else.
+ * Reads the answer from a completion. The paper does not define the format; it is inferred from the prompts: the last
+ * `<answer>…</answer>` pair counts, and it must contain the answer and nothing else.
  */
 
 import type { Task } from './task.ts'
@@ -16,7 +16,7 @@ export type ParseError =
   | 'integer_too_large'
   | 'out_of_prompt_range'
 
-/** Every reason an answer can be unparseable for, in the order they are looked for. */
+/** Every reason why an answer is unparseable, in the order of the checks. */
 export const PARSE_ERRORS: readonly ParseError[] = [
   'no_answer_tag',
   'empty_answer',
@@ -30,16 +30,16 @@ export const PARSE_ERRORS: readonly ParseError[] = [
 
 export type Answer =
   | { readonly kind: 'judgement'; readonly yes: boolean }
-  /** Signed answer units; `dy` is 0 where the task asks for one integer. */
+  /** Signed answer units; `dy` is 0 if the task asks for one integer. */
   | { readonly kind: 'move'; readonly dx: number; readonly dy: number }
 
-/** `text` is what stood between the tags, trimmed, or null when there were none. */
+/** `text` is the text between the tags, trimmed; null without tags. */
 export type ParsedAnswer =
   | { readonly ok: true; readonly text: string; readonly answer: Answer }
   | { readonly ok: false; readonly text: string | null; readonly error: ParseError }
 
 export interface AnswerOptions {
-  /** Whether an integer outside the range that the prompt names is unparseable. Off: the paper's −4 branch needs dy < 0. */
+  /** Whether integers outside the prompt's range are unparseable. Default false: the paper's −4 branch needs dy < 0. */
   readonly reject_out_of_range?: boolean
 }
 
@@ -52,9 +52,9 @@ const TWO_INTEGERS = /^([+-]?[0-9]+)(?:\s*,\s*|\s+)([+-]?[0-9]+)$/
 /**
  * The answer in `completion` to `task`, or why there is none. Linear in the length of the completion.
  *
- * Yes and No count in any case; an integer may carry a sign; two integers are separated by a comma or white space and
- * may stand in one pair of brackets or parentheses. An integer beyond ±2³¹ is unparseable (inferred: it keeps every
- * position exact).
+ * Yes and No are accepted in any case; an integer may have a sign; two integers are separated by a comma or white space
+ * and may be enclosed in one pair of brackets or parentheses. An integer beyond ±2³¹ is unparseable (inferred: this
+ * keeps every position exact).
  */
 export function parseAnswer(completion: string, task: Task, options: AnswerOptions = {}): ParsedAnswer {
   const between = lastAnswer(completion)
@@ -87,7 +87,7 @@ function readMove(text: string, task: Task, options: AnswerOptions): Answer | Pa
   return { kind: 'move', dx, dy }
 }
 
-/** What stands in the last pair, or null. A closing tag pairs with the nearest opening tag since the closing tag before it. */
+/** The text of the last pair, or null. A closing tag pairs with the nearest opening tag since the last closing tag. */
 function lastAnswer(completion: string): string | null {
   let close = completion.lastIndexOf(CLOSE)
   while (close >= 0) {
@@ -105,7 +105,7 @@ function withoutBrackets(text: string): string {
   return isBracketed ? text.slice(1, -1).trim() : text
 }
 
-/** Adding zero turns −0, which JSON and equality treat differently, into 0. */
+/** Adding zero turns −0 into 0, because JSON and equality treat them differently. */
 function toInteger(digits: string): number {
   return Number(digits) + 0
 }

@@ -1,5 +1,5 @@
 /**
- * A digest of what the simulator shows and decides, for comparing two processes, machines or versions.
+ * A digest of the simulator's pictures and outcomes, for comparing two processes, machines or versions.
  */
 
 import { createHash } from 'node:crypto'
@@ -11,7 +11,7 @@ import { sampleScene } from './scene.ts'
 import { scoreAnswer } from './score.ts'
 import { LEGAL_PAIRS } from './task.ts'
 
-/** SHA-256, in hexadecimal, of `scenes` scenes of every task, their pictures, and eight random answers to each, scored. */
+/** SHA-256, in hexadecimal, of `scenes` scenes of every task, their pictures, and eight scored random answers each. */
 export async function simulatorFingerprint(scenes: number): Promise<string> {
   const physics = await openPhysics({ shortcuts: false })
   const hash = createHash('sha256')

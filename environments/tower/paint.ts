@@ -1,5 +1,5 @@
 /**
- * A face's colour under every light that a texture can give, worked out once per face instead of once per pixel.
+ * A face's colour for every texel value, computed once per face instead of once per pixel.
  */
 
 /** Texels are bytes. */
@@ -9,10 +9,10 @@ export class Paint {
   red = 0
   green = 0
   blue = 0
-  /** By texel value: red, green and blue, each cut off at 255, from the lowest byte up. */
+  /** By texel value: red, green and blue, each clamped to 255, from the lowest byte up. */
   readonly packed = new Uint32Array(LIGHTS)
 
-  /** `light`: how much of it the face has, of 256; `darkest` and `brightest`: the texels that will be asked for. */
+  /** `light`: the face's share of the light, of 256; `darkest` and `brightest`: the range of texel values in use. */
   mix(colour: readonly number[], light: number, { darkest, brightest }: TexelRange): void {
     const red = ((colour[0] ?? 0) * light) >> 8
     const green = ((colour[1] ?? 0) * light) >> 8

@@ -1,6 +1,6 @@
 /**
- * Photographs of real towers (Lerer et al., 2016; paper 1 A.1.3): a label and no geometry. All that can be asked is
- * whether the tower stands.
+ * Photographs of real towers (Lerer et al., 2016; paper 1 A.1.3): a label and no geometry. The only possible task is
+ * binary stability.
  */
 
 import { parseAnswer } from './answer.ts'
@@ -19,7 +19,7 @@ export interface Photograph {
 /**
  * Scores one completion about a photograph with the paper's reward. A pure function of its arguments.
  *
- * @throws RangeError when the task is another one than binary stability.
+ * @throws RangeError when the task is not binary stability.
  */
 export function scorePhotograph({ is_stable }: Photograph, task: Task, text: string): Score {
   if (task !== 'binary_stability') {
@@ -42,8 +42,8 @@ export function scorePhotograph({ is_stable }: Photograph, task: Task, text: str
 }
 
 /**
- * What a scripted policy says about a photograph. One that looks through noise needs a displacement, which a photograph
- * has not: a tower with the same label and the displacement furthest from doubt stands in for it, 0 or a whole edge
+ * A scripted policy's completion about a photograph. noisy-oracle needs a displacement, which a photograph does not
+ * have. So the policy sees a tower with the same label and the least ambiguous displacement: 0 or a whole edge
  * (inferred; it makes noisy-oracle(0) the oracle).
  */
 export function completePhotograph(policy: Policy, { is_stable }: Photograph, stream: Random): string {

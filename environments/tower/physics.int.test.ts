@@ -1,4 +1,4 @@
-/** Steps Rapier for every touchdown there is: seconds, not milliseconds. */
+/** Steps Rapier for every possible touchdown: takes seconds, not milliseconds. */
 
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Physics, Settlement } from './physics.ts'
@@ -9,7 +9,7 @@ import { random } from './random.ts'
 import { composeScene, sampleScene } from './scene.ts'
 import { EDGE_UNITS, LEGAL_PAIRS } from './task.ts'
 
-/** Between 0.48 and 0.52 edges no scene is generated, and Rapier and geometry may differ. */
+/** No scene is generated between 0.48 and 0.52 edges; Rapier and geometry may differ there. */
 const EXCLUDED = { low: 120, high: 130 }
 
 const isExcluded = (placement: Placement) => {
@@ -19,7 +19,7 @@ const isExcluded = (placement: Placement) => {
 
 let stepping: Physics
 let quick: Physics
-/** Every touchdown on a tower, stepped: towers of 1 … 3 blocks, every integer |x| up to and past the edge. */
+/** Every touchdown on a tower, simulated: towers of 1 … 3 blocks, every integer |x| up to and past the edge. */
 const stepped = new Map<string, Settlement>()
 
 beforeAll(async () => {

@@ -1,10 +1,10 @@
 /**
- * What becomes of a placed block, decided by Rapier (deterministic build: the same bits on every machine).
+ * Simulates a placed block with Rapier (deterministic build: the same bits on every machine).
  *
- * A placed block is *lowered* straight down until it touches the tower or the floor, and let go there. The paper's
- * blocks are not thrown, and restitution is 0, so whatever speed a fall would bring is gone at the touch; a solver that
- * is given that speed decides by the order of its contacts instead (measured: after a fall of 1 m Rapier topples blocks
- * whose centre of mass is 0.05 inside the support, at any solver setting).
+ * A placed block is *lowered* straight down until it touches the tower or the floor, and released there. The paper's
+ * blocks are not thrown, and restitution is 0, so the speed of a fall would be lost at contact. A solver that is given
+ * this speed decides by the order of its contacts instead (measured: after a fall of 1 m Rapier topples blocks whose
+ * centre of mass is 0.05 inside the support, at any solver setting).
  */
 
 import type { RigidBody, World } from '@dimforge/rapier3d-deterministic-compat'
@@ -20,56 +20,60 @@ const FRICTION = 0.5
 const RESTITUTION = 0
 const GRAVITY = 9.81
 const STEPS_PER_SECOND = 120
-/** No run takes longer than this; the longest fall off a tower of three is at rest after 1.8 s. */
+/** Maximum length of a run, in steps; the longest fall off a tower of three is at rest after 1.8 s. */
 const STEP_LIMIT = 3 * STEPS_PER_SECOND
 /**
- * Rest: every body below both speeds for a tenth of a second (inferred: at the start of the slowest fall outside the
- * excluded band, com 5 units beyond the edge, the block turns at 0.18 rad/s after that time). Rapier's own sleep comes to
- * the same verdict after 2 s, a time that its JavaScript binding cannot shorten.
+ * Rest: every body below both speeds for a tenth of a second (inferred: in the slowest fall outside the excluded band,
+ * centre of mass 5 units beyond the edge, the block turns at 0.18 rad/s after that time). Rapier's own sleep gives the
+ * same result, but after 2 s, which its JavaScript binding cannot shorten.
  */
 const REST_STEPS = STEPS_PER_SECOND / 10
 const REST_SPEED = 0.03
 const REST_TURN = 0.1
-/** A block at rest within this of the tower's top, in world units, rests on it (inferred: Rapier's contacts give way by 0.001). */
+/** A block at rest this near the tower's top, in world units, is on it (inferred: Rapier's contacts yield by 0.001). */
 const REST_HEIGHT_TOLERANCE = 0.02
-/** Up to this |x|, in answer units, the top face carries the block and nothing moves: 0.48 edges, where the excluded band begins. */
+/** Up to this |x|, in answer units, the top face supports the block: 0.48 edges, where the excluded band begins. */
 const SUPPORTED_UNITS = 120
 
 export interface Settlement {
   readonly outcome: WorldOutcome
-  /** The moved block's centre at rest, in world units; null where nothing can be simulated (below_floor, inside_tower). */
+  /** The moved block's centre at rest, in world units; null if nothing can be simulated (below_floor, inside_tower). */
   readonly settled: Position | null
-  /** Rapier steps of 1/120 s that were taken to know this; 0 when a short cut or the memo knew. */
+  /** Rapier steps of 1/120 s that were simulated; 0 if a shortcut or the memo gave the result. */
   readonly steps: number
 }
 
 export interface Physics {
   readonly engine: string
   readonly version: string
-  /** What becomes of the placed block. A pure function of the placement: memo and short cuts change only the speed. */
+  /** The outcome of the placed block. A pure function of the placement: memo and shortcuts change only the speed. */
   settle(placement: Placement): Settlement
 }
 
 export interface PhysicsOptions {
-  /** Whether a block that is plainly carried, or meets nothing on its way to the floor, is resolved without stepping. Default true. */
+  /** Whether a clearly supported block, or one with a free way to the floor, skips the simulation. Default true. */
   readonly shortcuts?: boolean
-  /** How many stepped runs are remembered; the oldest goes first; 0 remembers none. Default 4096, more than there are. */
+  /** Maximum number of memoised runs; the oldest is evicted first; 0: none. Default 4096, more than can occur. */
   readonly memo_entries?: number
-  /** Whether a run ends when everything is at rest, instead of after three seconds. Default true; off measures what it saves. */
+  /** Whether a run ends when all is at rest, not after three seconds. Default true; false measures what it saves. */
   readonly ends_at_rest?: boolean
 }
 
-/** Where the lowered block first touches something, in answer units: all that the physics depends on. */
+/** Where the lowered block first touches something, in answer units: the physics depends on nothing else. */
 interface Touchdown {
   readonly tower_blocks: number
   readonly x_units: number
   readonly bottom_units: number
 }
 
-/** Loads Rapier (once per process) and opens a world to settle placements in. */
+let loaded: Promise<void> | undefined
+
+/** Loads Rapier, once per process. */
 export async function openPhysics(options: PhysicsOptions = {}): Promise<Physics> {
   const { shortcuts = true, memo_entries = 4096, ends_at_rest = true } = options
-  await RAPIER.init()
+  // Without this, Rapier would decode and compile its 2 MB at every call.
+  loaded ??= RAPIER.init()
+  await loaded
   const memo = new Map<string, Settlement>()
 
   function settle(placement: Placement): Settlement {
@@ -94,7 +98,7 @@ export async function openPhysics(options: PhysicsOptions = {}): Promise<Physics
   return { engine: PHYSICS_ENGINE, version: RAPIER.version(), settle }
 }
 
-/** The end of the placed block's way down. A block that overlaps its neighbour within the tolerance is put against it. */
+/** The end of the block's descent. A block that overlaps the tower within the tolerance is moved flush with it. */
 function lower(placement: Placement): Touchdown {
   const { tower_blocks, x_units } = placement
   if (isOverTower(placement)) return { tower_blocks, x_units, bottom_units: tower_blocks * EDGE_UNITS }
@@ -109,7 +113,7 @@ function resolveWithoutStepping(touchdown: Touchdown): Settlement | null {
   return null
 }
 
-/** A fresh world per run, so that no run leaves a trace in the next; freed also when a step throws. */
+/** A fresh world per run, so that no run affects the next; freed even if a step throws. */
 function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
   const world = new RAPIER.World({ x: 0, y: -GRAVITY, z: 0 })
   try {
@@ -139,8 +143,8 @@ function stepToRest(touchdown: Touchdown, ends_at_rest: boolean): Settlement {
 }
 
 /**
- * `world.step()` less what it does afterwards: asking every body and collider whether the step has made or removed one,
- * which none does here (measured: 6 % more runs a second, the median of seven pairs on a busy machine).
+ * `world.step()` without its final pass over every body and collider, which looks for any that the step created or
+ * removed. Here none does (measured: 6 % more runs per second, the median of seven pairs on a busy machine).
  */
 function step(world: World): void {
   world.physicsPipeline.step(
@@ -166,10 +170,10 @@ function addBlock(world: World, centre: Position): RigidBody {
   return body
 }
 
-/** Filled in by Rapier: a step in which nothing rests asks for one velocity, and should not leave an object behind. */
+/** Reused, filled in by Rapier: reading a velocity in each step should not allocate an object. */
 const velocity = { x: 0, y: 0, z: 0 }
 
-/** The moved block comes first in `bodies`: while anything moves, it does. */
+/** Fast, because the moved block is first in `bodies`: it moves whenever anything does. */
 function areStill(bodies: readonly RigidBody[]): boolean {
   for (const body of bodies) {
     const speed = body.linvel(velocity)

@@ -1,13 +1,13 @@
 /**
- * Where an answer puts the misplaced block, and what must become of it by geometry alone: the oracle that the physics
- * is tested against.
+ * Where an answer puts the misplaced block, and the outcome that geometry alone predicts: the oracle for testing the
+ * physics.
  */
 
 import type { SceneFacts } from './scene.ts'
 import type { Task } from './task.ts'
 import { assertLegalPair, EDGE_UNITS, UNITS_PER_WORLD } from './task.ts'
 
-/** A block held over (or in, or beside) a tower; integers, so that equal placements are equal exactly. */
+/** A block above, inside or next to a tower, before it is released; integers, so that equality is exact. */
 export interface Placement {
   /** Blocks in the tower without the moved one. */
   readonly tower_blocks: number
@@ -23,15 +23,15 @@ export interface Position {
   readonly y: number
 }
 
-/** What the world does with a placed block (design §7). */
+/** The result of placing a block (design §7). */
 export type WorldOutcome = 'below_floor' | 'inside_tower' | 'unstable' | 'stable'
 
-/** A block that cuts into the tower by no more than this, in answer units, counts as touching it (design §7). */
+/** A block that overlaps the tower by no more than this, in answer units, counts as touching it (design §7). */
 export const TOLERANCE_UNITS = 2
 
 /**
- * Where `move` puts the scene's misplaced block. On top block it slides at its own height; on side block, x-only lifts
- * it to the tower's top and x-y moves it from the floor. Binary stability moves nothing: the block as it is shown.
+ * Where `move` puts the scene's misplaced block. In top block it slides at its own height; in side block, x-only lifts
+ * it to the tower's top and x-y moves it from the floor. Binary stability moves nothing: the block stays as shown.
  *
  * @throws RangeError when the scene's dataset does not have the task.
  */
@@ -56,7 +56,7 @@ export function placedPosition(placement: Placement): Position {
   }
 }
 
-/** Whether the placement is one that no world can start from, and which: what `below_floor` and `inside_tower` mean. */
+/** The kind of a placement that no simulation can start from, or null. Defines `below_floor` and `inside_tower`. */
 export function impossiblePlacement(placement: Placement): 'below_floor' | 'inside_tower' | null {
   if (placement.bottom_units < 0) return 'below_floor'
   const depth_x = EDGE_UNITS - Math.abs(placement.x_units)
@@ -64,7 +64,7 @@ export function impossiblePlacement(placement: Placement): 'below_floor' | 'insi
   return Math.min(depth_x, depth_y) > TOLERANCE_UNITS ? 'inside_tower' : null
 }
 
-/** Whether some of the tower's top face is straight below the placed block. */
+/** Whether part of the tower's top face is directly below the placed block. */
 export function isOverTower(placement: Placement): boolean {
   const isHighEnough = placement.bottom_units >= placement.tower_blocks * EDGE_UNITS - TOLERANCE_UNITS
   return isHighEnough && Math.abs(placement.x_units) < EDGE_UNITS
@@ -73,7 +73,7 @@ export function isOverTower(placement: Placement): boolean {
 /**
  * The geometric rule: a block comes to rest on a tower of aligned equal blocks if and only if its centre of mass is over
  * the top face, |x| < edge / 2. (The block and the k blocks below it have their joint centre of mass at x / (k + 1), so
- * the top interface is always the one to fail.) At |x| = edge / 2 exactly it balances on the edge and counts as falling.
+ * the top interface always fails first.) At |x| = edge / 2 exactly it balances on the edge and counts as falling.
  */
 export function geometricOutcome(placement: Placement): WorldOutcome {
   const impossible = impossiblePlacement(placement)

@@ -1,6 +1,6 @@
 /**
- * Scripted policies: pure functions of what a completion may know and a stream of random numbers. They cost nothing,
- * and their mean rewards are known, which makes them the reference that a trained policy is held against.
+ * Scripted policies: pure functions of a scene's facts, the task and a stream of random numbers. They cost nothing and
+ * their mean rewards are known, so a trained policy can be compared with them.
  */
 
 import type { Random } from './random.ts'
@@ -9,13 +9,13 @@ import type { Task } from './task.ts'
 import { ANSWER_RANGES, assertLegalPair, EDGE_UNITS } from './task.ts'
 
 export interface Policy {
-  /** As it is written on the command line: parsing it again gives the same policy. */
+  /** As written on the command line; parsing it gives the same policy. */
   readonly name: string
   /** The text of one completion. `stream` is the completion's own; equal arguments give equal text. */
   complete(scene: SceneFacts, task: Task, stream: Random): string
 }
 
-/** The best answer that there is: reward 1 on binary stability and 20 on every other task. */
+/** The best possible answer: reward 1 on binary stability and 20 on every other task. */
 export const oracle: Policy = {
   name: 'oracle',
   complete: (scene, task) => {
@@ -28,8 +28,8 @@ export const oracle: Policy = {
 }
 
 /**
- * The best answer for a scene seen through noise: normal with standard deviation `sigma_units`, in answer units, on the
- * misplaced block's x, and independently on the height to lift it by. Answers are rounded and may leave the prompt's range.
+ * The best answer for a scene seen with noise: normal with standard deviation `sigma_units`, in answer units, added to
+ * the misplaced block's x, and independently to the lift height. Answers are rounded and may leave the prompt's range.
  */
 export function noisyOracle(sigma_units: number): Policy {
   return {
@@ -55,15 +55,15 @@ export const randomLegal: Policy = {
   },
 }
 
-/** The same text, whatever is asked: `constant(<answer>0</answer>)`. */
+/** The same text for every request: `constant(<answer>0</answer>)`. */
 export function constant(text: string): Policy {
   return { name: `constant(${text})`, complete: () => text }
 }
 
 /**
- * Reads a policy's name: `oracle`, `noisy-oracle(SIGMA)`, `random-legal` or `constant(TEXT)`.
+ * Parses a policy's name: `oracle`, `noisy-oracle(SIGMA)`, `random-legal` or `constant(TEXT)`.
  *
- * @throws RangeError that says what was expected.
+ * @throws RangeError that states what was expected.
  */
 export function parsePolicy(name: string): Policy {
   if (name === oracle.name) return oracle

@@ -41,7 +41,7 @@ const PROMPTS: Readonly<Record<string, string>> = {
     'Return your final answer between <answer> </answer>.',
 }
 
-/** Binary stability on the photographs of Lerer et al. (2016), paper 1's external test; no scene of ours asks it. */
+/** Binary stability on the photographs of Lerer et al. (2016), paper 1's external test; no generated scene uses it. */
 export const LERER_PROMPT =
   'In the image you see a block tower. ' +
   'Your task is to determine if this is a stable tower. ' +
@@ -49,7 +49,7 @@ export const LERER_PROMPT =
   'Return your final answer between <answer> </answer>.'
 
 /**
- * The prompt that goes with an image of `dataset` for `task`.
+ * The prompt for an image of `dataset` and `task`.
  *
  * @throws RangeError when the paper has no such prompt.
  */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { LERER_PROMPT, promptFor } from './prompts.ts'
 import { LEGAL_PAIRS } from './task.ts'
 
-/** Paper 1, appendix A.4, as it is printed. */
+/** Paper 1, appendix A.4, as printed. */
 const PAPER = {
   binaryTop:
     'In the image you see a block tower with a single misplaced block on top. Your task is to determine if this is a stable tower. Respond with Yes if the tower is stable or No if it is not stable. Return your final answer between <answer> </answer>.',

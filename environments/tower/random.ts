@@ -1,10 +1,10 @@
 /**
- * Randomness as a value: a stream is named by a key and needs nothing else, so the draw for scene 7 of seed "a" is
- * the same in every process, in any order, on any machine.
+ * Randomness as a value: a key fully determines a stream, so the draw for scene 7 of seed "a" is the same in every
+ * process, in any order, on any machine.
  *
  * Streams are xoshiro128** 1.1 (Blackman and Vigna, "Scrambled linear pseudorandom number generators", ACM TOMS 2021);
- * its 128-bit state is four MurmurHash3_x86_32 hashes (Appleby, 2008) of the key. Both use 32-bit integer arithmetic
- * only, which JavaScript has exactly.
+ * its 128-bit state is four MurmurHash3_x86_32 hashes (Appleby, 2008) of the key. Both use only 32-bit integer
+ * arithmetic, which is exact in JavaScript.
  */
 
 export interface Random {
@@ -14,9 +14,9 @@ export interface Random {
   uniform(): number
   /** Uniform integer in [low, high], both ends included, without modulo bias. */
   integer(low: number, high: number): number
-  /** Standard normal deviate (Marsaglia's polar method; the spare is thrown away, so that a call has no history). */
+  /** Standard normal deviate (Marsaglia's polar method; the spare is discarded, so that calls share no state). */
   normal(): number
-  /** The items in a uniformly random order (Fisher and Yates); the argument stays as it is. */
+  /** The items in a uniformly random order (Fisher and Yates); the argument is not changed. */
   shuffled<T>(items: readonly T[]): T[]
 }
 
@@ -29,7 +29,7 @@ export function random(...key: readonly (string | number)[]): Random {
   return xoshiro128(murmur3(bytes, 1), murmur3(bytes, 2), murmur3(bytes, 3), murmur3(bytes, 4))
 }
 
-/** A stream from an explicit state of four 32-bit words, not all zero: what the golden test holds against the reference. */
+/** A stream from an explicit state of four 32-bit words, not all zero: for the golden test against the reference. */
 export function xoshiro128(seed0: number, seed1: number, seed2: number, seed3: number): Random {
   let s0 = seed0 | 0
   let s1 = seed1 | 0

@@ -2,8 +2,8 @@
  * Draws textured cubes with a depth buffer and antialiased edges.
  *
  * Cubes are upright and the camera looks straight ahead (see `camera.ts`), so every face has lines of constant depth:
- * rows of a front or top face, columns of a side face. A face is drawn line by line, each line a loop without division.
- * Arithmetic is + − × ÷ and integers only, and so gives the same pixels on every machine.
+ * rows of a front or top face, columns of a side face. A face is drawn line by line, each in a loop without division.
+ * Only + − × ÷ and integers are used, so the pixels are the same on every machine.
  */
 
 import { CENTRE_COLUMN, EYE_DISTANCE, EYE_HEIGHT, FOCAL, FRONT_DEPTH, HEIGHT, HORIZON_ROW, WIDTH } from './camera.ts'
@@ -12,16 +12,16 @@ import type { Block } from './scene.ts'
 import { blendPixel, StrokeRecorder, type Strokes } from './strokes.ts'
 import { faceTexture, TEXELS, VARIANTS } from './texture.ts'
 
-/** How much light a face has, of 256, by the way it looks; a right side is on the sun's far side. */
+/** Light on a face, of 256, by its orientation; right sides face away from the sun. */
 const LIGHT = { front: 236, top: 292, left: 200, right: 136 }
 const DEPTH_STEPS = 16_384
-/** Sides count as this much farther, in world units, so that the top wins where it is blended over them; cubes of a scene are 0.05 apart. */
+/** Added to a side's depth, in world units, so that the top is blended over it; cubes of a scene are 0.05 apart. */
 const SIDE_BEHIND = 0.02
 const FARTHEST = 65_535
 /** Fixed point with 16 fractional bits, for positions in a texture. */
 const ONE = 65_536
 
-/** Draws into one picture at a time; its buffers are made once. */
+/** Draws into one picture at a time and reuses its buffers. */
 export class Rasteriser {
   readonly #depths = new Uint16Array(WIDTH * HEIGHT)
   readonly #textures = Array.from({ length: VARIANTS }, (_, variant) => faceTexture(variant))
@@ -32,17 +32,17 @@ export class Rasteriser {
   #bytes = new DataView(new ArrayBuffer(0))
   #strokes: Strokes | undefined
   #texture = new Uint8Array(0)
-  /** The face that is being drawn is nearer than any other, and nothing comes after it: no depth is asked for or kept. */
+  /** The current face is nearer than any other and is drawn last, so depths are neither read nor written. */
   #isForemost = false
   #recorder: StrokeRecorder | undefined
 
-  /** Starts a picture: `pixels` is the backdrop, [HEIGHT, WIDTH, 3], and is drawn on. */
+  /** Starts a picture: `pixels`, [HEIGHT, WIDTH, 3], contains the backdrop and is drawn on. */
   begin(pixels: Uint8Array<ArrayBuffer>): void {
     this.#take(pixels)
     this.#depths.fill(FARTHEST)
   }
 
-  /** Starts a picture with a tower that `recordTower` has seen, in the colours of `tower`. */
+  /** Starts a picture with a tower that `recordTower` recorded, in the colours of `tower`. */
   beginWith(pixels: Uint8Array<ArrayBuffer>, strokes: Strokes, tower: readonly Block[]): void {
     this.#take(pixels)
     const paints = this.#paints
@@ -55,7 +55,7 @@ export class Rasteriser {
     this.#strokes = strokes
   }
 
-  /** How to draw these cubes, from the first to the last; each must show its top and its front, and no more. */
+  /** Records how to draw these cubes, from first to last; of each, only the top and the front may be visible. */
   recordTower(tower: readonly Block[]): Strokes {
     this.begin(new Uint8Array(WIDTH * HEIGHT * 3))
     this.#recorder = new StrokeRecorder()
@@ -71,16 +71,16 @@ export class Rasteriser {
   }
 
   /**
-   * Draws the faces of a cube that the camera can see. Nearer faces hide farther ones in any order; edges are blended
-   * with what is already there, and so look best when farther cubes are drawn first.
+   * Draws a cube's visible faces. Nearer faces hide farther ones in any drawing order. Edges are blended with what is
+   * already drawn, so they look best when farther cubes are drawn first.
    */
   drawCube(block: Block, variant: number): void {
     this.#drawFaces(block, variant, false)
   }
 
-  /** Draws what is seen of a cube after `beginWith`, where it is as near as the tower; nothing may be drawn after it. */
+  /** Draws a cube as near as the tower, after `beginWith`; nothing may be drawn after it. */
   drawLastCube(block: Block, variant: number): void {
-    // Only the rows that the cube can reach: most of the picture's depths are never looked at.
+    // Copy depths only for the rows that the cube can reach; the rest are never read.
     const highest = HORIZON_ROW + (FOCAL * (EYE_HEIGHT - block.y - block.edge / 2)) / (FRONT_DEPTH + block.edge)
     const lowest = HORIZON_ROW + (FOCAL * (EYE_HEIGHT - block.y + block.edge / 2)) / FRONT_DEPTH
     const from = Math.max(0, Math.floor(Math.min(highest, lowest)) - 2) * WIDTH
@@ -145,7 +145,7 @@ export class Rasteriser {
       const upper = (Math.max(y0, row) - HORIZON_ROW) / (EYE_HEIGHT - top)
       const lower = (Math.min(y1, row + 1) - HORIZON_ROW) / (EYE_HEIGHT - top)
       const depth = (2 * FOCAL) / (upper + lower)
-      // The row that it shares with the front face is covered in full: the front face is blended over it.
+      // The row shared with the front face is covered in full, because the front face is blended over it.
       const covered = row === lastRow ? 1 : Math.min(1, row + 1 - y0)
       const v = texelOf(((far - depth) / (far - near)) * TEXELS)
       this.#drawLine(
@@ -180,7 +180,7 @@ export class Rasteriser {
       const depth = (2 * FOCAL) / (leftScale + rightScale)
       const covered = column === shared ? 1 : Math.min(x1, column + 1) - Math.max(x0, column)
       const u = texelOf(((depth - near) / (far - near)) * TEXELS)
-      // It reaches a pixel under the top face, which is blended over it, but not beyond the cube's far corner.
+      // Extends one pixel under the top face, which is blended over it, but not beyond the cube's far corner.
       const start = Math.max(farRow, HORIZON_ROW + Math.min(leftScale, rightScale) * (EYE_HEIGHT - top) - 1)
       this.#drawLine(
         column,
@@ -199,12 +199,12 @@ export class Rasteriser {
   }
 
   /**
-   * Draws one line of a face, a row or a column of pixels. The face's borders cross the line aslant: it starts between
-   * `start0` and `start1` and ends between `end0` and `end1`, in pixels along the line.
+   * Draws one line of a face, a row or a column of pixels. The face's borders cross the line at an angle: it starts
+   * between `start0` and `start1` and ends between `end0` and `end1`, in pixels along the line.
    *
-   * @param origin index of the line's pixel 0, and `stride` from one of its pixels to the next, of `length`
+   * @param origin index of the line's pixel 0; `stride`: step to the next pixel; `length`: number of pixels
    * @param covered share of the line's width that the face covers, 0 … 1
-   * @param texel index of the line's first texel, and `texelStride` from one to the next, TEXELS of them from start to end
+   * @param texel index of the line's first texel; `texelStride`: step to the next; TEXELS of them from start to end
    * @param depth of the whole line, in world units
    */
   #drawLine(
@@ -228,7 +228,7 @@ export class Rasteriser {
     const step = Math.floor((TEXELS * ONE) / ((end0 + end1) / 2 - start))
     const first = Math.max(0, Math.floor(startLow))
     const last = Math.min(length, Math.ceil(endHigh))
-    // Whole pixels are those between; without any, every pixel of the line is blended.
+    // Pixels between the slanted borders are whole; if there are none, every pixel of the line is blended.
     const wholeFirst = covered === 1 ? Math.min(last, Math.max(first, Math.ceil(startHigh))) : last
     const wholeLast = Math.max(wholeFirst, Math.min(last, Math.floor(endLow)))
     const z = Math.floor(depth * DEPTH_STEPS)
@@ -245,7 +245,7 @@ export class Rasteriser {
       this.#fillPixels(origin + wholeFirst * stride, stride, wholeLast - wholeFirst, texel, texelStride, from, step, z)
   }
 
-  /** `#fillPixels` along a row, for a face that nothing hides. */
+  /** `#fillPixels` along a row, for a face that is fully visible. */
   #fillForemost(origin: number, count: number, texel: number, from: number, step: number): void {
     if (count <= 0) return
     const pixels = this.#pixels
@@ -255,7 +255,7 @@ export class Rasteriser {
     const last = (origin + count - 1) * 3
     let along = from
     let byte = origin * 3
-    // Four bytes at once, of which the fourth is the next pixel's: it is drawn next.
+    // Write four bytes at once: the fourth belongs to the next pixel, which is drawn next.
     for (; byte < last; byte += 3, along += step) {
       bytes.setUint32(byte, packed[texture[texel + (along >> 16)] as number] as number, true)
     }
@@ -305,7 +305,7 @@ export class Rasteriser {
   }
 }
 
-/** The share of pixel [at, at + 1) that lies beyond a border which crosses it between `low` and `high`. */
+/** The share of pixel [at, at + 1) that lies beyond a border that crosses the line between `low` and `high`. */
 function overlap(at: number, low: number, high: number): number {
   return beyond(at + 1, low, high) - beyond(at, low, high)
 }

@@ -1,5 +1,5 @@
 /**
- * Photographs a scene: 256 × 256 pixels, RGB, 8 bits, the same to the bit on every machine.
+ * Renders a scene: 256 × 256 pixels, RGB, 8 bits, bit-identical on every machine.
  */
 
 import { createHash } from 'node:crypto'
@@ -14,12 +14,12 @@ import { backdrop } from './texture.ts'
 
 export { HEIGHT, WIDTH } from './camera.ts'
 
-/** No shadow is darker than this, of 256: some light comes from everywhere. */
+/** Maximum darkness of a shadow, of 256: ambient light reaches every point. */
 const DARKEST = 176
 /** Fixed point with 16 fractional bits, for positions in a shadow's table. */
 const ONE = 65_536
 
-/** Everything that pictures share, made for the first one, in about 0.3 s. */
+/** Everything that pictures share, built for the first one in about 0.3 s. */
 class Studio {
   readonly rasteriser = new Rasteriser()
   readonly #backdrop = backdrop()
@@ -56,8 +56,8 @@ class Studio {
 interface Stage {
   readonly pixels: Uint8Array<ArrayBuffer>
   /**
-   * The floor's pixels, [FLOOR_ROWS, WIDTH]: without any shadow, red, green and blue from the lowest byte up, and in the
-   * highest byte how dark the tower's shadow makes it, of 256.
+   * The floor's pixels, [FLOOR_ROWS, WIDTH]: red, green and blue without any shadow, from the lowest byte up; in the
+   * highest byte, the darkness of the tower's shadow, of 256.
    */
   readonly floor: Uint32Array
   /** How to draw the tower. */
@@ -67,10 +67,10 @@ interface Stage {
 let studio: Studio | undefined
 
 /**
- * The picture of a scene, [HEIGHT, WIDTH, 3] row by row. Costs a copy of a prepared backdrop, the shadow of the misplaced
- * block, and the pixels of the blocks. Draws into `into` where given, so that a loop need not allocate.
+ * The picture of a scene, [HEIGHT, WIDTH, 3] row by row. Costs a copy of a prepared backdrop, the misplaced block's
+ * shadow, and the pixels of the blocks. Pass `into` to reuse a buffer in a loop.
  *
- * @throws RangeError when `moved_block` is no block, or when `into` has not WIDTH · HEIGHT · 3 bytes.
+ * @throws RangeError when `moved_block` is not an index of a block, or `into` does not have WIDTH · HEIGHT · 3 bytes.
  */
 export function renderScene(
   scene: Pick<Scene, 'blocks' | 'moved_block'>,
@@ -87,7 +87,7 @@ export function renderScene(
   const stage = studio.stage(scene.blocks.length - 1)
   into.set(stage.pixels)
   studio.addShadow(into, stage, moved)
-  // From the sides to the middle and from the floor up: whatever can hide something is drawn after it.
+  // Draw from the sides to the middle and from the floor up, so that a block is drawn after those it can hide.
   const isBeside = moved.y < EDGE_WORLD
   const isLast = scene.moved_block === scene.blocks.length - 1
   if (isLast && isPlainTower(scene.blocks) && (!isBeside || Math.abs(moved.x) >= CLEAR_OF_TOWER)) {
@@ -104,7 +104,7 @@ export function renderScene(
   return into
 }
 
-/** From this |x| on, in world units, no pixel of a block on the floor is one of the tower's: the order does not matter. */
+/** From this |x| on, in world units, a block on the floor shares no pixel with the tower: the order does not matter. */
 const CLEAR_OF_TOWER = 0.29
 
 /** The block of a tower at `level`, uncoloured. */
@@ -113,7 +113,7 @@ function plainBlock(level: number): Block {
   return { x: 0, y, z: 0, edge: EDGE_WORLD, colour: [] }
 }
 
-/** Whether all blocks but the last are a tower as every scene has it, from the floor up. */
+/** Whether all blocks but the last form the standard tower of aligned blocks, from the floor up. */
 function isPlainTower(blocks: readonly Block[]): boolean {
   for (let level = 0; level < blocks.length - 1; level++) {
     const { x, y, z, edge } = blocks[level] as Block
@@ -128,7 +128,7 @@ export function pixelHash(pixels: Uint8Array): string {
   return createHash('sha256').update(pixels).digest('hex')
 }
 
-/** A stage's floor before anything casts a shadow on it. */
+/** A stage's floor without shadows. */
 function packedFloor(backdrop: Uint8Array): Uint32Array {
   const floor = new Uint32Array(FLOOR_ROWS * WIDTH)
   let byte = FLOOR_FIRST_ROW * WIDTH * 3
@@ -139,18 +139,18 @@ function packedFloor(backdrop: Uint8Array): Uint32Array {
   return floor
 }
 
-/** The part of a row of the floor that a shadow lies on: its first and last pixel of the floor, and where in the table. */
+/** The part of a floor row under a shadow: its first and last pixel of the floor, and their positions in the table. */
 interface ShadowSpan {
   first: number
   last: number
-  /** Entry of the table at the first pixel, and how far the next pixel's is, in fixed point. */
+  /** Table entry at the first pixel, and the step to the next pixel's, in fixed point. */
   along: number
   step: number
 }
 
 const span: ShadowSpan = { first: 0, last: -1, along: 0, step: 0 }
 
-/** `span` for `row` of the floor and a box at `x`; empty where last < first. */
+/** Fills in `span` for `row` of the floor and a box at `x`; empty if last < first. */
 function findSpan(shadow: ShadowTable, row: number, x: number): ShadowSpan {
   const firstEntry = shadow.first[row] as number
   const lastEntry = shadow.last[row] as number
@@ -168,8 +168,8 @@ function findSpan(shadow: ShadowTable, row: number, x: number): ShadowSpan {
 }
 
 /**
- * Darkens the floor by the shadow of a box at `x` on top of how dark it is already. Two shadows add up, because the parts
- * of the sun that two blocks hide rarely overlap, up to DARKEST.
+ * Adds the shadow of a box at `x` to the darkness that the floor already has. Two shadows add up, to at most DARKEST,
+ * because the parts of the sun that two blocks hide rarely overlap.
  */
 function castShadow(pixels: Uint8Array<ArrayBuffer>, floor: Uint32Array, shadow: ShadowTable, x: number): void {
   const { darkness } = shadow
@@ -180,7 +180,7 @@ function castShadow(pixels: Uint8Array<ArrayBuffer>, floor: Uint32Array, shadow:
     const table = row * SHADOW_COLUMNS
     let entry = along
     let byte = (FLOOR_FIRST_ROW * WIDTH + first) * 3
-    // Four bytes at once, of which the fourth is the next pixel's: it is drawn next.
+    // Write four bytes at once: the fourth belongs to the next pixel, which is drawn next.
     for (let pixel = first; pixel < last; pixel++, byte += 3, entry += step) {
       bytes.setUint32(byte, shaded(floor[pixel] as number, darkness[table + (entry >> 16)] as number), true)
     }
@@ -194,12 +194,12 @@ function castShadow(pixels: Uint8Array<ArrayBuffer>, floor: Uint32Array, shadow:
 /** A pixel of a stage's floor under one more shadow. */
 function shaded(floor: number, darkness: number): number {
   const light = 256 - Math.min(DARKEST, (floor >>> 24) + darkness)
-  // Red and blue in one multiplication: neither reaches the other.
+  // Red and blue in one multiplication: they cannot overflow into each other.
   const redAndBlue = (Math.imul(floor & 0xff00ff, light) >>> 8) & 0xff00ff
   return redAndBlue | (Math.imul((floor >>> 8) & 255, light) & 0xff00)
 }
 
-/** Notes in a stage's floor how dark the tower's shadow makes it. */
+/** Stores the darkness of the tower's shadow in a stage's floor. */
 function addDarkness(floor: Uint32Array, shadow: ShadowTable): void {
   for (let row = 0; row < FLOOR_ROWS; row++) {
     const { first, last, along, step } = findSpan(shadow, row, 0)

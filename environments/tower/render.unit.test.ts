@@ -14,7 +14,7 @@ function sceneWith(dataset: Dataset, height: number, offset_units: number): Scen
   return composeScene({ dataset, split: 'train', seed: '', index: 0, height, offset_units, colours })
 }
 
-/** Columns and rows of the smallest box around the pixels for which `holds`. */
+/** Columns and rows of the smallest box around the pixels for which `holds` is true. */
 function extent(pixels: Uint8Array, holds: (red: number, green: number, blue: number) => boolean) {
   const box = { left: WIDTH, right: -1, top: HEIGHT, bottom: -1 }
   for (let row = 0; row < HEIGHT; row++) {
@@ -71,7 +71,7 @@ describe('renderScene', () => {
     expect(tower.bottom).toBe(225)
     expect(moved.left).toBeGreaterThanOrEqual(Math.floor(CENTRE_COLUMN + 0.17 * (offset - 125)) - 12)
     expect(Math.abs(moved.right + 1 - (CENTRE_COLUMN + 0.17 * (offset + 125)))).toBeLessThanOrEqual(1)
-    // A pixel that two things share is neither red nor blue.
+    // A pixel shared by two objects is neither red nor blue.
     const meetsBelow = dataset === 'top_block' ? 226 - 42.5 * (height - 1) : 226
     expect(Math.abs(moved.bottom + 1 - meetsBelow)).toBeLessThanOrEqual(1)
   })
@@ -109,7 +109,7 @@ describe('renderScene', () => {
     let differing = 0
     for (let byte = 0; byte < expected.length; byte++)
       if (Math.abs((expected[byte] ?? 0) - (actual[byte] ?? 0)) > 24) differing++
-    // Blended edges and the grain of the wood differ; what is seen does not.
+    // Blended edges and the wood grain differ; the visible faces do not.
     expect(differing).toBeLessThan(0.01 * expected.length)
   })
 

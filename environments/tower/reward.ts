@@ -1,5 +1,5 @@
 /**
- * The paper's reward (paper 1 §3.4) as a pure function of a small record, so that another reward can be computed over
+ * The paper's reward (paper 1 §3.4) as a pure function of a small record, so that other rewards can be computed from
  * recorded outcomes without simulating again.
  */
 
@@ -8,14 +8,14 @@ import type { Task } from './task.ts'
 
 export type Outcome = 'non_parseable' | WorldOutcome | 'correct' | 'incorrect'
 
-/** All that a reward may depend on. `distance_world`: world units from the optimal placement, null when nothing was placed. */
+/** All inputs of a reward. `distance_world`: world units from the optimal placement, null when nothing was placed. */
 export interface RewardInput {
   readonly task: Task
   readonly outcome: Outcome
   readonly distance_world: number | null
 }
 
-/** The terms that add up to the reward: one with the distance in it, scale · e^(−d²), and one without. */
+/** The terms that add up to the reward: one that depends on the distance, scale · e^(−d²), and a constant. */
 export type RewardComponents = {
   readonly gaussian: number
   readonly constant: number
@@ -36,7 +36,7 @@ interface Branch {
   readonly constant: number
 }
 
-/** A row per branch of §3.4; a branch that a task does not have is absent. */
+/** One row per branch of §3.4; branches that a task does not have are absent. */
 const BRANCHES: Readonly<Record<Task, Partial<Record<Outcome, Branch>>>> = {
   binary_stability: {
     non_parseable: { scale: 0, constant: -1 },

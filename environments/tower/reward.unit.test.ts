@@ -66,7 +66,7 @@ describe('every branch, within one unit of its boundary', () => {
   const d = (x: number, y = 0) => Math.exp(-(x * x + y * y) / 1e6)
 
   test.each([
-    // Top block 100 right of centre: the answer is x − 100. Between 0.48 and 0.52 edges (120, 130) physics alone decides.
+    // Top block 100 right of centre: answer = x − 100. Only physics decides between 0.48 and 0.52 edges (120, 130).
     ['top_block', 'x_only', 3, 100, '-100', 'stable', 20],
     ['top_block', 'x_only', 3, 100, '-101', 'stable', 20 * d(1)],
     ['top_block', 'x_only', 3, 100, '-99', 'stable', 20 * d(1)],

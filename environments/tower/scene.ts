@@ -1,6 +1,6 @@
 /**
  * Tower scenes (paper 1 §3.1): a tower of perfectly stacked cubes and one misplaced cube, on top of it (`top_block`) or
- * on the floor beside it (`side_block`).
+ * on the floor next to it (`side_block`).
  *
  * World units: x to the right, y up, z towards the camera, floor at y = 0, tower centred on x = z = 0. Answer units are
  * integers of 0.001 world units.
@@ -26,7 +26,7 @@ export interface Block {
   readonly colour: Colour
 }
 
-/** A scene as it is recorded: plain JSON. */
+/** A scene as recorded: plain JSON. */
 export interface Scene {
   readonly dataset: Dataset
   readonly split: Split
@@ -43,7 +43,7 @@ export interface Scene {
   readonly offset_units: number
   /** How far the misplaced block's centre of mass lies inside (+) or outside (−) the edge that supports it, world units. */
   readonly com_margin_world: number
-  /** Whether the scene as shown keeps standing. */
+  /** Whether the scene as shown is stable. */
   readonly is_stable: boolean
   /** The move that puts the misplaced block centrally on top, in answer units. */
   readonly optimal_move: { readonly dx_units: number; readonly dy_units: number }
@@ -53,7 +53,7 @@ export interface Scene {
   readonly simulator_version: string
 }
 
-/** What a policy or a scorer needs of a scene; a recorded one has it too. */
+/** The part of a scene that a policy or a scorer needs; recorded scenes have it too. */
 export type SceneFacts = Pick<Scene, 'dataset' | 'height' | 'offset_units' | 'is_stable' | 'optimal_move'>
 
 export interface SceneRequest {
@@ -65,7 +65,7 @@ export interface SceneRequest {
   readonly plan?: SplitPlan
 }
 
-/** A cell of the stratified design: scenes of a sequence are spread over the cells so that their counts differ by at most one. */
+/** A cell of the stratified design; the numbers of a sequence's scenes in any two cells differ by at most one. */
 interface Stratum {
   readonly height: number
   readonly side: -1 | 1
@@ -75,12 +75,11 @@ interface Stratum {
 /**
  * Scene `index` of a sequence: a pure function of its arguments.
  *
- * Labels are balanced exactly: the sequence is cut into blocks as long as there are cells (height × side × label), and
- * every block visits each cell once, in an order shuffled by the seed and the block's number. So any two cells' counts
- * differ by at most one in any prefix, the label cannot be read off the index, and the number of blocks says nothing
- * about stability.
+ * Labels are balanced exactly: the sequence is divided into rounds with one scene per cell (height × side × label), in
+ * an order shuffled by the seed and the round's number. So any two cells' counts differ by at most one in any prefix,
+ * the index does not reveal the label, and the height of a tower carries no information about stability.
  *
- * @throws RangeError when dataset, split or index is not one, or when the plan leaves the split empty.
+ * @throws RangeError when dataset, split or index is invalid, or when the plan leaves the split empty.
  */
 export function sampleScene(request: SceneRequest): Scene {
   const { dataset, split, seed, index, plan = DEFAULT_SPLIT_PLAN } = request
@@ -96,7 +95,7 @@ export function sampleScene(request: SceneRequest): Scene {
   return composeScene({ dataset, split, seed, index, height: stratum.height, offset_units, colours })
 }
 
-/** Everything that a scene is made of; the rest of `Scene` follows from it. */
+/** The parts that determine a scene; the rest of `Scene` follows from them. */
 export interface SceneParts {
   readonly dataset: Dataset
   readonly split: Split
@@ -108,7 +107,7 @@ export interface SceneParts {
   readonly colours: readonly Colour[]
 }
 
-/** Builds the scene with the given parts, without asking whether the split would draw them. */
+/** Builds the scene with the given parts, without checking that they belong to the split. */
 export function composeScene(parts: SceneParts): Scene {
   const { dataset, split, seed, index, height, offset_units, colours } = parts
   const top = height - 1
@@ -138,7 +137,7 @@ export function composeScene(parts: SceneParts): Scene {
   }
 }
 
-/** How many consecutive scenes of a sequence visit every cell (height × side × label) once. */
+/** The number of cells (height × side × label): each round of that many scenes visits every cell once. */
 export function strataCount(dataset: Dataset, split: Split, plan: SplitPlan = DEFAULT_SPLIT_PLAN): number {
   return strataOf(dataset, split, plan).length
 }
@@ -193,7 +192,7 @@ function remembered<T>(byPlan: WeakMap<SplitPlan, Map<string, T>>, plan: SplitPl
   return value
 }
 
-/** A paint: any hue that the split allows, saturation 55 … 85 %, value 65 … 95 % (inferred: bright, never white or black). */
+/** Any hue that the split allows, saturation 55 … 85 %, value 65 … 95 % (inferred: bright, never white or black). */
 function drawColour(stream: Random, split: Split, plan: SplitPlan): Colour {
   let hue = stream.integer(0, 359)
   while (!allowsHue(split, hue, plan)) hue = stream.integer(0, 359)

@@ -1,5 +1,5 @@
 /**
- * From a completion's text to what the world did with it and what that was worth.
+ * From a completion's text to the outcome and the reward.
  */
 
 import type { Answer, ParseError } from './answer.ts'
@@ -19,12 +19,12 @@ export interface ScoreOptions {
   readonly reject_out_of_range?: boolean
 }
 
-/** The name and version of the reward are `reward.ts`'s, those of the engine are the physics'. */
+/** Name and version of the reward are in `reward.ts`, those of the engine in `Physics`. */
 export interface Score {
-  /** What stood between the answer tags, trimmed; null without tags. */
+  /** The text between the answer tags, trimmed; null without tags. */
   readonly answer: string | null
   readonly parse_error: ParseError | null
-  /** The move in answer units, as it is applied; null when there is none (unparseable, or a judgement). */
+  /** The move in answer units, as applied; null when there is none (unparseable, or a judgement). */
   readonly dx: number | null
   readonly dy: number | null
   /** The moved block's centre where the answer puts it and where it comes to rest, in world units. */

@@ -1,15 +1,15 @@
 /**
  * Soft shadows of upright boxes on the floor.
  *
- * How dark a box makes a point of the floor depends on where the point lies beside the box only: on its row of the
- * picture (that is its z) and on x − x of the box. So each box has one table, computed once, of the share of a round sun
- * and of the sky that it hides; drawing a shadow is looking it up.
+ * The darkness of a floor point depends only on its position relative to the box: on its row of the picture (its z) and
+ * on x − x of the box. So each box has one table, computed once, of the share of a round sun and of the sky that it
+ * hides; drawing a shadow only reads this table.
  */
 
 import { EYE_DISTANCE, floorDepth, HEIGHT, WALL_ROW } from './camera.ts'
 import { EDGE_WORLD } from './task.ts'
 
-/** A table covers this range of x beside the box's centre, in world units. */
+/** A table covers this range of x relative to the box's centre, in world units. */
 export const SHADOW_LEFT = -0.75
 const SHADOW_RIGHT = 1.05
 export const SHADOW_COLUMNS = 1024
@@ -17,20 +17,20 @@ export const SHADOW_STEP = (SHADOW_RIGHT - SHADOW_LEFT) / SHADOW_COLUMNS
 export const FLOOR_FIRST_ROW = Math.ceil(WALL_ROW)
 export const FLOOR_ROWS = HEIGHT - FLOOR_FIRST_ROW
 
-/** The sun's direction, up being 1: from the left, above, and in front, so that shadows fall to the right and back. */
+/** The sun's direction, scaled to y = 1: from the left, above, and in front. Shadows fall to the right and back. */
 const SUN = { x: -0.5, z: 0.42 }
-/** Half the width of the sun, as seen: how soft shadows are. */
+/** The sun's apparent radius, in the same scale: it makes shadows soft. */
 const SUN_RADIUS = 0.075
-/** How much of the floor's light the whole sun and the whole sky are, of 256 (inferred: looks right). */
+/** Light on the floor from the whole sun and from the whole sky, of 256 (inferred: looks right). */
 const SUN_SHARE = 92
 const SKY_SHARE = 216
-/** What the sky's darkening must exceed to be drawn, of 256: it fades to nothing instead of ending at the table's border. */
+/** Subtracted from the sky's darkening, of 256: it fades out instead of ending abruptly at the table's border. */
 const SKY_THRESHOLD = 12
 
 export interface ShadowTable {
   /** Darkness, of 256, [FLOOR_ROWS, SHADOW_COLUMNS]. */
   readonly darkness: Uint8Array
-  /** First and last column of each row that is not 0; first > last in a row without shadow. */
+  /** First and last non-zero column of each row; first > last in a row without shadow. */
   readonly first: Int16Array
   readonly last: Int16Array
 }
@@ -69,7 +69,7 @@ const SKY_RAYS = discOf(20, 1).map((ray) => {
   return { x: ray.x / up, z: ray.z / up }
 })
 
-/** The middles of the cells of an n × n grid that lie in a disc. */
+/** The centres of an n × n grid's cells that lie in a disc. */
 function discOf(n: number, radius: number): Ray[] {
   const rays: Ray[] = []
   for (let i = 0; i < n; i++) {
@@ -85,8 +85,9 @@ function discOf(n: number, radius: number): Ray[] {
 /**
  * The share of rays that the box hides from the points of the floor at depth `z`, per column of the table.
  *
- * A ray from (x, 0, z) is inside the box's slabs of y and z for heights t in [t0, t1]; it meets the box when its x, which
- * moves from x + ray.x · t0 to x + ray.x · t1, touches [−EDGE/2, EDGE/2]: for x in one interval, which is added up here.
+ * A ray from (x, 0, z) is inside the box's slabs of y and z for heights t in [t0, t1]. It hits the box if its x, which
+ * moves from x + ray.x · t0 to x + ray.x · t1, touches [−EDGE/2, EDGE/2]: true for one interval of x. The intervals of
+ * all rays are summed.
  */
 function hiddenShare(rays: readonly Ray[], z: number, bottom: number, top: number): Float64Array {
   const half = EDGE_WORLD / 2
@@ -110,7 +111,7 @@ function hiddenShare(rays: readonly Ray[], z: number, bottom: number, top: numbe
   return share
 }
 
-/** Adds `weight` to the columns between `left` and `right`, in columns, and its covered part to those at the ends. */
+/** Adds `weight` to the columns from `left` to `right`, in columns; those at the ends get the covered share of it. */
 function addInterval(share: Float64Array, left: number, right: number, weight: number): void {
   const from = Math.max(0, Math.floor(left))
   const to = Math.min(SHADOW_COLUMNS, Math.ceil(right))

@@ -1,7 +1,7 @@
 /**
- * Which scenes a model may train on and which it is tested on. A scene's *content key* is everything that its answers
- * depend on (dataset, number of blocks, signed offset); `splitOf` maps each content key to exactly one split, so the
- * splits are disjoint by construction. The paper prints none of this: the plan is inferred and configurable.
+ * Divides scenes into training and test splits. A scene's *content key* is everything that its answers depend on
+ * (dataset, number of blocks, signed offset); `splitOf` maps each content key to exactly one split, so the splits are
+ * disjoint by construction. The paper does not describe its splits: the plan is inferred and configurable.
  */
 
 import { murmur3 } from './random.ts'
@@ -13,20 +13,20 @@ export type Split = 'train' | 'test_iid' | 'test_offset' | 'test_height' | 'test
 export const SPLITS: readonly Split[] = ['train', 'test_iid', 'test_offset', 'test_height', 'test_appearance']
 
 export interface SplitPlan {
-  /** Total number of blocks seen in `test_height` only; null trains on every height, as the paper does. */
+  /** Number of blocks that occurs only in `test_height`; null trains on every height, as the paper does. */
   readonly held_out_height: number | null
-  /** The part of every range of |offset| seen in `test_offset` only, as fractions of the range; null holds none out. */
+  /** The part of every range of |offset| that occurs only in `test_offset`, as fractions of the range; null: none. */
   readonly held_out_band: readonly [number, number] | null
   /** Shares of the remaining content keys, chosen by their hash. */
   readonly test_iid_share: number
   readonly test_appearance_share: number
-  /** Hues, in degrees, from low up to but not including high, that colour the blocks of `test_appearance` only. */
+  /** Hues, in degrees, from low up to but not including high, that only the blocks of `test_appearance` have. */
   readonly held_out_hues: readonly [number, number]
 }
 
 /**
- * Inferred. Height 3 is held out rather than 4, so that training spans the paper's two to four blocks; the middle fifth
- * of each range of offsets, so that the test is between what was seen; greens to blues, a band that people name apart.
+ * Inferred. Height 3 is held out rather than 4, so that training spans the paper's two to four blocks. The middle fifth
+ * of each offset range is held out, so that the test interpolates. The hues, green to blue, have names of their own.
  */
 export const DEFAULT_SPLIT_PLAN: SplitPlan = {
   held_out_height: 3,
@@ -36,7 +36,7 @@ export const DEFAULT_SPLIT_PLAN: SplitPlan = {
   held_out_hues: [150, 210],
 }
 
-/** One range of |offset| in answer units, both ends included, with the label that its scenes have. */
+/** One range of |offset| in answer units, both ends included, with the label of its scenes. */
 export interface OffsetRange {
   readonly low: number
   readonly high: number
@@ -44,9 +44,9 @@ export interface OffsetRange {
 }
 
 /**
- * Where the misplaced block may be. Inferred (design §7): on top, stable up to 0.48 edges and unstable from 0.52 to
- * 0.95 edges, so that no tower stands on a knife's edge; 0 is left out because the paper's block is always displaced.
- * On the floor, 0.3 to 0.6 world units, which always stands.
+ * Offsets of the misplaced block. Inferred (design §7): on top, stable up to 0.48 edges and unstable from 0.52 to
+ * 0.95 edges, so that no tower is close to tipping; 0 is left out because the paper's block is always displaced.
+ * On the floor, 0.3 to 0.6 world units, which is always stable.
  */
 export const OFFSET_RANGES: Readonly<Record<Dataset, readonly OffsetRange[]>> = {
   top_block: [

@@ -1,11 +1,11 @@
 /**
- * What drawing something did to the picture, kept so that it can be done again in other colours: a tower of aligned
- * blocks is always the same pixels, whatever it is painted with.
+ * Records drawing operations so that they can be replayed in other colours: a tower of aligned blocks always covers the
+ * same pixels, whatever its colours.
  */
 
 import type { Paint } from './paint.ts'
 
-/** A run of pixels that one face covers whole. */
+/** A run of pixels that one face covers completely. */
 interface Run {
   readonly paint: number
   readonly pixel: number
@@ -16,9 +16,9 @@ export class Strokes {
   readonly #runs: readonly Run[]
   /** Four numbers each: paint, pixel, texel, share of 256. */
   readonly #blends: Int32Array
-  /** How far the drawn faces are, per pixel. */
+  /** Depth of the drawn faces, per pixel. */
   readonly depths: Uint16Array<ArrayBuffer>
-  /** The paints that show; a face that is hidden has none. */
+  /** Indices of the visible paints; a hidden face has none. */
   readonly paints: readonly number[]
 
   constructor(runs: readonly Run[], blends: Int32Array, depths: Uint16Array<ArrayBuffer>) {
@@ -28,7 +28,7 @@ export class Strokes {
     this.paints = [...new Set([...runs.map(({ paint }) => paint), ...blends.filter((_, at) => at % 4 === 0)])]
   }
 
-  /** Draws again, face i with `paints[i]`. `bytes` is a view of `pixels`. */
+  /** Replays the drawing, face i with `paints[i]`. `bytes` is a view of `pixels`. */
   draw(pixels: Uint8ClampedArray, bytes: DataView, paints: readonly Paint[]): void {
     for (const { paint, pixel, texels } of this.#runs) {
       fillRun(pixels, bytes, (paints[paint] as Paint).packed, pixel * 3, texels)
@@ -50,7 +50,7 @@ function fillRun(
 ): void {
   const last = texels.length - 1
   let byte = from
-  // Four bytes at once, of which the fourth is the next pixel's: it is drawn next.
+  // Write four bytes at once: the fourth belongs to the next pixel, which is drawn next.
   for (let at = 0; at < last; at++, byte += 3) bytes.setUint32(byte, packed[texels[at] as number] as number, true)
   const colour = packed[texels[last] as number] as number
   pixels[byte] = colour & 255
@@ -58,7 +58,7 @@ function fillRun(
   pixels[byte + 2] = colour >> 16
 }
 
-/** Lays a texel over what the pixel shows, which it covers by `share` of 256. Clamped by the array that takes it. */
+/** Blends a texel over the pixel, which it covers by `share` of 256. The Uint8ClampedArray clamps the result. */
 export function blendPixel(pixels: Uint8ClampedArray, pixel: number, paint: Paint, texel: number, share: number): void {
   const byte = pixel * 3
   const under = 256 - share
@@ -67,7 +67,7 @@ export function blendPixel(pixels: Uint8ClampedArray, pixel: number, paint: Pain
   pixels[byte + 2] = ((pixels[byte + 2] as number) * under + ((paint.blue * texel) >> 7) * share) >> 8
 }
 
-/** Follows the rasteriser while it draws. */
+/** Records what the rasteriser draws. */
 export class StrokeRecorder {
   readonly #fills = new Map<number, { readonly paint: number; readonly texel: number }>()
   #blends: { readonly paint: number; readonly pixel: number; readonly texel: number; readonly share: number }[] = []
@@ -77,7 +77,7 @@ export class StrokeRecorder {
     this.#paint += 1
   }
 
-  /** Whatever the pixel showed is gone. */
+  /** A fill replaces everything drawn on this pixel before. */
   fill(pixel: number, texel: number): void {
     this.#fills.set(pixel, { paint: this.#paint, texel })
     this.#blends = this.#blends.filter((blend) => blend.pixel !== pixel)
@@ -87,7 +87,7 @@ export class StrokeRecorder {
     this.#blends.push({ paint: this.#paint, pixel, texel, share })
   }
 
-  /** A pixel's fill comes before all of its blends, so that all fills may come first. */
+  /** Within a pixel the fill precedes all remaining blends, so all fills can be replayed first. */
   finish(depths: Uint16Array<ArrayBuffer>): Strokes {
     const runs: { paint: number; pixel: number; texels: number[] }[] = []
     for (const [pixel, { paint, texel }] of [...this.#fills].sort(([a], [b]) => a - b)) {

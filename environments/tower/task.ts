@@ -1,5 +1,5 @@
 /**
- * The four tasks of paper 1 §3.2 and what an answer to each may be (paper 1 A.4).
+ * The four tasks of paper 1 §3.2 and the answers that each allows (paper 1 A.4).
  */
 
 export type Dataset = 'top_block' | 'side_block'
@@ -22,14 +22,14 @@ export const LEGAL_PAIRS: readonly { readonly dataset: Dataset; readonly task: T
   { dataset: 'side_block', task: 'x_y' },
 ]
 
-/** What each integer of an answer may be, in answer units, both ends included (paper 1 A.4). */
+/** Range of each integer of an answer, in answer units, both ends included (paper 1 A.4). */
 export const ANSWER_RANGES = {
   dx: { low: -600, high: 600 },
   dy: { low: 0, high: 1000 },
 } as const
 
 /**
- * Refuses a pair that the paper does not have.
+ * Rejects a pair that the paper does not have.
  *
  * @throws RangeError naming the pair and the tasks that the dataset does have.
  */

@@ -1,25 +1,25 @@
 /**
- * Procedural textures, computed once per process and the same everywhere: the language fixes + − × ÷ and integer
- * arithmetic to the bit, unlike `Math.sin` or `Math.exp`, so nothing else is used in any file that makes pixels.
+ * Procedural textures, computed once per process and the same everywhere. The language specifies + − × ÷ and integer
+ * arithmetic to the bit, unlike `Math.sin` or `Math.exp`, so files that make pixels use nothing else.
  */
 
 import { CENTRE_COLUMN, EYE_DISTANCE, FOCAL, floorDepth, HEIGHT, WALL_ROW, WIDTH } from './camera.ts'
 
-/** Texels along a block's edge: eight per pixel of a front face, so that a step of one texel moves an edge by 0.7 units. */
+/** Texels along a block's edge: eight per pixel of a front face, so that one texel is 0.7 answer units. */
 export const TEXELS = 340
-/** Texel value that leaves a colour as it is. */
+/** Texel value that does not change a colour. */
 export const PLAIN = 128
-/** Face textures come in as many variants; a block has the one of its index. */
+/** Number of face textures; a block uses the one of its index, modulo this. */
 export const VARIANTS = 4
 
-/** How wide the rounded rim of a face is, as a fraction of its edge. */
+/** Width of a face's rounded rim, as a fraction of its edge. */
 const RIM = 0.085
-/** Light on the rims, clockwise from the top: they face up, right, down and left. */
+/** Light on the rims, clockwise from the top. */
 const RIM_LIGHT = { top: 0.34, right: -0.22, bottom: -0.36, left: 0.2 }
 
 /**
- * Painted wood, TEXELS × TEXELS values per variant, row by row from the face's upper left: PLAIN where the paint's own
- * colour shows, more towards the light, less in the grain, on the rims away from the light, and along the edges. Blurred
+ * Painted wood, TEXELS × TEXELS values per variant, row by row from the face's upper left: PLAIN for the paint's own
+ * colour, higher towards the light, lower in the grain, on the rims away from the light, and along the edges. Blurred
  * over one pixel of the picture, so that sampling one texel per pixel does not alias.
  */
 export function faceTexture(variant: number): Uint8Array {
@@ -54,11 +54,11 @@ function rim(u: number, v: number): number {
   return light * smoothstep(roundness) + crease
 }
 
-/** The picture without blocks and shadows, RGB, row by row: a wooden table before a wall. */
+/** The picture without blocks and shadows, RGB, row by row: a wooden table in front of a wall. */
 export function backdrop(): Uint8Array {
   const pixels = new Uint8Array(WIDTH * HEIGHT * 3)
   for (let row = 0; row < HEIGHT; row++) {
-    // Two pixels of blend where table and wall meet; an edge harder than the camera's would draw the eye.
+    // Blend over three pixels where table and wall meet: a sharper edge than the camera's would attract attention.
     const floorShare = smoothstep((row + 0.5 - WALL_ROW) / 3 + 0.5)
     for (let column = 0; column < WIDTH; column++) {
       const wall = wallColour(column, row)
@@ -123,7 +123,7 @@ function smoothstep(x: number): number {
   return t * t * (3 - 2 * t)
 }
 
-/** Mean over a square of 2 · radius + 1 texels, cut off at the image's border: once along rows, once along columns. */
+/** Mean over a square of side 2 · radius + 1 texels, clipped at the image's border: one pass along each axis. */
 function boxBlur(image: Float64Array, size: number, radius: number): Float64Array {
   return blurRows(transposed(blurRows(transposed(image, size), size, radius), size), size, radius)
 }

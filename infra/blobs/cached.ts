@@ -1,6 +1,6 @@
 import type { Blobs } from './blobs.ts'
 
-/** Blobs of elsewhere, each brought once and kept here. What is put is there before it is here. */
+/** Read-through cache: `here` stores each blob once it was read from `there`. `put` writes `there` first. */
 export function cachedBlobs(here: Blobs, there: Blobs): Blobs {
   return {
     has: async (ref) => (await here.has(ref)) || there.has(ref),

@@ -1,16 +1,20 @@
-import { readdir, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { mkdir, readdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
-import { BlobCorruptError, BlobMissingError } from './blobs.ts'
-import { directoryBlobs } from './directory.ts'
+import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
+import { blobFile, directoryBlobs } from './directory.ts'
+import { DirectoryStore } from './directory-store.ts'
 
 const BYTES = Buffer.from('a tower')
 const ELSEWHERE = { sha256: 'e'.repeat(64), bytes: 1, media_type: 'text/plain' }
 
+/** All files except the store's own mark. */
 async function filesOf(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  return entries
+    .filter((entry) => entry.isFile() && entry.name !== '.blob-store')
+    .map((entry) => join(entry.parentPath, entry.name))
 }
 
 test('what was put comes back, under the hash of its bytes', async () => {
@@ -42,11 +46,147 @@ test('a blob that was changed on disk is noticed, with its file and both hashes'
   )
 })
 
-test('a blob that is not there is one thing, a folder that is not there another', async () => {
+describe('a store that is away is not a missing blob', () => {
+  async function store() {
+    const data = await temporaryFolder()
+    const root = join(data, 'blobs')
+    const made = join(data, 'made')
+    const ref = await directoryBlobs(root, { made }).put(BYTES, 'text/plain')
+    return { root, made, ref }
+  }
+
+  test('a store that is there lacks a blob', async () => {
+    const { root, made } = await store()
+    const blobs = directoryBlobs(root, { made })
+    await expect(blobs.get(ELSEWHERE)).rejects.toThrow(BlobMissingError)
+    expect(await blobs.has(ELSEWHERE)).toBe(false)
+  })
+
+  test.each([
+    ['absent', (root: string) => rm(root, { recursive: true })],
+    [
+      'a mount point without its file system',
+      async (root: string) => {
+        await rm(root, { recursive: true })
+        await mkdir(root)
+      },
+    ],
+    [
+      'replaced by a file',
+      async (root: string) => {
+        await rm(root, { recursive: true })
+        await writeFile(root, '')
+      },
+    ],
+  ])('the folder is %s: every call fails for now, in every process', async (_, takeAway) => {
+    const { root, made, ref } = await store()
+    await takeAway(root)
+    const blobs = directoryBlobs(root, { made })
+    await expect(blobs.get(ref)).rejects.toThrow(BlobsAwayError)
+    await expect(blobs.get(ref)).rejects.toThrow(/is it mounted\?/)
+    await expect(blobs.has(ref)).rejects.toThrow(BlobsAwayError)
+    await expect(blobs.put(BYTES, 'text/plain')).rejects.toThrow(BlobsAwayError)
+    expect(await filesOf(root).catch(() => [])).toEqual([])
+    await rm(root, { recursive: true, force: true })
+    await directoryBlobs(root).put(BYTES, 'text/plain')
+    expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
+  })
+
+  test('a folder into which nothing was put yet is new to put and has, and not known to get', async () => {
+    const { root: _, ...data } = await store()
+    const root = join(data.made, '..', 'other')
+    expect(await directoryBlobs(root).has(ELSEWHERE)).toBe(false)
+    await expect(directoryBlobs(root).get(ELSEWHERE)).rejects.toThrow(BlobsAwayError)
+    await directoryBlobs(root).put(BYTES, 'text/plain')
+    await expect(directoryBlobs(root).get(ELSEWHERE)).rejects.toThrow(BlobMissingError)
+  })
+
+  test('a person says that the blobs are lost: from then on they are missing, and new ones are put', async () => {
+    const { root, made, ref } = await store()
+    await rm(root, { recursive: true })
+    const blobs = directoryBlobs(root, { made })
+    const { message } = (await blobs.get(ref).catch((error: unknown) => error)) as Error
+    const [, file = ''] = /create the file (\S+):/.exec(message) ?? []
+    await mkdir(root)
+    await writeFile(file, '')
+    await expect(blobs.get(ref)).rejects.toThrow(BlobMissingError)
+    expect(await blobs.put(BYTES, 'text/plain')).toEqual(ref)
+  })
+
+  test('a folder where a blob should be is a damaged blob', async () => {
+    const { root, ref } = await store()
+    const [file = ''] = await filesOf(root)
+    await rm(file)
+    await mkdir(file)
+    await expect(directoryBlobs(root).get(ref)).rejects.toThrow(BlobCorruptError)
+  })
+})
+
+test('a new store takes puts at once, from several processes, and one killed while it made the folder', async () => {
+  const parent = await temporaryFolder()
+  const [root, made] = [join(parent, 'blobs'), join(parent, 'made')]
+  // The state after a process is killed between creating the folder and marking it.
+  await mkdir(root)
+  const stores = Array.from({ length: 4 }, () => directoryBlobs(root, { made }))
+  const puts = stores.flatMap((store, at) =>
+    Array.from({ length: 50 }, (_, blob) => store.put(Buffer.from(`${at}/${blob}`), 'text/plain')),
+  )
+  const refs = await Promise.all(puts)
+  for (const ref of refs) expect(await stores[0]?.has(ref)).toBe(true)
+})
+
+test('a store that another process makes at this moment is not taken for one that is away', async () => {
+  const parent = await temporaryFolder()
+  const [root, made] = [join(parent, 'blobs'), join(parent, 'made')]
+  const other = new DirectoryStore(root, made)
+  let looks = 0
+  const store = new (class extends DirectoryStore {
+    override async isThere() {
+      const there = await super.isThere()
+      if (looks++ === 0) await other.prepare()
+      return there
+    }
+  })(root, made)
+  await store.prepare()
+  expect(looks).toBeGreaterThan(0)
+  expect(await store.isAway()).toBe(false)
+})
+
+test('a put over a damaged blob mends it', async () => {
   const root = await temporaryFolder()
   const blobs = directoryBlobs(root)
-  await expect(blobs.get(ELSEWHERE)).rejects.toThrow(BlobMissingError)
-  await rm(root, { recursive: true })
-  await expect(blobs.get(ELSEWHERE)).rejects.not.toThrow(BlobMissingError)
-  await expect(blobs.get(ELSEWHERE)).rejects.toThrow(/is it mounted\?/)
+  const ref = await blobs.put(BYTES, 'text/plain')
+  const [file = ''] = await filesOf(root)
+  for (const damage of ['a tOwer', '', 'a tower and more']) {
+    await writeFile(file, damage)
+    await blobs.put(BYTES, 'text/plain')
+    expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
+  }
+})
+
+test('a link in the place of a blob, or of its folder, does not lead out of the store', async () => {
+  const [root, outside] = [await temporaryFolder(), await temporaryFolder()]
+  const blobs = directoryBlobs(root)
+  const ref = await blobs.put(BYTES, 'text/plain')
+  const [file = ''] = await filesOf(root)
+  const [away, folder] = [join(outside, 'copy'), dirname(file)]
+  await writeFile(away, BYTES)
+  await rm(file)
+  await symlink(away, file)
+  await expect(blobs.get(ref)).rejects.toThrow(/expected a file, found a link/)
+  await blobs.put(BYTES, 'text/plain')
+  expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
+  await rename(folder, join(outside, 'folder'))
+  await symlink(join(outside, 'folder'), folder)
+  await expect(blobs.get(ref)).rejects.toThrow(/found a link at/)
+})
+
+test('a file that is too large to be read is a damaged blob', async () => {
+  const root = await temporaryFolder()
+  const blobs = directoryBlobs(root)
+  const ref = await blobs.put(Buffer.from('small'), 'text/plain')
+  await truncate(blobFile(root, ref.sha256), 3 * 2 ** 30)
+  await expect(blobs.get(ref)).rejects.toThrow(BlobCorruptError)
+  expect(await blobs.put(Buffer.from('small'), 'text/plain')).toEqual(ref)
+  expect(Buffer.from(await blobs.get(ref)).toString()).toBe('small')
 })

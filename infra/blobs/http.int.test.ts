@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
@@ -25,7 +26,7 @@ async function served() {
   return { root, url, port: Number(server.address.split(':')[1]), blobs: httpBlobs({ url, token: TOKEN }) }
 }
 
-/** In front of a server: what the server sends passes through `cut`, which may end the connection. */
+/** A proxy in front of a server. `cut` sees how much the server has sent and may end the connection. */
 async function proxy(port: number, cut: (sent: number, socket: Socket) => boolean) {
   let connections = 0
   const server = createServer((socket) => {
@@ -103,6 +104,71 @@ test('a blob that was changed at the server never arrives', async () => {
   await expect(blobs.get(ref)).rejects.toThrow(BlobCorruptError)
 })
 
+/** A server that answers in place of a blob server, or after it. */
+async function answering(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  const server = createHttpServer(answer)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  closing.push(() => void server.close())
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+test.each([
+  [200, '<html>log in</html>'],
+  [404, '<html>no such page</html>'],
+  [404, `no blob ${'e'.repeat(64)} here`],
+  [201, 'made'],
+  [206, 'part'],
+  [204, ''],
+  [403, 'forbidden'],
+  [407, 'proxy'],
+  [429, 'too many'],
+  [500, 'broken'],
+  [502, 'bad gateway'],
+  [503, 'unavailable'],
+  [504, 'too late'],
+])('an answer of %i that no blob server sent says nothing about a blob', async (status, body) => {
+  const url = await answering((_, response) => response.writeHead(status).end(body || undefined))
+  const blobs = httpBlobs({ url, token: TOKEN, tries: 1 })
+  const ref = { sha256: 'e'.repeat(64), bytes: 1, media_type: 'text/plain' }
+  await expect(blobs.get(ref)).rejects.toThrow(BlobServerError)
+  await expect(blobs.has(ref)).rejects.toThrow(BlobServerError)
+  await expect(blobs.put(LARGE, 'image/png')).rejects.toThrow(BlobServerError)
+})
+
+test('a server whose folder is not mounted answers 503, and 404 once it is back', async () => {
+  const { root, blobs } = await served()
+  const ref = await blobs.put(LARGE, 'image/png')
+  const elsewhere = { ...ref, sha256: 'e'.repeat(64) }
+  await rename(root, `${root}-away`)
+  await mkdir(root)
+  await expect(blobs.get(ref)).rejects.toThrow(/answered 503: .*is it mounted\?/)
+  await expect(blobs.get(elsewhere)).rejects.toThrow(BlobServerError)
+  await expect(blobs.has(ref)).rejects.toThrow(BlobServerError)
+  await expect(blobs.put(LARGE.subarray(1), 'image/png')).rejects.toThrow(BlobServerError)
+  await rm(root, { recursive: true })
+  await rename(`${root}-away`, root)
+  expect(Buffer.from(await blobs.get(ref))).toEqual(LARGE)
+  await expect(blobs.get(elsewhere)).rejects.toThrow(BlobMissingError)
+})
+
+test.each([
+  ['cut short', LARGE.subarray(0, 1_000)],
+  ['changed', Buffer.concat([LARGE.subarray(1), Buffer.from('?')])],
+])('a body that is %s on the way is no damaged blob', async (_, body) => {
+  const { root, url: upstream } = await served()
+  const ref = await directoryBlobs(root).put(LARGE, 'image/png')
+  const url = await answering(async (request, response) => {
+    const headers = { authorization: String(request.headers.authorization) }
+    const answer = await fetch(`${upstream}${request.url}`, { method: String(request.method), headers })
+    for (const [name, value] of answer.headers) if (name !== 'content-length') response.setHeader(name, value)
+    response.writeHead(answer.status).end(request.method === 'GET' ? body : undefined)
+  })
+  const blobs = httpBlobs({ url, token: TOKEN, tries: 2 })
+  await expect(blobs.get(ref)).rejects.toThrow(BlobServerError)
+  await expect(blobs.get(ref)).rejects.toThrow(/its server finds it whole; look at what lies between/)
+})
+
 test('bytes under another name are refused, and nothing of them stays', async () => {
   const { root, url } = await served()
   const answer = await fetch(`${url}/v1/blobs/${'a'.repeat(64)}`, {
@@ -152,4 +218,28 @@ test('what was brought once is not asked for again', async () => {
   expect(await here.has(ref)).toBe(true)
   const gone = cachedBlobs(here, httpBlobs({ url: 'http://127.0.0.1:1', token: TOKEN }))
   expect(Buffer.from(await gone.get(ref))).toEqual(LARGE)
+})
+
+test('a server that sends without end costs a bounded amount of memory, in a blob and in an error', async () => {
+  let status = 200
+  const server = createHttpServer((_, answer) => {
+    answer.writeHead(status, { 'plumbline-blobs': '1' })
+    const more = () => {
+      while (!answer.destroyed && answer.write(Buffer.alloc(65_536, 'x')));
+    }
+    answer.on('drain', more)
+    more()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  closing.push(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const blobs = httpBlobs({ url, token: TOKEN, max_bytes: 1_000_000 })
+  const ref = { sha256: 'e'.repeat(64), bytes: 10, media_type: 'image/png' }
+  await expect(blobs.get(ref)).rejects.toThrow('more than 1000000 bytes arrive')
+  status = 500
+  await expect(blobs.get(ref)).rejects.toThrow(/answered 500: x{200}$/)
 })

@@ -1,36 +1,48 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { BlobRef } from '../../schemas/logical-types.ts'
-import { BlobCorruptError, BlobMissingError, type Blobs } from './blobs.ts'
+import { BlobCorruptError, BlobMissingError, type Blobs, BlobsAwayError, named } from './blobs.ts'
 
 export interface HttpBlobsOptions {
-  /** Of a `plumbline blobs serve`, e.g. http://10.0.0.5:8790 */
+  /** Address of a `plumbline blobs serve`, e.g. http://10.0.0.5:8790 */
   readonly url: string
   readonly token: string
-  /** How long nothing may come before a transfer counts as broken off. */
+  /** Time without any data after which a transfer counts as broken. */
   readonly stall_ms?: number
-  /** How often a transfer that broke off is gone on with. */
+  /** Attempts for a request or a download; a download resumes where the last attempt stopped. */
   readonly tries?: number
+  readonly max_bytes?: number
 }
 
-/** The server says no, or is not there: nothing about a blob. Waiting may mend it. */
-export class BlobServerError extends Error {
+/** Largest blob that a server accepts, and that a client accepts from a server. */
+export const MAX_BLOB_BYTES = 1024 * 1024 * 1024
+
+/** In every answer of a blob server: a proxy that answers in its place does not send it. */
+export const SERVER_HEADER = 'plumbline-blobs'
+
+/** With this query a server hashes the blob before it answers: `DAMAGED` when other bytes are stored. */
+export const CHECK = 'check'
+export const DAMAGED = 422
+
+/** The server refuses, cannot be reached, or something else answers in its place: the blob may exist. */
+export class BlobServerError extends BlobsAwayError {
   override readonly name = 'BlobServerError'
 }
 
 /**
- * Blobs of another host, over HTTP. A download that breaks off goes on where it stopped; whatever arrives must hash to
- * its name before anybody sees it.
+ * Blobs of another host, over HTTP. A broken download resumes where it stopped. Its bytes must match the SHA-256 before
+ * they are returned.
  */
-export function httpBlobs({ url, token, stall_ms = 30_000, tries = 5 }: HttpBlobsOptions): Blobs {
+export function httpBlobs(options: HttpBlobsOptions): Blobs {
+  const { url, token, stall_ms = 30_000, tries = 5, max_bytes = MAX_BLOB_BYTES } = options
   const base = url.replace(/\/+$/, '')
-  const addressOf = (sha256: string) => `${base}/v1/blobs/${sha256}`
 
-  async function ask(method: string, sha256: string, more: RequestInit = {}): Promise<Response> {
+  /** @param what the SHA-256 of a blob, and a query */
+  async function ask(method: string, what: string, more: RequestInit = {}): Promise<Response> {
     const init = { ...more, method, headers: { ...more.headers, authorization: `Bearer ${token}` } }
-    // Every request may be said twice. A kept connection that was closed meanwhile says nothing about the server.
+    // Every request is idempotent and can be retried. A closed keep-alive connection does not mean a failed server.
     const attempt = async (left: number): Promise<Response> =>
-      fetch(addressOf(sha256), init).catch(async (error: unknown) => {
+      fetch(`${base}/v1/blobs/${what}`, init).catch(async (error: unknown) => {
         if (left <= 1 || !wasClosed(error)) throw new BlobServerError(`${base}: ${reasonOf(error)}`, { cause: error })
         await wait(50)
         return attempt(left - 1)
@@ -40,12 +52,15 @@ export function httpBlobs({ url, token, stall_ms = 30_000, tries = 5 }: HttpBlob
       await answer.body?.cancel()
       throw new BlobServerError(`${base}: the token was refused; set PLUMBLINE_BLOBS_TOKEN to that of \`blobs serve\``)
     }
+    if (!answer.headers.has(SERVER_HEADER)) {
+      throw await refused(answer, `without the header ${SERVER_HEADER}, so no blob server of this release sent it`)
+    }
     return answer
   }
 
-  /** Appends what comes to `got`. @returns whether all of it has come */
+  /** Appends what arrives to `got`. @returns whether all of it has arrived */
   async function download(ref: BlobRef, got: Buffer[]): Promise<boolean> {
-    const have = got.reduce((sum, chunk) => sum + chunk.byteLength, 0)
+    let have = got.reduce((sum, chunk) => sum + chunk.byteLength, 0)
     const stall = new AbortController()
     let timer = setTimeout(() => stall.abort(), stall_ms)
     try {
@@ -53,13 +68,15 @@ export function httpBlobs({ url, token, stall_ms = 30_000, tries = 5 }: HttpBlob
       const answer = await ask('GET', ref.sha256, { headers: range, signal: stall.signal })
       if (answer.status === 404) {
         await answer.body?.cancel()
-        throw new BlobMissingError(`blob ${ref.sha256} (${ref.media_type}, ${ref.bytes} bytes) is not at ${base}`)
+        throw new BlobMissingError(`${named(ref)} is not at ${base}`)
       }
       if (answer.status !== 200 && answer.status !== 206) throw await refused(answer)
-      if (answer.status === 200) got.length = 0
+      if (answer.status === 200) have = got.length = 0
       for await (const chunk of answer.body ?? []) {
         clearTimeout(timer)
         timer = setTimeout(() => stall.abort(), stall_ms)
+        have += (chunk as Uint8Array).byteLength
+        if (have > max_bytes) throw new BlobServerError(`${base}: ${named(ref)}: more than ${max_bytes} bytes arrive`)
         got.push(Buffer.from(chunk as Uint8Array))
       }
       return true
@@ -71,9 +88,9 @@ export function httpBlobs({ url, token, stall_ms = 30_000, tries = 5 }: HttpBlob
     }
   }
 
-  async function refused(answer: Response): Promise<BlobServerError> {
-    const said = await answer.text().catch(() => '')
-    return new BlobServerError(`${base}: answered ${answer.status}: ${said.trim().slice(0, 200)}`)
+  async function refused(answer: Response, why?: string): Promise<BlobServerError> {
+    const text = await beginningOf(answer)
+    return new BlobServerError(`${base}: answered ${answer.status}${why === undefined ? '' : ` ${why}`}: ${text}`)
   }
 
   return {
@@ -87,7 +104,10 @@ export function httpBlobs({ url, token, stall_ms = 30_000, tries = 5 }: HttpBlob
     async put(bytes, media_type) {
       const sha256 = createHash('sha256').update(bytes).digest('hex')
       const ref = { sha256, bytes: bytes.byteLength, media_type }
-      if (await this.has(ref)) return ref
+      // If the server's copy is damaged, this put repairs it.
+      const stored = await ask('HEAD', `${sha256}?${CHECK}`, { signal: AbortSignal.timeout(stall_ms) })
+      if (stored.status === 200) return ref
+      if (stored.status !== 404 && stored.status !== DAMAGED) throw await refused(stored)
       const body = Buffer.from(bytes)
       const headers = { 'content-type': media_type }
       const answer = await ask('PUT', sha256, {
@@ -109,16 +129,34 @@ export function httpBlobs({ url, token, stall_ms = 30_000, tries = 5 }: HttpBlob
         const bytes = Buffer.concat(got)
         actual = createHash('sha256').update(bytes).digest('hex')
         if (actual === ref.sha256) return bytes
-        // Wrong on the way, perhaps: once more from the beginning.
+        // The bytes may have been damaged in transit: start again from the beginning.
         got.length = 0
       }
       if (actual === '')
         throw new BlobServerError(`${base}: blob ${ref.sha256} broke off on the way, in ${tries} tries`)
-      throw new BlobCorruptError(
-        `blob ${ref.sha256} of ${base}: expected that SHA-256, what arrives has ${actual}; restore the file there from a copy`,
-      )
+      const wrong = `blob ${ref.sha256} of ${base}: expected that SHA-256, what arrives has ${actual}`
+      // A proxy may change bytes too: only the server can tell whether its stored bytes are wrong.
+      const checked = await ask('HEAD', `${ref.sha256}?${CHECK}`, { signal: AbortSignal.timeout(stall_ms) })
+      if (checked.status === DAMAGED) throw new BlobCorruptError(`${wrong}; restore the file there from a copy`)
+      throw new BlobServerError(`${wrong}, and its server finds it whole; look at what lies between (a proxy?)`)
     },
   }
+}
+
+/** The first 200 characters, for a message: what answers in a server's place may send without end. */
+async function beginningOf({ body }: Response): Promise<string> {
+  const got: Uint8Array[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of body ?? []) {
+      got.push(chunk as Uint8Array)
+      bytes += (chunk as Uint8Array).byteLength
+      if (bytes >= 1000) break
+    }
+  } catch {
+    // What arrived before the connection broke is enough.
+  }
+  return Buffer.concat(got).toString().trim().slice(0, 200)
 }
 
 const codeOf = (error: unknown) => (error as { cause?: NodeJS.ErrnoException }).cause?.code ?? ''

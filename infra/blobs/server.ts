@@ -1,85 +1,116 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { FileHandle } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
-import { type Listening, listen } from '../http/listen.ts'
-import { blobFile, directoryBlobs } from './directory.ts'
+import type { HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { type Context, Hono } from 'hono'
+import { plainText, RefusedError, serveHttp } from '../http/http-server.ts'
+import type { Listening } from '../http/listen.ts'
+import { BlobCorruptError, BlobMissingError, type Blobs } from './blobs.ts'
+import { directoryBlobs, openBlob } from './directory.ts'
+import { CHECK, DAMAGED, MAX_BLOB_BYTES, SERVER_HEADER } from './http.ts'
 
 export interface BlobServerOptions {
   /** The folder of `directoryBlobs`. */
   readonly root: string
+  /** As in `directoryBlobs`. */
+  readonly made?: string
   readonly host: string
   readonly port: number
-  /** Whoever asks must show it. */
+  /** Every request must send it as a bearer token. */
   readonly token: string
-  /** Largest blob that is taken. */
+  /** Largest blob that is accepted. */
   readonly max_bytes?: number
 }
 
-const BLOB = /^\/v1\/blobs\/([0-9a-f]{64})$/
-const MAX_BYTES = 1024 * 1024 * 1024
+const BLOB = '/v1/blobs/:sha256{[0-9a-f]{64}}'
+
+/** Enough for one blob of the largest size over a slow network. */
+const REQUEST_TIMEOUT_MS = 3_600_000
 
 /**
- * Hands out and takes in the blobs of a folder: `GET`, `HEAD` (one byte range, if asked) and `PUT /v1/blobs/SHA256`.
- * What is put must hash to its name, and is on disk when 201 is answered.
+ * Serves the blobs of a folder: `GET`, `HEAD` (one byte range, if asked) and `PUT /v1/blobs/SHA256`. The body of a put
+ * must hash to its name, and is on disk when 201 is answered. 404 means that the store was reached and lacks the blob;
+ * 503, that it cannot be reached. `?check` hashes the blob: 422 when other bytes are stored.
  *
  * @throws Error when the address cannot be listened on
  */
 export async function serveBlobs(options: BlobServerOptions): Promise<Listening> {
-  const server = createServer((request, response) => {
-    handle(request, response, options).catch((error: unknown) => {
-      if (response.headersSent) response.destroy()
-      else refuse(response, 500, error instanceof Error ? error.message : String(error))
-    })
+  const { root, made, token, max_bytes = MAX_BLOB_BYTES } = options
+  const blobs = directoryBlobs(root, made === undefined ? {} : { made })
+  const app = new Hono<{ Bindings: HttpBindings }>()
+  app.use(async (context, next) => {
+    context.header(SERVER_HEADER, '1')
+    if (mayAsk(context.req.header('authorization'), token)) return await next()
+    context.header('www-authenticate', 'Bearer')
+    return plainText(context, 401, 'expected the token of this server as a bearer token')
   })
-  return await listen(server, options)
+  app.get(BLOB, async (context) => {
+    const sha256 = context.req.param('sha256')
+    const ref = { sha256, bytes: 0, media_type: 'any' }
+    // A new, empty store answers HEAD with 404 and not 503, so that a client then puts the blob.
+    if (context.req.method === 'HEAD' && !(await blobs.has(ref))) throw new RefusedError(404, `no blob ${sha256} here`)
+    if (context.req.query(CHECK) !== undefined) await onDisk(blobs.get(ref))
+    // If the file is absent, `get` tells why: 404 or 503.
+    const file = (await onDisk(openBlob(root, sha256))) ?? (await onDisk(blobs.get(ref).then(() => undefined)))
+    if (file === undefined) throw new RefusedError(503, `blob ${sha256} appeared just now; ask again`)
+    return await give(context, sha256, file).finally(() => file.close())
+  })
+  app.put(BLOB, (context) => take(context, context.req.param('sha256'), max_bytes, blobs))
+  app.all(BLOB, (context) => {
+    context.header('allow', 'GET, HEAD, PUT')
+    return plainText(context, 405, 'expected GET, HEAD or PUT')
+  })
+  app.notFound((context) => plainText(context, 404, 'expected /v1/blobs/ and the SHA-256 of a blob in hexadecimal'))
+  return await serveHttp(app, { ...options, request_timeout_ms: REQUEST_TIMEOUT_MS })
 }
 
-async function handle(request: IncomingMessage, response: ServerResponse, options: BlobServerOptions): Promise<void> {
-  const { pathname } = new URL(request.url ?? '/', 'http://localhost')
-  if (!mayAsk(request, options.token)) {
-    response.setHeader('www-authenticate', 'Bearer')
-    return refuse(response, 401, 'expected the token of this server as a bearer token')
+/** Maps errors of a blob to a status: 404 if the store lacks it, 422 if other bytes are stored. */
+async function onDisk<T>(looked: Promise<T>): Promise<T> {
+  try {
+    return await looked
+  } catch (error) {
+    if (error instanceof BlobMissingError) throw new RefusedError(404, error.message)
+    if (error instanceof BlobCorruptError) throw new RefusedError(DAMAGED, error.message)
+    throw error
   }
-  const [, sha256] = BLOB.exec(pathname) ?? []
-  if (sha256 === undefined) return refuse(response, 404, 'expected /v1/blobs/ and the SHA-256 of a blob in hexadecimal')
-  if (request.method === 'PUT') return take(request, response, sha256, options)
-  if (request.method === 'GET' || request.method === 'HEAD') return give(request, response, sha256, options.root)
-  response.setHeader('allow', 'GET, HEAD, PUT')
-  return refuse(response, 405, 'expected GET, HEAD or PUT')
 }
 
-/** Compared by hash: neither the length nor the first wrong letter of the token can be timed. */
-function mayAsk(request: IncomingMessage, token: string): boolean {
-  const [, shown = ''] = /^Bearer (.+)$/.exec(request.headers.authorization ?? '') ?? []
+/** Compares hashes, so that timing reveals neither the token's length nor its first wrong character. */
+function mayAsk(authorization: string | undefined, token: string): boolean {
+  const [, shown = ''] = /^Bearer (.+)$/.exec(authorization ?? '') ?? []
   const hash = (text: string) => createHash('sha256').update(text).digest()
   return timingSafeEqual(hash(shown), hash(token))
 }
 
-async function give(request: IncomingMessage, response: ServerResponse, sha256: string, root: string): Promise<void> {
-  const file = blobFile(root, sha256)
-  const size = await stat(file).then(
-    (found) => found.size,
-    () => undefined,
-  )
-  if (size === undefined) return refuse(response, 404, `no blob ${sha256} here`)
-  response.setHeader('accept-ranges', 'bytes')
-  response.setHeader('etag', `"${sha256}"`)
-  response.setHeader('content-type', 'application/octet-stream')
-  const range = rangeOf(request.headers.range, size)
+async function give(context: Context<{ Bindings: HttpBindings }>, sha256: string, file: FileHandle): Promise<Response> {
+  const { size } = await file.stat()
+  const range = rangeOf(context.req.header('range'), size)
   if (range === 'beyond') {
-    response.setHeader('content-range', `bytes */${size}`)
-    return refuse(response, 416, `expected a range within ${size} bytes`)
+    context.header('content-range', `bytes */${size}`)
+    return plainText(context, 416, `expected a range within ${size} bytes`)
   }
   const { from, to } = range ?? { from: 0, to: size - 1 }
-  if (range !== undefined) response.setHeader('content-range', `bytes ${from}-${to}/${size}`)
-  response.writeHead(range === undefined ? 200 : 206, { 'content-length': to - from + 1 })
-  if (request.method === 'HEAD' || size === 0) return void response.end()
-  await pipeline(createReadStream(file, { start: from, end: to }), response).catch(() => response.destroy())
+  const headers = {
+    [SERVER_HEADER]: '1',
+    'accept-ranges': 'bytes',
+    etag: `"${sha256}"`,
+    'content-type': 'application/octet-stream',
+    'content-length': to - from + 1,
+    ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${to}/${size}` }),
+  }
+  // Written by hand: a file that cannot be read to its end must break the connection, not end the body with a message.
+  const { outgoing } = context.env
+  outgoing.writeHead(range === undefined ? 200 : 206, headers)
+  if (context.req.method === 'HEAD' || size === 0) outgoing.end()
+  else {
+    const bytes = file.createReadStream({ start: from, end: to, autoClose: false })
+    await pipeline(bytes, outgoing).catch(() => outgoing.destroy())
+  }
+  return RESPONSE_ALREADY_SENT
 }
 
-/** RFC 9110 §14: one range; what is none is passed over, as it says. */
+/** RFC 9110 §14: one range. A header that is not one is ignored, as the RFC allows. */
 function rangeOf(header: string | undefined, size: number): { from: number; to: number } | 'beyond' | undefined {
   const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(header ?? '') ?? []
   if (first === undefined || last === undefined || (first === '' && last === '')) return undefined
@@ -89,32 +120,22 @@ function rangeOf(header: string | undefined, size: number): { from: number; to: 
   return from >= size ? 'beyond' : { from, to }
 }
 
-async function take(
-  request: IncomingMessage,
-  response: ServerResponse,
-  sha256: string,
-  { root, max_bytes = MAX_BYTES }: BlobServerOptions,
-): Promise<void> {
-  const chunks: Buffer[] = []
+async function take(context: Context, sha256: string, max_bytes: number, blobs: Blobs): Promise<Response> {
+  const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  for await (const chunk of (context.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
     size += chunk.byteLength
     if (size > max_bytes) {
-      response.setHeader('connection', 'close')
-      return refuse(response, 413, `expected at most ${max_bytes} bytes`)
+      context.header('connection', 'close')
+      return plainText(context, 413, `expected at most ${max_bytes} bytes`)
     }
     chunks.push(chunk)
   }
   const bytes = Buffer.concat(chunks)
   const actual = createHash('sha256').update(bytes).digest('hex')
-  if (actual !== sha256)
-    return refuse(response, 422, `expected bytes of SHA-256 ${sha256}, those that came have ${actual}`)
-  await directoryBlobs(root).put(bytes, request.headers['content-type'] ?? 'application/octet-stream')
-  response.writeHead(201, { 'content-length': 0 }).end()
-}
-
-function refuse(response: ServerResponse, status: number, why: string): void {
-  const text = `${why}\n`
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'content-length': Buffer.byteLength(text) })
-  response.end(text)
+  if (actual !== sha256) {
+    return plainText(context, 422, `expected bytes of SHA-256 ${sha256}, those that came have ${actual}`)
+  }
+  await blobs.put(bytes, context.req.header('content-type') ?? 'application/octet-stream')
+  return context.body(null, 201)
 }

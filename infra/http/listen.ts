@@ -3,13 +3,13 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 export interface Listening {
-  /** Where it listens: host:port. */
+  /** The address that it listens on: host:port. */
   readonly address: string
   close(): Promise<void>
 }
 
 /**
- * Lets a server listen; port 0 is any free one. Closing ends what is still connected.
+ * Lets a server listen; port 0 is any free one. `close` also ends open connections.
  *
  * @throws Error when the address cannot be listened on
  */

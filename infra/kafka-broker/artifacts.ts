@@ -10,9 +10,9 @@ import { withFileLock } from './file-lock.ts'
 import { findExecutables } from './java.ts'
 
 export interface Artifacts {
-  /** Of Apache Kafka. */
+  /** Version of Apache Kafka. */
   readonly version: string
-  /** Outside of the clone; holds `libs/` and what is made from it. */
+  /** Outside of the clone; contains `libs/` and files made from it. */
   readonly dir: string
   readonly classpath: string
 }
@@ -22,9 +22,9 @@ const COPY = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-depend
 const STAMP = 'libs.json'
 
 /**
- * The libraries that `pom.xml` names, from the cache; Maven copies them there once. Several processes may ask at once.
+ * The libraries that `pom.xml` names, from the cache; Maven copies them there once. Several processes may call it.
  *
- * @throws BrokerError when they are not there yet and Maven is missing or fails.
+ * @throws BrokerError when they are not cached yet and Maven is missing or fails.
  */
 export async function kafkaArtifacts(
   say: (line: string) => void = () => {},
@@ -75,7 +75,7 @@ function cacheFolder(env: NodeJS.ProcessEnv): string {
 function cachedArtifacts(env: NodeJS.ProcessEnv): Artifacts {
   const text = pom()
   const version = kafkaVersion(text)
-  // Another pom is another folder, so that two clones of different age do not fetch in turns.
+  // A different pom has a different folder, so that two clones of different age do not replace each other's libraries.
   const dir = join(cacheFolder(env), `kafka-${version}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}`)
   return { version, dir, classpath: join(dir, 'libs', '*') }
 }
@@ -109,7 +109,7 @@ async function copyWith(maven: string, { dir, version }: Artifacts, env: NodeJS.
   renameSync(arriving, dir)
 }
 
-/** Every library that Maven copied is there in its size. */
+/** Whether every library that Maven copied is present with its recorded size. */
 function complete(dir: string): boolean {
   try {
     const sizes = JSON.parse(readFileSync(join(dir, STAMP), 'utf8')) as Record<string, number>

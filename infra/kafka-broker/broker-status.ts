@@ -10,7 +10,7 @@ export interface BrokerStatus {
   readonly settings: ClientSettings
   readonly admin: User | undefined
   readonly nodes: readonly NodeStatus[]
-  /** Of the controllers' quorum. */
+  /** Leader of the controllers' quorum. */
   readonly leader: number | undefined
 }
 
@@ -18,11 +18,11 @@ export interface NodeStatus {
   readonly id: number
   readonly address: string
   readonly pid: number | undefined
-  /** Why not, where it does not. */
+  /** True, or why it does not answer. */
   readonly answers: true | string
 }
 
-/** What of a folder's broker answers; undefined where none was ever made. */
+/** Which nodes of a folder's broker answer; undefined if none was ever created. */
 export async function brokerStatus(dir: string, patience_ms = 3_000): Promise<BrokerStatus | undefined> {
   const cluster = readCluster(resolve(dir))
   if (cluster === undefined) return undefined
@@ -30,7 +30,7 @@ export async function brokerStatus(dir: string, patience_ms = 3_000): Promise<Br
   const nodes = await Promise.all(
     cluster.nodes.map(async ({ id, port }): Promise<NodeStatus> => {
       const node = { id, address: `127.0.0.1:${port}`, pid: pidOf(resolve(dir), id) }
-      // Whoever else answers at its address is not this node.
+      // If the node does not run, anything that answers at its address is another program.
       if (node.pid === undefined) return { ...node, answers: 'it does not run' }
       try {
         const { leader } = await askNode(doorOf(cluster, port), patience_ms)

@@ -6,8 +6,8 @@ import type { Tls } from './cluster.ts'
 import type { Java } from './java.ts'
 
 /**
- * A certificate authority of this broker's own in `tls/`: `clients.p12` is what clients are shown, `nodes.p12` what the
- * nodes show each other, `ca.pem` what clients trust. Made with Java's keytool, which is there where Java is.
+ * A certificate authority of this broker's own in `tls/`: nodes present `clients.p12` to clients and `nodes.p12` to
+ * each other; clients trust `ca.pem`. Made with keytool, which is part of Java.
  */
 export async function makeCertificates(dir: string, { keystore_password, valid_days }: Tls, java: Java): Promise<void> {
   const folder = join(dir, 'tls')
@@ -38,6 +38,6 @@ export async function makeCertificates(dir: string, { keystore_password, valid_d
       ...['-destkeystore', `${name}.p12`, '-deststorepass', keystore_password, '-deststoretype', 'PKCS12'],
     )
   }
-  // Nothing more will be signed.
+  // The authority's key is no longer needed: nothing more will be signed.
   rmSync(join(folder, 'authority.p12'))
 }

@@ -16,8 +16,8 @@ const PATIENCE_MS = 180_000
 
 /**
  * Options with which Java maps Kafka's classes into memory instead of loading and verifying them one by one: a node
- * then starts with 4.5 s of processor time instead of 7.5 s. The archive lies in the cache and is made once, by a
- * broker that starts and stops in a temporary folder; Java itself checks that it fits, and goes without where it does not.
+ * then starts with 4.5 s of processor time instead of 7.5 s. The archive is stored in the cache and made once, by a
+ * broker that starts and stops in a temporary folder. Java itself checks that it fits, and ignores it if it does not.
  */
 export async function classArchive(
   java: Java,
@@ -56,9 +56,9 @@ async function train(file: string, java: Java, artifacts: Artifacts): Promise<vo
       if (answers !== undefined || performance.now() > deadline || pidOf(dir, node.id) === undefined) break
       await wait(200)
     }
-    // The archive is written on the way out.
+    // Java writes the archive when it exits.
     await stopNode(dir, node.id, PATIENCE_MS)
-    // Where none could be made, an empty file says so, and it is not tried again.
+    // If Java made none, an empty file records that, so that it is not tried again.
     if (!existsSync(arriving)) writeFileSync(arriving, '')
     renameSync(arriving, file)
   } finally {

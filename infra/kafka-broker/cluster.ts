@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeFolder } from '../make-folder.ts'
 import { BrokerError } from './broker-error.ts'
 
-/** What a folder's cluster is; written once, but for ports that others have taken meanwhile. */
+/** The cluster of a folder; written once, except for ports, which change if other programs have taken them. */
 export interface Cluster {
   readonly format: 1
   readonly cluster_id: string
   readonly nodes: readonly ClusterNode[]
-  /** Who may log in; null where nobody has to. */
+  /** The users that can log in; null if no login is needed. */
   readonly users: Users | null
   readonly tls: Tls | null
   /** False until every node's storage is formatted: before that no node has run. */
@@ -25,9 +26,9 @@ export interface ClusterNode {
 }
 
 export interface Users {
-  /** May do everything: the nodes themselves, and whoever sets access rules. */
+  /** Has all rights: for the nodes themselves and for setting access rules. */
   readonly admin: User
-  /** May do what no access rule forbids. */
+  /** Has every right that no access rule denies. */
   readonly client: User
 }
 
@@ -38,7 +39,7 @@ export interface User {
 
 export interface Tls {
   readonly keystore_password: string
-  /** Days from now on; below 0 it has expired, for tests of just that. */
+  /** Days from now; below 0 the certificate has expired, for tests of that case. */
   readonly valid_days: number
 }
 
@@ -46,24 +47,25 @@ const clusterFile = (dir: string) => join(dir, 'cluster.json')
 
 export const nodeFolder = (dir: string, id: number) => join(dir, `node-${id}`)
 
-/** @returns undefined where no cluster was ever made */
+/** @returns undefined if no cluster was ever created */
 export function readCluster(dir: string): Cluster | undefined {
   const file = clusterFile(dir)
   if (!existsSync(file)) return undefined
   const remedy = `restore the file, or remove ${dir} and with it what the broker holds`
-  let cluster: Cluster
+  let cluster: Partial<Cluster> | null
   try {
-    cluster = JSON.parse(readFileSync(file, 'utf8')) as Cluster
+    cluster = JSON.parse(readFileSync(file, 'utf8')) as Partial<Cluster> | null
   } catch (cause) {
     throw new BrokerError(`${file} is damaged: ${(cause as Error).message}`, remedy, { cause })
   }
-  if (cluster.format !== 1) throw new BrokerError(`${file}: expected format 1, got ${cluster.format}`, remedy)
-  return cluster
+  if (cluster?.format !== 1) throw new BrokerError(`${file}: expected format 1, got ${cluster?.format}`, remedy)
+  if (!Array.isArray(cluster.nodes)) throw new BrokerError(`${file} is damaged: expected a list of nodes`, remedy)
+  return cluster as Cluster
 }
 
-/** Readable for its owner only: it holds passwords. */
+/** Readable for its owner only, because it contains passwords. */
 export function writeCluster(dir: string, cluster: Cluster): void {
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  makeFolder(dir, 0o700)
   const file = clusterFile(dir)
   writeFileSync(`${file}.new`, `${JSON.stringify(cluster, null, 2)}\n`, { mode: 0o600, flush: true })
   renameSync(`${file}.new`, file)

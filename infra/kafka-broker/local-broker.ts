@@ -25,11 +25,11 @@ import { formatStorage, writeConfiguration } from './storage.ts'
 export interface BrokerOptions {
   /** Holds everything of this broker: configuration, data, logs, certificates, process numbers. */
   readonly dir: string
-  /** As it was made, or 1. */
+  /** When left out: as an existing broker was created, or 1. */
   readonly nodes?: 1 | 3 | undefined
   readonly sasl?: boolean | undefined
   readonly tls?: Wanted['tls'] | undefined
-  /** Of each node, as Java's -Xmx takes it. */
+  /** Heap of each node, in the form of Java's -Xmx. */
   readonly heap?: string | undefined
   /** How long the nodes may take until they answer. */
   readonly patience_ms?: number | undefined
@@ -43,7 +43,7 @@ export interface LocalBroker {
   readonly bootstrap: string
   /** The environment for Plumbline's own commands. */
   readonly settings: ClientSettings
-  /** Who may do everything, where one has to log in. */
+  /** The user with all rights; undefined if no login is needed. */
   readonly admin: User | undefined
   readonly nodes: readonly LocalNode[]
   /** Which of them this call had to start. */
@@ -56,21 +56,21 @@ export interface LocalNode {
   readonly port: number
   /** Undefined while it does not run. */
   readonly pid: number | undefined
-  /** SIGKILL, and gone when this resolves. */
+  /** Sends SIGKILL; resolves when the process has ended. */
   kill(): Promise<void>
-  /** Ready when this resolves. */
+  /** Resolves when the node is ready. */
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** What a node may take to hand its partitions over and close its files; then it is killed, and recovers at its next start. */
+/** Time for a node to hand over its partitions and close its files. Then it is killed; its next start recovers it. */
 const STOP_PATIENCE_MS = 15_000
 
 /**
- * Starts what of the folder's broker does not run; makes it first where there is none. Returns when every node answers
- * and knows all others.
+ * Starts the nodes of the folder's broker that do not run; creates the broker first if there is none. Returns when
+ * every started node answers and knows all others.
  *
- * @throws BrokerError when Java or Maven is missing, when the folder holds another kind of broker than is asked for, or
+ * @throws BrokerError when Java or Maven is missing, when the folder has a different kind of broker than requested, or
  * when a node does not come up.
  */
 export async function startBroker(options: BrokerOptions): Promise<LocalBroker> {
@@ -119,7 +119,7 @@ export async function stopBroker(dir: string, { patience_ms = STOP_PATIENCE_MS }
 
 const lockFile = (dir: string) => join(dir, 'lock')
 
-/** The folder's cluster, made where there is none. */
+/** The folder's cluster, created if there is none. */
 async function clusterOf(dir: string, wanted: BrokerOptions): Promise<Cluster> {
   const cluster = readCluster(dir)
   if (cluster !== undefined) {
@@ -163,7 +163,7 @@ function brokerOf(
   started: readonly number[],
   command: Parameters<typeof startNodes>[3],
 ): LocalBroker {
-  // A node that is started again may have to take another port.
+  // A node that is started again may get another port.
   let now = cluster
   const locked = <T>(work: () => Promise<T>) => withFileLock(lockFile(dir), work)
   return {

@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { nodeFolder } from './cluster.ts'
 
-/** What makes a process recognisable as this folder's node, whoever else has got its number meanwhile. */
+/** Identifies a process as this folder's node, because another process may have reused its number. */
 const markOf = (dir: string, id: number) => `-Dplumbline.kafka.node=${nodeFolder(realpathSync(dir), id)}`
 
 const pidFile = (dir: string, id: number) => join(nodeFolder(dir, id), 'pid')
@@ -24,14 +24,14 @@ export interface NodeCommand {
   readonly classpath: string
 }
 
-/** Starts a node that lives on when this process ends. Its log is `server.log`, what Java itself says is in `java.log`. */
+/** Starts a node that outlives this process. Its log is `server.log`; Java's own output is in `java.log`. */
 export function spawnNode(dir: string, id: number, { java, options, classpath }: NodeCommand): number {
   const cwd = nodeFolder(dir, id)
   mkdirSync(cwd, { recursive: true })
   const out = openSync(join(cwd, 'java.log'), 'w')
   try {
     const args = [...options, markOf(dir, id), '-cp', classpath, 'kafka.Kafka', 'server.properties']
-    // The process notes its own number before it becomes Java: a starter killed in between leaves no unknown node.
+    // The process records its number before it becomes Java, so that a starter killed in between leaves no lost node.
     const note = 'echo $$ > "$0.own" && mv "$0.own" "$0" && exec "$@"'
     const child = spawn('/bin/sh', ['-c', note, 'pid', java, ...args], {
       cwd,
@@ -40,7 +40,7 @@ export function spawnNode(dir: string, id: number, { java, options, classpath }:
     })
     child.unref()
     if (child.pid === undefined) throw new Error('/bin/sh cannot be started')
-    // Renamed into place: whoever looks at a file that is being written finds no number in it, and so no node.
+    // Renamed into place: a reader of a half-written file would find no number in it, and so no node.
     writeFileSync(`${pidFile(dir, id)}.new`, `${child.pid}\n`)
     renameSync(`${pidFile(dir, id)}.new`, pidFile(dir, id))
     return child.pid
@@ -49,17 +49,17 @@ export function spawnNode(dir: string, id: number, { java, options, classpath }:
   }
 }
 
-/** The number of the node's process, where that runs. */
+/** The number of the node's process; undefined if it does not run. */
 export function pidOf(dir: string, id: number): number | undefined {
   if (!existsSync(pidFile(dir, id))) return undefined
   const pid = Number(readFileSync(pidFile(dir, id), 'utf8'))
   return Number.isSafeInteger(pid) && pid > 0 && commandOf(pid).includes(markOf(dir, id)) ? pid : undefined
 }
 
-/** Arguments of a process; none when it is gone, also when only its parent has not noticed yet. */
+/** Arguments of a process; none when it has ended, also while it is a zombie. */
 function commandOf(pid: number): readonly string[] {
   if (process.platform === 'linux') {
-    // A process that is just becoming another program has no arguments for a moment.
+    // During `exec` a process has no arguments for a moment.
     for (let looks = 0; looks < 50; looks++) {
       const command = procFile(pid, 'cmdline')
       if (command !== '') return command.split('\0')
@@ -81,7 +81,7 @@ function procFile(pid: number, name: string): string {
   }
 }
 
-/** Ends a node: asks first, and after `patience_ms` does not ask. @returns whether one ran */
+/** Stops a node by SIGTERM, and after `patience_ms` by SIGKILL. @returns whether it ran */
 export async function stopNode(dir: string, id: number, patience_ms: number): Promise<boolean> {
   const pid = pidOf(dir, id)
   if (pid === undefined) return false
@@ -89,7 +89,7 @@ export async function stopNode(dir: string, id: number, patience_ms: number): Pr
     signal(pid, 'SIGTERM')
     if (await gone(dir, id, patience_ms)) return true
   }
-  // Looked up again: the number may belong to somebody else by now.
+  // Looked up again: the number may belong to another process by now.
   const still = pidOf(dir, id)
   if (still !== undefined) signal(still, 'SIGKILL')
   if (!(await gone(dir, id, 10_000))) throw new Error(`node ${id} (process ${pid}) does not end, not even by SIGKILL`)

@@ -2,11 +2,11 @@ import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 import type { ClusterNode } from './cluster.ts'
 
-/** Below what systems hand out to outgoing connections: a node that is down for a while finds its port still free. */
+/** Below the ports of outgoing connections, so that a node that is down for a while finds its port still free. */
 const LOWEST = 20_000
 const HIGHEST = 32_000
 
-/** Different loopback ports that nobody listens on at this moment. */
+/** Distinct loopback ports that no process listens on at this moment. */
 async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>()
   for (let tries = 0; ports.size < count; tries++) {

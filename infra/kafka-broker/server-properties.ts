@@ -1,6 +1,6 @@
 import type { Cluster, ClusterNode } from './cluster.ts'
 
-/** Paths are relative to the node's folder, where the node is started: no path has to survive Java's properties syntax. */
+/** Paths are relative to the node's folder, where it is started, so none needs escaping in Java's properties syntax. */
 export const NODE_FILES = {
   properties: 'server.properties',
   data: 'data',
@@ -37,11 +37,11 @@ export function serverProperties(cluster: Cluster, node: ClusterNode): string {
     .join('')
 }
 
-/** Nodes speak with each other at a port of their own, so that what clients are shown there can be anything. */
+/** Nodes use a separate port among themselves, so that clients can be shown any certificate, e.g. an expired one. */
 const brokerListeners = ({ port, node_port }: ClusterNode) =>
   `CLIENTS://127.0.0.1:${port},NODES://127.0.0.1:${node_port}`
 
-/** Few partitions: they are made and taken over in no time, and one machine has no use for fifty. */
+/** Few partitions: they are quick to create and to take over, and one machine does not need fifty. */
 function internalTopics(of: number) {
   const in_sync = Math.ceil(of / 2)
   return {
@@ -56,13 +56,13 @@ function internalTopics(of: number) {
   }
 }
 
-/** What a single machine can afford to notice sooner than a data centre. */
+/** Settings for a single machine, which is smaller than a data centre and can detect failures sooner. */
 const FAST = {
   'group.initial.rebalance.delay.ms': 0,
   'group.min.session.timeout.ms': 500,
-  // A dead producer's transaction is ended this long after its time-out at the latest; until then it holds back readers.
+  // A dead producer's transaction is aborted at most this long after its time-out; until then it blocks readers.
   'transaction.abort.timed.out.transaction.cleanup.interval.ms': 1_000,
-  // A dead node's partitions have another leader after this.
+  // After this time a dead node's partitions get another leader.
   'broker.session.timeout.ms': 4_000,
   'broker.heartbeat.interval.ms': 1_000,
   'num.network.threads': 2,
@@ -91,7 +91,7 @@ function saslProperties({ admin, client }: NonNullable<Cluster['users']>) {
     'listener.name.controller.plain.sasl.jaas.config': plain,
     'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
     'super.users': `User:${admin.name}`,
-    // Whoever is logged in may do what no rule is about; tests deny a topic by adding a rule.
+    // A logged-in user has every right that no rule covers; tests deny a topic by adding a rule.
     'allow.everyone.if.no.acl.found': true,
   }
 }

@@ -19,10 +19,10 @@ export interface Tools {
 
 const LOGGING = 'log4j2.yaml'
 
-/** Java is started in the node's folder, where a copy of the configuration lies. */
+/** Java is started in the node's folder, which has a copy of the configuration. */
 export const loggingOption = `-Dlog4j2.configurationFile=${LOGGING}`
 
-/** Writes what a node reads when it starts. Written before each start: the settings are this program's, not the folder's. */
+/** Writes a node's configuration before each start, because its settings belong to this program, not to the folder. */
 export function writeConfiguration(dir: string, cluster: Cluster, node: ClusterNode): void {
   const folder = nodeFolder(dir, node.id)
   mkdirSync(folder, { recursive: true })
@@ -30,7 +30,7 @@ export function writeConfiguration(dir: string, cluster: Cluster, node: ClusterN
   copyFileSync(fileURLToPath(new URL(LOGGING, import.meta.url)), join(folder, LOGGING))
 }
 
-/** Makes a node's storage, with the users that log in by SCRAM in its first metadata records; what is there is left alone. */
+/** Formats a node's storage, with the SCRAM users in its first metadata records. Existing storage is left as it is. */
 export async function formatStorage(
   dir: string,
   cluster: Cluster,

@@ -2,23 +2,23 @@ import { once } from 'node:events'
 import net from 'node:net'
 import tls from 'node:tls'
 
-/** As much of Kafka's protocol as tells that a node answers: log in, ask who is there, ask who leads. */
+/** The part of Kafka's protocol that shows that a node answers: log in, ask for the nodes, ask for the leader. */
 export interface Door {
   readonly port: number
   readonly user?: { readonly name: string; readonly password: string } | undefined
-  /** Certificate authority in PEM; `any` takes whatever certificate the node shows. */
+  /** Certificate authority in PEM; `any` accepts every certificate. */
   readonly ca?: string | 'any' | undefined
 }
 
 export interface Answer {
   readonly nodes: readonly { readonly id: number; readonly port: number }[]
-  /** Of the controllers' quorum; undefined while there is none. */
+  /** Leader of the controllers' quorum; undefined while there is none. */
   readonly leader: number | undefined
 }
 
 const API = { metadata: [3, 1], sasl_handshake: [17, 1], sasl_authenticate: [36, 0], describe_quorum: [55, 0] } as const
 
-/** @throws Error when nobody answers as Kafka does within the time. */
+/** @throws Error when no Kafka node answers within the time. */
 export async function askNode(door: Door, patience_ms: number): Promise<Answer> {
   const socket = connect(door)
   const patience = setTimeout(() => socket.destroy(new Error(`no answer within ${patience_ms} ms`)), patience_ms)
@@ -76,7 +76,7 @@ function refused(what: string, code: number): void {
   if (code !== 0) throw new Error(`${what} was refused with Kafka error code ${code}`)
 }
 
-/** The metadata log is partition 0 of this topic. DescribeQuorum knows the flexible encoding alone (KIP-482, KIP-595). */
+/** The metadata log is partition 0 of this topic. DescribeQuorum has only the flexible encoding (KIP-482, KIP-595). */
 async function leaderOf(ask: Ask): Promise<number | undefined> {
   const name = Buffer.from('__cluster_metadata')
   const tags = Buffer.of(0)

@@ -1,18 +1,30 @@
 import type { Epochs } from './group.ts'
 import type { Claim, LogRecord, Member, Polled, Position, ReadRequest, ReadResult } from './log.ts'
 import { ReadTimes } from './read-times.ts'
+import { seenAfter } from './seen.ts'
+
+/** A member's read. It names the topic by the id that it had when the partition was gained. */
+export interface GroupRead extends ReadRequest {
+  /** Empty when the log has no topic ids. */
+  readonly topic_id: string
+}
 
 /** What a member needs from a driver that keeps group states itself. */
 export interface GroupAccess {
-  /** What the member owns now. Joins it again when it was taken for dead. */
+  /** The partitions that the member owns now. A member that was removed as dead joins again. */
   owned(): Promise<Epochs>
+  /** The ids of the group's topics now. */
+  ids(): Promise<ReadonlyMap<string, string>>
   /** Committed position, or the beginning. */
-  start(topic: string, partition: number): Promise<bigint>
-  /** As `Log.read`, but when not even one record fits: that one record if `at_least_one`, else none. */
-  read(request: ReadRequest, at_least_one: boolean): ReadResult | Promise<ReadResult>
+  start(topic: string, partition: number): Promise<Position>
+  /**
+   * As `Log.read`, but when not even one record fits: that one record if `at_least_one`, else none.
+   * @throws TopicReplacedError when the driver sees, without a further request, that the topic was recreated.
+   */
+  read(request: GroupRead, at_least_one: boolean): ReadResult | Promise<ReadResult>
   /** Resolves when there may be something new, or after `wait_ms`. */
   changed(wait_ms: number): Promise<void>
-  /** The caller should come back at once, to commit what it has. */
+  /** Whether the poll should return at once, so that the caller can commit. */
   interrupts?(): boolean
   now_ms(): number
   leave(): Promise<void>
@@ -48,6 +60,8 @@ export class Consumer implements Member {
   readonly #access: GroupAccess
   /** What the last poll reported. */
   #owned: Epochs = new Map()
+  /** Ids of the topics, at the last gain. */
+  #ids: ReadonlyMap<string, string> = new Map()
   readonly #positions = new Map<string, Position>()
   readonly #paused = new Set<number>()
   readonly #times: ReadTimes
@@ -72,7 +86,7 @@ export class Consumer implements Member {
       if (gained.length > 0 || lost.length > 0) return await this.#rebalanced(owned, gained, lost)
       const { records, positions } = await this.#next(options.max_bytes)
       const wait_ms = deadline_ms - this.#access.now_ms()
-      // Positions alone are news too: what was passed is no lag once it is committed.
+      // Return positions without records too: once they are committed, the gaps they passed no longer count as lag.
       if (records.length > 0 || positions.length > 0 || wait_ms <= 0 || this.#access.interrupts?.()) {
         const claim = new EpochClaim(this.#group, this.id, owned)
         return { records, claim, gained: [], lost: [], positions }
@@ -83,10 +97,10 @@ export class Consumer implements Member {
 
   async #rebalanced(owned: Epochs, gained: readonly number[], lost: readonly number[]): Promise<Polled> {
     const starts: Position[] = []
+    // Before the positions: if a topic is recreated in between, the next poll detects it.
+    if (gained.length > 0) this.#ids = await this.#access.ids()
     for (const topic of this.#topics) {
-      for (const partition of gained) {
-        starts.push({ topic, partition, next: await this.#access.start(topic, partition) })
-      }
+      for (const partition of gained) starts.push(await this.#access.start(topic, partition))
     }
     for (const partition of [...lost, ...gained]) this.#times.forget(partition)
     for (const partition of lost) {
@@ -99,8 +113,8 @@ export class Consumer implements Member {
   }
 
   /**
-   * Each partition may fill its share of what is left; who comes first moves on with every poll. Of the topics of a
-   * partition, one that is ahead of another waits for it, unless there is nothing else to read.
+   * Each partition may fill its share of the remaining bytes; a different one is first at every poll. Within a
+   * partition, a topic that is ahead of another waits for it, unless there is nothing else to read.
    */
   async #next(max_bytes: number): Promise<Taken> {
     const open = [...this.#positions.values()].filter((position) => !this.#paused.has(position.partition))
@@ -118,13 +132,15 @@ export class Consumer implements Member {
     for (let i = 0; i < open.length && (left_bytes > 0 || records.length === 0); i += 1) {
       const at = open[(this.#turn + i) % open.length] as Position
       const share = Math.floor(left_bytes / (open.length - i))
-      const request = { topic: at.topic, partition: at.partition, from: at.next, max_bytes: share }
+      const { topic, partition } = at
+      const topic_id = this.#ids.get(topic) ?? ''
+      const request = { topic, partition, from: at.next, max_bytes: share, topic_id }
       const { records: more, bytes, next } = await this.#access.read(request, records.length === 0)
       this.#times.note(at, next > at.next, more.at(-1)?.appended_ms)
       if (next === at.next) continue
       for (const record of more) records.push(record)
       left_bytes -= bytes
-      positions.push({ ...at, next })
+      positions.push({ topic, partition, next, seen: seenAfter(at, topic_id, more.at(-1)) })
     }
     for (const position of positions) this.#positions.set(place(position.topic, position.partition), position)
     return { records, positions }
@@ -160,7 +176,7 @@ export class Consumer implements Member {
   }
 }
 
-/** What `max_bytes` counts: key, headers and value. Text by its length, which is its bytes when it is ASCII. */
+/** The size that `max_bytes` limits: key, headers and value. Text counts by its length: its bytes if it is ASCII. */
 export function sizeOf(record: {
   key: string | null
   headers: LogRecord['headers']

@@ -1,12 +1,12 @@
 import { otherTopics } from './failure.ts'
 
 /**
- * Who owns which partition of a group, as values: a state and functions from state to state. Drivers that coordinate
- * by themselves (memory, LMDB) keep the state and call these inside their own transactions.
+ * Ownership of a group's partitions as values: a state, and functions from state to state. Drivers that coordinate
+ * groups themselves (memory, LMDB) store the state and call these inside their own transactions.
  */
 export interface GroupState {
   readonly topics: readonly string[]
-  /** Grows with every change of ownership; each partition remembers the value at which it got its owner. */
+  /** Grows with every change of ownership; each partition records the epoch at which it got its owner. */
   readonly epoch: number
   readonly members: Readonly<Record<string, Lease>>
   readonly owners: readonly Owner[]
@@ -28,8 +28,8 @@ export type Epochs = ReadonlyMap<number, number>
 export const EMPTY_GROUP: GroupState = { topics: [], epoch: 0, members: {}, owners: [] }
 
 /**
- * `member` is alive at `now_ms`: adds it or renews its lease, removes everyone else whose lease is over, and
- * balances. The caller's own lease may be long over: only the others decide that, here, when they are alive.
+ * `member` is alive at `now_ms`: adds it or renews its lease, removes all others whose lease has expired, and
+ * balances. The caller's own lease may have expired long ago: only a call by another live member removes it.
  */
 export function renewed(state: GroupState, member: string, session_timeout_ms: number, now_ms: number): GroupState {
   const members: Record<string, Lease> = { [member]: { until_ms: now_ms + session_timeout_ms, session_timeout_ms } }
@@ -39,14 +39,14 @@ export function renewed(state: GroupState, member: string, session_timeout_ms: n
   return balanced({ ...state, members })
 }
 
-/** `member` leaves: its partitions go to the others at once, or to nobody. */
+/** `member` leaves: its partitions are given to the others at once, or become unowned. */
 export function without(state: GroupState, member: string): GroupState {
   const { [member]: _, ...members } = state.members
   return balanced({ ...state, members })
 }
 
 /**
- * The group as it reads these topics from now on.
+ * The group state, set to read these topics from now on.
  * @throws Error when live members other than `member` read other topics.
  */
 export function reading(
@@ -71,7 +71,7 @@ export function hasLiveMembers(state: GroupState, now_ms: number): boolean {
   return Object.values(state.members).some((lease) => !isOver(lease, now_ms))
 }
 
-/** Whether someone other than `member` could be taken over. */
+/** Whether a member other than `member` has expired, so that its partitions can be taken over. */
 export function hasExpiredMembers(state: GroupState, member: string, now_ms: number): boolean {
   return Object.entries(state.members).some(([id, lease]) => id !== member && isOver(lease, now_ms))
 }
@@ -84,7 +84,7 @@ export function ownedBy(state: GroupState, member: string): Epochs {
   return owned
 }
 
-/** The first of these partitions that `member` does not own since these epochs, or undefined. */
+/** The first of these partitions that `member` has not owned without a break since the given epoch, or undefined. */
 export function firstLost(
   state: GroupState,
   member: string,
@@ -98,8 +98,8 @@ export function firstLost(
 }
 
 /**
- * Leases are measured by a clock that starts again with the machine. A lease that ends later than a whole session
- * from now was given before the machine started: nobody from then is alive.
+ * Leases use a clock that restarts with the machine. A lease that ends later than a whole session from now was given
+ * before the restart, so its member is dead.
  */
 function isOver(lease: Lease, now_ms: number): boolean {
   return lease.until_ms <= now_ms || lease.until_ms > now_ms + lease.session_timeout_ms
@@ -114,7 +114,7 @@ export function balanced(state: GroupState): GroupState {
   })
   const share = Math.floor(state.owners.length / ids.length)
   const larger_shares = state.owners.length % ids.length
-  // Who has most keeps most: the larger shares go where they cost no move.
+  // The members with the most partitions get the larger shares: that moves the fewest.
   const by_count = [...ids].sort((a, b) => (kept.get(b)?.length ?? 0) - (kept.get(a)?.length ?? 0))
   const next: (string | null)[] = state.owners.map(() => null)
   const room: string[] = []

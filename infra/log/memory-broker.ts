@@ -1,9 +1,11 @@
 import {
   fencedClaim,
   fencedProducer,
+  firstReplaced,
   groupHasMembers,
   offsetGone,
   topicMismatch,
+  topicReplaced,
   unknownPartition,
   unknownTopic,
 } from './failure.ts'
@@ -25,11 +27,17 @@ import {
   type Position,
   type ReadRequest,
   type ReadResult,
+  type Topic,
   TopicMismatchError,
   type TopicSpec,
   UnknownTopicError,
 } from './log.ts'
 import { type Appends, FencedProducerError, type Progress } from './producer.ts'
+
+interface MemoryTopic {
+  readonly id: string
+  readonly partitions: MemoryPartition[]
+}
 
 export interface MemoryPartition {
   begin: bigint
@@ -42,8 +50,8 @@ interface Commit {
   readonly epoch: number
   readonly appends: MemoryAppends
   readonly progress: Progress
-  /** By the clock of the leases. */
-  readonly now_ms: number
+  /** The leases' clock. Read after renewing them: a lease that ends over a session after `now_ms` counts as expired. */
+  readonly now_ms: () => number
   readonly appended_ms: number
 }
 
@@ -55,35 +63,57 @@ interface Entry {
   readonly session_timeout_ms: number
 }
 
-/** What several memory handles share, as several processes share a folder. Every method is one atomic step. */
+/** State shared by several memory handles, as several processes share a folder. Every method is one atomic step. */
 export class MemoryBroker {
-  /** Live handles, asked to renew their leases before anyone judges them. */
+  /** Live handles; they renew their leases before any lease is checked. */
   readonly handles = new Set<{ renewLeases(): void }>()
-  readonly #topics = new Map<string, MemoryPartition[]>()
+  readonly #name: string
+  readonly #topics = new Map<string, MemoryTopic>()
   readonly #producers = new Map<string, number>()
   readonly #groups = new Map<string, GroupState>()
   readonly #positions = new Map<string, Map<string, Position>>()
   readonly #waiting = new Set<() => void>()
   #members = 0
+  #made = 0
+
+  /** @param name prefix of its topic ids; use equal names where runs should be identical, as in a simulation */
+  constructor(name: string = crypto.randomUUID().slice(0, 8)) {
+    this.#name = name
+  }
 
   createTopics(topics: readonly TopicSpec[]): void {
     for (const { name, partitions } of topics) {
-      const there = this.#topics.get(name)?.length ?? partitions
+      const there = this.#topics.get(name)?.partitions.length ?? partitions
       if (there !== partitions) throw new TopicMismatchError(topicMismatch('memory:', name, partitions, there))
     }
     for (const { name, partitions } of topics) {
       if (this.#topics.has(name)) continue
       const empty = () => ({ begin: 0n, end: 0n, records: [] })
-      this.#topics.set(name, Array.from({ length: partitions }, empty))
+      this.#made += 1
+      const id = `${this.#name}.${this.#made}`
+      this.#topics.set(name, { id, partitions: Array.from({ length: partitions }, empty) })
     }
   }
 
-  topics(): TopicSpec[] {
-    const specs = [...this.#topics].map(([name, partitions]) => ({ name, partitions: partitions.length }))
-    return specs.sort((a, b) => (a.name < b.name ? -1 : 1))
+  /** Deletes a topic as another program would; one created later under this name is a different topic. */
+  deleteTopic(name: string): void {
+    this.#topics.delete(name)
+  }
+
+  topics(): Topic[] {
+    const found = [...this.#topics].map(([name, { id, partitions }]) => ({ name, partitions: partitions.length, id }))
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  topicId(topic: string): string {
+    return this.#topic(topic).id
   }
 
   partitions(topic: string): MemoryPartition[] {
+    return this.#topic(topic).partitions
+  }
+
+  #topic(topic: string): MemoryTopic {
     const found = this.#topics.get(topic)
     if (found === undefined) throw new UnknownTopicError(unknownTopic('memory:', topic))
     return found
@@ -125,7 +155,7 @@ export class MemoryBroker {
     found.records = found.records.slice(firstFrom(found.records, begin))
   }
 
-  /** The one live epoch of this id from now on. */
+  /** Opens a new epoch of this id and fences all earlier ones. */
   fence(id: string): number {
     const epoch = (this.#producers.get(id) ?? 0) + 1
     this.#producers.set(id, epoch)
@@ -134,14 +164,18 @@ export class MemoryBroker {
 
   commit(commit: Commit): void {
     this.renewLeases()
+    const now_ms = commit.now_ms()
     if (this.#producers.get(commit.id) !== commit.epoch) throw new FencedProducerError(fencedProducer(commit.id))
     for (const { group, member, epochs } of commit.progress.claimed) {
       const lost = firstLost(this.#group(group), member, epochs)
       if (lost !== undefined) throw new FencedError(fencedClaim(group, member, lost))
     }
+    for (const { group, positions } of commit.progress.claimed) {
+      const replaced = firstReplaced(positions, (topic) => this.topicId(topic))
+      if (replaced !== undefined) throw topicReplaced('memory:', group, replaced)
+    }
     for (const { group, positions } of commit.progress.standalone) {
-      if (positions.length > 0 && hasLiveMembers(this.#group(group), commit.now_ms))
-        throw new Error(groupHasMembers(group))
+      if (positions.length > 0 && hasLiveMembers(this.#group(group), now_ms)) throw new Error(groupHasMembers(group))
     }
     commit.appends.write(commit.appended_ms)
     for (const { group, positions } of [...commit.progress.claimed, ...commit.progress.standalone]) {
@@ -157,7 +191,7 @@ export class MemoryBroker {
     appends.skip()
   }
 
-  /** An id that no member has had; counted, so that the same joins give the same owners again. */
+  /** A new member id. Counted, not random, so that the same joins always give the same owners. */
   nextMember(): string {
     this.#members += 1
     return `member-${this.#members}`
@@ -188,8 +222,9 @@ export class MemoryBroker {
     return ownedBy(this.#group(group), member)
   }
 
-  start(group: string, topic: string, partition: number): bigint {
-    return this.#positions.get(group)?.get(`${topic}/${partition}`)?.next ?? this.partition(topic, partition).begin
+  start(group: string, topic: string, partition: number): Position {
+    const committed = this.#positions.get(group)?.get(`${topic}/${partition}`)
+    return committed ?? { topic, partition, next: this.partition(topic, partition).begin }
   }
 
   committed(group: string): Position[] {

@@ -4,7 +4,7 @@ import type { Log } from './log.ts'
 import { memoryLog } from './memory.ts'
 import { MemoryBroker } from './memory-broker.ts'
 
-/** The memory driver for the conformance suite; leases and waiting go by a virtual clock. */
+/** The memory driver for the conformance suite; leases and waiting use a virtual clock. */
 export function memoryHarness(wrap: (log: Log) => Log = (log) => log): LogHarness {
   const broker = new MemoryBroker()
   const handles: Log[] = []
@@ -12,7 +12,7 @@ export function memoryHarness(wrap: (log: Log) => Log = (log) => log): LogHarnes
   const clock = {
     now_ms: () => now_ms,
     sleep: async (ms: number) => {
-      // Whoever could act before the time has passed acts: its turns come first.
+      // Let every pending action run before the clock advances.
       for (let i = 0; i < 5; i += 1) await turn()
       now_ms += ms
     },
@@ -27,6 +27,7 @@ export function memoryHarness(wrap: (log: Log) => Log = (log) => log): LogHarnes
     open: () => open('always'),
     openSilent: () => open('poll'),
     elapse: (ms) => clock.sleep(ms),
+    deleteTopic: async (name) => broker.deleteTopic(name),
     close: async () => {
       for (const handle of handles) await handle.close()
     },

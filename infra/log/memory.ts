@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consumer, type GroupAccess, sizeOf } from './consumer.ts'
-import { unequalTopics } from './failure.ts'
+import { isReplaced, topicReplaced, unequalTopics } from './failure.ts'
 import {
   type JoinOptions,
   type Log,
@@ -9,23 +9,24 @@ import {
   type Producer,
   type ReadRequest,
   type ReadResult,
+  type Topic,
   TopicMismatchError,
   type TopicSpec,
 } from './log.ts'
 import { MemoryAppends, MemoryBroker } from './memory-broker.ts'
 import { BufferedProducer } from './producer.ts'
 
-/** Real time by default; a simulation brings its own. */
+/** Real time by default; a simulation passes its own. */
 export interface Clock {
   now_ms(): number
   sleep(ms: number): Promise<void>
 }
 
 export interface MemoryLogOptions {
-  /** Handles on one broker see one log, as processes on one folder do. */
+  /** Handles on one broker share one log, as processes on one folder do. */
   readonly broker?: MemoryBroker
   readonly clock?: Clock
-  /** `always`: members live until they leave or the handle crashes. `poll`: they live a session beyond their last poll. */
+  /** `always`: members live until they leave or the handle crashes. `poll`: they expire one session after a poll. */
   readonly heartbeats?: 'always' | 'poll'
 }
 
@@ -51,14 +52,14 @@ export class MemoryLog implements Log {
     broker.handles.add(this)
   }
 
-  /** The process is killed: nothing is given back, open transactions are never heard of again, leases run out. */
+  /** Simulates a killed process: partitions are not released, open transactions never end, leases expire. */
   crash(): void {
     this.renewLeases()
     this.#state = 'crashed'
     this.#broker.handles.delete(this)
   }
 
-  /** Heartbeats of a process that is alive, given when somebody looks, so that no timer runs. */
+  /** Heartbeats of a live process, sent only when leases are about to be checked, so that no timer runs. */
   renewLeases(): void {
     if (this.#heartbeats === 'poll') return
     for (const [id, joined] of this.#members) this.#broker.renew(joined.group, id, joined.session_ms, this.#now())
@@ -69,7 +70,7 @@ export class MemoryLog implements Log {
     this.#broker.createTopics(topics)
   }
 
-  async topics(): Promise<readonly TopicSpec[]> {
+  async topics(): Promise<readonly Topic[]> {
     return this.#broker.topics()
   }
 
@@ -99,7 +100,7 @@ export class MemoryLog implements Log {
       begin: () => new MemoryAppends(this.#broker),
       commit: async (appends, progress) => {
         this.#expectOpen()
-        this.#broker.commit({ id, epoch, appends, progress, now_ms: this.#now(), appended_ms: Date.now() })
+        this.#broker.commit({ id, epoch, appends, progress, now_ms: () => this.#now(), appended_ms: Date.now() })
       },
       abort: (appends) => this.#broker.skip(appends),
     })
@@ -125,7 +126,13 @@ export class MemoryLog implements Log {
         return this.#broker.owned(group, id)
       },
       start: async (topic, partition) => this.#broker.start(group, topic, partition),
-      read: (request, at_least_one) => this.#broker.read(request, at_least_one, sizeOf),
+      ids: async () => new Map(topics.map((topic) => [topic, this.#broker.topicId(topic)])),
+      read: (request, at_least_one) => {
+        const { topic, topic_id: was } = request
+        const replaced = { topic, was, is: this.#broker.topicId(topic) }
+        if (isReplaced(replaced)) throw topicReplaced(this.address, group, replaced)
+        return this.#broker.read(request, at_least_one, sizeOf)
+      },
       changed: (wait_ms) => this.#broker.changed(this.#clock.sleep(wait_ms)),
       now_ms: () => this.#now(),
       leave: async () => {

@@ -20,7 +20,7 @@ export interface StandalonePositions {
   readonly positions: readonly Position[]
 }
 
-/** Where a driver keeps what an open transaction has appended. */
+/** A driver's buffer for the appends of an open transaction. */
 export interface Appends {
   add(topic: string, partition: number, record: NewRecord): void
 }
@@ -31,7 +31,7 @@ export interface ProducerAccess<A extends Appends> {
   abort(appends: A): void
 }
 
-/** A producer that keeps its transaction to itself until commit; for drivers that commit in one step. */
+/** A producer that buffers its transaction until commit; for drivers that commit in one step. */
 export class BufferedProducer<A extends Appends> implements Producer {
   readonly #id: string
   readonly #access: ProducerAccess<A>

@@ -1,22 +1,21 @@
 import type { Position } from './log.ts'
 
-/** A topic that is ahead waits for this many polls at most: append times of a clock that has jumped must starve nobody. */
+/** The most polls that a topic which is ahead waits: a clock jump in the append times must not starve it. */
 const MOST_WAITS = 64
 
 interface Read {
-  /** When the log took the last record that was read. */
+  /** Append time of the last record read. */
   last_ms: number
-  /** Whether the last look found something. */
+  /** Whether the last read found something. */
   found: boolean
   waits: number
 }
 
 /**
- * How far a member has come in each topic of a partition, by the time when the log took the records. What belongs
- * together is appended at about the same time, a request and its sixteen completions, and is of different size: read by
- * equal numbers of bytes, a backlog's requests would all be in memory before a fifth of its completions had come. So a
- * topic that is ahead of another, in which there is more to read, waits for it. A preference that bounds memory; no
- * result depends on it.
+ * A member's progress in each topic of a partition, measured by append times. Related records, e.g. a request and its
+ * sixteen completions, are appended at about the same time but differ in size. If topics were read by equal numbers of
+ * bytes, all requests of a backlog would be in memory before a fifth of its completions were read. So a topic that is
+ * ahead of another one with more to read waits for it. A preference that bounds memory; no result depends on it.
  */
 export class ReadTimes {
   readonly #topics: readonly string[]
@@ -27,7 +26,7 @@ export class ReadTimes {
     this.#topics = topics
   }
 
-  /** Notes a look at a topic of a partition. */
+  /** Records a read of a topic of a partition. */
   note({ topic, partition }: Position, found: boolean, last_ms: number | undefined): void {
     if (this.#topics.length < 2) return
     const topics = this.#read.get(partition) ?? new Map<string, Read>()
@@ -36,7 +35,7 @@ export class ReadTimes {
     topics.set(topic, { last_ms: last_ms ?? known?.last_ms ?? Number.NEGATIVE_INFINITY, found, waits: 0 })
   }
 
-  /** Whether it should wait this time. */
+  /** Whether the topic should wait this time. */
   isAhead({ topic, partition }: Position): boolean {
     const topics = this.#read.get(partition)
     const own = topics?.get(topic)
@@ -48,7 +47,7 @@ export class ReadTimes {
     return own.waits > 0
   }
 
-  /** It is read from another place, or by somebody else. */
+  /** For a partition that is now read from another offset or by another member. */
   forget(partition: number): void {
     this.#read.delete(partition)
   }

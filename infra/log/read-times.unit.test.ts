@@ -4,7 +4,7 @@ import { memoryLog } from './memory.ts'
 
 const TOPICS = ['small', 'large'] as const
 
-/** Two hundred small and two hundred large records in turns, a millisecond apart, and who reads them 4,400 bytes at a time. */
+/** Appends 200 small and 200 large records in pairs, at the virtual times that `times` gives, and joins a reader. */
 async function reader(times: (at: number) => number = (at) => at) {
   let now_ms = 0
   const log = memoryLog({ clock: { now_ms: () => now_ms, sleep: async () => {} } })
@@ -21,7 +21,7 @@ async function reader(times: (at: number) => number = (at) => at) {
   return member
 }
 
-/** Reads to the end. @returns by poll, how many of each have come so far */
+/** Reads to the end, 4,400 bytes at a time. @returns for each poll, how many of each topic were read so far */
 async function readAll(member: Member): Promise<Record<string, number>[]> {
   const counts: Record<string, number> = { small: 0, large: 0 }
   const seen: Record<string, number>[] = []

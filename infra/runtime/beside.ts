@@ -1,16 +1,16 @@
 import type { Task } from './task.ts'
 
-/** Work that goes on beside a worker's poll loop. The worker tells it what is committed and takes what it brings. */
+/** Work that runs concurrently with a worker's poll loop. The worker reports commits to it and collects its results. */
 export interface Beside {
-  /** There is something that will bring a result: the worker is not idle. */
+  /** A result is still to be expected: the worker is not idle. */
   readonly busy: boolean
-  /** Enough is waiting in these tasks, committed or not: no more input is taken for now. */
+  /** Back-pressure: enough work is waiting in these tasks, committed or not, so the worker pauses input. */
   full(tasks: ReadonlyMap<number, Task>): boolean
-  /** Between two polls: what has come goes into the tasks that still want it. */
+  /** Called between two polls: hands results that have arrived to the tasks that still need them. */
   collect(tasks: ReadonlyMap<number, Task>): Promise<void>
   /**
-   * Everything that these tasks hold is committed. What they wait for may begin; what no task among them waits for any
-   * more is given up. No tasks: the session has ended.
+   * Called when everything in these tasks is committed. Work that they wait for may start; work that none of them waits
+   * for is cancelled. No tasks: the session has ended.
    */
   settle(tasks: ReadonlyMap<number, Task>): void
 }

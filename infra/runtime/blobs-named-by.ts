@@ -1,19 +1,21 @@
 import { decodeEvent, offloadedBlobs, PoisonError } from '../../schemas/codec.ts'
-import { type EventType, rowsOf } from '../../schemas/event.ts'
+import { type Event, type EventType, rowsOf } from '../../schemas/event.ts'
 import type { BlobRef, Field } from '../../schemas/logical-types.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { BlobMissingError, type Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
+import { ForeignRecordError } from './foreign-record.ts'
+import { deadLetterIn } from './internal-records.ts'
 import { DEAD_LETTERS_TOPIC } from './internal-topics.ts'
 
-/** Every blob that a record names: large columns, images, and the raw bytes of a dead letter. */
+/** Every blob that a record references: large columns, blobs and images in its rows, raw bytes of a dead letter. */
 export async function blobsNamedBy(
   record: LogRecord,
   vocabulary: Catalogue,
   blobs: Pick<Blobs, 'get'>,
 ): Promise<BlobRef[]> {
   if (record.value === null) return []
-  if (record.topic === DEAD_LETTERS_TOPIC) return referencesIn(JSON.parse(Buffer.from(record.value).toString('utf8')))
+  if (record.topic === DEAD_LETTERS_TOPIC) return blobsOfLetter(record)
   const type = vocabulary.get(record.topic)
   let columns: BlobRef[] = []
   try {
@@ -22,10 +24,26 @@ export async function blobsNamedBy(
     const fetched = new Map<string, Uint8Array>()
     for (const ref of columns) fetched.set(ref.sha256, await blobs.get(ref))
     const event = decodeEvent(record, vocabulary, (sha256) => fetched.get(sha256))
-    return [...columns, ...rowsOf(event).flatMap(referencesIn)]
+    return [...columns, ...blobsIn(type, event)]
   } catch (error) {
-    // What nobody can read names nothing more.
+    // The rows of an unreadable event reference nothing more.
     if (error instanceof PoisonError || error instanceof BlobMissingError) return columns
+    throw error
+  }
+}
+
+/** Blobs that the rows of an event reference, without the columns that its record stores as blobs. */
+export function blobsIn(type: EventType, event: Event): BlobRef[] {
+  return namesBlobs(type) ? rowsOf(event).flatMap(referencesIn) : []
+}
+
+/** None for a foreign record. */
+function blobsOfLetter(record: LogRecord): BlobRef[] {
+  try {
+    const { value_blob } = deadLetterIn(record, 0)
+    return value_blob === null ? [] : [value_blob]
+  } catch (error) {
+    if (error instanceof ForeignRecordError) return []
     throw error
   }
 }
@@ -57,12 +75,13 @@ function holdsBlob({ logical }: Field): boolean {
   }
 }
 
-function referencesIn(value: unknown): BlobRef[] {
+/** All blob references at any depth of a value. References of images are returned whole. */
+export function referencesIn(value: unknown): BlobRef[] {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return []
   if (Array.isArray(value)) return value.flatMap(referencesIn)
   const { sha256, bytes, media_type } = value as Partial<BlobRef>
   if (typeof sha256 === 'string' && typeof bytes === 'number' && typeof media_type === 'string') {
-    return [{ sha256, bytes, media_type }]
+    return [value as BlobRef]
   }
   return Object.values(value).flatMap(referencesIn)
 }

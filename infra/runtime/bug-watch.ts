@@ -1,16 +1,17 @@
 import type { DeadLetter } from './internal-topics.ts'
 
-/** Too many records in a row made the processor fail: a fault in its code. Nothing of the last batch was committed. */
+/** Too many recent records made the processor fail: a bug in its code. Nothing of the last batch was committed. */
 export class ProcessorBrokenError extends Error {
   override readonly name = 'ProcessorBrokenError'
+  readonly retry = 'never'
 }
 
-/** Tells records that one processor cannot take from a processor that can take none. */
+/** Distinguishes a few records that a processor fails on from a broken processor. */
 export class BugWatch {
   readonly #processor: string
   readonly #max_bugs: number
   readonly #window: number
-  /** At which record each of the latest bugs came. */
+  /** The record count at each of the latest bugs. */
   #bugs: number[] = []
   #records = 0
 
@@ -20,7 +21,7 @@ export class BugWatch {
     this.#window = limits.bug_window
   }
 
-  /** @throws ProcessorBrokenError when more than `max_bugs` of the last `bug_window` records were bugs. */
+  /** @throws ProcessorBrokenError when more than `max_bugs` of the last `bug_window` records hit a bug. */
   see(records: number, letters: readonly DeadLetter[]): void {
     this.#records += records
     const bugs = letters.filter((letter) => letter.failure === 'bug')

@@ -1,15 +1,16 @@
 import { type Answer, type CallContext, CallFailedError, type Effect } from '../../processors/processor.ts'
+import { retryOf } from '../retry.ts'
 import { Backoff, type Waits } from './backoff.ts'
 import type { Beside } from './beside.ts'
 import { answered, type Pending } from './effect-fold.ts'
 import type { Task } from './task.ts'
 
 export interface CallLimits {
-  /** Calls under way at once. */
+  /** Calls that run concurrently. */
   readonly concurrency: number
-  /** For one call, from beginning to end. */
+  /** For one whole call. */
   readonly timeout_ms: number
-  /** No input is taken while this many keys wait. */
+  /** Input is paused while this many keys wait. */
   readonly max_waiting: number
   readonly waits: Waits
 }
@@ -24,15 +25,17 @@ export interface CallsOptions {
   readonly onNotice: (message: string) => void
 }
 
-/** One key that waits, and what is being done about it. */
+/** One key that waits for results, and its calls. */
 interface Waiting {
   readonly task: Task
   readonly key: string
   readonly backoff: Backoff
   readonly flights: Set<AbortController>
-  /** Indices that are asked for, or have come and are not committed yet. */
+  /** Indices that are requested, or have arrived and are not committed yet. */
   readonly taken: Set<number>
   readonly collected: number[]
+  /** How many answers of each index could not be recorded. */
+  readonly unusable: Map<number, number>
   pending: Pending
   gone: boolean
 }
@@ -40,12 +43,17 @@ interface Waiting {
 interface Arrived {
   readonly waiting: Waiting
   readonly answers: readonly Answer[]
+  /** Indices that are no longer requested. */
+  readonly given_up?: readonly number[]
   readonly recorded_at: string
 }
 
+/** An index is given up after this many answers that cannot be recorded: further calls would cost and not help. */
+const MOST_UNUSABLE = 3
+
 /**
- * The calls of an effect: at most `concurrency` at once, in the order in which they were asked for. One that fails is
- * made again after a while; when it is the other side as a whole that fails, all wait, and then a single call tries.
+ * The calls of an effect: at most `concurrency` at once, in request order. A failed call is retried after a backoff.
+ * After a failure of the endpoint as a whole, all calls wait, and then a single one probes it.
  */
 export class Calls implements Beside {
   readonly #options: CallsOptions
@@ -54,7 +62,7 @@ export class Calls implements Beside {
   readonly #waiting = new Map<string, Waiting>()
   #arrived: Arrived[] = []
   #running = 0
-  /** Calls that may run at once now: one after a failure of the endpoint, doubled with each success. */
+  /** The current limit of concurrent calls: one after a failure of the endpoint, doubled with each success. */
   #limit: number
   #timer: NodeJS.Timeout | undefined
   #foreign = 0
@@ -74,7 +82,7 @@ export class Calls implements Beside {
   full(tasks: ReadonlyMap<number, Task>): boolean {
     let waiting = 0
     for (const { execution } of tasks.values()) {
-      // What is asked for no more waits for a tick, and ticks are input: to wait for it without reading is for ever.
+      // Expired requests are cleared by a tick. Ticks are input, so pausing for these would deadlock.
       for (const state of execution.waiting().values()) if (this.#askable(state as Pending)) waiting++
     }
     return waiting >= this.#options.limits.max_waiting
@@ -83,12 +91,29 @@ export class Calls implements Beside {
   async collect(tasks: ReadonlyMap<number, Task>): Promise<void> {
     const arrived = this.#arrived
     this.#arrived = []
-    for (const { waiting, answers, recorded_at } of arrived) {
-      const { task, key, pending } = waiting
-      if (waiting.gone || tasks.get(task.partition) !== task) continue
-      const error = await task.record(answered(key, pending, answers, recorded_at))
-      if (error === undefined) waiting.collected.push(...answers.map(({ index }) => index))
-      else this.#failed(waiting, error, answers, this.#options.context.now_ms())
+    for (const one of arrived) {
+      const { task } = one.waiting
+      if (!one.waiting.gone && tasks.get(task.partition) === task) await this.#record(one)
+    }
+  }
+
+  /** Records the answers. If that fails, halves them until only the unusable ones are left out. */
+  async #record({ waiting, answers, given_up = [], recorded_at }: Arrived): Promise<void> {
+    const { task, key, pending } = waiting
+    const error = await task.record(answered(key, pending, { answers, given_up, recorded_at }))
+    if (error === undefined) {
+      waiting.collected.push(...answers.map(({ index }) => index), ...given_up)
+    } else if (answers.length > 1) {
+      const middle = answers.length >> 1
+      for (const half of [answers.slice(0, middle), answers.slice(middle)]) {
+        await this.#record({ waiting, answers: half, recorded_at })
+      }
+    } else {
+      const failure = new CallFailedError(`the answer cannot be recorded: ${error.message}`, {
+        scope: 'call',
+        unusable: true,
+      })
+      this.#failed(waiting, failure, answers, this.#options.context.now_ms())
     }
   }
 
@@ -115,7 +140,17 @@ export class Calls implements Beside {
 
   #begin(task: Task, key: string, pending: Pending): Waiting {
     const backoff = new Backoff(this.#options.limits.waits, this.#options.random)
-    return { task, key, pending, backoff, flights: new Set(), taken: new Set(), collected: [], gone: false }
+    return {
+      task,
+      key,
+      pending,
+      backoff,
+      flights: new Set(),
+      taken: new Set(),
+      collected: [],
+      unusable: new Map(),
+      gone: false,
+    }
   }
 
   #giveUp(waiting: Waiting): void {
@@ -130,7 +165,7 @@ export class Calls implements Beside {
     return clock !== 'wall' || Date.parse(time) > this.#options.context.now_ms()
   }
 
-  /** Begun under another variant: the rest from here would mix two policies in one attempt. */
+  /** Partly answered under another variant: completing it here would mix two policies in one attempt. */
   #isForeign({ variant, missing, wanted }: Pending): boolean {
     return missing.length < wanted && variant.join('\n') !== this.#options.effect.variant.join('\n')
   }
@@ -146,7 +181,7 @@ export class Calls implements Beside {
     this.#foreign = foreign.length
   }
 
-  /** Begins what may begin, and comes again when more may. */
+  /** Starts the calls that may run now, and sets a timer for those that may run later. */
   #pump(): void {
     clearTimeout(this.#timer)
     const now_ms = this.#options.context.now_ms()
@@ -163,7 +198,7 @@ export class Calls implements Beside {
     if (Number.isFinite(next_ms)) this.#timer = setTimeout(() => this.#pump(), Math.max(1, next_ms - now_ms))
   }
 
-  /** Everything that this key lacks, in as many calls as it takes and may run. */
+  /** Requests the missing indices of a key, in as many calls as are needed and allowed. */
   #ask(waiting: Waiting): void {
     const open = waiting.pending.missing.filter((index) => !waiting.taken.has(index))
     while (open.length > 0 && this.#running < this.#limit) {
@@ -219,15 +254,32 @@ export class Calls implements Beside {
   }
 
   #failed(waiting: Waiting, error: Error, asked: readonly { index: number }[], started_ms: number): void {
-    for (const { index } of asked) waiting.taken.delete(index)
     const failure =
       error instanceof CallFailedError
         ? error
-        : new CallFailedError(`${error.name}: ${error.message}`, { scope: 'call', permanent: true })
+        : new CallFailedError(`${error.name}: ${error.message}`, {
+            scope: 'call',
+            permanent: retryOf(error) !== 'later',
+          })
+    const given_up = failure.unusable ? this.#giveUpUnusable(waiting, failure, asked) : []
+    for (const { index } of asked) if (!given_up.includes(index)) waiting.taken.delete(index)
     const backoff = failure.scope === 'endpoint' ? this.#endpoint : waiting.backoff
     if (failure.scope === 'endpoint') this.#limit = 1
     const wait_ms = backoff.failed(failure, started_ms, this.#options.context.now_ms())
     this.#options.onFailure(failure, wait_ms)
+  }
+
+  /** Counts answers that cannot be recorded. An index with too many is given up; that is committed like a result. */
+  #giveUpUnusable(waiting: Waiting, failure: CallFailedError, asked: readonly { index: number }[]): number[] {
+    for (const { index } of asked) waiting.unusable.set(index, (waiting.unusable.get(index) ?? 0) + 1)
+    const given_up = asked.map(({ index }) => index).filter((index) => waiting.unusable.get(index) === MOST_UNUSABLE)
+    if (given_up.length === 0) return given_up
+    const recorded_at = new Date(this.#options.context.now_ms()).toISOString()
+    this.#arrived.push({ waiting, answers: [], given_up, recorded_at })
+    this.#options.onNotice(
+      `${waiting.key}: gave up ${given_up.join(', ')} after ${MOST_UNUSABLE} answers that cannot be recorded, and it will expire without: ${failure.message}`,
+    )
+    return given_up
   }
 }
 

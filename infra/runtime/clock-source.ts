@@ -3,46 +3,36 @@ import { encodeEvent } from '../../schemas/codec.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
 import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
-import { FencedError, type Log, type Producer } from '../log/log.ts'
+import type { Log } from '../log/log.ts'
+import { ResumingProducer } from './resuming-producer.ts'
 
-/** Says in every partition, idle ones too, how far a clock has come. The only thing that fires timers. */
+/** `ce_source` of ticks. */
+export const CLOCK_SOURCE = '/sources/clock'
+
+/** Appends the time of a clock to every partition, idle ones too. Only these ticks fire timers. */
 export class ClockSource {
-  readonly #open: () => Promise<Producer>
+  readonly #producer: ResumingProducer
   readonly #partitions: Partitions
-  #producer: Producer
 
-  private constructor(open: () => Promise<Producer>, producer: Producer, partitions: Partitions) {
-    this.#open = open
+  private constructor(producer: ResumingProducer, partitions: Partitions) {
     this.#producer = producer
     this.#partitions = partitions
   }
 
-  /** `instance` tells the clocks of several processes apart: they tick side by side. Nobody else may have it. */
+  /** @param instance unique per process, so that the clocks of several processes can tick concurrently */
   static async open(log: Log, partitions: Partitions, instance: string): Promise<ClockSource> {
-    const open = () => log.producer({ transactional_id: `source/clock/${instance}` })
-    return new ClockSource(open, await open(), partitions)
+    const id = `source/clock/${instance}`
+    return new ClockSource(await ResumingProducer.open(log, { transactional_id: id, group: id }), partitions)
   }
 
   async tick(clock: ClockDomain, time: string): Promise<void> {
-    try {
-      await this.#say(clock, time)
-    } catch (error) {
-      if (!(error instanceof FencedError)) throw error
-      // The id is this process's own, so it was the log that gave it up, e.g. a broker that waited too long for the end
-      // of a transaction while the network was away. A tick that is said twice is one tick.
-      await this.#producer.close()
-      this.#producer = await this.#open()
-      await this.#say(clock, time)
-    }
-  }
-
-  async #say(clock: ClockDomain, time: string): Promise<void> {
     const { key, headers, value } = encodeEvent(clockTicked, tickOf(clock, time))
-    const transaction = this.#producer.begin()
-    for (let partition = 0; partition < partitionsOf(this.#partitions, clockTicked.type); partition++) {
-      transaction.append(clockTicked.type, partition, { key, headers, value })
-    }
-    await transaction.commit()
+    // No positions: ticks are idempotent, so a repeated append does no harm.
+    await this.#producer.commit((transaction) => {
+      for (let partition = 0; partition < partitionsOf(this.#partitions, clockTicked.type); partition++) {
+        transaction.append(clockTicked.type, partition, { key, headers, value })
+      }
+    }, [])
   }
 
   async close(): Promise<void> {
@@ -54,7 +44,7 @@ function tickOf(clock: ClockDomain, time: string): Event<typeof clockTicked> {
   const tick = `${clock}/${time}`
   return {
     id: sourceId(['clock', tick]),
-    source: '/sources/clock',
+    source: CLOCK_SOURCE,
     type: clockTicked.type,
     version: clockTicked.version,
     time,

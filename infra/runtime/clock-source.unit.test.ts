@@ -9,7 +9,7 @@ test('a clock whose producer the log has given up ticks on under the same id', a
   await log.createTopics([{ name: clockTicked.type, partitions: 2 }])
   const clock = await ClockSource.open(log, 2, 'host/1')
   await clock.tick('wall', '2026-01-01T00:00:00.000Z')
-  // As a broker does that ends a transaction because its time is over: the epoch is another one from then on.
+  // Bumps the producer epoch, as a broker does when it aborts a transaction that timed out.
   await log.producer({ transactional_id: 'source/clock/host/1' })
   await clock.tick('wall', '2026-01-01T00:00:01.000Z')
   await clock.tick('wall', '2026-01-01T00:00:02.000Z')

@@ -3,13 +3,13 @@ import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Claim, Position, Transaction } from '../log/log.ts'
-import type { StateChange } from './execution.ts'
+import type { StateChange } from './executed.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from './internal-topics.ts'
 import { toJson } from './json-records.ts'
 import { changelogRecord } from './state-store.ts'
 import type { Task, Unsaved } from './task.ts'
 
-/** What a commit held, for those who watch. */
+/** The counts of one commit, for observers. */
 export interface Committed {
   readonly records: number
   readonly outputs: number
@@ -17,9 +17,9 @@ export interface Committed {
   readonly dead_letters: number
 }
 
-/** What one commit holds. Taken out of the tasks, which go on with what comes after it. */
+/** The content of one commit. It is taken out of the tasks, which continue with the next records. */
 export interface Batch {
-  /** Under which everything in it was read. */
+  /** The claim under which all of it was read. */
   readonly claim: Claim
   readonly positions: readonly Position[]
   readonly parts: readonly TaskPart[]
@@ -41,7 +41,7 @@ export function takeParts(tasks: readonly Task[]): TaskPart[] {
   })
 }
 
-/** All of a batch into one transaction: all of it or nothing. */
+/** Appends a whole batch to one transaction: all or nothing. */
 export function appendBatch(
   transaction: Transaction,
   processor: Processor,

@@ -3,9 +3,9 @@ import { appendBatch, type Batch, putBlobs } from './commit-tasks.ts'
 import type { WorkerOptions } from './worker-options.ts'
 
 /**
- * The commits of one session of a worker, one after the other. While one is under way the worker computes the next;
- * whoever needs to know that everything is committed waits for `settled`. After a failure nothing more is committed: what
- * was computed on top of the lost batch is lost with it.
+ * The commits of one session of a worker, one at a time. While one is being written, the worker computes the next. To
+ * know that everything is committed, await `settled`. After a failure nothing more is committed: later batches were
+ * computed on top of the lost one.
  */
 export class Commits {
   readonly #options: WorkerOptions
@@ -20,7 +20,7 @@ export class Commits {
     this.#onCommitted = onCommitted
   }
 
-  /** Resolves when the commit before has ended and this one is under way. @throws what ended the one before */
+  /** Resolves when the previous commit has ended and this one has started. @throws the previous commit's error */
   async begin(batch: Batch): Promise<void> {
     await this.settled()
     this.#underWay = this.#commit(batch)
@@ -32,18 +32,18 @@ export class Commits {
       })
   }
 
-  /** Everything that was begun is committed. @throws what ended the commit */
+  /** Resolves when every started commit is complete. @throws the error of a failed commit */
   async settled(): Promise<void> {
     await this.#underWay
     this.throwIfFailed()
   }
 
-  /** @throws what ended a commit, without waiting for the one under way */
+  /** Does not wait for a commit in progress. @throws the error of a failed commit */
   throwIfFailed(): void {
     if (this.#failure !== undefined) throw this.#failure.error
   }
 
-  /** Nothing is under way any more, whatever became of it: the next session must not read positions before that. */
+  /** Resolves when no commit is in progress, failed or not. The next session must not read positions before that. */
   async ended(): Promise<void> {
     await this.#underWay
   }

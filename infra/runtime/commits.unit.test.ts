@@ -12,7 +12,7 @@ import {
 } from '../../tests/counting.ts'
 import type { Log, Producer, Transaction } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
-import { verifyStage } from './verify.ts'
+import { verifyStage } from '../verify/verify-stage.ts'
 
 let log: Log
 
@@ -21,7 +21,7 @@ beforeEach(async () => {
   await log.createTopics(TOPICS)
 })
 
-/** The log as it is, but each commit waits for `until` before it is written. */
+/** The log, but each commit waits for `until` before it is written. */
 function withCommits(until: (commit: number) => Promise<void>): Log {
   let commits = 0
   const slow = (inner: Transaction): Transaction => ({
@@ -53,7 +53,7 @@ function withCommits(until: (commit: number) => Promise<void>): Log {
   })
 }
 
-/** Tells when the sum of a key has been computed, committed or not. */
+/** `computed` resolves when a key's sum was computed, committed or not. */
 function watched(sum: number) {
   let tell = () => {}
   const computed = new Promise<void>((resolve) => {

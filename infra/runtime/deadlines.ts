@@ -1,7 +1,7 @@
 import type { Deadline } from '../../processors/processor.ts'
 import type { ClockDomain } from '../../schemas/event.ts'
 
-/** One object for both, the heap and what is current: there are hundreds of thousands of them in a week. */
+/** The heap and the map share one object per deadline: there are hundreds of thousands of them in a week. */
 interface Entry {
   readonly key: string
   readonly clock: ClockDomain
@@ -9,7 +9,7 @@ interface Entry {
   readonly housekeeping: boolean
 }
 
-/** Which keys fall due when, per clock: a binary heap whose outdated entries are skipped when they come up. */
+/** The deadlines of keys, per clock: a binary heap whose outdated entries are skipped when they reach the top. */
 export class Deadlines {
   readonly #heaps: Record<ClockDomain, Entry[]> = { virtual: [], wall: [] }
   readonly #current = new Map<string, Entry>()
@@ -27,7 +27,7 @@ export class Deadlines {
     push(this.#heaps[clock], entry)
   }
 
-  /** Keys due at `now`, earliest first, keys of one instant in their own order; each is returned once. */
+  /** Keys due at `now`, earliest first, then by key. Each is returned once. */
   due(now: Deadline): string[] {
     const heap = this.#heaps[now.clock]
     const keys: string[] = []
@@ -40,7 +40,7 @@ export class Deadlines {
     return keys
   }
 
-  /** The latest open deadline of a clock at which something would be said, for `--expire-pending`. */
+  /** The latest open deadline of a clock, housekeeping aside, for `--expire-pending`. */
   latest(clock: ClockDomain): string | undefined {
     let latest: string | undefined
     for (const deadline of this.#current.values()) {

@@ -5,14 +5,15 @@ import type { FetchedBlobs } from '../../schemas/offload.ts'
 import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
-import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
+import { BlobCorruptError, BlobMissingError, type Blobs, named } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
 
 /**
  * The event in a record, upcast to the current version.
  *
- * @throws PoisonError when it is not an event of this topic, cannot be decoded, breaks its declaration, or lies in a
- * partition that its key does not belong to. Anything else (a blob that cannot be reached) is transient.
+ * @throws PoisonError when it is not an event of this topic, cannot be decoded (a missing or damaged blob included),
+ * breaks its declaration, or is in the wrong partition for its key. Other errors (unreachable blob store) are
+ * transient.
  */
 export async function decodeRecord(
   record: LogRecord,
@@ -24,7 +25,7 @@ export async function decodeRecord(
   return eventOf(record, vocabulary, partitions, refs.length === 0 ? undefined : await fetchAll(refs, blobs))
 }
 
-/** As `decodeRecord`, at once where no blob has to be fetched: waiting for nothing is a third of decoding a small event. */
+/** Like `decodeRecord`, but synchronous when no blob is fetched: an await costs a third of decoding a small event. */
 export function decodeSoon(
   record: LogRecord,
   vocabulary: Catalogue,
@@ -36,11 +37,20 @@ export function decodeSoon(
     : decodeRecord(record, vocabulary, partitions, blobs)
 }
 
+/** A larger file cannot be read in one call. */
+const MAX_COLUMN_BYTES = 2 ** 31 - 1
+
 async function fetchAll(refs: readonly BlobRef[], blobs: Blobs): Promise<FetchedBlobs> {
   const fetched = new Map<string, Uint8Array>()
   for (const ref of refs) {
+    if (fetched.has(ref.sha256)) continue
+    if (ref.bytes > MAX_COLUMN_BYTES) {
+      throw new PoisonError(`${named(ref)} holds a column: expected at most ${MAX_COLUMN_BYTES} bytes`)
+    }
     const bytes = await blobs.get(ref).catch((error: unknown) => {
-      if (error instanceof BlobMissingError || error instanceof BlobCorruptError) throw new PoisonError(error.message)
+      if (error instanceof BlobMissingError || error instanceof BlobCorruptError) {
+        throw new PoisonError(error.message, { cause: error })
+      }
       throw error
     })
     fetched.set(ref.sha256, bytes)

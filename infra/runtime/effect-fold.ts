@@ -1,46 +1,55 @@
 import { z } from 'zod'
 import type { Answer, Cause, Deadline, Effect, Emit, Fold } from '../../processors/processor.ts'
-import { causeOf } from '../../processors/processor.ts'
+import { causeOf, causeSchema, InvariantError } from '../../processors/processor.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { EventTooLargeError } from '../../schemas/event-errors.ts'
 
-/** What is kept of a plan: as long as results are missing, all of it; afterwards only that it was there. */
+/** The stored plan: whole until it is complete or expired; afterwards without its request. */
 export interface Pending<Q = unknown> {
   readonly cause: Cause
   readonly attempt_id: string
-  /** Of the effect that planned it. */
+  /** The variant of the effect that planned it. */
   readonly variant: readonly string[]
   readonly wanted: number
   readonly missing: readonly number[]
-  /** Until the last result is recorded or the deadline has passed. */
+  /** Present until the last result is recorded or the deadline has passed. */
   readonly request?: Q | undefined
   readonly deadline: Deadline
 }
 
-/** How long a finished plan is remembered, so that its event, delivered again, asks nothing. As form-groups has it. */
+/** How long a plan is stored after its deadline, so that a redelivered event makes no calls. Same as in form-groups. */
 const MEMORY_MS = 7 * 24 * 3_600_000
 
-/** Never in a log: how results come into the fold. */
+/** Bounded because the state of a key lists its missing indices and is written with every result. */
+const MOST_WANTED = 100_000
+
+/** Type of the events that pass results into the fold. Never appended to a log. */
 const ANSWERED = '_effect.answered'
 
 interface Answered {
   readonly attempt_id: string
   readonly answers: readonly Answer[]
-  /** The wall clock at the edge. */
+  /** Indices that are no longer requested, although no result was recorded for them. */
+  readonly given_up: readonly number[]
+  /** Wall-clock time at which the results arrived. */
   readonly recorded_at: string
 }
 
-/** Results for one key, for `Execution.process`. Its time is its cause's: a result moves no clock. */
-export function answered(key: string, pending: Pending, answers: readonly Answer[], recorded_at: string): Event {
+/** Results for one key, as an event for `Execution.process`. It has the time of its cause, so it moves no clock. */
+export function answered(
+  key: string,
+  pending: Pending,
+  { answers = [], given_up = [], recorded_at }: Partial<Omit<Answered, 'attempt_id'>> & Pick<Answered, 'recorded_at'>,
+): Event {
   const { id, time, clock } = pending.cause
-  const data: Answered = { attempt_id: pending.attempt_id, answers, recorded_at }
+  const data: Answered = { attempt_id: pending.attempt_id, answers, given_up, recorded_at }
   const event = { id, source: '', type: ANSWERED, version: 0, time, clock, key, causes: [], data }
   return event as unknown as Event
 }
 
 /**
- * An effect as the fold that it is without its calls: an input event becomes a plan, results are recorded one by one,
- * each index once, and what is still missing at the deadline is no more asked for.
+ * An effect as a fold, without its calls. An input event becomes a plan, each index is recorded once, and indices that
+ * are missing at the deadline are no longer requested.
  */
 export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
   const { name, version, about, inputs, outputs, variant, produces } = effect
@@ -50,7 +59,7 @@ export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
     state: { version: effect.state.version, schema: pendingSchema(effect.state.schema) },
     apply(state, event, emit) {
       if ((event.type as string) === ANSWERED) return record(state, event.data as unknown as Answered, outputs[0], emit)
-      // The same request again, or another one under its name: the first one counts.
+      // The same request again, or another one with its key: the first one counts.
       return state ?? planned(effect, event)
     },
     deadline({ request, deadline }) {
@@ -68,6 +77,11 @@ export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
 function planned<Q>(effect: Effect<Q>, event: Event): Pending<Q> | undefined {
   const plan = effect.plan(event)
   if (plan === undefined || plan.wanted < 1) return undefined
+  if (plan.wanted > MOST_WANTED) {
+    throw new InvariantError(
+      `${effect.name} plans ${plan.wanted} results for one event: expected at most ${MOST_WANTED}`,
+    )
+  }
   const { attempt_id, wanted, request, deadline } = plan
   const missing = Array.from({ length: wanted }, (_, index) => index)
   return { cause: causeOf(event), attempt_id, variant: effect.variant, wanted, missing, request, deadline }
@@ -75,21 +89,22 @@ function planned<Q>(effect: Effect<Q>, event: Event): Pending<Q> | undefined {
 
 function record<Q>(
   state: Pending<Q> | undefined,
-  { attempt_id, answers, recorded_at }: Answered,
+  { attempt_id, answers, given_up, recorded_at }: Answered,
   output: EventType,
   emit: Emit,
 ): Pending<Q> | undefined {
   if (state?.request === undefined || state.attempt_id !== attempt_id) return state
   const left = new Set(state.missing)
   const fresh = answers.filter(({ index }) => left.delete(index))
-  if (fresh.length === 0) return state
-  if (output.encoding === 'arrow') say(fresh)
+  for (const index of given_up) left.delete(index)
+  if (left.size === state.missing.length) return state
+  if (fresh.length > 0 && output.encoding === 'arrow') say(fresh)
   else for (const answer of fresh) say([answer])
   const { request, ...rest } = state
   const missing = [...left]
   return missing.length === 0 ? { ...rest, missing } : { ...rest, missing, request }
 
-  /** One event, or several where one would be too large. */
+  /** Emits one event, or several where one would be too large. */
   function say(some: readonly Answer[]): void {
     const causes = state === undefined ? [] : [state.cause]
     const discriminator = `${attempt_id}/${some.map(({ index }) => index).join()}`
@@ -107,12 +122,7 @@ function record<Q>(
 function pendingSchema<Q>(request: z.ZodType<Q>): z.ZodType<Pending<Q>> {
   const clock = z.enum(['virtual', 'wall'])
   return z.object({
-    cause: z.object({
-      id: z.string(),
-      time: z.string(),
-      clock,
-      correlation: z.string().optional(),
-    }) as z.ZodType<Cause>,
+    cause: causeSchema,
     attempt_id: z.string(),
     variant: z.array(z.string()),
     wanted: z.int(),

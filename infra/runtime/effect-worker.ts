@@ -3,7 +3,7 @@ import { type CallLimits, Calls } from './calls.ts'
 import { asFold } from './effect-fold.ts'
 import { Worker, type WorkerOptions } from './worker.ts'
 
-/** What an effect may reach, and how hard. */
+/** The outside services of an effect, and the limits of its calls. */
 export interface Outside {
   readonly http: HttpClient
   readonly limits?: Partial<CallLimits>
@@ -19,16 +19,16 @@ export const DEFAULT_LIMITS: CallLimits = {
   waits: { first_ms: 500, longest_ms: 30_000, permanent_ms: 30_000 },
 }
 
-/** Requests are small and their calls slow: a poll need not bring thousands at once. */
+/** Requests are small and calls are slow: a poll need not return thousands of them. */
 const EFFECT_TUNING = { max_unsaved_bytes: 256 * 1024 }
 
-/** The same trouble is told once in this time. */
+/** The same failure is reported at most once in this time. */
 const QUIET_MS = 10_000
 
 /**
- * A worker that runs an effect: its plans and results are a fold like any other, and its calls go on beside the poll
- * loop. A plan is committed before its first call, together with having read its event; a result is committed together
- * with the state that no longer lacks it. So a kill at any time loses at most calls under way, and they are made again.
+ * A worker that runs an effect. Its plans and results are a fold like any other; its calls run concurrently with the
+ * poll loop. A plan is committed with the position of its event, before its first call. A result is committed with the
+ * state that no longer lists it as missing. So a kill loses at most uncommitted results, whose calls are repeated.
  */
 export function effectWorker(
   options: Omit<WorkerOptions, 'processor' | 'beside'> & { readonly processor: Effect; readonly outside: Outside },

@@ -34,7 +34,7 @@ interface Asked {
   readonly who: string
 }
 
-/** Asks the outside for `amount` numbers and records each as a sum; what the outside does is the test's. */
+/** Requests `amount` numbers and records each as a sum. Each test decides what its `call` does. */
 function asking(
   call: (call: Call<Asked>, context: CallContext) => Promise<readonly number[]>,
   overrides: Partial<Effect<Asked>> = {},
@@ -105,7 +105,7 @@ class Stage {
     await end()
   }
 
-  /** who/index of everything recorded. */
+  /** who/index of every recorded event. */
   async recorded(): Promise<string[]> {
     const events = (await recordsOf(this.log, counted.type)).map((record) => decodeEvent(record, vocabulary))
     return events.map((event) => `${event.key}/${(event.data as unknown as { sum: number }).sum}`).sort()
@@ -297,11 +297,13 @@ describe('an effect by hand', () => {
     const results = (...indices: number[]) => indices.map((index) => ({ index, row: { who: 'a', sum: index } }))
     const sums = async (event: Event) =>
       (await execution.process([event])).outputs.map(({ event: { data } }) => (data as unknown as { sum: number }).sum)
-    expect(await sums(answered('a', pending, results(1, 1, 7), DUE))).toEqual([1])
-    expect(await sums(answered('a', { ...pending, attempt_id: 'another' }, results(0), DUE))).toEqual([])
-    expect(await sums(answered('a', pending, results(0, 1, 2), DUE))).toEqual([0, 2])
+    expect(await sums(answered('a', pending, { answers: results(1, 1, 7), recorded_at: DUE }))).toEqual([1])
+    expect(
+      await sums(answered('a', { ...pending, attempt_id: 'another' }, { answers: results(0), recorded_at: DUE })),
+    ).toEqual([])
+    expect(await sums(answered('a', pending, { answers: results(0, 1, 2), recorded_at: DUE }))).toEqual([0, 2])
     expect(execution.waiting().size).toBe(0)
-    expect(await sums(answered('a', pending, results(0), DUE))).toEqual([])
+    expect(await sums(answered('a', pending, { answers: results(0), recorded_at: DUE }))).toEqual([])
   })
 
   test('says what is too large for one event in several', async () => {
@@ -309,10 +311,21 @@ describe('an effect by hand', () => {
     await execution.process([requested({ group_size: 3 }) as unknown as Event])
     const pending = execution.waiting().get('g1') as Pending
     const answers = [0, 1, 2].map((index) => ({ index, row: sampledRow(index, { text: 'x'.repeat(300_000) }) }))
-    const { outputs, failures } = await execution.process([answered('g1', pending, answers, DUE)])
+    const { outputs, failures } = await execution.process([
+      answered('g1', pending, { answers: answers, recorded_at: DUE }),
+    ])
     expect(failures).toEqual([])
     const rows = outputs.flatMap(({ event }) => event.data as unknown as { completion_index: number }[])
     expect(rows.map((row) => row.completion_index)).toEqual([0, 1, 2])
     expect(new Set(outputs.map(({ event }) => event.id)).size).toBe(3)
   })
+})
+
+test('a plan for more results than a state can list is a dead letter before anything is asked', async () => {
+  const execution = execute(asking(everything))
+  const { failures } = await execution.process([add('ann', 2_000_000_000), add('bob', 2)])
+  expect(failures).toMatchObject([
+    { failure: 'poison', error: { message: 'count plans 2000000000 results for one event: expected at most 100000' } },
+  ])
+  expect([...execution.waiting().keys()]).toEqual(['bob'])
 })

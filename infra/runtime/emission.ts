@@ -3,27 +3,27 @@ import { type EncodedEvent, encodeEvent } from '../../schemas/codec.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { derivedId } from '../../schemas/identity.ts'
 
-/** An event that a processor said, with its identity, ready to be appended. */
+/** An event that a processor emitted, with its identity, ready to be appended. */
 export interface Output {
   readonly type: EventType
   readonly event: Event
   readonly encoded: EncodedEvent
 }
 
-/** `ce_source` of what a processor derives. */
+/** `ce_source` of derived events. */
 export const sourceOf = (processor: string) => `/processors/${processor}`
-/** `ce_source` of what came from outside through it: these are facts, which no rebuild says. */
+/** `ce_source` of results that an effect obtained from outside. These are facts, which no rebuild emits. */
 export const factSourceOf = (processor: string) => `/effects/${processor}`
 
 /**
- * The `emit` of one call of a processor, and what it collects. Everything about an output but its data follows from
- * its causes, so that a rebuild says the same event.
+ * The `emit` function for one call of a processor, and the outputs it collects. Apart from the data and options that
+ * the processor passes, an output follows from its causes, so a rebuild emits the same event.
  *
  * @throws Error from `emit` when the type is not declared as an output, no cause is named, or the data is invalid.
  */
 export function emission(processor: Processor, inputs: readonly Event[]): { emit: Emit; outputs: Output[] } {
   const outputs: Output[] = []
-  // Most calls of a fold say nothing, and nearly all others one thing.
+  // Created on first use: most calls of a fold emit nothing, and nearly all others one event.
   let said: Map<string, number> | undefined
   const emit: Emit = (type, data, options = {}) => {
     if (!processor.outputs.some((output) => output.type === type.type)) {
@@ -65,6 +65,8 @@ export function emission(processor: Processor, inputs: readonly Event[]): { emit
       data,
       ...(correlation === undefined ? {} : { correlation }),
       ...(options.model_hash === undefined ? {} : { model_hash: options.model_hash }),
+      // A rebuild must be able to emit again what an earlier release derived from events it accepted.
+      ...(causes.every((cause) => cause.obeys_rules) ? {} : { before_rules: true as const }),
     } satisfies Event<EventType> as Event
     outputs.push({ type, event, encoded: encodeEvent(type, event) })
   }

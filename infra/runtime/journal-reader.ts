@@ -1,10 +1,15 @@
-import type { Log, LogRecord } from '../log/log.ts'
+import { resetRemedy } from '../log/failure.ts'
+import { type Log, type LogRecord, RecordDamagedError, TopicReplacedError } from '../log/log.ts'
+import { digestOf } from '../log/seen.ts'
+import { journalEntryIn } from './internal-records.ts'
 import { type JournalEntry, journalTopic } from './internal-topics.ts'
-import { readJson, readRange } from './json-records.ts'
+import { readRange } from './json-records.ts'
+import { readEntries } from './read-entries.ts'
 
-/** What was processed once is not in the log any more. */
+/** Records that were processed once are no longer in the log. */
 export class CauseExpiredError extends Error {
   override readonly name = 'CauseExpiredError'
+  readonly retry = 'never'
 }
 
 /** The records of one committed batch of a task, in the order in which they were processed. */
@@ -14,11 +19,11 @@ export interface JournalledBatch {
 }
 
 /**
- * A task's inputs again, as they were interleaved. Records are counted from the first visible one of each partition;
- * offsets play no part, so this reads a copy of the log as well.
+ * Reads a task's inputs again, interleaved as they were processed. Records are counted from the first visible one of
+ * each partition and offsets are not used, so this also reads a copy of the log.
  *
- * @param until journal offset to stop before; its end when left out
- * @throws CauseExpiredError when inputs have been removed: which record was which cannot be told any more.
+ * @param until journal offset to stop before (default: its end)
+ * @throws CauseExpiredError when inputs have been removed, so that the counts no longer identify records.
  */
 export async function* readJournalled(
   log: Log,
@@ -27,9 +32,16 @@ export async function* readJournalled(
   until?: bigint,
 ): AsyncGenerator<JournalledBatch> {
   const inputs = new Map<string, AsyncGenerator<LogRecord>>()
-  for await (const record of readRange(log, journalTopic(processor), partition, 0n, until)) {
-    const entry = readJson<JournalEntry>(record)
+  let first = true
+  for await (const found of readEntries(log, journalTopic(processor), partition, journalEntryIn, { until })) {
+    const { record, entry } = found
+    if (entry.reset !== undefined) {
+      if (!first) throw unfinishedReset(processor, record)
+      continue
+    }
+    first = false
     const records: LogRecord[] = []
+    const last = new Map<number, LogRecord>()
     for (const [index, count] of entry.runs) {
       const topic = entry.topics[index] as string
       let input = inputs.get(topic)
@@ -46,9 +58,64 @@ export async function* readJournalled(
           )
         }
         records.push(value)
+        last.set(index, value)
       }
     }
+    expectSame(entry, record, last, processor)
     yield { entry, records }
+  }
+}
+
+/** A reset ends by removing the entries before it, so earlier entries show that it was cut off. */
+function unfinishedReset(processor: string, { topic, partition, offset }: LogRecord): TopicReplacedError {
+  return new TopicReplacedError(
+    `${topic} partition ${partition} offset ${offset}: the positions of ${processor} were reset, and that was cut off ` +
+      `before its end. To complete it: ./plumbline positions reset --only ${processor}`,
+  )
+}
+
+/** Where the outputs of a processor ended when its positions were last reset, by topic and partition. */
+export async function resetEnds(log: Log, processor: string): Promise<ReadonlyMap<string, readonly bigint[]>> {
+  const topic = journalTopic(processor)
+  const ends = new Map<string, readonly bigint[]>()
+  for (const partition of (await log.beginningOffsets(topic)).keys()) {
+    const first = await firstEntry(log, topic, partition)
+    for (const [output, at] of Object.entries(first?.reset?.outputs ?? {})) {
+      const known = ends.get(output) ?? []
+      const later = (text: string, at: number) => (BigInt(text) > (known[at] ?? 0n) ? BigInt(text) : (known[at] ?? 0n))
+      ends.set(output, at.map(later))
+    }
+  }
+  return ends
+}
+
+/** Unreadable records are ignored here; readers of the whole journal report them. */
+async function firstEntry(log: Log, topic: string, partition: number): Promise<JournalEntry | undefined> {
+  try {
+    for await (const { entry } of readEntries(log, topic, partition, journalEntryIn, { onForeign: () => {} })) {
+      return entry
+    }
+  } catch (error) {
+    if (!(error instanceof RecordDamagedError)) throw error
+  }
+  return undefined
+}
+
+/** @throws TopicReplacedError when a record is not the one that the journal counted. */
+function expectSame(
+  { topics, last: digests }: JournalEntry,
+  { topic: journal, partition, offset }: LogRecord,
+  last: ReadonlyMap<number, LogRecord>,
+  processor: string,
+): void {
+  for (const [index, record] of last) {
+    const digest = digests?.[index]
+    if (digest === undefined || digest === digestOf(record)) continue
+    throw new TopicReplacedError(
+      `${journal} partition ${partition} offset ${offset}: ${processor} read another record of ${topics[index]} than ` +
+        `lies at offset ${record.offset} now: the topic was deleted and made again, or the log was put together of ` +
+        `several. What was computed of the former records cannot be computed again here. ${resetRemedy(processor)}`,
+    )
   }
 }
 

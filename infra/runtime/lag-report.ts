@@ -4,23 +4,23 @@ import type { Log, LogRecord, Position } from '../log/log.ts'
 import { headerOf } from './json-records.ts'
 import { publicTopics } from './topics.ts'
 
-/** How far behind a reader is in one partition of one topic. */
+/** The lag of a reader in one partition of one topic. */
 export interface TopicLag {
   readonly topic: string
   readonly partition: number
   readonly next: bigint
   readonly end: bigint
-  /** An upper bound: transaction markers and gaps count as if they were records. */
+  /** An upper bound: transaction markers and gaps count as records. */
   readonly messages: bigint
-  /** Of keys, headers and values; of as many records as `SCAN_BYTES` holds. */
+  /** Size of keys, headers and values, of as many records as fit into `SCAN_BYTES`. */
   readonly bytes: number
-  /** False: there is more than `bytes`. */
+  /** False when the lag is larger than `bytes`. */
   readonly bytes_complete: boolean
-  /** Event time from the first record that was not read to the newest one, on one clock; null when it is not known. */
+  /** Event time from the first unread record to the newest one. Null if their clocks differ or a time is missing. */
   readonly behind_ms: number | null
 }
 
-/** What is read at most to weigh what a reader has yet to read, per partition of a topic. */
+/** Bytes that are read at most to measure the size of a lag, per partition of a topic. */
 export const SCAN_BYTES = 4 * 1024 * 1024
 
 /** The lag of a reader with these positions, per topic and partition. A partition without one starts at its beginning. */
@@ -53,7 +53,7 @@ async function weigh(log: Log, { topic, partition, next: from }: Position, end: 
   return { bytes, bytes_complete: next >= end, behind_ms: timeBetween(unread[0], newest) }
 }
 
-/** The last record below an offset: markers may lie behind it, so it is looked for in growing steps. */
+/** The last record below an offset. Transaction markers may follow it, so the search looks back in growing steps. */
 export async function lastRecord(
   log: Log,
   topic: string,
@@ -81,7 +81,7 @@ function timeBetween(first: LogRecord | undefined, last: LogRecord | undefined):
   return Number.isFinite(ms) ? Math.max(0, ms) : null
 }
 
-/** Several lags as one: sums, and the longest time. */
+/** Adds up several lags; `behind_ms` is the longest. */
 export function sumOf(lags: readonly TopicLag[]): Omit<TopicLag, 'topic' | 'partition' | 'next' | 'end'> {
   const known = lags.map((lag) => lag.behind_ms).filter((ms) => ms !== null)
   return {

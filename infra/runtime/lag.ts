@@ -1,6 +1,6 @@
 import type { Log } from '../log/log.ts'
 
-/** How many offsets a group is behind, at most: transaction markers and gaps count as if they were records. */
+/** The lag of a group in offsets. An upper bound in records: transaction markers and gaps count too. */
 export async function lagOf(log: Log, group: string, topics: readonly string[]): Promise<bigint> {
   const committed = new Map((await log.committed(group)).map((at) => [`${at.topic}/${at.partition}`, at.next]))
   let lag = 0n

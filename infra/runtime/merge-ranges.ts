@@ -1,6 +1,6 @@
 import type { Log, LogRecord } from '../log/log.ts'
 
-/** Records of one partition, from an offset up to and without another. */
+/** Records of one partition with offsets in [`from`, `to`). */
 export interface Range {
   readonly topic: string
   readonly partition: number
@@ -11,9 +11,9 @@ export interface Range {
 const CHUNK_BYTES = 256 * 1024
 
 /**
- * The records of several partitions as one sequence: always the record that `rank` puts first among the next ones of
- * each partition. Within a partition the order is the log's. Between equals, the range that was named first.
- * Memory is bounded by a chunk for each partition.
+ * Merges the records of several partitions: next is always the record with the lowest `rank` among the heads of all
+ * ranges. Within a partition the order is the log's. On ties the range that was named first wins.
+ * Memory is bounded by a chunk for each range.
  */
 export async function* mergeRanges(
   log: Log,
@@ -51,7 +51,7 @@ class Cursor {
     this.#next = range.from
   }
 
-  /** To the next record that is in memory, if there is one. */
+  /** Moves to the next record in memory; false when there is none. */
   step(): boolean {
     const record = this.#chunk[this.#at]
     if (record === undefined || record.offset >= this.#range.to) return false
@@ -61,7 +61,7 @@ class Cursor {
     return true
   }
 
-  /** To the next record, reading on; false at the end of the range. */
+  /** Reads a chunk and moves to its first record; false at the end of the range. */
   async advance(): Promise<boolean> {
     const { topic, partition, to } = this.#range
     while (this.#next < to) {
@@ -77,7 +77,7 @@ class Cursor {
   }
 }
 
-/** Every partition of a topic, from its beginning to where it ends now. */
+/** Every partition of a topic, from its beginning to its current end. */
 export async function wholeTopic(log: Log, topic: string): Promise<Range[]> {
   const ends = await log.endOffsets(topic)
   const begins = await log.beginningOffsets(topic)

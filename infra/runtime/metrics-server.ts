@@ -1,12 +1,13 @@
-import { createServer, type ServerResponse } from 'node:http'
-import { type Listening, listen } from '../http/listen.ts'
+import { type Context, Hono } from 'hono'
+import { plainText, RefusedError, serveHttp } from '../http/http-server.ts'
+import type { Listening } from '../http/listen.ts'
 import { OPEN_METRICS_TYPE, openMetricsText } from './open-metrics.ts'
 import type { RunMetrics } from './run-metrics.ts'
 
 /**
- * `/metrics` in the OpenMetrics text format; `/healthz`: 200 while every stage works, 503 naming those that are
- * waiting for something (a full disk, a log that is away); `/readyz`: 200 from when every stage has joined its group and
- * restored its state until the run is told to stop, 503 naming those that have not.
+ * `/metrics`: the OpenMetrics text format. `/healthz`: 200 while every stage works, otherwise 503 with the stages that
+ * wait for something (a full disk, an unreachable log). `/readyz`: 200 while every stage has joined its group and
+ * restored its state and the run was not told to stop, otherwise 503 with the stages that are not ready.
  *
  * @throws Error when the address cannot be listened on
  */
@@ -14,35 +15,31 @@ export async function serveMetrics(
   metrics: RunMetrics,
   at: { readonly host: string; readonly port: number },
 ): Promise<Listening> {
-  const server = createServer(async (request, response) => {
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      response.setHeader('allow', 'GET, HEAD')
-      return answer(response, 405, 'text/plain; charset=utf-8', 'expected GET\n')
-    }
-    try {
-      if (path === '/metrics')
-        return answer(response, 200, OPEN_METRICS_TYPE, openMetricsText(await metrics.families()))
-    } catch (error) {
-      return answer(response, 503, 'text/plain; charset=utf-8', `${error instanceof Error ? error.message : error}\n`)
-    }
-    if (path === '/healthz') {
-      const troubles = Object.fromEntries(metrics.troubles())
-      const ok = Object.keys(troubles).length === 0
-      const text = `${JSON.stringify({ status: ok ? 'ok' : 'retrying', stages: troubles })}\n`
-      return answer(response, ok ? 200 : 503, 'application/json', text)
-    }
-    if (path === '/readyz') {
-      const readiness = metrics.readiness()
-      const text = `${JSON.stringify(readiness)}\n`
-      return answer(response, readiness.status === 'ready' ? 200 : 503, 'application/json', text)
-    }
-    return answer(response, 404, 'text/plain; charset=utf-8', 'there are /metrics, /healthz and /readyz\n')
+  const app = new Hono()
+  app.use(async (context, next) => {
+    if (context.req.method === 'GET' || context.req.method === 'HEAD') return await next()
+    context.header('allow', 'GET, HEAD')
+    return plainText(context, 405, 'expected GET')
   })
-  return await listen(server, at)
+  app.get('/metrics', async (context) => {
+    const families = await metrics.families().catch((error: unknown) => {
+      throw new RefusedError(503, error instanceof Error ? error.message : String(error))
+    })
+    return context.body(openMetricsText(families), 200, { 'content-type': OPEN_METRICS_TYPE })
+  })
+  app.get('/healthz', (context) => {
+    const troubles = Object.fromEntries(metrics.troubles())
+    const ok = Object.keys(troubles).length === 0
+    return json(context, { status: ok ? 'ok' : 'retrying', stages: troubles }, ok ? 200 : 503)
+  })
+  app.get('/readyz', (context) => {
+    const readiness = metrics.readiness()
+    return json(context, readiness, readiness.status === 'ready' ? 200 : 503)
+  })
+  app.notFound((context) => plainText(context, 404, 'there are /metrics, /healthz and /readyz'))
+  return await serveHttp(app, at)
 }
 
-function answer(response: ServerResponse, status: number, type: string, text: string): void {
-  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) })
-  response.end(text)
-}
+/** Ends with a newline, for people who use curl. */
+const json = (context: Context, value: unknown, status: 200 | 503) =>
+  context.body(`${JSON.stringify(value)}\n`, status, { 'content-type': 'application/json' })

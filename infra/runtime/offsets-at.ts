@@ -3,8 +3,8 @@ import type { Log } from '../log/log.ts'
 import { publicTopics } from './topics.ts'
 
 /**
- * Where every public topic ended at a time, by when the log took each record: per partition, the offset of the first
- * record that was appended after it. Where the host's clock was set back meanwhile, one of the possible answers.
+ * Where every public topic ended at a given time: per partition, the offset of the first record that the log appended
+ * after it. If the host's clock was set back in between, this is one of several possible answers.
  */
 export async function offsetsAt(
   log: Log,

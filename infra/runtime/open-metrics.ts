@@ -1,4 +1,4 @@
-/** The OpenMetrics 1.0 text format, as much of it as is used here: counters and gauges with labels. */
+/** The part of the OpenMetrics 1.0 text format that is used here: counters and gauges with labels. */
 
 export const OPEN_METRICS_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 

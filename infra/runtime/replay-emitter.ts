@@ -3,47 +3,61 @@ import type { BlobRef } from '../../schemas/logical-types.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import { BlobMissingError } from '../blobs/blobs.ts'
 import { sizeOf } from '../log/consumer.ts'
-import type { LogRecord, Position, Producer, TopicSpec } from '../log/log.ts'
+import type { LogRecord, Position, Topic, TopicSpec } from '../log/log.ts'
+import { seenAfter } from '../log/seen.ts'
 import { blobsNamedBy } from './blobs-named-by.ts'
 import { sourceOf } from './emission.ts'
+import { isCompacted } from './internal-topics.ts'
 import { headerOf } from './json-records.ts'
 import { lastRecord } from './lag-report.ts'
 import type { Range } from './merge-ranges.ts'
-import type { ReplayOptions } from './replay-options.ts'
+import { misplacedByTopic } from './misplaced.ts'
+import { otherLogError, type ReplayOptions } from './replay-options.ts'
+import type { ResumingProducer } from './resuming-producer.ts'
 
-/** When it happened, on its own clock. */
+/** Event time in milliseconds, on the record's own clock; -Infinity without a valid one. */
 export const timeOf = (record: LogRecord) => {
   const time = Date.parse(headerOf(record, 'ce_time') ?? '')
   return Number.isNaN(time) ? Number.NEGATIVE_INFINITY : time
 }
 
-/** Takes records one after the other, waits until each is due, and brings them over in transactions. */
+/** Waits until each record is due, and copies records to the target in transactions. */
 export class ReplayEmitter {
   readonly #options: ReplayOptions
-  readonly #producer: Producer
+  readonly #producer: ResumingProducer
   readonly #partitions: ReadonlyMap<string, number>
   readonly #of: number
   #batch: LogRecord[] = []
   #bytes = 0
   #passed = 0
   #done: number
-  readonly #positions = new Map<string, Position>()
-  /** Event time that has gone by since the first event, and how much lies before the last one. */
+  /** By topic/partition, the last record processed since the last commit. */
+  readonly #last = new Map<string, LogRecord>()
+  readonly #ids: ReadonlyMap<string, string>
+  /** Event time elapsed since the first event, and the total up to the last one. */
   #elapsed_ms = 0
   #span_ms = 0
   #started_ms: number | undefined
   readonly #latest = new Map<string, number>()
   readonly result = { records: 0, blobs: 0, missing_blobs: 0 }
 
-  constructor(options: ReplayOptions, producer: Producer, topics: readonly TopicSpec[], ranges: readonly Range[]) {
+  constructor(
+    options: ReplayOptions,
+    producer: ResumingProducer,
+    topics: readonly TopicSpec[],
+    ranges: readonly Range[],
+    /** The topics of the log that is replayed. */
+    recorded: readonly Topic[],
+  ) {
     this.#options = options
     this.#producer = producer
     this.#partitions = new Map(topics.map(({ name, partitions }) => [name, partitions]))
+    this.#ids = new Map(recorded.map(({ name, id }) => [name, id]))
     this.#of = Number(ranges.reduce((sum, range) => sum + range.to, 0n))
     this.#done = Number(ranges.reduce((sum, range) => sum + range.from, 0n))
   }
 
-  /** How much event time there is to go through: on each clock, from the first to the last event. */
+  /** Computes the total event time: from the first to the last event of each clock, summed over the clocks. */
   async pace(ranges: readonly Range[]): Promise<void> {
     if (this.#options.speed === Number.POSITIVE_INFINITY) return
     const { log } = this.#options.from
@@ -74,8 +88,7 @@ export class ReplayEmitter {
         this.#batch.push(record)
         this.#bytes += sizeOf(record)
       }
-      const { topic, partition, offset } = record
-      this.#positions.set(`${topic}/${partition}`, { topic, partition, next: offset + 1n })
+      this.#last.set(`${record.topic}/${record.partition}`, record)
       this.#done++
       this.#passed++
       if (this.#batch.length >= batch_records || this.#bytes >= batch_bytes || this.#passed >= 10 * batch_records) {
@@ -86,11 +99,11 @@ export class ReplayEmitter {
   }
 
   #isWanted(record: LogRecord): boolean {
-    // What an effect recorded has another source: those are facts.
+    // Results of an effect have another source: they are facts.
     return this.#options.what === 'whole' || !(headerOf(record, 'ce_source') ?? '').startsWith(sourceOf(''))
   }
 
-  /** Time goes by on each clock for itself: from the last virtual event to the first one by the wall is no time. */
+  /** Time elapses on each clock separately: between a virtual and a wall-clock event no time elapses. */
   async #due(record: LogRecord): Promise<void> {
     const { speed, signal } = this.#options
     if (speed === Number.POSITIVE_INFINITY) return
@@ -104,7 +117,7 @@ export class ReplayEmitter {
     for (;;) {
       const wait_ms = this.#started_ms + this.#elapsed_ms / speed - performance.now()
       if (wait_ms <= 1 || signal.aborted) return
-      // What was due is there before the wait, not after it.
+      // Commit first, so that events already due do not wait too.
       await this.#commit()
       await wait(Math.min(wait_ms, 100), undefined, { signal }).catch(() => {})
       await this.#pauseIfAsked()
@@ -122,23 +135,32 @@ export class ReplayEmitter {
   }
 
   async #commit(): Promise<void> {
-    if (this.#positions.size === 0) return
+    if (this.#last.size === 0) return
     await this.#bringBlobs()
-    const transaction = this.#producer.begin()
-    for (const { topic, partition, key, headers, value } of this.#batch) {
-      transaction.append(topic, this.#home(topic, partition, key), { key, headers, value })
-    }
-    transaction.standalonePositions(this.#options.name, [...this.#positions.values()])
-    await transaction.commit()
+    const positions = [...this.#last.values()].map((record) => this.#behind(record))
+    const misplaced = misplacedByTopic(await this.#options.from.log.topics(), positions)
+    if (misplaced.length > 0) throw otherLogError(this.#options, misplaced)
+    await this.#producer.commit((transaction) => {
+      for (const { topic, partition, key, headers, value } of this.#batch) {
+        transaction.append(topic, this.#home(topic, partition, key), { key, headers, value })
+      }
+    }, positions)
     this.result.records += this.#batch.length
     this.#batch = []
     this.#bytes = 0
     this.#passed = 0
-    this.#positions.clear()
+    this.#last.clear()
     this.#tell()
   }
 
-  /** The same partition, or where the key belongs when the target has another number of them. */
+  #behind(record: LogRecord): Position {
+    const { topic, partition, offset } = record
+    const topic_id = this.#ids.get(topic) ?? ''
+    const last = isCompacted(topic) ? undefined : record
+    return { topic, partition, next: offset + 1n, seen: seenAfter({}, topic_id, last) }
+  }
+
+  /** The same partition for a whole copy or without a key; otherwise the key's partition in the target. */
   #home(topic: string, partition: number, key: string | null): number {
     const partitions = this.#partitions.get(topic) ?? 1
     return this.#options.what === 'whole' || key === null ? partition % partitions : partitionOf(key, partitions)

@@ -3,6 +3,7 @@ import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord } from '../log/log.ts'
+import { listed, type Misplaced } from './misplaced.ts'
 
 export interface Place {
   readonly log: Log
@@ -12,25 +13,25 @@ export interface Place {
 export interface ReplayOptions {
   readonly from: Place
   readonly to: Place
-  /** Names the work: how far it has come is kept in the target under it, in the transactions that bring the records. */
+  /** Names the replay: the target stores its positions under this group, committed with the records. */
   readonly name: string
   readonly events: readonly EventType[]
   readonly vocabulary: Catalogue
   /**
-   * `whole`: everything that was said and how it was computed, so that `verify` passes on the copy. `sources`: only
-   * what cannot be computed again, less ticks, for a run that computes the rest.
+   * `whole`: all events and how they were computed, so that `verify` passes on the copy. `sources`: only events that
+   * cannot be recomputed, without ticks, for a run that computes the rest.
    */
   readonly what: 'whole' | 'sources'
-  /** Only with `sources`: of the topics that are made; as in the log that is replayed when left out. */
+  /** Only with `sources`: partition counts of new topics (default: as in the target, else as in the source). */
   readonly partitions?: Partitions
-  /** Only with `sources`: which records, of those. */
+  /** Only with `sources`: selects among their records. */
   readonly wanted?: (record: LogRecord) => boolean
-  /** Only with `sources`: where to begin, per topic and partition. */
+  /** Only with `sources`: where to start, per topic and partition. */
   readonly starts?: ReadonlyMap<string, readonly bigint[]>
-  /** How many times faster than it happened, by `ce_time`; Infinity does not wait. */
+  /** Speed relative to the original `ce_time` spacing; Infinity does not wait. */
   readonly speed: number
   readonly signal: AbortSignal
-  /** Asked between transactions. What it answers is called when nothing is held, and returns when the replay goes on. */
+  /** Asked before each record. The function it returns is called after a commit and resolves to resume. */
   readonly paused?: () => (() => Promise<void>) | undefined
   readonly onProgress?: (progress: ReplayProgress) => void
   /** Bounds of one transaction. */
@@ -39,10 +40,10 @@ export interface ReplayOptions {
 }
 
 export interface ReplayProgress {
-  /** Records passed since the beginning, those of earlier attempts included, of so many. */
+  /** Progress out of `of`: start offsets plus records processed, so earlier attempts are included. */
   readonly done: number
   readonly of: number
-  /** Until the last event is due; undefined when nothing is waited for. */
+  /** Until the last event is due; undefined when the replay does not wait. */
   readonly left_ms: number | undefined
 }
 
@@ -50,13 +51,24 @@ export interface Replayed {
   /** Records appended now. */
   readonly records: number
   readonly blobs: number
-  /** Named by a record, and not even the log that was replayed has them. */
+  /** Referenced by a record, but missing in the source's blob store too. */
   readonly missing_blobs: number
-  /** False: stopped before the end; the same replay goes on from there. */
+  /** False: stopped before the end; running the same replay again resumes there. */
   readonly complete: boolean
 }
 
-/** The target holds what would come between this log's records and their order. */
+/** The replay is refused: records would mix with others in the target, or the source is incomplete or another log. */
 export class ReplayRefusedError extends Error {
   override readonly name = 'ReplayRefusedError'
+  readonly retry = 'never'
+}
+
+/** The records copied so far are from a different log than the one that is read now. */
+export function otherLogError(
+  { from, to }: Pick<ReplayOptions, 'from' | 'to'>,
+  misplaced: readonly Misplaced[],
+): ReplayRefusedError {
+  return new ReplayRefusedError(
+    `${to.log.address} has a part of ${from.log.address}, which is another log now: ${listed(misplaced)}; replay it into another place`,
+  )
 }

@@ -5,7 +5,7 @@ import { journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
 import { partitionsIn } from './topics.ts'
 
-/** The topics that a replay brings, with the partitions they have in the target; events first, as they are declared. */
+/** The topics that a replay copies, with their partition counts in the target: events first, in declaration order. */
 export async function targetTopics(
   { from, to, what, events, partitions: asked }: ReplayOptions,
   names: readonly string[],
@@ -24,7 +24,7 @@ export async function targetTopics(
     }))
 }
 
-/** A journal counts the records of its partition: nothing may lie before them or come between them. */
+/** Refuses a target with other records: a journal counts all records of a partition, so none may be added. */
 export async function refuseMixing(
   { from, to }: ReplayOptions,
   topics: readonly TopicSpec[],
@@ -33,7 +33,7 @@ export async function refuseMixing(
   const there = new Set((await to.log.topics()).map(({ name }) => name))
   const remedy = 'replay into an empty place, or bring the sources only'
   for (const { name } of topics) {
-    // Snapshots stay behind; of all else, states and journals count what was from the first record on.
+    // Snapshots are not copied. All other topics must be complete: states and journals count from the first record.
     if (name !== SNAPSHOTS_TOPIC && (await from.log.beginningOffsets(name)).some((begin) => begin > 0n)) {
       throw new ReplayRefusedError(
         `${from.log.address}: retention removed the beginning of ${name}, and states or journals count it; bring the sources only`,

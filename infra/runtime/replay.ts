@@ -2,24 +2,29 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Log } from '../log/log.ts'
 import { journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from './internal-topics.ts'
 import { mergeRanges, type Range } from './merge-ranges.ts'
+import { misplacedIn } from './misplaced.ts'
 import { ReplayEmitter, timeOf } from './replay-emitter.ts'
-import { type Replayed, type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
+import { otherLogError, type Replayed, type ReplayOptions } from './replay-options.ts'
 import { refuseMixing, targetTopics } from './replay-target.ts'
+import { ResumingProducer } from './resuming-producer.ts'
 
 /**
- * Emits a recorded log again, as far as it goes when this is called: events in the order of `ce_time`, within a
- * partition in the order of the log, at their original spacing or faster; then, of a whole log, what its workers wrote
- * for themselves. Each record once, whatever is killed when: positions in the recorded log commit with the records.
+ * Appends a recorded log, up to its end when this is called, to another one: events in the order of `ce_time`, within a
+ * partition in the order of the log, at their original spacing or faster. A `whole` replay then copies the workers'
+ * internal topics. Each record is copied once despite kills: positions in the source commit with the records.
  *
- * Snapshots stay behind: they name offsets of their own log. The state comes from the changelogs.
+ * Snapshots are not copied, because they name offsets of their own log. State is restored from the changelogs.
  *
- * @throws ReplayRefusedError when the target is not a place for it.
+ * @throws ReplayRefusedError when the target already has other records, or the source is incomplete or another log.
  */
 export async function replay(options: ReplayOptions): Promise<Replayed> {
   const { from, to, name, what, signal } = options
   const ends = await endsTogether(from.log)
   const topics = await targetTopics(options, [...ends.keys()])
-  const known = new Map((await to.log.committed(name)).map((at) => [`${at.topic}/${at.partition}`, at.next]))
+  const positions = await to.log.committed(name)
+  const misplaced = await misplacedIn(from.log, positions)
+  if (misplaced.length > 0) throw otherLogError(options, misplaced)
+  const known = new Map(positions.map((at) => [`${at.topic}/${at.partition}`, at.next]))
   if (what === 'whole') await refuseMixing(options, topics, known.size > 0)
   await to.log.createTopics(topics)
 
@@ -30,13 +35,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       for (const [partition, end] of (ends.get(topic) ?? []).entries()) {
         const start = options.starts?.get(topic)?.[partition] ?? 0n
         const begin = [begins[partition] ?? 0n, start].reduce((a, b) => (a > b ? a : b))
-        const next = known.get(`${topic}/${partition}`) ?? begin
-        if (next > end) {
-          throw new ReplayRefusedError(
-            `${to.log.address} has ${topic} partition ${partition} from ${from.log.address} up to offset ${next}, which ends at ${end}: it is another log now; replay it into another place`,
-          )
-        }
-        ranges.push({ topic, partition, from: next, to: end })
+        ranges.push({ topic, partition, from: known.get(`${topic}/${partition}`) ?? begin, to: end })
       }
     }
     return ranges
@@ -45,9 +44,9 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   const said = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) !== undefined))
   const behind = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) === undefined).sort(byDependence))
 
-  const producer = await to.log.producer({ transactional_id: name })
+  const producer = await ResumingProducer.open(to.log, { transactional_id: name, group: name })
   try {
-    const emitter = new ReplayEmitter(options, producer, topics, [...said, ...behind])
+    const emitter = new ReplayEmitter(options, producer, topics, [...said, ...behind], await from.log.topics())
     await emitter.pace(said)
     await emitter.emit(mergeRanges(from.log, said, timeOf), true)
     for (const range of behind)
@@ -61,7 +60,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   }
 }
 
-/** Where every topic ended at one moment: looked at until two looks in a row agree, so no commit lies between them. */
+/** Where every topic ended at one moment: reads the ends until two reads agree, so that no commit came in between. */
 async function endsTogether(log: Log): Promise<Map<string, readonly bigint[]>> {
   const look = async () => {
     const ends = new Map<string, readonly bigint[]>()
@@ -79,7 +78,7 @@ async function endsTogether(log: Log): Promise<Map<string, readonly bigint[]>> {
   }
 }
 
-/** Changelogs and dead letters, then the journals that say they are complete, then the topology that vouches for all. */
+/** Changelogs and dead letters first, then the journals that rely on them, then the topology that relies on all. */
 function byDependence(a: string, b: string): number {
   const place = (topic: string) => (topic === TOPOLOGY_TOPIC ? 2 : topic.startsWith(journalTopic('')) ? 1 : 0)
   return place(a) - place(b) || (a < b ? -1 : 1)

@@ -13,11 +13,12 @@ import {
   vocabulary,
 } from '../../tests/counting.ts'
 import { memoryLog } from '../log/memory.ts'
+import { MemoryBroker } from '../log/memory-broker.ts'
+import { verifyStage } from '../verify/verify-stage.ts'
 import { factSourceOf } from './emission.ts'
 import { headerOf } from './json-records.ts'
 import { replay } from './replay.ts'
 import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
-import { verifyStage } from './verify.ts'
 
 type Place = ReplayOptions['from']
 const place = (): Place => ({ log: memoryLog(), blobs: memoryBlobs() })
@@ -35,7 +36,7 @@ test('a log whose offsets have gaps is copied so that the copy verifies', async 
   for (let step = 0; step < 20; step++) await append(from.log, add('ann', step), double('ann'), add('bob', step))
   await runUntilRead({ ...from, tuning: { max_unsaved_bytes: 300 } })
   const to = place()
-  // One record at a time, stopped and gone on with after each few.
+  // One record per transaction; the replay is stopped and resumed every few records.
   for (let complete = false, rounds = 0; !complete; rounds++) {
     const stop = new AbortController()
     let left = 7
@@ -49,7 +50,7 @@ test('a log whose offsets have gaps is copied so that the copy verifies', async 
   const stage = { name: 'count', variant: [], create: () => counting() }
   const report = await verifyStage(stage, { ...to, vocabulary, partitions: PARTITIONS })
   expect(report).toMatchObject({ differences: 0, rebuilt: 60 })
-  // It goes on in the copy as it would have in the log.
+  // A worker resumes in the copy as it would have in the original log.
   await append(to.log, add('ann', 1))
   await runUntilRead(to)
   expect((await recordsOf(to.log, 'test.counted')).length).toBe(61)
@@ -81,12 +82,12 @@ test('a pause comes on top of what is waited for, and begins when what was due i
     asked = true
     return async () => {
       held = (await recordsOf(to.log, 'test.added')).length
-      // As a stopped process: no code runs meanwhile.
+      // Blocks the thread, like a stopped process.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS)
     }
   }
   const began = performance.now()
-  // The first record is due at once; the pause is asked for while the second one is waited for.
+  // The first record is due at once; the pause is requested during the wait for the second one.
   await replay(
     options(from, to, {
       what: 'sources',
@@ -96,4 +97,20 @@ test('a pause comes on top of what is waited for, and begins when what was due i
   )
   expect(held).toBe(1)
   expect(performance.now() - began).toBeGreaterThan(2_000 / 10 + PAUSE_MS - 10)
+})
+
+test('a recorded log whose topic was deleted and made again is another log: the same replay does not go on in it', async () => {
+  const broker = new MemoryBroker()
+  const from = { log: memoryLog({ broker }), blobs: memoryBlobs() }
+  await from.log.createTopics(TOPICS)
+  await append(from.log, add('ann', 1), add('ann', 1))
+  const to = place()
+  await replay(options(from, to, { what: 'sources' }))
+  broker.deleteTopic('test.added')
+  await from.log.createTopics(TOPICS)
+  await append(from.log, ...Array.from({ length: 9 }, () => add('ann', 100)))
+  const again = replay(options(from, to, { what: 'sources' }))
+  await expect(again).rejects.toThrow(ReplayRefusedError)
+  await expect(again).rejects.toThrow(/is another log now: test\.added partition \d .*replay it into another place/)
+  expect(await recordsOf(to.log, 'test.added')).toHaveLength(2)
 })

@@ -1,16 +1,16 @@
 import type { Processor } from '../../processors/processor.ts'
-import { clockTicked } from '../../schemas/clock.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Event } from '../../schemas/event.ts'
 import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { Log, LogRecord } from '../log/log.ts'
+import { DeadPlaces } from './dead-places.ts'
 import { decodeRecord } from './decode-record.ts'
-import type { Executed, Execution } from './execution.ts'
-import { DEAD_LETTERS_TOPIC, type DeadLetter } from './internal-topics.ts'
-import { readJournalled } from './journal-reader.ts'
-import { headerOf, readJson, readRange } from './json-records.ts'
+import type { Executed, Execution } from './executed.ts'
+import { type JournalledBatch, readJournalled } from './journal-reader.ts'
+import { headerOf } from './json-records.ts'
+import { batchSizes, deadOrdinals } from './taken.ts'
 
 export interface RerunOptions {
   readonly log: Log
@@ -20,62 +20,95 @@ export interface RerunOptions {
 }
 
 /**
- * Runs a task again over everything that it has committed, in journal order, each batch in the variant that took it
- * then. Dead letters of then are left out. What comes is what each batch gave; the state is in `execution`.
+ * Runs a task again over everything that it has committed, in journal order. Each commit runs in its original variant
+ * and with its original batches, without the records that became dead letters. Yields the result of each commit; inputs
+ * in its `failures` did not fail originally. The state is in `execution`.
  *
- * @throws UnreadableNowError when an input that was taken then cannot be read any more.
+ * @throws UnreadableNowError when an input that was processed originally can no longer be read.
  */
 export async function* rerun(
   execution: Execution,
   name: string,
   partition: number,
   create: (variant: readonly string[]) => Processor,
-  { log, blobs, vocabulary, partitions }: RerunOptions,
+  options: RerunOptions,
   until?: bigint,
 ): AsyncGenerator<Executed> {
-  const dead = await deadLettersOf(log, name, partition)
+  const { log } = options
   let variant: string | undefined
-  for await (const { entry, records } of readJournalled(log, name, partition, until)) {
+  let running: Processor | undefined
+  let dead: DeadPlaces | undefined
+  for await (const batch of readJournalled(log, name, partition, until)) {
+    const { entry } = batch
     const journalled = JSON.stringify(entry.variant)
-    const processor = journalled === variant ? undefined : create(entry.variant)
-    // What an effect recorded then are facts: nothing of it is computed again.
-    if (processor?.produces === 'facts') continue
-    if (processor !== undefined) execution.become(processor)
+    const processor = journalled === variant ? running : create(entry.variant)
+    // Recorded by an effect at that time: facts are not recomputed.
+    if (processor === undefined || processor.produces === 'facts') continue
+    if (journalled !== variant) execution.become(processor)
     variant = journalled
-    const events: Event[] = []
-    for (const record of records) {
-      if (dead.has(`${record.topic} ${headerOf(record, 'ce_id')}`)) continue
-      const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
-        // Without an id its dead letter has none either: it was as unreadable then.
-        if (error instanceof PoisonError && headerOf(record, 'ce_id') === undefined) return undefined
-        throw error instanceof PoisonError ? new UnreadableNowError(record, error) : error
-      })
-      if (event !== undefined) events.push(event)
-    }
-    const executed = await execution.process(events)
+    running = processor
+    if (entry.taken === undefined) dead ??= await DeadPlaces.read(log, processor, partition)
+    const { events, by_ordinal } = await readTaken(batch, dead, options)
+    const executed = await execution.process(events, {
+      batches: entry.taken === undefined ? undefined : batchSizes(entry.taken),
+      unexpired: unexpiredOf(batch, by_ordinal),
+    })
     execution.takeChanges()
-    yield executed
+    // Without a list of the keys that failed to expire originally, a key that fails now may be one of them.
+    const failures = executed.failures.filter(({ expiring }) => entry.taken !== undefined || expiring === undefined)
+    yield { ...executed, failures }
   }
 }
 
-/** An input was processed once and cannot be decoded now: its blob is gone, or its bytes have changed. */
+interface TakenEvents {
+  readonly events: readonly Event[]
+  readonly by_ordinal: ReadonlyMap<number, Event>
+}
+
+async function readTaken(
+  { entry, records }: JournalledBatch,
+  dead: DeadPlaces | undefined,
+  { vocabulary, partitions, blobs }: RerunOptions,
+): Promise<TakenEvents> {
+  const passed = entry.taken === undefined ? undefined : deadOrdinals(entry.taken)
+  const by_ordinal = new Map<number, Event>()
+  for (const [ordinal, record] of records.entries()) {
+    if (passed?.has(ordinal) ?? dead?.take(record)) continue
+    const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
+      // No release could read a record without an id, so it was skipped originally too.
+      if (error instanceof PoisonError && passed === undefined && headerOf(record, 'ce_id') === undefined)
+        return undefined
+      throw error instanceof PoisonError ? new UnreadableNowError(record, error) : error
+    })
+    if (event !== undefined) by_ordinal.set(ordinal, event)
+  }
+  return { events: [...by_ordinal.values()], by_ordinal }
+}
+
+function unexpiredOf({ entry }: JournalledBatch, by_ordinal: ReadonlyMap<number, Event>): Map<Event, Set<string>> {
+  const unexpired = new Map<Event, Set<string>>()
+  for (const [ordinal, key] of entry.taken?.unexpired ?? []) {
+    const tick = by_ordinal.get(ordinal)
+    if (tick === undefined) continue
+    const keys = unexpired.get(tick)
+    if (keys === undefined) unexpired.set(tick, new Set([key]))
+    else keys.add(key)
+  }
+  return unexpired
+}
+
+/** An input that was processed once cannot be decoded now: its blob is gone, or its bytes have changed. */
 export class UnreadableNowError extends Error {
   override readonly name = 'UnreadableNowError'
+  readonly retry = 'never'
 
-  constructor({ topic, partition, offset }: LogRecord, cause: Error) {
+  readonly record: LogRecord
+
+  constructor(record: LogRecord, cause: Error) {
+    const { topic, partition, offset } = record
     super(
       `${topic} partition ${partition} offset ${offset} was processed once and cannot be read now: ${cause.message}`,
     )
+    this.record = record
   }
-}
-
-/** What the processor did not take then, by topic and id. A tick is not listed: it failed for one key and expired the others. */
-async function deadLettersOf(log: Log, processor: string, partition: number): Promise<Set<string>> {
-  const dead = new Set<string>()
-  for await (const record of readRange(log, DEAD_LETTERS_TOPIC, partition, 0n)) {
-    const letter = readJson<DeadLetter>(record)
-    if (letter.processor !== processor || letter.ce_id === null || letter.topic === clockTicked.type) continue
-    dead.add(`${letter.topic} ${letter.ce_id}`)
-  }
-  return dead
 }

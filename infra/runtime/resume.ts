@@ -1,44 +1,107 @@
-import type { Log, Position } from '../log/log.ts'
-import { type JournalEntry, journalTopic } from './internal-topics.ts'
+import type { Log, LogRecord, Position } from '../log/log.ts'
+import { digestOf, lastRead } from '../log/seen.ts'
+import { CLOCKS_DIFFER_MS } from './adopt-positions.ts'
+import { journalEntryIn } from './internal-records.ts'
+import { journalTopic } from './internal-topics.ts'
 import { expectWhole } from './journal-reader.ts'
-import { readJson, readRange } from './json-records.ts'
+import { readRange } from './json-records.ts'
+import type { Misplaced } from './misplaced.ts'
+import { readEntries } from './read-entries.ts'
 
-/**
- * Where a task goes on in a log that has its journal but no positions of its group: a copy of another log, or one whose
- * positions have expired. The journal counts records, so it is as true there as where it was written.
- *
- * @returns nothing when the group has positions in this partition or has never committed anything
- * @throws CauseExpiredError when retention has removed some of what the journal counts.
- * @throws Error when the journal counts more records than the log holds.
- */
-export async function positionsFromJournal(log: Log, processor: string, partition: number): Promise<Position[]> {
-  const committed = await log.committed(processor)
-  if (committed.some((position) => position.partition === partition)) return []
-  const read = new Map<string, number>()
-  for await (const record of readRange(log, journalTopic(processor), partition, 0n)) {
-    const { topics, runs } = readJson<JournalEntry>(record)
-    for (const [index, count] of runs) {
-      const topic = topics[index] as string
-      read.set(topic, (read.get(topic) ?? 0) + count)
-    }
-  }
-  const positions: Position[] = []
-  for (const [topic, count] of read) {
-    positions.push({ topic, partition, next: await offsetAfter(log, processor, { topic, partition }, count) })
-  }
-  return positions
+/** What a journal records about one topic. */
+interface Counted {
+  readonly count: number
+  /** Record digests in the journal, by the count up to and with that record. Earlier releases wrote none. */
+  readonly named: Map<number, string>
+  /** When the entry that counts the last record was appended. */
+  readonly noted_ms: number
 }
 
-async function offsetAfter(
+/**
+ * Where a task resumes in topics that its journal counts but its group has no position in: in a copy of another log,
+ * after positions have expired, or after a broker dropped them with a deleted topic. The journal counts records, so it
+ * is valid in a copy too, but not in a recreated topic.
+ *
+ * @param topics those without a position
+ * @returns the positions; in `misplaced`, those whose records are not the ones that the journal counts
+ * @throws CauseExpiredError when retention has removed some of what the journal counts.
+ */
+export async function positionsFromJournal(
   log: Log,
   processor: string,
-  { topic, partition }: Omit<Position, 'next'>,
-  count: number,
-): Promise<bigint> {
-  await expectWhole(log, processor, topic, partition)
+  partition: number,
+  topics: readonly string[],
+): Promise<{ readonly positions: readonly Position[]; readonly misplaced: readonly Misplaced[] }> {
+  if (topics.length === 0) return { positions: [], misplaced: [] }
+  const counts = await countsOf(log, processor, partition)
+  const ids = new Map((await log.topics()).map(({ name, id }) => [name, id]))
+  const positions: Position[] = []
+  const misplaced: Misplaced[] = []
+  for (const topic of topics) {
+    const counted = counts.get(topic)
+    if (counted === undefined) continue
+    await expectWhole(log, processor, topic, partition)
+    const { last, why } = await follow(log, topic, partition, counted)
+    const next = (last?.offset ?? -1n) + 1n
+    const topic_id = ids.get(topic) ?? ''
+    const position = { topic, partition, next, seen: { topic_id, ...(last && { last: lastRead(last) }) } }
+    if (why === undefined) positions.push(position)
+    else misplaced.push({ position, why })
+  }
+  return { positions, misplaced }
+}
+
+async function countsOf(log: Log, processor: string, partition: number): Promise<Map<string, Counted>> {
+  const counts = new Map<string, Counted>()
+  for await (const { record, entry } of readEntries(log, journalTopic(processor), partition, journalEntryIn)) {
+    const { topics, runs, last, reset } = entry
+    if (reset !== undefined) counts.clear()
+    for (const [index, count] of runs) {
+      const topic = topics[index] as string
+      const before = counts.get(topic)
+      counts.set(topic, {
+        count: (before?.count ?? 0) + count,
+        named: before?.named ?? new Map(),
+        noted_ms: record.appended_ms,
+      })
+    }
+    // The entry's digest of each topic is that of the last record in the topic's last run.
+    for (const [index, topic] of topics.entries()) {
+      const counted = counts.get(topic)
+      const digest = last?.[index]
+      if (counted !== undefined && digest !== undefined) counted.named.set(counted.count, digest)
+    }
+  }
+  return counts
+}
+
+/** Reads as many records as the journal counts. @returns the last one and, if they are other records, why */
+async function follow(
+  log: Log,
+  topic: string,
+  partition: number,
+  { count, named, noted_ms }: Counted,
+): Promise<{ readonly last: LogRecord | undefined; readonly why: string | undefined }> {
   let seen = 0
-  for await (const { offset } of readRange(log, topic, partition, 0n)) if (++seen === count) return offset + 1n
-  throw new Error(
-    `${journalTopic(processor)} counts ${count} records of ${topic} partition ${partition}, the log holds ${seen}; the copy is not whole`,
-  )
+  let last: LogRecord | undefined
+  for await (const record of readRange(log, topic, partition, 0n)) {
+    last = record
+    const digest = named.get(++seen)
+    if (digest !== undefined && digest !== digestOf(record)) {
+      return {
+        last,
+        why: `record ${seen} is not the one that the journal counts: the topic was deleted and made again`,
+      }
+    }
+    if (seen === count) break
+  }
+  if (seen < count || last === undefined) {
+    const why = `the journal counts ${count} records, the log holds ${seen}: the copy is not whole, or the topic was made again`
+    return { last, why }
+  }
+  if (named.has(count) || last.appended_ms - noted_ms <= CLOCKS_DIFFER_MS) return { last, why: undefined }
+  return {
+    last,
+    why: `record ${count} is younger than the entry of the journal that counts it: the topic was deleted and made again`,
+  }
 }

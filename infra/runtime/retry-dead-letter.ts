@@ -3,16 +3,20 @@ import type { Event, EventType } from '../../schemas/event.ts'
 import { derivedId, sourceId } from '../../schemas/identity.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
-import type { Blobs } from '../blobs/blobs.ts'
-import type { Log, LogRecord } from '../log/log.ts'
+import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
+import type { Log, LogRecord, Position, Topic } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
+import type { ForeignRecordError } from './foreign-record.ts'
+import { deadLetterIn } from './internal-records.ts'
 import { DEAD_LETTERS_TOPIC, type DeadLetter } from './internal-topics.ts'
-import { readJson } from './json-records.ts'
 import { mergeRanges, wholeTopic } from './merge-ranges.ts'
+import { misplacedByTopic } from './misplaced.ts'
+import { entriesOf } from './read-entries.ts'
+import { ResumingProducer, RivalError } from './resuming-producer.ts'
 
 /** A dead letter in the log. */
 export interface FoundLetter {
-  /** Its name on the command line: from its place in the log, so that it never changes. */
+  /** Its number on the command line. Computed from its place in the log, so it never changes. */
   readonly number: number
   readonly partition: number
   readonly offset: bigint
@@ -33,19 +37,26 @@ export type Retried =
 
 export const RETRY_SOURCE = '/operators/dlq-retry'
 
-/** Every dead letter, in the order in which the log took them. */
-export async function* deadLetters(log: Log): AsyncGenerator<FoundLetter> {
+/**
+ * Every dead letter, in the order in which they were appended.
+ * @param onForeign called for a record that is no dead letter
+ */
+export async function* deadLetters(
+  log: Log,
+  onForeign: (error: ForeignRecordError) => void = () => {},
+): AsyncGenerator<FoundLetter> {
   const exists = (await log.topics()).some(({ name }) => name === DEAD_LETTERS_TOPIC)
   if (!exists) return
   const ranges = await wholeTopic(log, DEAD_LETTERS_TOPIC)
-  for await (const record of mergeRanges(log, ranges, ({ appended_ms }) => appended_ms)) {
+  const records = mergeRanges(log, ranges, ({ appended_ms }) => appended_ms)
+  for await (const { record, entry: letter } of entriesOf(log, records, ranges.length, deadLetterIn, onForeign)) {
     const { partition, offset, appended_ms } = record
     const number = Number(offset) * ranges.length + partition + 1
-    yield { number, partition, offset, appended_ms, letter: readJson<DeadLetter>(record) }
+    yield { number, partition, offset, appended_ms, letter }
   }
 }
 
-/** The bytes that the processor could not take. */
+/** The value of the record that the processor failed on. */
 export async function rawValue(letter: DeadLetter, blobs: Blobs): Promise<Uint8Array | null> {
   if (letter.value_blob !== null) return blobs.get(letter.value_blob)
   return letter.value_base64 === null ? null : Buffer.from(letter.value_base64, 'base64')
@@ -53,48 +64,58 @@ export async function rawValue(letter: DeadLetter, blobs: Blobs): Promise<Uint8A
 
 /** Whether a retry of this letter has been committed. */
 export async function wasRetried(log: Log, found: FoundLetter): Promise<boolean> {
-  return (await log.committed(groupOf(found))).length > 0
+  return isOfTopic(await log.committed(groupOf(found)), await log.topics())
 }
 
-/** Where a retry is remembered: committed in one transaction with what it appends. */
+/** In a recreated topic, a new letter may have the place of an earlier one that was retried. */
+function isOfTopic(positions: readonly Position[], topics: readonly Topic[]): boolean {
+  return positions.length > 0 && misplacedByTopic(topics, positions).length === 0
+}
+
+/** The id of a dead letter, as a cause of the event that a retry appends. */
+export const letterId = (processor: string, ce_id: string) => sourceId(['dead_letter', processor, ce_id])
+
+/** `ce_id` of the event that a retry appends. */
+export const retryId = (type: string, causes: readonly string[], ce_id: string) =>
+  derivedId({ processor: 'dlq-retry', variant: [], type, causes, discriminator: ce_id, index: 0 })
+
+/** The group whose position marks a letter as retried. Committed in one transaction with the retry's event. */
 const groupOf = ({ partition, offset }: FoundLetter) => `dlq-retry/${partition}/${offset}`
 
 /**
- * Says what the dead letter held once more, as a new fact: another `ce_id`, its causes those of the first event and the
- * dead letter. Time and clock stay those of the first, so that deadlines mean what they meant. Once for each letter,
- * however often and from however many processes it is asked for.
+ * Appends the event of a dead letter again, as a new fact: with a new `ce_id`, and as causes those of the original
+ * event and the dead letter. Time and clock stay the same, so that deadlines keep their meaning. Happens once per
+ * letter, however often and from however many processes this is called.
  */
 export async function retryDeadLetter(found: FoundLetter, { log, blobs, vocabulary }: RetryOptions): Promise<Retried> {
   const { letter } = found
   const read = await eventIn(found, { log, blobs, vocabulary })
   if ('reason' in read) return { outcome: 'refused', reason: read.reason }
   const { type, event } = read
-  const dead_letter_id = sourceId(['dead_letter', letter.processor, event.id])
-  const causes = [...new Set([...event.causes, dead_letter_id])].sort()
-  const id = derivedId({
-    processor: 'dlq-retry',
-    variant: [],
-    type: type.type,
-    causes,
-    discriminator: event.id,
-    index: 0,
-  })
+  const causes = [...new Set([...event.causes, letterId(letter.processor, event.id)])].sort()
+  const id = retryId(type.type, causes, event.id)
   const { producer_version: _version, ...kept } = event
   const again = { ...kept, id, source: RETRY_SOURCE, causes } as Event
   const { key, headers, value, blobs: columns } = encodeEvent(type, again)
   for (const column of columns) await blobs.put(column.bytes, column.ref.media_type)
 
-  const producer = await log.producer({ transactional_id: 'dlq-retry' })
+  const producer = await ResumingProducer.open(log, { transactional_id: 'dlq-retry', group: groupOf(found) })
   try {
-    // After the producer is open, whoever else retries is fenced: nobody commits between this look and our commit.
-    if (await wasRetried(log, found)) return { outcome: 'already', ce_id: id }
+    // The open producer has fenced other retrying processes: none can commit between this check and our commit.
+    const topics = await log.topics()
+    if (isOfTopic(producer.positions, topics)) return { outcome: 'already', ce_id: id }
+    const topic_id = topics.find(({ name }) => name === DEAD_LETTERS_TOPIC)?.id ?? ''
     const partitions = (await log.endOffsets(type.type)).length
-    const transaction = producer.begin()
-    transaction.append(type.type, partitionOf(key, partitions), { key, headers, value })
     const { partition, offset } = found
-    transaction.standalonePositions(groupOf(found), [{ topic: DEAD_LETTERS_TOPIC, partition, next: offset + 1n }])
-    await transaction.commit()
+    await producer.commit(
+      (transaction) => transaction.append(type.type, partitionOf(key, partitions), { key, headers, value }),
+      [{ topic: DEAD_LETTERS_TOPIC, partition, next: offset + 1n, seen: { topic_id } }],
+    )
     return { outcome: 'appended', ce_id: id }
+  } catch (error) {
+    // Another process has retried this letter concurrently.
+    if (error instanceof RivalError) return { outcome: 'already', ce_id: id }
+    throw error
   } finally {
     await producer.close()
   }
@@ -116,6 +137,11 @@ async function eventIn(
     return { type, event: await decodeRecord(record, vocabulary, (await log.endOffsets(topic)).length, blobs) }
   } catch (error) {
     if (!(error instanceof PoisonError)) throw error
-    return { reason: `the record itself is wrong, and would be again: ${(error as PoisonError).message}` }
+    const { message, cause } = error as PoisonError
+    // The store was reachable: an unreachable one gives no PoisonError.
+    if (cause instanceof BlobMissingError || cause instanceof BlobCorruptError) {
+      return { reason: `${message}; put the blob back and retry` }
+    }
+    return { reason: `the record itself is wrong, and would be again: ${message}` }
   }
 }

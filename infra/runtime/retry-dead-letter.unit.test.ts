@@ -14,8 +14,10 @@ import {
   vocabulary,
 } from '../../tests/counting.ts'
 import { memoryLog } from '../log/memory.ts'
+import { MemoryBroker } from '../log/memory-broker.ts'
+import { DEAD_LETTERS_TOPIC } from './internal-topics.ts'
 import { headerOf } from './json-records.ts'
-import { deadLetters, type FoundLetter, retryDeadLetter } from './retry-dead-letter.ts'
+import { deadLetters, type FoundLetter, retryDeadLetter, wasRetried } from './retry-dead-letter.ts'
 
 async function lettersOf(log: ReturnType<typeof memoryLog>): Promise<FoundLetter[]> {
   const found: FoundLetter[] = []
@@ -88,4 +90,24 @@ test('what cannot be decoded is refused with the reason, and nothing is appended
   const [found] = await lettersOf(log)
   const unknown = await retryDeadLetter(found as FoundLetter, { log, blobs, vocabulary: catalogueOf([]) })
   expect(unknown).toMatchObject({ outcome: 'refused', reason: expect.stringContaining('no event') })
+})
+
+test('a letter of a topic that was made again is another one than was retried at its place', async () => {
+  const broker = new MemoryBroker()
+  const log = memoryLog({ broker })
+  const blobs = memoryBlobs()
+  await log.createTopics(TOPICS)
+  await append(log, add('ann', -2))
+  await runUntilRead({ log, blobs })
+  const [first] = await lettersOf(log)
+  expect((await retryDeadLetter(first as FoundLetter, { log, blobs, vocabulary })).outcome).toBe('appended')
+  broker.deleteTopic(DEAD_LETTERS_TOPIC)
+  await log.createTopics(TOPICS)
+  await append(log, add('ann', -2))
+  await runUntilRead({ log, blobs })
+  const letters = await lettersOf(log)
+  const same_place = letters.find(({ number }) => number === first?.number) as FoundLetter
+  expect(await wasRetried(log, same_place)).toBe(false)
+  expect((await retryDeadLetter(same_place, { log, blobs, vocabulary })).outcome).toBe('appended')
+  expect(await wasRetried(log, same_place)).toBe(true)
 })

@@ -9,19 +9,25 @@ interface Stage {
   skips: number
   retries: number
   partitions_lost: number
-  /** Of the last restore of each partition. */
+  /** The last restore of each partition. */
   readonly restores: Map<number, { seconds: number; changelog_records: number }>
   readonly outputs_by_type: Map<string, number>
   /** It has joined its group and restored its state. */
   ready: boolean
-  /** Why it is not at work now. */
+  /** Why it cannot work now. */
   trouble: string | undefined
 }
 
-/** How whatever runs beside the workers is: why it cannot work now, and how often it has tried again. */
+/** The health of a component other than a worker: why it cannot work now, and how often it has retried. */
 export interface Health {
   readonly trouble: string | undefined
   readonly retries: number
+  /** How many records of each topic it has skipped because it cannot read them. */
+  readonly unreadable?: Readonly<Record<string, number>>
+  /** For a component with its own process: how often that was restarted. */
+  readonly restarts?: number
+  /** The memory of that process in bytes, once measured. */
+  readonly memory_bytes?: number | undefined
 }
 
 export interface Readiness {
@@ -30,7 +36,7 @@ export interface Readiness {
   readonly waiting: readonly string[]
 }
 
-/** What the workers of this process have done since it started, for whoever scrapes. */
+/** Metrics of this process since its start. */
 export class RunMetrics {
   readonly #stages = new Map<string, Stage>()
   readonly #lags: () => Promise<ReadonlyMap<string, number> | undefined>
@@ -38,8 +44,8 @@ export class RunMetrics {
   #stopping = false
 
   /**
-   * @param lags messages behind by stage, looked up when metrics are asked for; undefined when the log does not answer
-   * @param beside what runs in this process and is no worker: the sink
+   * @param lags lag in messages by stage, read when metrics are requested; undefined when the log does not answer
+   * @param beside the components that are not workers: the sink
    */
   constructor(
     stages: readonly { readonly name: string; readonly outputs: readonly string[] }[],
@@ -48,14 +54,14 @@ export class RunMetrics {
   ) {
     this.#lags = lags
     this.#beside = beside
-    // A counter that is there from the beginning shows its first growth.
+    // A counter must exist from the beginning, or its first increase is not visible.
     for (const { name, outputs } of stages) {
       const { outputs_by_type } = this.#of(name)
       for (const type of outputs) outputs_by_type.set(type, 0)
     }
   }
 
-  /** The run was told to stop: nothing new should be sent here. */
+  /** The run was told to stop: from now on it is not ready. */
   stop(): void {
     this.#stopping = true
   }
@@ -152,10 +158,35 @@ export class RunMetrics {
         samples: [...stages, ...beside].map(([stage, { retries }]) => ({ labels: { stage }, value: retries })),
       },
       {
+        name: 'plumbline_restarts',
+        type: 'counter',
+        help: 'Processes of the stage that ended unasked and were started again.',
+        samples: beside.flatMap(([stage, { restarts }]) =>
+          restarts === undefined ? [] : [{ labels: { stage }, value: restarts }],
+        ),
+      },
+      {
+        name: 'plumbline_stage_memory_bytes',
+        type: 'gauge',
+        unit: 'bytes',
+        help: 'Memory that the process of the stage has for itself, where it has one of its own.',
+        samples: beside.flatMap(([stage, { memory_bytes }]) =>
+          memory_bytes === undefined ? [] : [{ labels: { stage }, value: memory_bytes }],
+        ),
+      },
+      {
         name: 'plumbline_trouble',
         type: 'gauge',
         help: '1 while the stage waits for its surroundings; /healthz says for what.',
         samples: [...stages, ...beside].map(([stage]) => ({ labels: { stage }, value: troubles.has(stage) ? 1 : 0 })),
+      },
+      {
+        name: 'plumbline_unreadable_records',
+        type: 'gauge',
+        help: 'Records that the stage has passed and cannot read; they are read again now and then.',
+        samples: beside.flatMap(([stage, { unreadable = {} }]) =>
+          Object.entries(unreadable).map(([topic, value]) => ({ labels: { stage, topic }, value })),
+        ),
       },
       {
         name: 'plumbline_ready',

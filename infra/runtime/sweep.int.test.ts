@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import { type CustomRewardFunction, RewardFunctionError } from '../../processors/rescore-completions/custom-reward.ts'
+import {
+  type CustomRewardFunction,
+  checkedReward,
+  type RecordedCompletion,
+  RewardFunctionError,
+} from '../../processors/rescore-completions/custom-reward.ts'
 import { rescoreCompletions } from '../../processors/rescore-completions/rescore-completions.ts'
 import { catalogue, vocabulary } from '../../schemas/catalogue.ts'
 import { completionsRescored } from '../../schemas/reward.ts'
@@ -7,11 +12,17 @@ import { completionsScored } from '../../schemas/tower.ts'
 import { append, createTopics, PARTITIONS } from '../../sinks/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
 import { directoryBlobs } from '../blobs/directory.ts'
-import type { Log } from '../log/log.ts'
+import { changed } from '../log/conformance/altered-log.ts'
+import { type Log, TopicReplacedError } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
+import { MemoryBroker } from '../log/memory-broker.ts'
 import { headerOf, readRange } from './json-records.ts'
 import { sweep } from './sweep.ts'
 
+const evaluateAll = (evaluate: CustomRewardFunction) => {
+  const checked = checkedReward('mine.ts reward()', evaluate)
+  return (completions: readonly RecordedCompletion[]) => completions.map(checked)
+}
 const reward = (evaluate: CustomRewardFunction, changes: { version?: number; dialect?: 'paper' | 'trl' } = {}) =>
   rescoreCompletions({
     name: 'mine',
@@ -19,7 +30,7 @@ const reward = (evaluate: CustomRewardFunction, changes: { version?: number; dia
     dialect: 'paper',
     where: 'mine.ts reward()',
     source_sha256: 'a'.repeat(64),
-    evaluate,
+    evaluate: evaluateAll(evaluate),
     ...changes,
   })
 const linear: CustomRewardFunction = ({ recorded_reward }) => recorded_reward / 2
@@ -113,4 +124,45 @@ test('stopped between chunks it goes on where it had committed', async () => {
   expect(first.events).toBeLessThan(40)
   expect(first.events + second.events).toBe(40)
   expect(new Set(await idsIn(log, completionsRescored.type)).size).toBe(40)
+})
+
+test('a topic that was deleted and made again stops the next sweep: nothing of it is read from the middle', async () => {
+  const broker = new MemoryBroker()
+  const log = memoryLog({ broker })
+  const make = () => createTopics(log, catalogue)
+  await make()
+  for (const group of ['g0', 'g1']) await append(log, (story) => story.scored(group, [20, 0, -5]))
+  const with2 = await options(log)
+  await sweep(reward(linear), with2)
+  broker.deleteTopic(completionsScored.type)
+  await make()
+  for (let group = 0; group < 20; group++) await append(log, (story) => story.scored(`other${group}`, [1, 2]))
+  const again = sweep(reward(linear), with2)
+  await expect(again).rejects.toThrow(TopicReplacedError)
+  await expect(again).rejects.toThrow(
+    /rescore\/mine stops.*tower\.completions_scored partition \d .*rescore under another one \(--name\)/,
+  )
+  expect(await idsIn(log, completionsRescored.type)).toHaveLength(2)
+})
+
+test('a topic that is made again while a sweep reads it: what was read of the new one is not committed', async () => {
+  const broker = new MemoryBroker()
+  const log = memoryLog({ broker })
+  const make = () => createTopics(log, catalogue)
+  await make()
+  await append(log, (story) => story.scored('g0', [20, 0, -5]))
+  let made_again = false
+  const between = changed(log, {
+    read: async (request) => {
+      if (request.topic === completionsScored.type && !made_again) {
+        made_again = true
+        broker.deleteTopic(completionsScored.type)
+        await make()
+        await append(log, (story) => story.scored('other', [1, 2]))
+      }
+      return await log.read(request)
+    },
+  })
+  await expect(sweep(reward(linear), await options(between))).rejects.toThrow(TopicReplacedError)
+  expect(await idsIn(log, completionsRescored.type)).toEqual([])
 })

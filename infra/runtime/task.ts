@@ -7,38 +7,52 @@ import type { Partitions } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import type { LogRecord } from '../log/log.ts'
+import { digestOf } from '../log/seen.ts'
 import { decodeSoon } from './decode-record.ts'
 import type { Output } from './emission.ts'
-import type { Execution, Failure } from './execution.ts'
+import type { Execution, Failure } from './executed.ts'
 import type { DeadLetter, JournalEntry } from './internal-topics.ts'
+import { TakenSoFar } from './taken.ts'
 
-/** What one task has computed and not committed yet. */
+/** The results of one task that are not committed yet. */
 export interface Unsaved {
-  /** Less the events themselves, which are larger than their bytes. */
+  /** Encoded only; decoded events would use more memory. */
   outputs: Pick<Output, 'type' | 'encoded'>[]
   dead_letters: DeadLetter[]
   /** Run-length interleaving of the inputs, as [topic, count]. */
   runs: [string, number][]
+  /** By topic, the last record that was read. */
+  last: Map<string, LogRecord>
+  taken: TakenSoFar
   records: number
-  /** What came from outside and not from the log. */
+  /** Results that arrived from outside, not from the log. */
   results: number
   bytes: number
 }
 
-/** How far ahead of the host's clock an event of the wall clock may be before its time counts as wrong. Inferred. */
+/** How far a wall-clock event may be ahead of the host's clock before its time counts as wrong. Inferred. */
 const FUTURE_HORIZON_MS = 24 * 3_600_000
 
-/** Raw bytes of a dead letter beyond this go to the blob store. */
+/** Larger values of dead letters are written to the blob store. */
 const LARGE_BYTES = 64 * 1024
 
 const FOLD_SLICE = 16
 
-/** After so many records the process looks at its sockets: what was fetched meanwhile, and the commit under way. */
+/** After this many records the task yields to the event loop, so that fetches and the current commit make progress. */
 const YIELD_RECORDS = 128
 
-const nothing = (): Unsaved => ({ outputs: [], dead_letters: [], runs: [], records: 0, results: 0, bytes: 0 })
+const nothing = (): Unsaved => ({
+  outputs: [],
+  dead_letters: [],
+  runs: [],
+  last: new Map(),
+  taken: new TakenSoFar(),
+  records: 0,
+  results: 0,
+  bytes: 0,
+})
 
-/** One processor on one partition of the log: records in, and what must be committed together with having read them. */
+/** One processor on one partition of the log: turns records into the results to commit with their positions. */
 export class Task {
   readonly partition: number
   readonly execution: Execution
@@ -74,9 +88,9 @@ export class Task {
     return this.#unsaved
   }
 
-  /** @throws whatever is transient (a blob store away); the caller retries the same records after a restore. */
+  /** @throws transient errors (unreachable blob store); the caller retries the same records after a restore */
   async process(records: readonly LogRecord[]): Promise<void> {
-    // A fold takes one event at a time: what it has taken need not live until the last of a long poll is decoded.
+    // A fold processes one event at a time: small slices let decoded events be freed before a long poll ends.
     const slice = this.#processor.shape === 'transform' ? Math.max(FOLD_SLICE, this.#processor.max_batch) : FOLD_SLICE
     for (let at = 0, since_yield = 0; at < records.length; at += slice) {
       await this.#processSlice(records.slice(at, at + slice))
@@ -90,34 +104,38 @@ export class Task {
   async #processSlice(records: readonly LogRecord[]): Promise<void> {
     const unsaved = this.#unsaved
     const events: Event[] = []
-    /** Of each event, the record that it came in. */
-    const origins: LogRecord[] = []
+    /** The record of each event, and the ordinal of that record in this commit. */
+    const origins: { readonly record: LogRecord; readonly ordinal: number }[] = []
     for (const record of records) {
       const last = unsaved.runs.at(-1)
       if (last?.[0] === record.topic) last[1]++
       else unsaved.runs.push([record.topic, 1])
-      unsaved.records++
+      unsaved.last.set(record.topic, record)
+      const ordinal = unsaved.records++
       try {
         const decoded = decodeSoon(record, this.#vocabulary, this.#partitions, this.#blobs)
         const event = decoded instanceof Promise ? await decoded : decoded
         this.#refuseFuture(event)
-        origins.push(record)
+        origins.push({ record, ordinal })
         events.push(event)
       } catch (error) {
         if (!(error instanceof PoisonError)) throw error
+        unsaved.taken.dead(ordinal)
         unsaved.dead_letters.push(await this.#deadLetter(record, { failure: 'poison', error: error as Error }))
       }
     }
-    const { outputs, failures } = await this.execution.process(events)
+    const { outputs, failures, batches } = await this.execution.process(events)
     this.#hold(outputs)
+    unsaved.taken.batches(batches)
     for (const failure of failures) {
-      const record = origins[events.indexOf(failure.event)]
-      if (record === undefined) throw failure.error
-      unsaved.dead_letters.push(await this.#deadLetter(record, failure, failure.event))
+      const origin = origins[events.indexOf(failure.event)]
+      if (origin === undefined) throw failure.error
+      unsaved.taken.failed(failure, origin.ordinal)
+      unsaved.dead_letters.push(await this.#deadLetter(origin.record, failure, failure.event))
     }
   }
 
-  /** The one look at the host's clock; what it refuses is a dead letter, and a rebuild leaves dead letters out. */
+  /** The only use of the host's clock. A refused record is a dead letter, and a rebuild leaves dead letters out. */
   #refuseFuture({ clock, time, source }: Event): void {
     if (clock !== 'wall') return
     const ahead_ms = Date.parse(time) - this.#now_ms()
@@ -128,8 +146,8 @@ export class Task {
   }
 
   /**
-   * A result from outside. No record of the log, so it is in no journal and makes no dead letter.
-   * @returns why it could not be taken: the state is as before then, and whoever brought it asks again.
+   * Processes a result from outside. It is no record of the log, so it is in no journal and makes no dead letter.
+   * @returns the error if it failed: the state is then unchanged, and the caller may request it again
    */
   async record(result: Event): Promise<Error | undefined> {
     const { outputs, failures } = await this.execution.process([result])
@@ -148,16 +166,19 @@ export class Task {
   }
 
   journalEntry(): JournalEntry {
-    const topics = [...new Set(this.#unsaved.runs.map(([topic]) => topic))]
+    const { runs, last, taken } = this.#unsaved
+    const topics = [...last.keys()]
     return {
       version: this.#processor.version,
       variant: this.#processor.variant,
       topics,
-      runs: this.#unsaved.runs.map(([topic, count]) => [topics.indexOf(topic), count] as const),
+      runs: runs.map(([topic, count]) => [topics.indexOf(topic), count] as const),
+      last: [...last.values()].map(digestOf),
+      taken: taken.entry(this.#processor.shape === 'transform'),
     }
   }
 
-  /** Hands over what is to be committed; what comes from now on is in the next commit. */
+  /** Takes the results to commit. Later ones belong to the next commit. */
   takeUnsaved(): Unsaved {
     const taken = this.#unsaved
     this.#unsaved = nothing()

@@ -2,17 +2,18 @@ import type { Processor } from '../../processors/processor.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import type { ClockDomain, DataOf, Event, EventType } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
-import { type Execution, execute, type Failure } from './execution.ts'
+import type { Execution, Failure } from './executed.ts'
+import { execute } from './execution.ts'
 
 /**
  * Runs a processor by hand: events and ticks in, events out; no log, no clock, no files. States are frozen, so that a
- * fold which mutates what it was given fails its test.
+ * fold that mutates its state fails its test.
  *
  * ```ts
  * const driver = testDriver(formGroups({ dialect: 'paper' }))
  * await driver.given(requested, sampled)
  * await driver.when(scored)
- * driver.said(groupFormed)   // what came out of `when`
+ * driver.said(groupFormed)   // events emitted in `when`
  * ```
  */
 export function testDriver(processor: Processor): TestDriver {
@@ -28,14 +29,14 @@ class TestDriver {
     this.#execution = execute(processor.shape === 'fold' ? frozen(processor) : processor)
   }
 
-  /** What has happened before; its outputs are not looked at, but it must not fail. */
+  /** Events that happened before. Their outputs are ignored, but they must not fail. */
   async given(...events: readonly Event[]): Promise<void> {
     await this.when(...events)
     const [failure] = this.#failures
     if (failure !== undefined) throw failure.error
   }
 
-  /** What happens now: `said` and `failures` tell of this call alone. */
+  /** Events that happen now: `said` and `failures` return the results of this call only. */
   async when(...events: readonly Event[]): Promise<void> {
     const { outputs, failures } = await this.#execution.process(events)
     this.#said = outputs.map((output) => output.event)
@@ -52,7 +53,7 @@ class TestDriver {
     return this.#failures
   }
 
-  /** The state of one key as it would come back after a restart. */
+  /** The state of one key, as a restart would restore it. */
   state(key: string): unknown {
     const found = this.#execution.states().find(([name]) => name === key)
     return found === undefined ? undefined : JSON.parse(JSON.stringify(found[1]))
@@ -75,7 +76,7 @@ function deepFreeze<T>(value: T): T {
   return value
 }
 
-/** An event as a source would say it, for tests: only type and data must be given. */
+/** An event as a source would emit it, for tests. Only type and data are required. */
 export function example<T extends EventType>(
   type: T,
   data: DataOf<T>,

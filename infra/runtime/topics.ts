@@ -8,8 +8,17 @@ import {
   partitionsText,
 } from '../../schemas/partitions.ts'
 import { FencedError, type Log, type TopicSpec } from '../log/log.ts'
-import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from './internal-topics.ts'
-import { readJson, readRange, toJson } from './json-records.ts'
+import { topologyIn } from './internal-records.ts'
+import {
+  changelogTopic,
+  DEAD_LETTERS_TOPIC,
+  journalTopic,
+  type RecordedTopology,
+  SNAPSHOTS_TOPIC,
+  TOPOLOGY_TOPIC,
+} from './internal-topics.ts'
+import { toJson } from './json-records.ts'
+import { readEntries } from './read-entries.ts'
 
 /** Every topic that the events and these processors need. */
 export function topicsOf(
@@ -20,7 +29,7 @@ export function topicsOf(
   const most = mostPartitions(partitions)
   return [
     ...events.map(({ type, retention }): TopicSpec => {
-      // What was derived can be computed again from what was not.
+      // Derived events can be recomputed from the others.
       const kept = retention === 'derived' ? 'may_expire' : 'for_ever'
       return { name: type, partitions: partitionsOf(partitions, type), retention: kept }
     }),
@@ -37,13 +46,13 @@ export function topicsOf(
   ]
 }
 
-/** The topics that are there for everybody: events and dead letters. A broker may hold those of others as well. */
+/** The public topics of the log: events and dead letters, without topics of other programs on the broker. */
 export async function publicTopics(log: Log, events: readonly EventType[]): Promise<string[]> {
   const names = new Set([...events.map(({ type }) => type), DEAD_LETTERS_TOPIC])
   return (await log.topics()).map(({ name }) => name).filter((name) => names.has(name))
 }
 
-/** A processor, as far as its topics go. */
+/** The part of a processor that determines its topics. */
 type Joining = Pick<Processor, 'name'> & { readonly inputs?: readonly Pick<EventType, 'type'>[] }
 
 /** How many tasks a processor has: one for each partition of its inputs, which have equal counts. */
@@ -51,11 +60,11 @@ export function tasksOf({ inputs = [] }: Joining, partitions: Partitions): numbe
   return partitionsOf(partitions, inputs[0]?.type ?? '')
 }
 
-/** How the topics of these events are partitioned in this log, by its own account; undefined where none is there. */
+/** The partition counts of this log: as recorded, else from the topics of these events; undefined if none exist. */
 export async function partitionsIn(log: Log, events: readonly EventType[]): Promise<Partitions | undefined> {
   const recorded = await recordedTopology(log)
   if (recorded !== undefined) return recorded.partitions
-  // Made, or copied, and never run: what is not there yet will be like the first that is.
+  // Created or copied, but never run: missing topics will have the count of the first existing one.
   const there = new Map((await log.topics()).map(({ name, partitions }) => [name, partitions]))
   const counts = events.flatMap(({ type }) => {
     const count = there.get(type)
@@ -64,26 +73,16 @@ export async function partitionsIn(log: Log, events: readonly EventType[]): Prom
   return counts[0] === undefined ? undefined : partitionsFrom(counts[0][1], counts)
 }
 
-/** What a log's stored state was made by; see `identityOf` in streams/. */
-export interface RecordedTopology {
-  readonly fingerprint: string
-  readonly partitions: Partitions
-  readonly processors: readonly {
-    readonly name: string
-    readonly inputs: readonly string[]
-    readonly state_version: number
-  }[]
-}
-
-/** The state in this log cannot be taken over by this program as it is started. */
+/** This program, as it was started, cannot use the state in this log. */
 export class TopologyMismatchError extends Error {
   override readonly name = 'TopologyMismatchError'
+  readonly retry = 'never'
 }
 
 /**
- * Compares the topology with those that the log's state was made by, and records it when it is new.
+ * Compares the topology with those that produced the log's state, and records it when it is new.
  *
- * @throws TopologyMismatchError when partitions changed, a processor reads other inputs, or a state is newer than this program.
+ * @throws TopologyMismatchError when partitions or a processor's inputs changed, or a state is newer than this program.
  */
 export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
   for (;;) {
@@ -98,13 +97,13 @@ export async function claimTopology(log: Log, topology: RecordedTopology): Promi
       await producer.close()
       return
     } catch (error) {
-      // Another program claims at the same time: look at what it has written.
+      // Another program claimed concurrently: read what it has written.
       if (!(error instanceof FencedError)) throw error
     }
   }
 }
 
-/** The topology that the log was last run with, the fingerprints of all, and every processor that ever ran on it as it last was. */
+/** The last topology, all fingerprints, and the latest recorded form of each processor that ever ran here. */
 async function recordedTopology(
   log: Log,
 ): Promise<(RecordedTopology & { readonly fingerprints: ReadonlySet<string> }) | undefined> {
@@ -113,8 +112,8 @@ async function recordedTopology(
   let last: RecordedTopology | undefined
   const fingerprints = new Set<string>()
   const processors = new Map<string, RecordedTopology['processors'][number]>()
-  for await (const record of readRange(log, TOPOLOGY_TOPIC, 0, 0n)) {
-    last = readJson<RecordedTopology>(record)
+  for await (const { entry } of readEntries(log, TOPOLOGY_TOPIC, 0, topologyIn)) {
+    last = entry
     fingerprints.add(last.fingerprint)
     for (const processor of last.processors) processors.set(processor.name, processor)
   }
@@ -137,7 +136,7 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
         `${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`,
       )
     }
-    // A stateless one takes nothing over, and leaves the state for whoever comes back to it.
+    // A stateless processor reads no state, and leaves it for a later run that needs it.
     if (processor.state_version > 0 && known.state_version > processor.state_version) {
       fail(
         `${processor.name} has state of version ${known.state_version}, this program knows ${processor.state_version}`,

@@ -1,7 +1,8 @@
 import { beforeEach, expect, test } from 'vitest'
 import type { Log } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
-import { claimTopology, type RecordedTopology, TopologyMismatchError, topicsOf } from './topics.ts'
+import type { RecordedTopology } from './internal-topics.ts'
+import { claimTopology, TopologyMismatchError, topicsOf } from './topics.ts'
 
 const PROCESSOR = { name: 'count', inputs: ['test.added'], state_version: 2 }
 const TOPOLOGY: RecordedTopology = { fingerprint: 'a', partitions: 4, processors: [PROCESSOR] }

@@ -17,33 +17,33 @@ export interface WorkerOptions {
   readonly instance: string
   readonly tuning?: Partial<Tuning>
   readonly onEvent?: (event: WorkerEvent) => void
-  /** Told where a commit is; for tests that kill the process there. */
+  /** Called at each stage of a commit, for tests that kill the process there. */
   readonly observe?: (stage: CommitStage) => void
-  /** Work beside the poll loop: the calls of an effect. */
+  /** Work concurrent with the poll loop: the calls of an effect. */
   readonly beside?: Beside
 }
 
 export type CommitStage = 'processed' | 'appended' | 'committed'
 
 export interface Tuning {
-  /** With a backlog. */
+  /** Commit interval with a backlog. */
   readonly commit_interval_ms: number
-  /** Where all that there is has been read: what follows from it need not wait for more. */
+  /** Commit interval without a backlog: results need not wait for more input. */
   readonly idle_commit_interval_ms: number
-  /** Bound on input bytes and on output bytes of one commit, each; while it is written the next one is computed. */
+  /** Limit for the input bytes of one poll, and for the output bytes that trigger a commit. */
   readonly max_unsaved_bytes: number
   readonly session_timeout_ms: number
   readonly snapshot_every: number
-  /** More bugs than this among the last `bug_window` records stop the worker: it is the code, not the records. */
+  /** More bugs than this among the last `bug_window` records stop the worker: the code is at fault. */
   readonly max_bugs: number
   readonly bug_window: number
-  /** Where to go on when retention has removed what was not read yet. */
+  /** Where to resume when retention has removed unread records. */
   readonly when_gone: WhenGone
 }
 
 /**
- * `stop`: with an error, and nothing is skipped. `earliest`: at the first record that is still there. `latest`: behind
- * the last one. What is skipped is told, and never comes again.
+ * `stop`: stops with an error and skips nothing. `earliest`: resumes at the first retained record. `latest`: resumes
+ * after the last one. Skipped records are reported and never read.
  */
 export const WHEN_GONE = ['stop', 'earliest', 'latest'] as const
 export type WhenGone = (typeof WHEN_GONE)[number]
@@ -70,12 +70,12 @@ export type WorkerEvent =
       readonly ms: number
     }
   | { readonly kind: 'lost'; readonly partitions: readonly number[] }
-  /** It is a member of its group and has restored what it was given. */
+  /** It is a member of its group and has restored its assigned partitions. */
   | { readonly kind: 'joined'; readonly partitions: readonly number[] }
-  /** It is no member any more: stopping, fenced, or about to try again. */
+  /** It is no longer a member: stopping, fenced, or about to retry. */
   | { readonly kind: 'left' }
   | { readonly kind: 'retrying'; readonly error: Error; readonly wait_ms: number }
-  /** Retention was faster: what lay between has not been read. */
+  /** Retention removed records before they were read: offsets from `from` up to `to` were skipped. */
   | {
       readonly kind: 'skipped'
       readonly topic: string

@@ -25,12 +25,12 @@ import {
 import type { Log, Transaction } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
 import { MemoryBroker } from '../log/memory-broker.ts'
+import { verifyStage } from '../verify/verify-stage.ts'
 import { ClockSource } from './clock-source.ts'
 import { execute } from './execution.ts'
 import { DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { lagOf } from './lag.ts'
 import { tick } from './test-driver.ts'
-import { verifyStage } from './verify.ts'
 import { Worker, type WorkerEvent } from './worker.ts'
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -41,7 +41,7 @@ const fresh = async (broker = new MemoryBroker()) => {
   return log
 }
 
-/** A log of which chosen methods do something else. */
+/** An object with some methods replaced. */
 function changed<T extends object>(target: T, methods: Partial<Record<keyof T, unknown>>): T {
   return new Proxy(target, {
     get(of, name) {
@@ -53,7 +53,7 @@ function changed<T extends object>(target: T, methods: Partial<Record<keyof T, u
   })
 }
 
-/** Each commit of the log's producers asks `fate`: whether it fails, and before or after it was written. */
+/** Each commit of the log's producers calls `fate`, which decides whether it fails before or after the write. */
 function failing(log: Log, fate: () => 'before' | 'after' | undefined): Log {
   const transaction = (inner: Transaction) =>
     changed(inner, {
@@ -81,7 +81,7 @@ interface Timed {
   cause: Cause
 }
 
-/** Counts as `counting` does, and says the sum once more when a key was left alone for a minute. */
+/** Counts as `counting` does, and emits the sum again when a key had no events for a minute. */
 function timed(overrides: Partial<Fold<Timed>> = {}): Fold<Timed> {
   const base = counting()
   return {
@@ -122,7 +122,7 @@ const faults = fc.array(
   { minLength: 3, maxLength: 10 },
 )
 
-/** Runs workers over a log while faults happen to them, then one without faults until everything is read. */
+/** Runs workers over a log under injected faults, then one without faults until everything is read. */
 async function throughFaults(
   broker: MemoryBroker,
   plan: readonly { kind: string; wait_ms: number }[],
@@ -405,7 +405,10 @@ describe('verify', () => {
         return counting().apply(state, event, emit)
       },
     })
-    expect((await verified(log, broken as unknown as Fold<never>)).differences).toBe(1)
+    expect(await verified(log, broken as unknown as Fold<never>)).toMatchObject({
+      differences: 3,
+      first: { kind: 'failed', message: expect.stringContaining('today this fails') },
+    })
   })
 })
 

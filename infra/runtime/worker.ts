@@ -1,23 +1,15 @@
 import type { ClockDomain } from '../../schemas/event.ts'
-import {
-  type Claim,
-  FencedError,
-  type Member,
-  OffsetGoneError,
-  type Polled,
-  type Position,
-  type Producer,
-} from '../log/log.ts'
+import { type Claim, FencedError, type Member, OffsetGoneError, type Polled, type Producer } from '../log/log.ts'
+import { retryOf } from '../retry.ts'
 import { BugWatch } from './bug-watch.ts'
 import { takeParts } from './commit-tasks.ts'
 import { Commits } from './commits.ts'
 import { inputTopics } from './execution.ts'
-import { isFinal } from './final-errors.ts'
 import { SNAPSHOTS_TOPIC } from './internal-topics.ts'
-import { positionsFromJournal } from './resume.ts'
 import { sleep } from './sleep.ts'
 import { restoreState, takeSnapshot } from './state-store.ts'
 import { Task } from './task.ts'
+import { TaskPositions } from './task-positions.ts'
 import { DEFAULT_TUNING, type Tuning, type WorkerOptions } from './worker-options.ts'
 
 export {
@@ -33,16 +25,14 @@ export {
 /**
  * Runs one processor as a member of its consumer group: poll → decode and upcast → process → one transaction (outputs,
  * journal, changelog, dead letters, positions) per commit interval, which is written while the next batch is processed.
- * Whatever goes wrong is undone by taking the partition up again from what was committed.
+ * After a failure, all partitions are restored from the last commit.
  */
 export class Worker {
   readonly #options: WorkerOptions
   readonly #tuning: Tuning
   #bugs: BugWatch
   readonly #tasks = new Map<number, Task>()
-  /** Read and not committed yet, by topic/partition. */
-  readonly #positions = new Map<string, Position>()
-  readonly #committed = new Map<string, Position>()
+  readonly #positions: TaskPositions
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
@@ -51,9 +41,10 @@ export class Worker {
     this.#options = options
     this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
     this.#bugs = new BugWatch(options.processor.name, this.#tuning)
+    this.#positions = new TaskPositions(options.log, options.processor)
   }
 
-  /** The last poll brought nothing and nothing is waiting to be committed. */
+  /** The last poll returned no records, nothing waits to be committed, and no call is expected to return a result. */
   get idle(): boolean {
     return this.#idle
   }
@@ -67,7 +58,7 @@ export class Worker {
     return latest([...this.#tasks.values()].map((task) => task.execution.unticked(clock)))
   }
 
-  /** Until the signal aborts; then what was processed is committed and the partitions are given back. */
+  /** Runs until the signal aborts. Then commits what was processed and leaves the group. */
   async run(signal: AbortSignal): Promise<void> {
     let wait_ms = 0
     while (!signal.aborted) {
@@ -76,7 +67,7 @@ export class Worker {
           wait_ms = 0
         })
       } catch (error) {
-        if (!(error instanceof Error) || isFinal(error)) throw error
+        if (!(error instanceof Error) || retryOf(error) === 'never') throw error
         if (error instanceof FencedError) {
           await sleep(FENCED_WAIT_MS, signal)
         } else {
@@ -102,11 +93,11 @@ export class Worker {
     try {
       producer = await log.producer({ transactional_id: `${processor.name}/${instance}` })
       commits = new Commits(this.#options, producer, (batch) => {
-        for (const position of batch.positions) this.#committed.set(placeOf(position), position)
+        this.#positions.settle(batch.positions)
         progressed()
       })
       this.#last_commit_ms = performance.now()
-      // What the last session saw and did not commit comes again.
+      // Records that the last session did not commit are read again, and must not count twice.
       this.#bugs = new BugWatch(processor.name, this.#tuning)
       for (let joined = false; !signal.aborted; joined = true) {
         await this.#step(member, producer, commits)
@@ -126,7 +117,6 @@ export class Worker {
       this.#tasks.clear()
       this.#options.beside?.settle(this.#tasks)
       this.#positions.clear()
-      this.#committed.clear()
       this.#claim = undefined
       await producer?.close().catch(() => {})
       await member.leave().catch(() => {})
@@ -139,7 +129,7 @@ export class Worker {
     if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
     const polled = await this.#poll(member)
-    // The claim changes with the assignment: what was processed under the old one is committed under the old one.
+    // The claim changes with the assignment. Records processed under the old claim are committed under it.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
     await this.#process(polled)
@@ -152,13 +142,13 @@ export class Worker {
       await this.#commit(commits)
       await this.#snapshotWhenDue(producer, commits)
     }
-    // Nothing else to do meanwhile; and calls are made of committed plans only.
+    // Wait when there is nothing else to do, or before calls: only committed plans may be called.
     if ((polled.records.length === 0 && !pending) || beside !== undefined) await commits.settled()
     if (this.#unsaved() === 0) beside?.settle(this.#tasks)
     this.#idle = !pending && !beside?.busy && polled.records.length === 0 && polled.gained.length === 0
   }
 
-  /** Where retention was faster, the policy says where reading goes on; one partition after the other. */
+  /** Polls. Where retention removed unread records, applies the `when_gone` policy, one partition at a time. */
   async #poll(member: Member): Promise<Polled> {
     const { when_gone, max_unsaved_bytes } = this.#tuning
     for (;;) {
@@ -171,19 +161,18 @@ export class Worker {
         const to = end ?? beginning
         const position = { topic, partition, next: to }
         member.seek([position])
-        // Committed also when nothing comes: a restart must not skip once more, and further.
-        this.#positions.set(placeOf(position), position)
+        this.#positions.skipTo(position)
         this.#options.onEvent?.({ kind: 'skipped', topic, partition, from, to })
       }
     }
   }
 
-  /** Something was read, or came from outside, that is in no commit yet. */
+  /** Some records, positions or results from outside are not committed yet. */
   get #pending(): boolean {
-    return this.#unsaved() > 0 || this.#positions.size > 0
+    return this.#unsaved() > 0 || this.#positions.pending
   }
 
-  /** How long a poll may wait for the first record: with work in hand, until it may be committed. */
+  /** How long a poll may wait for the first record: with uncommitted work, only until the next commit is due. */
   #wait_ms(): number {
     const { commit_interval_ms, idle_commit_interval_ms } = this.#tuning
     const shortest_ms = Math.min(commit_interval_ms, idle_commit_interval_ms)
@@ -197,25 +186,23 @@ export class Worker {
     if (polled.lost.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions: polled.lost })
     await this.#commit(commits)
     await commits.settled()
-    const { log, processor } = this.#options
-    for (const position of await log.committed(processor.name)) {
-      if (polled.gained.includes(position.partition)) this.#committed.set(placeOf(position), position)
-    }
+    await this.#positions.find(polled.gained)
     for (const partition of polled.gained) await this.#takeUp(partition, polled.claim, member, producer)
   }
 
-  /** Restores a gained partition, and in a copy of a log finds where it goes on. */
+  /** Restores a gained partition. In a copy of a log, also finds where to resume. */
   async #takeUp(partition: number, claim: Claim, member: Member, producer: Producer): Promise<void> {
     const began_ms = performance.now()
     const { log, blobs, processor } = this.#options
-    const journalled = await positionsFromJournal(log, processor.name, partition)
+    const journalled = await this.#positions.fromJournal(partition)
     const restored = await restoreState(processor, partition, {
       ...this.#options,
       without_snapshots: journalled.length > 0,
+      onNotice: (message) => this.#options.onEvent?.({ kind: 'notice', message }),
     })
     const { execution, changelog_records, rebuilt } = restored
     const task = new Task({ ...this.#options, partition, execution })
-    // A rebuilt state is nowhere yet: the next commit takes a snapshot of it.
+    // A rebuilt state is not stored anywhere yet: take a snapshot after the next commit.
     task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
     this.#tasks.set(partition, task)
     const ms = performance.now() - began_ms
@@ -223,19 +210,17 @@ export class Worker {
     if (journalled.length === 0) return
     member.seek(journalled)
     const transaction = producer.begin()
-    // From here on the snapshots that came with the copy, whose offsets are another log's, are not the last ones.
+    // This snapshot replaces copied ones, whose offsets are those of another log.
     const { record } = await takeSnapshot(execution, processor, partition, log, blobs)
     transaction.append(SNAPSHOTS_TOPIC, partition, record)
     transaction.positions(claim, journalled)
     await transaction.commit()
-    for (const position of journalled) this.#committed.set(placeOf(position), position)
+    this.#positions.settle(journalled)
   }
 
   #drop(partition: number): void {
     this.#tasks.delete(partition)
-    for (const positions of [this.#positions, this.#committed]) {
-      for (const [at, position] of positions) if (position.partition === partition) positions.delete(at)
-    }
+    this.#positions.drop(partition)
   }
 
   async #process(polled: Polled): Promise<void> {
@@ -248,39 +233,35 @@ export class Worker {
       await task.process(records)
       this.#bugs.see(records.length, task.unsaved.dead_letters.slice(letters))
     }
-    // Also where no record came: behind the last one may lie gaps, which count as lag until they are passed.
-    for (const position of polled.positions) {
-      const at = placeOf(position)
-      if (this.#committed.get(at)?.next !== position.next) this.#positions.set(at, position)
-    }
+    this.#positions.reach(polled.positions)
   }
 
-  /** Input records and results from outside that are in no commit yet. */
+  /** The number of input records and results from outside that are not taken into a commit yet. */
   #unsaved(): number {
     let count = 0
     for (const { unsaved } of this.#tasks.values()) count += unsaved.records + unsaved.results
     return count
   }
 
-  /** Begins to commit what there is, once the commit before has ended. */
+  /** Starts a commit of all uncommitted results, once the previous commit has ended. */
   async #commit(commits: Commits): Promise<void> {
     const claim = this.#claim
     this.#last_commit_ms = performance.now()
     if (claim === undefined || !this.#pending) return
     const tasks = [...this.#tasks.values()].filter(({ unsaved }) => unsaved.records + unsaved.results > 0)
-    const positions = [...this.#positions.values(), ...this.#fences(tasks)]
-    this.#positions.clear()
+    const fences = this.#fences(tasks)
+    const positions = [...this.#positions.take(new Set(tasks.map(({ partition }) => partition))), ...fences]
     await commits.begin({ claim, positions, parts: takeParts(tasks) })
   }
 
-  /** Tasks that have results and read nothing say their committed positions again: an owner of before is refused by that. */
-  #fences(tasks: readonly Task[]): Position[] {
+  /** Tasks with results but no new input commit their current positions again, so that a stale owner is rejected. */
+  #fences(tasks: readonly Task[]) {
     const without = new Set(tasks.filter(({ unsaved }) => unsaved.results > 0).map(({ partition }) => partition))
-    for (const { partition } of this.#positions.values()) without.delete(partition)
-    return [...this.#committed.values()].filter(({ partition }) => without.has(partition))
+    for (const partition of this.#positions.readIn) without.delete(partition)
+    return this.#positions.committedOf(without)
   }
 
-  /** Only where everything is committed is the state one to start again from: the loop waits for that. */
+  /** Waits for the commit first: only a fully committed state may be restored later. */
   async #snapshotWhenDue(producer: Producer, commits: Commits): Promise<void> {
     const { snapshot_every } = this.#tuning
     if (![...this.#tasks.values()].some((task) => task.changes_since_snapshot >= snapshot_every)) return
@@ -288,7 +269,7 @@ export class Worker {
     await this.#snapshot(producer, snapshot_every)
   }
 
-  /** The state as of the last commit; the changelog ends where it does, since only the owner of a partition writes it. */
+  /** Snapshots the state at the last commit. The changelog ends there too: only a partition's owner writes it. */
   async #snapshot(producer: Producer, every: number): Promise<void> {
     const { processor, log, blobs } = this.#options
     const claim = this.#claim
@@ -298,20 +279,15 @@ export class Worker {
       const { partition, record } = await takeSnapshot(task.execution, processor, task.partition, log, blobs)
       const transaction = producer.begin()
       transaction.append(SNAPSHOTS_TOPIC, partition, record)
-      // Says nothing new, but is refused when the partition has another owner, whose changes the snapshot would miss.
-      transaction.positions(
-        claim,
-        [...this.#committed.values()].filter((position) => position.partition === partition),
-      )
+      // Re-commits the current positions, so that a stale owner's snapshot, which lacks later changes, is rejected.
+      transaction.positions(claim, this.#positions.committedOf(new Set([partition])))
       await transaction.commit()
       task.changes_since_snapshot = 0
     }
   }
 }
 
-const placeOf = ({ topic, partition }: Position) => `${topic}/${partition}`
-
-/** Two that fence each other must not spin. */
+/** Two workers that fence each other must not spin. */
 const FENCED_WAIT_MS = 50
 
 /** The latest of some RFC 3339 times. */

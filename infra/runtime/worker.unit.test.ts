@@ -18,12 +18,12 @@ import {
 } from '../../tests/counting.ts'
 import { type Log, OffsetGoneError } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
+import { verifyStage } from '../verify/verify-stage.ts'
 import { ProcessorBrokenError } from './bug-watch.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { CauseExpiredError } from './journal-reader.ts'
 import { readJson } from './json-records.ts'
 import { StateVersionError } from './state-store.ts'
-import { verifyStage } from './verify.ts'
 import type { WhenGone } from './worker-options.ts'
 
 let log: Log
@@ -194,7 +194,7 @@ test('two workers share the partitions, and what one leaves the other goes on wi
 })
 
 describe('where retention has removed what was not read yet', () => {
-  /** Five events of one key: one is read, and of the rest two are gone before they are. What a run then tells of that. */
+  /** Five events of one key: one is read, the next two are removed unread. @returns the skips that a run reports */
   async function runOn(when_gone: WhenGone) {
     await append(log, add('ann', 1))
     await runUntilRead({ log })
@@ -225,7 +225,7 @@ describe('where retention has removed what was not read yet', () => {
         `cause expired: retention removed test.added partition ${homeOf('ann')} below offset ${fourth}`,
       ),
     ])
-    // Nor can a state be computed again whose causes are gone.
+    // Nor can a state be recomputed after its causes are gone.
     const { state } = counting()
     const run = runUntilRead({ log, processor: counting({ state: { ...state, version: 2 } }) })
     await expect(run).rejects.toThrow(CauseExpiredError)
@@ -236,7 +236,7 @@ describe('where retention has removed what was not read yet', () => {
     expect(skips).toEqual(skip(end))
     expect(await sumsOf(log, 'ann')).toEqual([1])
     await append(log, add('ann', 1))
-    // The place is committed: nothing is skipped again.
+    // The position is committed: nothing is skipped again.
     await runUntilRead({ log })
     expect(await sumsOf(log, 'ann')).toEqual([1, 2])
   })

@@ -1,21 +1,8 @@
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { httpClient } from '../../infra/http/http-client.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory.ts'
-import { MemoryBroker } from '../../infra/log/memory-broker.ts'
-import { effectWorker } from '../../infra/runtime/effect-worker.ts'
-import { topicsOf } from '../../infra/runtime/topics.ts'
-import type { WorkerEvent } from '../../infra/runtime/worker.ts'
-import { catalogue } from '../../schemas/catalogue.ts'
-import { decodeEvent, encodeEvent } from '../../schemas/codec.ts'
-import type { Event, RowOfEvent } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
-import { catalogueOf } from '../../schemas/registry.ts'
-import { rolloutRequested } from '../../schemas/rollout.ts'
-import { partitionOf } from '../../schemas/routing.ts'
 import {
   answer,
   ChatServer,
-  type ChatServerOptions,
   type Fault,
   hangUp,
   invalidJson,
@@ -25,112 +12,15 @@ import {
   tooMany,
   truncated,
 } from '../../tests/chat-server.ts'
-import { memoryBlobs, recordsOf } from '../../tests/counting.ts'
-import { requested, SCENE } from '../../tests/tower-events.ts'
-import { askPolicy } from './ask-policy.ts'
-
-const PARTITIONS = 2
-const vocabulary = catalogueOf(catalogue)
-const PNG = Buffer.from('the picture')
-
-type Row = RowOfEvent<typeof completionsSampled>
-
-/** One log, one server, and a worker between them. */
-class Stage {
-  readonly broker = new MemoryBroker()
-  readonly blobs = memoryBlobs()
-  readonly events: WorkerEvent[] = []
-
-  static async open(groups: number, group_size = 4, top_k: number | null = null): Promise<Stage> {
-    const stage = new Stage()
-    const log = memoryLog({ broker: stage.broker })
-    await log.createTopics(topicsOf(catalogue, [{ name: 'sample-completions' }], PARTITIONS))
-    const image = { ...SCENE.image, ...(await stage.blobs.put(PNG, 'image/png')) }
-    const producer = await log.producer({ transactional_id: 'test' })
-    const transaction = producer.begin()
-    for (let group = 0; group < groups; group++) {
-      const sampling = { temperature: null, top_p: null, top_k, max_tokens: null, stop: [] }
-      const request = requested(
-        { group_id: `g${group}`, group_size, seed: `${group}`, scene: { ...SCENE, image }, sampling },
-        `r${group}`,
-      )
-      const { key, headers, value } = encodeEvent(rolloutRequested, request as unknown as Event)
-      transaction.append(rolloutRequested.type, partitionOf(key, PARTITIONS), { key, headers, value })
-    }
-    await transaction.commit()
-    return stage
-  }
-
-  /** Runs until nothing is missing, or for a time. */
-  async run(
-    url: string,
-    {
-      for_ms,
-      api_key,
-      ...limits
-    }: { for_ms?: number; api_key?: string; concurrency?: number; timeout_ms?: number } = {},
-  ): Promise<void> {
-    const stop = new AbortController()
-    const worker = effectWorker({
-      log: memoryLog({ broker: this.broker }),
-      blobs: this.blobs,
-      processor: askPolicy({ url, model: 'tiny' }),
-      vocabulary,
-      partitions: PARTITIONS,
-      instance: `${performance.now()}`,
-      onEvent: (event) => this.events.push(event),
-      tuning: { commit_interval_ms: 5, session_timeout_ms: 2_000 },
-      outside: {
-        http: httpClient({ api_key }),
-        limits: { waits: { first_ms: 20, longest_ms: 100, permanent_ms: 200 }, ...limits },
-      },
-    })
-    const running = worker.run(stop.signal)
-    const until = performance.now() + (for_ms ?? 30_000)
-    for (let quiet = 0; quiet < 3 && performance.now() < until; quiet = worker.idle ? quiet + 1 : 0) {
-      await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 20))])
-    }
-    stop.abort()
-    await running
-  }
-
-  async said(): Promise<Event<typeof completionsSampled>[]> {
-    const records = await recordsOf(memoryLog({ broker: this.broker }), completionsSampled.type)
-    return records.map((record) => decodeEvent(record, vocabulary) as Event<typeof completionsSampled>)
-  }
-
-  async rows(): Promise<Row[]> {
-    return (await this.said()).flatMap((event) => event.data)
-  }
-
-  troubles(): string[] {
-    return this.events.flatMap((event) => (event.kind === 'retrying' ? [event.error.message] : []))
-  }
-}
-
-async function server(options: ChatServerOptions = {}): Promise<ChatServer> {
-  const started = await ChatServer.start(options)
-  onTestFinished(() => started.stop())
-  return started
-}
-
-/** Every index of every group, once, under one attempt a group. */
-function expectWhole(rows: readonly Row[], groups: number, group_size = 4): void {
-  const places = rows.map((row) => `${row.group_id}/${row.completion_index}`).sort()
-  const wanted = Array.from(
-    { length: groups * group_size },
-    (_, at) => `g${Math.floor(at / group_size)}/${at % group_size}`,
-  )
-  expect(places).toEqual(wanted.sort())
-  expect(new Set(rows.map((row) => row.attempt_id)).size).toBe(groups)
-}
+import { recordsOf } from '../../tests/counting.ts'
+import { expectWhole, PNG, PolicyStage, server } from '../../tests/policy-stage.ts'
 
 describe('a server that does everything', () => {
-  let stage: Stage
+  let stage: PolicyStage
   let chat: ChatServer
   let url: string
   beforeEach(async () => {
-    stage = await Stage.open(3)
+    stage = await PolicyStage.open(3)
     chat = await ChatServer.start()
     url = chat.url
     await stage.run(url, { api_key: 'sk-secret' })
@@ -174,7 +64,7 @@ describe('a server that does everything', () => {
 
 describe('a model that samples its own way unasked', () => {
   test('is told not to: the completions of a group differ', async () => {
-    const [stage, chat] = [await Stage.open(1), await server({ top_k: 1 })]
+    const [stage, chat] = [await PolicyStage.open(1), await server({ top_k: 1 })]
     await stage.run(chat.url)
     const rows = await stage.rows()
     expectWhole(rows, 1)
@@ -188,7 +78,7 @@ describe('a model that samples its own way unasked', () => {
     const refuses = (body: object) =>
       'top_k' in body && body.top_k === -1 ? 'Unrecognized request argument supplied: top_k' : undefined
     const chat = await server({ refuses })
-    const [silent, named] = [await Stage.open(1), await Stage.open(1, 4, 20)]
+    const [silent, named] = [await PolicyStage.open(1), await PolicyStage.open(1, 4, { top_k: 20 })]
     await silent.run(chat.url)
     await named.run(chat.url)
     expect(chat.seen.map(({ body }) => body.top_k)).toEqual([-1, undefined, 20])
@@ -199,7 +89,7 @@ describe('a model that samples its own way unasked', () => {
 
 describe('a server that does less', () => {
   test('one choice a call: asked for one at a time from then on, with another seed each', async () => {
-    const [stage, chat] = [await Stage.open(2), await server({ max_n: 1 })]
+    const [stage, chat] = [await PolicyStage.open(2), await server({ max_n: 1 })]
     await stage.run(chat.url)
     expectWhole(await stage.rows(), 2)
     const seeds = chat.seen.map(({ body }) => body.seed)
@@ -208,7 +98,7 @@ describe('a server that does less', () => {
   })
 
   test('three choices of four: what is missing is asked for, under the same attempt', async () => {
-    const [stage, chat] = [await Stage.open(1), await server({ max_n: 3 })]
+    const [stage, chat] = [await PolicyStage.open(1), await server({ max_n: 3 })]
     await stage.run(chat.url)
     expectWhole(await stage.rows(), 1)
     expect(chat.seen.map(({ body }) => body.n)).toEqual([4, undefined])
@@ -216,7 +106,7 @@ describe('a server that does less', () => {
 
   test('refuses n without saying so: asked for one at a time', async () => {
     const refuses = ({ n = 1 }) => (n > 1 ? 'bad request' : undefined)
-    const [stage, chat] = [await Stage.open(1), await server({ refuses })]
+    const [stage, chat] = [await PolicyStage.open(1), await server({ refuses })]
     await stage.run(chat.url)
     expectWhole(await stage.rows(), 1)
   })
@@ -224,7 +114,7 @@ describe('a server that does less', () => {
   test('refuses token ids: goes on without, and its rows cannot be trained on', async () => {
     const refuses = (body: object) =>
       'return_token_ids' in body ? 'Unrecognized argument: return_token_ids' : undefined
-    const [stage, chat] = [await Stage.open(1), await server({ refuses, token_ids: false })]
+    const [stage, chat] = [await PolicyStage.open(1), await server({ refuses, token_ids: false })]
     await stage.run(chat.url)
     const rows = await stage.rows()
     expectWhole(rows, 1)
@@ -233,7 +123,7 @@ describe('a server that does less', () => {
   })
 
   test('breaks a choice off: it is no completion, and is asked for again', async () => {
-    const [stage, chat] = [await Stage.open(1), await server()]
+    const [stage, chat] = [await PolicyStage.open(1), await server()]
     chat.faults.push((response, body) => {
       const whole = chat.completion(body) as { choices: { finish_reason: string }[] }
       if (whole.choices[2] !== undefined) whole.choices[2].finish_reason = 'abort'
@@ -257,7 +147,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
     ['a connection that is closed', () => hangUp],
   ]
   test.each(faults)('%s', async (_name, fault) => {
-    const [stage, chat] = [await Stage.open(4), await server()]
+    const [stage, chat] = [await PolicyStage.open(4), await server()]
     chat.faults.push(fault(chat), fault(chat), fault(chat))
     await stage.run(chat.url, { timeout_ms: 300 })
     expectWhole(await stage.rows(), 4)
@@ -266,7 +156,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
   })
 
   test('429: nobody is asked again before Retry-After has passed, and then one alone tries', async () => {
-    const [stage, chat] = [await Stage.open(6), await server({ delay_ms: 50 })]
+    const [stage, chat] = [await PolicyStage.open(6), await server({ delay_ms: 50 })]
     chat.faults.push(tooMany('1'))
     await stage.run(chat.url, { concurrency: 4 })
     expectWhole(await stage.rows(), 6)
@@ -279,7 +169,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
   })
 
   test('nothing listens, and then something does', async () => {
-    const stage = await Stage.open(3)
+    const stage = await PolicyStage.open(3)
     const gone = await ChatServer.start()
     const { url, port } = gone
     await gone.stop()
@@ -296,7 +186,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
     [404, 'does the server serve a model of this name?'],
     [400, 'does the model take images'],
   ])('%i: says what to do, tries slowly, and is no dead letter', async (code, remedy) => {
-    const [stage, chat] = [await Stage.open(2), await server()]
+    const [stage, chat] = [await PolicyStage.open(2), await server()]
     chat.always = status(code, 'no; your key is sk-secret')
     await stage.run(chat.url, { for_ms: 500, api_key: 'sk-secret' })
     expect(stage.troubles().join()).toContain(remedy)
@@ -310,14 +200,14 @@ describe('a server that fails slows the stage and loses nothing:', () => {
 })
 
 test('no more calls at once than asked for', async () => {
-  const [stage, chat] = [await Stage.open(20), await server({ delay_ms: 20 })]
+  const [stage, chat] = [await PolicyStage.open(20), await server({ delay_ms: 20 })]
   await stage.run(chat.url, { concurrency: 3 })
   expectWhole(await stage.rows(), 20)
   expect(chat.most_at_once).toBe(3)
 })
 
 test('what has come is kept when the worker stops in the middle of a group', async () => {
-  const [stage, chat] = [await Stage.open(3), await server({ max_n: 1, delay_ms: 60 })]
+  const [stage, chat] = [await PolicyStage.open(3), await server({ max_n: 1, delay_ms: 60 })]
   await stage.run(chat.url, { for_ms: 350, concurrency: 1 })
   const before = await stage.rows()
   expect(before.length).toBeGreaterThan(0)

@@ -1,9 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { isRefused, lessonOf, refusalOf } from './chat-refusal.ts'
-import { LEARNED } from './chat-request.ts'
+import { type ChatPlan, LEARNED } from './chat-request.ts'
 import { parseHttpPolicy } from './policy-name.ts'
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
+const PLAN: ChatPlan = {
+  group_id: 'g',
+  prompt: 'move it',
+  image: { sha256: '', bytes: 0, media_type: 'image/png' },
+  sampling: { temperature: 1, top_p: 1, top_k: null, max_tokens: 1_024, stop: [] },
+  unasked: ['temperature', 'top_p', 'max_tokens'],
+  seed: '1',
+}
 const answer = (status: number, message = '', headers = {}) => ({
   status,
   headers,
@@ -36,9 +44,11 @@ describe('refusalOf', () => {
 test('lessonOf: what a server names is left out or said otherwise, each once', () => {
   const refused = answer(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
   expect(isRefused(refused)).toBe(true)
-  expect(lessonOf(refused, new Set())).toBe(LEARNED.completion_tokens)
-  expect(lessonOf(refused, new Set([LEARNED.completion_tokens]))).toBe(undefined)
-  expect(lessonOf(answer(400, 'Unrecognized request argument: return_token_ids'), new Set())).toBe(
+  expect(lessonOf(refused, PLAN, new Set())).toBe(LEARNED.completion_tokens)
+  expect(lessonOf(refused, PLAN, new Set([LEARNED.completion_tokens]))).toBe('no max_tokens')
+  const asked = { ...PLAN, unasked: [] }
+  expect(lessonOf(refused, asked, new Set([LEARNED.completion_tokens]))).toBe(undefined)
+  expect(lessonOf(answer(400, 'Unrecognized request argument: return_token_ids'), PLAN, new Set())).toBe(
     'no return_token_ids',
   )
 })

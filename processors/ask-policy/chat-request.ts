@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { RowOfEvent } from '../../schemas/event.ts'
+import type { completionsSampled } from '../../schemas/policy.ts'
 import type { rolloutRequested } from '../../schemas/rollout.ts'
 
 type Requested = RowOfEvent<typeof rolloutRequested>
 
-/** How to sample where the request leaves it open. Always sent, so that what was sampled is known. */
+/** Override the request's. Parameters are sent unless the server rejects them, so that the recorded values are true. */
 export interface SamplingOptions {
   readonly temperature?: number | undefined
   readonly max_tokens?: number | undefined
@@ -13,7 +14,7 @@ export interface SamplingOptions {
 
 const DEFAULT_SAMPLING = { temperature: 1, top_p: 1, max_tokens: 1_024 }
 
-/** What a call must know of a request; lies in the effect's state until the group is complete. */
+/** The part of a request that a call needs; stored in the effect's state until the group is complete. */
 export const chatPlan = z.object({
   group_id: z.string(),
   prompt: z.string(),
@@ -25,6 +26,8 @@ export const chatPlan = z.object({
     max_tokens: z.int(),
     stop: z.array(z.string()),
   }),
+  /** Sampling parameters that are this program's defaults and may be omitted. Absent in older states: none. */
+  unasked: z.array(z.string()).optional(),
   seed: z.string(),
 })
 
@@ -32,40 +35,68 @@ export type ChatPlan = z.infer<typeof chatPlan>
 
 export function planOf({ group_id, prompt, scene, sampling, seed }: Requested, options: SamplingOptions): ChatPlan {
   const { sha256, bytes, media_type } = scene.image
+  const asked = {
+    temperature: options.temperature ?? sampling.temperature,
+    top_p: sampling.top_p,
+    max_tokens: options.max_tokens ?? sampling.max_tokens,
+  }
   return {
     group_id,
     prompt: prompt.text,
     image: { sha256, bytes, media_type },
     sampling: {
-      temperature: options.temperature ?? sampling.temperature ?? DEFAULT_SAMPLING.temperature,
-      top_p: sampling.top_p ?? DEFAULT_SAMPLING.top_p,
+      temperature: asked.temperature ?? DEFAULT_SAMPLING.temperature,
+      top_p: asked.top_p ?? DEFAULT_SAMPLING.top_p,
       top_k: sampling.top_k,
-      max_tokens: options.max_tokens ?? sampling.max_tokens ?? DEFAULT_SAMPLING.max_tokens,
+      max_tokens: asked.max_tokens ?? DEFAULT_SAMPLING.max_tokens,
       stop: [...sampling.stop],
     },
+    unasked: Object.entries(asked).flatMap(([name, value]) => (value === null || value === undefined ? [name] : [])),
     seed,
   }
 }
 
 /**
- * Turns off what shapes the sampling unasked: vLLM and SGLang take these from the model's generation_config.json where a
- * request is silent (Qwen2-VL's says top_k 1, with which a group's completions are all the same), llama.cpp from itself.
+ * Neutralises server defaults. If a request omits these, vLLM and SGLang take them from the model's
+ * generation_config.json (Qwen2-VL's has top_k 1, which makes all completions of a group equal), and llama.cpp uses its
+ * own.
  */
 const NEUTRAL = { top_k: -1, min_p: 0, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0 } as const
 
-/** Extras that a server may refuse. What the request says of the sampling is never left out. */
-export const DISPENSABLE = [
-  'return_token_ids',
-  'logprobs',
-  ...(Object.keys(NEUTRAL) as (keyof typeof NEUTRAL)[]),
-] as const
-
-/** What this server has shown that it does not do; kept in `CallContext.learned`. */
+/** Limitations that a server has shown; stored in `CallContext.learned`. */
 export const LEARNED = {
   one_choice: 'one choice a call',
   completion_tokens: 'max_completion_tokens instead of max_tokens',
   without: (parameter: string) => `no ${parameter}`,
+  /** A refusal named no parameter, and omitting everything that may be omitted did not help. */
+  no_omission_helps: 'no omission helps',
 } as const
+
+/**
+ * Parameters that may be omitted from this plan's calls because neither the request nor the command line asks for them,
+ * least important first; each entry is omitted as a whole. Parameters that the request asks for are in none.
+ */
+export function omissions({ sampling, unasked = [] }: ChatPlan): readonly (readonly string[])[] {
+  const neutral = Object.keys(NEUTRAL).filter((name) => name !== 'top_k' || sampling.top_k === null)
+  const defaults = ['top_p', 'temperature'].filter((name) => unasked.includes(name))
+  return [neutral, ['seed'], ...defaults.map((name) => [name]), ['return_token_ids'], ['logprobs']]
+}
+
+/** Parameters that may be omitted if the server names them: also `max_tokens`, which is never omitted on a guess. */
+export function dispensable(plan: ChatPlan): readonly string[] {
+  return [...omissions(plan).flat(), ...(plan.unasked ?? []).filter((name) => name === 'max_tokens')]
+}
+
+/** Sampling parameters that the request or the command line asks for, as text: `top_k 20`. */
+export function askedFor({ sampling, unasked }: ChatPlan): string[] {
+  const { temperature, top_p, top_k, max_tokens, stop } = sampling
+  const always = { ...(top_k === null ? {} : { top_k }), ...(stop.length === 0 ? {} : { stop: stop.join(' ') }) }
+  // An older state does not distinguish defaults from requested values.
+  const known = unasked === undefined ? {} : { temperature, top_p, max_tokens }
+  return Object.entries({ ...known, ...always })
+    .filter(([name]) => !unasked?.includes(name))
+    .map(([name, value]) => `${name} ${value}`)
+}
 
 /** The body of `POST /chat/completions`. */
 export function chatRequest(
@@ -77,7 +108,17 @@ export function chatRequest(
 ): Record<string, unknown> {
   const { temperature, top_p, top_k, max_tokens, stop } = plan.sampling
   const url = `data:${plan.image.media_type};base64,${Buffer.from(image).toString('base64')}`
-  const asks = (parameter: (typeof DISPENSABLE)[number]) => !learned.has(LEARNED.without(parameter))
+  const optional = {
+    temperature,
+    top_p,
+    ...NEUTRAL,
+    ...(learned.has(LEARNED.completion_tokens) ? {} : { max_tokens }),
+    seed: seedOf(plan.seed, indices[0] ?? 0),
+    logprobs: true,
+    return_token_ids: true,
+  }
+  const kept = Object.entries(optional).filter(([name]) => !learned.has(LEARNED.without(name)))
+  const renamed = learned.has(LEARNED.completion_tokens) && !learned.has(LEARNED.without('max_tokens'))
   return {
     model,
     messages: [
@@ -90,19 +131,33 @@ export function chatRequest(
       },
     ],
     ...(learned.has(LEARNED.one_choice) ? {} : { n: indices.length }),
-    temperature,
-    top_p,
-    ...Object.fromEntries(Object.entries(NEUTRAL).filter(([name]) => asks(name as keyof typeof NEUTRAL))),
+    ...Object.fromEntries(kept),
     ...(top_k === null ? {} : { top_k }),
-    ...(learned.has(LEARNED.completion_tokens) ? { max_completion_tokens: max_tokens } : { max_tokens }),
+    ...(renamed ? { max_completion_tokens: max_tokens } : {}),
     ...(stop.length === 0 ? {} : { stop }),
-    seed: seedOf(plan.seed, indices[0] ?? 0),
-    ...(asks('logprobs') ? { logprobs: true } : {}),
-    ...(asks('return_token_ids') ? { return_token_ids: true } : {}),
   }
 }
 
-/** 31 bits of SHA-256 over the request's seed and the first completion asked for: the same call, the same seed. */
+type Sampled = RowOfEvent<typeof completionsSampled>
+
+/** The sampling fields to record for a call: null for omitted parameters, which the server decided. */
+export function sampledWith(
+  { sampling, seed }: ChatPlan,
+  indices: readonly number[],
+  learned: ReadonlySet<string>,
+): Pick<Sampled, 'temperature' | 'top_p' | 'top_k' | 'max_tokens' | 'stop' | 'seed'> {
+  const sent = <T>(name: string, value: T) => (learned.has(LEARNED.without(name)) ? null : value)
+  return {
+    temperature: sent('temperature', sampling.temperature),
+    top_p: sent('top_p', sampling.top_p),
+    top_k: sampling.top_k,
+    max_tokens: sent('max_tokens', sampling.max_tokens),
+    stop: sampling.stop,
+    seed: sent('seed', String(seedOf(seed, indices[0] ?? 0))),
+  }
+}
+
+/** 31 bits of SHA-256 over the request's seed and the call's first index: the same call has the same seed. */
 export function seedOf(seed: string, first_index: number): number {
   return (
     createHash('sha256')

@@ -1,4 +1,4 @@
-/** An OpenAI-compatible endpoint and what it calls the model. */
+/** An OpenAI-compatible endpoint and its name for the model. */
 export interface HttpPolicy {
   /** Without a trailing slash, e.g. http://127.0.0.1:8000/v1 */
   readonly url: string
@@ -8,16 +8,16 @@ export interface HttpPolicy {
 export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
 
 /**
- * Reads `openai(URL, MODEL)`.
+ * Parses `openai(URL, MODEL)`.
  *
- * @throws RangeError that says what was expected.
+ * @throws RangeError that states what was expected.
  */
 export function parseHttpPolicy(policy: string): HttpPolicy {
   const found = /^openai\(\s*([^\s,]+)\s*,\s*(\S(?:.*\S)?)\s*\)$/.exec(policy)
   const fail = (problem: string): never => {
     throw new RangeError(`policy openai: ${problem}; it looks like openai(http://127.0.0.1:8000/v1, MODEL)`)
   }
-  // What stands in the parentheses may be a secret in a wrong place: it is not repeated.
+  // The arguments may contain a misplaced secret, so the error does not repeat them.
   if (found === null) return fail('expected a URL, a comma and the model’s name')
   const [, address = '', model = ''] = found
   if (!URL.canParse(address)) return fail('the first argument is no URL')

@@ -6,7 +6,7 @@ export interface GroupStatistics {
   readonly mean: number
   /** Sample standard deviation, ddof 1; 0 for a group of one. */
   readonly std: number
-  /** All rewards are equal, decided on the rewards themselves and not on a rounded std. */
+  /** All rewards are equal; compares the rewards themselves, not a rounded std. */
   readonly zero_variance: boolean
 }
 
@@ -26,7 +26,7 @@ export function statisticsOf(rewards: readonly number[]): GroupStatistics {
 type Normalise = (reward: number, index: number, rewards: readonly number[], group: GroupStatistics) => number
 
 const BY_DIALECT: Record<Dialect, Normalise> = {
-  /** Â = (r − μ) / σ. Paper 1 §3.3; ddof is not printed there: 1, inferred from the libraries the paper builds on. */
+  /** Â = (r − μ) / σ. Paper 1 §3.3, which does not state ddof: 1 is inferred from the libraries that it builds on. */
   paper: (reward, _index, _rewards, { mean, std }) => (reward - mean) / std,
   /** Â = (r − μ) / (σ + 1e-4), ddof 1. TRL, GRPOTrainer. */
   trl: (reward, _index, _rewards, { mean, std }) => (reward - mean) / (std + 1e-4),
@@ -36,7 +36,7 @@ const BY_DIALECT: Record<Dialect, Normalise> = {
   openrlhf: (reward, _index, _rewards, { mean, std }) => (reward - mean) / (std + 1e-9),
   /** Â = (r − μ₋ᵢ) / (σ + 1e-4): mean of the others, σ of the group with ddof 1. PipelineRL. */
   pipelinerl: (reward, index, rewards, { std }) => (reward - meanWithout(rewards, index)) / (std + 1e-4),
-  /** Â = (r − μ₋ᵢ) / (σ₋ᵢ + 1e-6): mean and ddof-1 deviation of the others; r − μ₋ᵢ where they do not vary. NeMo-RL. */
+  /** Â = (r − μ₋ᵢ) / (σ₋ᵢ + 1e-6): mean and ddof-1 deviation of the others; r − μ₋ᵢ if they are all equal. NeMo-RL. */
   nemo_rl: (reward, index, rewards) => {
     const others = rewards.filter((_, at) => at !== index)
     const { mean, std } = statisticsOf(others)
@@ -49,7 +49,7 @@ const BY_DIALECT: Record<Dialect, Normalise> = {
 /**
  * Group-relative advantages in one dialect; every entry's docstring has its equation and source.
  *
- * A group without variance teaches nothing, whatever the dialect would make of 0/0: all its advantages are 0.
+ * A group without variance gives no learning signal: all its advantages are 0, in every dialect.
  *
  * @param rewards r [N], finite, N ≥ 1
  * @returns Â [N]

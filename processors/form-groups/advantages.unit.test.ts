@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { DIALECTS } from '../../schemas/rollout.ts'
 import { advantagesOf, type Dialect, statisticsOf } from './advantages.ts'
 
-/** Rewards [20, 0, 0, −5] as the libraries themselves normalise them (design §10). */
+/** Rewards [20, 0, 0, −5], normalised by the libraries themselves (design §10). */
 const GOLDEN: Record<Dialect, number[]> = {
   paper: [1.46571, -0.33824, -0.33824, -0.78923],
   trl: [1.4657, -0.33824, -0.33824, -0.78922],

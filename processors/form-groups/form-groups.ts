@@ -8,6 +8,7 @@ import {
   rolloutRequested,
 } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
+import { checkGroupSize } from '../largest-group.ts'
 import { type Cause, causeOf, type Deadline, type Emit, type Fold, InvariantError, isA } from '../processor.ts'
 import type { Dialect } from './advantages.ts'
 import { formedRows } from './formed-rows.ts'
@@ -16,6 +17,7 @@ import {
   fromVersion1,
   type Group,
   groupState,
+  isComplete,
   later,
   MEMORY_MS,
   missingOf,
@@ -26,9 +28,9 @@ import {
 } from './group.ts'
 
 /**
- * Collects the completions of each group: all N scored ones become one `rollout.group_formed`, or none do. Whatever
- * order requests, completions and scores arrive in, every sampled completion ends in exactly one fate: in the formed
- * group, expired with it, or rejected with a reason.
+ * Collects the completions of each group: all N scored ones become one `rollout.group_formed`, or none do. In any order
+ * of requests, completions and scores, every sampled completion has exactly one fate: in the formed group, expired with
+ * it, or rejected with a reason.
  */
 export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> {
   return {
@@ -56,7 +58,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
   }
 }
 
-/** What `apply` changes: a copy of the state for each event, not one for each of its rows. Slots and scores stay as they are. */
+/** A copy that `apply` may mutate, made once per event, not per row. Individual slots and scores are not copied. */
 function draftOf(group: Group): Group {
   const { slots, early_scores, rejected } = group
   return { ...group, slots: { ...slots }, early_scores: { ...early_scores }, rejected: [...rejected] }
@@ -65,6 +67,7 @@ function draftOf(group: Group): Group {
 function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: Emit): Group {
   if (group.request !== undefined || group.closed !== undefined) return group
   const { group_size, origin, task, scene, prompt, deadline } = event.data
+  checkGroupSize(group_size)
   const request = {
     cause: causeOf(event),
     group_size,
@@ -86,7 +89,7 @@ function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: 
       request.cause,
     ])
   }
-  // An attempt that holds no place binds nobody.
+  // Without any completion left, the group accepts any attempt again.
   if (Object.keys(slots).length === 0) delete group.attempt_id
   delete group.forget
   group.request = request
@@ -118,7 +121,7 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
   return group
 }
 
-/** The same event again, not another completion for the same place. */
+/** Whether the same event was delivered again, as opposed to another completion with the same index. */
 function isRedelivered(group: Group, sampled_id: string, { completion_index }: Sampled): boolean {
   return (
     group.settled?.includes(sampled_id) === true ||
@@ -159,7 +162,7 @@ function takeScored(group: Group, event: Event<typeof completionsScored>, emit: 
   return group
 }
 
-/** The first score of a completion counts; a scorer's failure gives the place in the group free again. */
+/** The first score of a completion counts. If the scorer failed, the completion is rejected and its slot is freed. */
 function takeScore(group: Group, index: number, score: Score, emit: Emit): void {
   const slot = group.slots[index]
   if (slot === undefined || slot.score !== undefined) return
@@ -199,10 +202,10 @@ function reject(
   )
 }
 
-/** Emits the group when it is whole, and leaves only what is needed to turn away what still comes. */
+/** Emits a complete group and retains only the state needed to reject later completions. */
 function whole(group: Group, dialect: Dialect, emit: Emit): Group {
   const { request } = group
-  if (group.closed !== undefined || request === undefined || missingOf(group).length > 0) return group
+  if (group.closed !== undefined || request === undefined || !isComplete(group)) return group
   const slots = Object.values(group.slots)
   const causes = [
     request.cause,

@@ -192,3 +192,25 @@ test('a negative index is a dead letter, and the group is as if it had never com
   await group.when(both, scores)
   expect(group.said(groupFormed)).toHaveLength(1)
 })
+
+describe('of an earlier release, which took any size', () => {
+  const ofSize = (group_size: number) => ({ ...requested({ group_size }), before_rules: true }) as Event
+
+  test('a group larger than any event can list is refused before anything is made of its size', async () => {
+    const group = driver()
+    await group.when(ofSize(100_000_000))
+    expect(group.failures()).toMatchObject([
+      {
+        failure: 'poison',
+        error: { message: expect.stringContaining('group_size 100000000: expected at most 100000') },
+      },
+    ])
+  })
+
+  test('a smaller one is taken, and lists what is missing when it expires', async () => {
+    const group = driver()
+    await group.given(ofSize(50_000))
+    await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
+    expect(group.said(groupExpired)[0]?.data.missing).toHaveLength(50_000)
+  })
+})

@@ -8,8 +8,7 @@ import type { Group, Sampled, Slot } from './group.ts'
 type FormedRow = DataOf<typeof groupFormed>[number]
 
 /**
- * The rows of a whole group, by completion index: what a trainer needs of each completion, and the group's statistics
- * on every row.
+ * The rows of a complete group, by completion index. Each has the data that a trainer needs and the group's statistics.
  */
 export function formedRows(group: Group, dialect: Dialect): FormedRow[] {
   const { request } = group
@@ -54,7 +53,7 @@ export function formedRows(group: Group, dialect: Dialect): FormedRow[] {
       zero_variance,
       policy_version_oldest: versions.length === 0 ? null : versions.reduce((a, b) => Math.min(a, b)),
       policy_version_newest: versions.length === 0 ? null : versions.reduce((a, b) => Math.max(a, b)),
-      // Versions of two lineages cannot be compared, so a group that mixes them names none.
+      // Versions of two lineages cannot be compared, so the lineage of a mixed group is null.
       lineage: lineages.size === 1 ? sampled.lineage : null,
     }
   })

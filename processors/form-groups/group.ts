@@ -2,20 +2,14 @@ import { z } from 'zod'
 import type { RowOfEvent } from '../../schemas/event.ts'
 import type { completionsSampled } from '../../schemas/policy.ts'
 import type { rolloutRequested } from '../../schemas/rollout.ts'
-import type { Cause, Deadline } from '../processor.ts'
+import { checkGroupSize } from '../largest-group.ts'
+import { causeSchema, type Deadline } from '../processor.ts'
 
 export type Requested = RowOfEvent<typeof rolloutRequested>
 export type Sampled = RowOfEvent<typeof completionsSampled>
 
-const cause = z.object({
-  id: z.string(),
-  time: z.string(),
-  clock: z.enum(['virtual', 'wall']),
-  correlation: z.string().optional(),
-}) as z.ZodType<Cause>
-
 const request = z.object({
-  cause,
+  cause: causeSchema,
   group_size: z.int(),
   origin: z.string(),
   task: z.string(),
@@ -25,9 +19,9 @@ const request = z.object({
   deadline: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
 })
 
-/** What a group keeps of a score; null reward: the scorer failed. */
+/** The part of a score that a group stores; null reward: the scorer failed. */
 const score = z.object({
-  cause,
+  cause: causeSchema,
   outcome: z.string().nullable(),
   reward: z.number().nullable(),
   reward_name: z.string(),
@@ -36,28 +30,28 @@ const score = z.object({
 
 const slot = z.object({
   sampled_id: z.string(),
-  cause,
+  cause: causeSchema,
   /** The sampled row. */
   row: z.record(z.string(), z.unknown()),
   score: score.optional(),
 })
 
-/** What is known of one group. `plumbline sql`'s funnel reads `closed` and `slots` from here: they are a contract. */
+/** The state of one group. The funnel of `plumbline sql` reads `closed` and `slots` from it, so their form is fixed. */
 export const groupState = z.object({
   group_id: z.string(),
   request: request.optional(),
-  /** The attempt of the first completion: the only one this group takes. */
+  /** The attempt of the first completion: the only one that this group accepts. */
   attempt_id: z.string().optional(),
   /** By completion index. */
   slots: z.record(z.string(), slot),
-  /** Scores that came before the completion they belong to, by `sampled_id/index`. */
+  /** Scores that arrived before their completion, by `sampled_id/index`. */
   early_scores: z.record(z.string(), score),
-  /** Completions turned away while the group is open, as `sampled_id/index`: their scores are ignored. */
+  /** Completions rejected while the group is open, as `sampled_id/index`: their scores are ignored. */
   rejected: z.array(z.string()),
   closed: z.enum(['formed', 'expired']).optional(),
-  /** Events whose completions had their fate when the group closed: the same event again is not another completion. */
+  /** Events whose completions already had a fate when the group closed; recognises redelivered events. */
   settled: z.array(z.string()).optional(),
-  /** When an answer that never gets its request, or (housekeeping) the memory of a closed group, is given up. */
+  /** When completions without a request expire, or (housekeeping) when a closed group is forgotten. */
   forget: z
     .object({ clock: z.enum(['virtual', 'wall']), time: z.string(), housekeeping: z.boolean().optional() })
     .optional(),
@@ -72,7 +66,7 @@ export function emptyGroup(group_id: string): Group {
   return { group_id, slots: {}, early_scores: {}, rejected: [] }
 }
 
-/** State version 1 held a request's clock beside its deadline, as rollout.requested v1 did. */
+/** State version 1 stored a request's clock and deadline as two fields, as rollout.requested v1 did. */
 export function fromVersion1(state: unknown): unknown {
   const { request, ...group } = state as { request?: { clock: string; deadline: string } }
   if (request === undefined) return group
@@ -80,7 +74,7 @@ export function fromVersion1(state: unknown): unknown {
   return { ...group, request: { ...rest, deadline: { clock, time: deadline } } }
 }
 
-/** How long a closed group is remembered to turn away what still comes, and an answer waits for its request. Inferred. */
+/** How long a closed group is remembered to reject late completions, and completions wait for a request. Inferred. */
 export const MEMORY_MS = 7 * 24 * 3_600_000
 
 export function later(deadline: Deadline, by_ms: number): Deadline {
@@ -89,14 +83,25 @@ export function later(deadline: Deadline, by_ms: number): Deadline {
 
 export const slotKey = (sampled_id: string, completion_index: number) => `${sampled_id}/${completion_index}`
 
-/** The events of every completion that an open group holds or has turned away. */
+/** Ids of the events of every completion that an open group contains or has rejected. */
 export function sampledIdsOf({ slots, rejected }: Group): string[] {
   const held = Object.values(slots).map(({ sampled_id }) => sampled_id)
   return [...new Set([...held, ...rejected.map((key) => key.slice(0, key.lastIndexOf('/')))])]
 }
 
-/** Indices of 0 … group_size − 1 that have no scored completion yet. */
+/** Whether every index has a scored completion. After its request, an open group has no completion out of range. */
+export function isComplete({ request, slots }: Group): boolean {
+  if (request === undefined) return false
+  const held = Object.values(slots)
+  return held.length >= request.group_size && held.every((slot) => slot.score !== undefined)
+}
+
+/**
+ * Indices in 0 … group_size − 1 without a scored completion.
+ * @throws InvariantError when the group is too large to list them
+ */
 export function missingOf(group: Group): number[] {
   const size = group.request?.group_size ?? 0
+  checkGroupSize(size)
   return Array.from({ length: size }, (_, index) => index).filter((index) => group.slots[index]?.score === undefined)
 }

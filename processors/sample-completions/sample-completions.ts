@@ -5,12 +5,13 @@ import type { DataOf, Event } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
 import { completionsSampled, NO_MODEL, NO_TOKENS } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
+import { checkGroupSize } from '../largest-group.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
 import { towerOf } from '../recorded-scene.ts'
 
 /**
- * Answers requests with a scripted policy. It works on the scene's own numbers, not on its picture, and so has no
- * tokens or log-probabilities: nobody can train on it.
+ * Answers requests with a scripted policy. It uses the scene's numbers, not its picture, and so has no tokens or
+ * log-probabilities: its completions cannot be trained on.
  *
  * @param policy `oracle`, `noisy-oracle(σ)`, `random-legal` or `constant(TEXT)`
  * @throws RangeError when it is none of these
@@ -37,6 +38,7 @@ export function sampleCompletions(policy: string): Transform {
 
   function completionsOf(request: Event<typeof rolloutRequested>): DataOf<typeof completionsSampled> {
     const { group_id, group_size, scene, task, seed, sampling } = request.data
+    checkGroupSize(group_size)
     const complete = (recorded: typeof scene, asked: typeof task, stream: Random) =>
       recorded.dataset === 'lerer'
         ? completePhotograph(scripted, recorded, stream)

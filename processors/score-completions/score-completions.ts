@@ -13,16 +13,16 @@ const completion = z.custom<CompletionToScore>(
 const requestState = z.custom<RequestState>((value) => typeof value === 'object' && value !== null && 'scene' in value)
 
 const scoringState = z.object({
-  /** Until every completion was scored once; after that only that they were. */
+  /** Stored until every completion is scored once; then `done` replaces it. */
   request: requestState.optional(),
   done: z.boolean().optional(),
-  /** Completion indices that have a reward so far. */
+  /** Completion indices that have a reward. */
   scored: z.array(z.int()),
   /** The attempt of the first completion. */
   attempt_id: z.string().optional(),
-  /** A completion came that form-groups may turn away. */
+  /** A completion arrived that form-groups may reject. */
   irregular: z.boolean().optional(),
-  /** Completions that came before their request. */
+  /** Completions that arrived before their request. */
   waiting: z.array(z.object({ cause, rows: z.array(completion) })),
   forget: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
 })
@@ -31,12 +31,12 @@ type Requested = Event<typeof rolloutRequested>['data']
 type RequestState = Pick<Requested, 'scene' | 'task' | 'group_size'> & { cause: Cause }
 type Scoring = z.infer<typeof scoringState>
 
-/** How long after its deadline a request is kept for completions that come late. Inferred; form-groups agrees. */
+/** How long a request is retained after its deadline, for late completions. Inferred; the same as in form-groups. */
 const MEMORY_MS = 7 * 24 * 3_600_000
 
 /**
- * Asks the world what each completion does: joins completions with the scene of their request, whichever comes first,
- * and scores every sampled event as one `tower.completions_scored`.
+ * Scores completions: joins them with the scene of their request, whichever arrives first, and emits one
+ * `tower.completions_scored` for every sampled event.
  */
 export function scoreCompletions(scorer: Scorer): Fold<Scoring> {
   return {
@@ -82,7 +82,7 @@ function takeCompletions(
 ): Scoring {
   const cause = causeOf(event)
   if (state?.request !== undefined) return score(state, state.request, cause, event.data, emit, scorer)
-  // A group that is done takes no more completions: form-groups turns away what still comes, unscored.
+  // A group that is done accepts no more completions: form-groups rejects later ones without a score.
   if (state?.done) return state
   const rows = event.data.map(({ group_id, completion_index, attempt_id, text }) => ({
     group_id,
@@ -110,8 +110,8 @@ function score(
 }
 
 /**
- * A group is done when each of its places was filled once, by one attempt, with a reward: form-groups has then taken
- * just these. After anything else it may turn some of them away and wait for others, so the scene is kept.
+ * A group is done when each index has exactly one completion, all of one attempt and all with a reward: form-groups has
+ * then accepted exactly these. Otherwise it may reject some and wait for others, so the scene is retained.
  */
 function count(state: Scoring, row: ScoredRow, group_size: number): Scoring {
   const { completion_index, attempt_id, reward } = row
@@ -126,7 +126,7 @@ function count(state: Scoring, row: ScoredRow, group_size: number): Scoring {
   return { ...state, attempt_id: attempt, scored: [...state.scored, completion_index] }
 }
 
-/** One for all that are done: there are hundreds of thousands of them in a week. */
+/** Shared by all groups that are done: there are hundreds of thousands in a week. */
 const NONE: never[] = []
 
 const later = (time: string) => new Date(Date.parse(time) + MEMORY_MS).toISOString()

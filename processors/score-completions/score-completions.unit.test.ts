@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
+import type { Event } from '../../schemas/event.ts'
 import { completionsScored } from '../../schemas/tower.ts'
-import { requested, sampled, sampledRow } from '../../tests/tower-events.ts'
+import { requested, SCENE, sampled, sampledRow } from '../../tests/tower-events.ts'
 import { paperScorer } from './paper-scorer.ts'
 import { scoreCompletions } from './score-completions.ts'
 import type { Scorer } from './scored-row.ts'
@@ -39,6 +40,19 @@ test('a scorer that throws gives a row without a reward, and the other rows keep
     [20, null],
     [null, 'the physics diverged'],
   ])
+})
+
+test('a tower too tall for physics to come to an end is not simulated, whatever release requested it', async () => {
+  for (const height of [1_000, 2_000_000_000]) {
+    const driver = testDriver(scoreCompletions(paper))
+    const tall = requested({ scene: { ...SCENE, height } })
+    await driver.given({ ...tall, before_rules: true } as Event)
+    await driver.when(sampled('s1', sampledRow(0, { text: '<answer>-270, 250000</answer>' })))
+    const [event] = driver.said(completionsScored)
+    expect(event?.data.map((row) => [row.reward, row.scorer_error])).toEqual([
+      [null, `scene scene-1: height ${height}: expected at most 32 blocks`],
+    ])
+  }
 })
 
 test('a group that is scored in full keeps no scene, and takes no more', async () => {

@@ -10,7 +10,7 @@ export type CompletionToScore = Pick<
   'group_id' | 'completion_index' | 'attempt_id' | 'text'
 >
 
-/** What the world says of one completion: the columns of `tower.completions_scored` that depend on nothing else. */
+/** The result of one completion: the columns of `tower.completions_scored` that a scorer computes. */
 export type Score = Pick<
   ScoredRow,
   | 'answer'
@@ -25,7 +25,7 @@ export type Score = Pick<
   | 'reward_components'
 >
 
-/** A reward function together with the physics that it asks. */
+/** A reward function together with its physics. */
 export interface Scorer {
   readonly reward_name: string
   readonly reward_version: number
@@ -47,7 +47,7 @@ const FAILED: Score = {
   reward_components: {},
 }
 
-/** The row of one completion. A scorer that throws gives a row without a reward: never 0, never −5 for that. */
+/** The row of one completion. If the scorer throws, the reward is null: never 0 or −5. */
 export function scoredRow(
   scorer: Scorer,
   scene: Scene,

@@ -23,8 +23,9 @@ import {
   timestamp,
   utf8,
 } from '../logical-types.ts'
+import { repeatedRow } from '../row-key.ts'
 
-/** For tests: any valid value of any declaration. Knows nothing of the codecs that it tests. */
+/** For tests: arbitrary valid values of any declaration, independent of the codecs under test. */
 
 type Of<K extends LogicalKind> = Extract<Logical, { kind: K }>
 
@@ -46,13 +47,19 @@ const elements: { readonly [D in TensorDtype]: (length: number) => fc.Arbitrary<
   float64: (length) => fc.float64Array({ minLength: length, maxLength: length, ...finite }),
 }
 
+const rangeOf = (min: number | undefined, max: number | undefined) => ({
+  ...(min === undefined ? {} : { min }),
+  ...(max === undefined ? {} : { max }),
+})
+
 const values: { readonly [K in LogicalKind]: (logical: Of<K>) => fc.Arbitrary<unknown> } = {
   bool: () => fc.boolean(),
-  int32: () => fc.integer(),
-  int64: () => fc.maxSafeInteger(),
-  float32: () => fc.float(float),
-  float64: () => fc.double(float),
-  utf8: () => text,
+  int32: (range) => fc.integer({ ...range }),
+  int64: ({ min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER }) =>
+    fc.maxSafeInteger().map((any) => Math.min(max, Math.max(min, any))),
+  float32: ({ min, max }) => fc.float({ ...float, ...rangeOf(min, max) }),
+  float64: ({ min, max }) => fc.double({ ...float, ...rangeOf(min, max) }),
+  utf8: ({ max_length = Infinity }) => text.map((any) => [...any].slice(0, max_length).join('')),
   timestamp: () =>
     fc
       .date({
@@ -63,17 +70,19 @@ const values: { readonly [K in LogicalKind]: (logical: Of<K>) => fc.Arbitrary<un
       .map((date) => date.toISOString()),
   one_of: ({ values: allowed }) => fc.constantFrom(...allowed),
   blob: () => fc.record({ sha256: hash, bytes: size, media_type: mediaType }, { noNullPrototype: true }),
-  image: () =>
-    fc.record(
-      { sha256: hash, bytes: size, media_type: mediaType, width: pixels, height: pixels, pixels_sha256: hash },
+  image: ({ max_side = Infinity }) => {
+    const side = pixels.map((any) => Math.min(any, max_side))
+    return fc.record(
+      { sha256: hash, bytes: size, media_type: mediaType, width: side, height: side, pixels_sha256: hash },
       { noNullPrototype: true },
-    ),
-  list: ({ item }) => fc.array(arbitraryValue(item), { maxLength: 4 }),
-  map: ({ value }) =>
+    )
+  },
+  list: ({ item, max_length = 4 }) => fc.array(arbitraryValue(item), { maxLength: Math.min(4, max_length) }),
+  map: ({ value, max_length = 4 }) =>
     fc.dictionary(
       text.filter((key) => key !== '__proto__'),
       arbitraryValue(value),
-      { maxKeys: 4, noNullPrototype: true },
+      { maxKeys: Math.min(4, max_length), noNullPrototype: true },
     ),
   struct: ({ fields }) => arbitraryRow(fields),
   tensor: ({ dtype, shape }) => elements[dtype](shape.reduce((product, extent) => product * extent, 1)),
@@ -94,7 +103,7 @@ export function sampleOf<T extends EventType>(type: T, seed: number): DataOf<T> 
   return present(fc.sample(arbitraryData(type), { numRuns: 1, seed })[0])
 }
 
-/** A test's claim that something is there. */
+/** Asserts that a value is defined. */
 export function present<T>(value: T | undefined): T {
   if (value === undefined) throw new Error('expected a value, got undefined')
   return value
@@ -106,6 +115,7 @@ export function arbitraryData<T extends EventType>(type: T): fc.Arbitrary<DataOf
   const rows = fc
     .tuple(key, fc.array(arbitraryRow(type.row), { minLength: 1, maxLength: type.encoding === 'json' ? 1 : 5 }))
     .map(([shared, all]) => all.map((row) => ({ ...row, [type.key]: shared })))
+    .filter((all) => repeatedRow(all, type.row_key) === undefined)
   return rows.map((all) => (type.encoding === 'json' ? all[0] : all)) as fc.Arbitrary<DataOf<T>>
 }
 
@@ -153,6 +163,20 @@ export const everyTypeFields = {
   maybe_map: nullable(mapOf(list(int64()))),
   maybe_struct: nullable(struct({ x: float32(), names: list(utf8()), at: nullable(timestamp()) })),
   maybe_tensor: nullable(tensor('float32', [2, 3])),
+} satisfies Fields
+
+/** Every kind of bound, alone, nested and nullable. */
+export const boundedFields = {
+  group_id: utf8({ max_length: 8 }),
+  place: int32({ min: 0, max: 10 }),
+  version: int64({ min: 0 }),
+  share: float32({ min: 0, max: 1 }),
+  temperature: float64({ max: 100 }),
+  picture: image({ max_side: 64 }),
+  names: list(utf8({ max_length: 4 }), { max_length: 3 }),
+  terms: mapOf(float64({ min: -1 }), { max_length: 2 }),
+  at: struct({ x: int32({ min: -4 }) }),
+  maybe: nullable(list(nullable(int32({ min: 0, max: 255 })), { max_length: 3 })),
 } satisfies Fields
 
 /** Every logical type, alone, nested and nullable, as a batch and as a fact. */

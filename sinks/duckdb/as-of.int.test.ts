@@ -6,12 +6,12 @@ import { memoryLog } from '../../infra/log/memory.ts'
 import { endsOf } from '../../infra/runtime/lag-report.ts'
 import { offsetsAt } from '../../infra/runtime/offsets-at.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
+import { sqlRows } from '../../tests/sql-rows.ts'
 import type { AsOf } from './as-of.ts'
 import { append, createTopics } from './recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
-import { openSql } from './sql-client.ts'
+import { SqlRefusedError } from './sql-errors.ts'
 import type { Plain } from './sql-result.ts'
-import { SqlRefusedError } from './sql-statement.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'as-of-'))
 const owned = join(folder, 'owned.duckdb')
@@ -28,26 +28,18 @@ const QUESTIONS = [
 interface Moment {
   readonly ends: AsOf
   readonly time_ms: number
-  /** What a live session answered then. */
+  /** Answers of a live session at that time. */
   readonly answers: Plain[][][]
 }
 const moments: Moment[] = []
 let sink: DuckDbSink
 
-async function ask(file: string, sql: string, as_of?: AsOf): Promise<Plain[][]> {
-  const session = await openSql({ file, time_limit_ms: 20_000, ...(as_of === undefined ? {} : { as_of }) })
-  try {
-    const rows: Plain[][] = []
-    for await (const batch of (await session.query(sql)).batches) rows.push(...batch)
-    return rows
-  } finally {
-    await session.close()
-  }
-}
+const ask = (file: string, sql: string, as_of?: AsOf) =>
+  sqlRows({ file, time_limit_ms: 20_000, ...(as_of === undefined ? {} : { as_of }) }, sql)
 
 beforeAll(async () => {
   await createTopics(log)
-  // Of somebody else, on the same broker: in no moment, since it is in no table.
+  // Another program's topic on the same broker: in no moment, since it has no table.
   await log.createTopics([{ name: 'orders', partitions: 1 }])
   sink = await openDuckDbSink({ file: owned, log, catalogue })
   const steps: Parameters<typeof append>[1][] = [
@@ -87,7 +79,7 @@ describe.each([
   test('the answer of now is not touched by it, and no database is left behind', async () => {
     expect(await ask(file, QUESTIONS[0] as string)).toEqual(moments.at(-1)?.answers[0])
     const databases = "SELECT database_name FROM duckdb_databases() WHERE database_name LIKE 'as_of%'"
-    await expect.poll(() => ask(file, databases)).toEqual([])
+    await expect.poll(() => ask(file, databases), { timeout: 20_000 }).toEqual([])
   })
 
   test.each([

@@ -1,30 +1,31 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
 import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
-import type { SqlResult } from './sql-result.ts'
-import { runStatement, type SqlLimits, SqlRefusedError } from './sql-statement.ts'
+import { SqlRefusedError } from './sql-errors.ts'
+import type { ArrowResult } from './sql-result.ts'
+import { runStatement, type SqlLimits } from './sql-statement.ts'
 import { viewStatements } from './user-views.ts'
 
-/** For each topic, per partition, the offset of the first record that is not there yet. A topic that is missing is empty. */
+/** For each topic, the end offset of each partition: records at or after it are hidden. A missing topic is empty. */
 export type AsOf = Readonly<Record<string, readonly number[]>>
 
 let made = 0
 
 /**
- * Runs one statement over the tables as they were when the log ended at these offsets: in a database of its own, in
- * memory, whose views show of each table the rows from below them, and whose user views are made over those. The
- * statement is the same as ever, and so is what it may do.
+ * Runs one statement over the tables as they were when the log ended at these offsets. It runs in its own in-memory
+ * database, whose views show only the rows below them; the user views are made over those. The statement is checked and
+ * limited as usual.
  *
- * What folds remember is not kept for the past: a completion without an outcome as of then is `pending_unread`.
+ * Fold state has no history: a completion without an outcome at these offsets is `pending_unread`.
  *
- * @throws SqlRefusedError when a topic has no table or its table has not come that far; and as `runStatement`.
+ * @throws SqlRefusedError when a topic has no table or is not loaded that far; and as `runStatement`.
  */
 export async function runStatementAsOf(
   connect: () => Promise<DuckDBConnection>,
   sql: string,
   as_of: AsOf,
   limits: SqlLimits,
-): Promise<SqlResult> {
+): Promise<ArrowResult> {
   const name = `as_of_${made++}`
   let attached = true
   const detach = async () => {
@@ -35,7 +36,7 @@ export async function runStatementAsOf(
     connection?.disconnectSync()
   }
   const connection = await connect()
-  let result: SqlResult
+  let result: ArrowResult
   try {
     await makeViews(connection, name, checked(as_of))
     result = await runStatement(connection, sql, limits)
@@ -44,9 +45,9 @@ export async function runStatementAsOf(
     await detach()
     throw cause
   }
-  async function* batches() {
+  async function* chunks() {
     try {
-      yield* result.batches
+      yield* result.chunks
     } finally {
       await detach()
     }
@@ -55,10 +56,10 @@ export async function runStatementAsOf(
     await result.close()
     await detach()
   }
-  return { columns: result.columns, batches: batches(), close }
+  return { columns: result.columns, chunks: chunks(), close }
 }
 
-/** Offsets come from outside and go into SQL: whole numbers and nothing else. */
+/** Offsets are untrusted input and become part of the SQL: accept only non-negative integers. */
 function checked(as_of: AsOf): ReadonlyMap<string, readonly number[]> {
   const isOffset = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
   const entries = Object.entries(as_of)
@@ -68,7 +69,7 @@ function checked(as_of: AsOf): ReadonlyMap<string, readonly number[]> {
   return new Map(entries)
 }
 
-/** How each of the sink's own tables is shown; what is not named here is shown whole. */
+/** Filters for the sink's own tables; a table that is not listed is shown whole. */
 const INTERNAL: Readonly<Record<string, (as_of: ReadonlyMap<string, readonly number[]>) => string>> = {
   dead_letters: (as_of) => below(as_of.get(DEAD_LETTERS_TOPIC) ?? [], 'log_partition', 'log_offset'),
   unreadable: (as_of) =>
@@ -76,8 +77,12 @@ const INTERNAL: Readonly<Record<string, (as_of: ReadonlyMap<string, readonly num
       .map(([topic, ends]) => `(topic = ${literal(topic)} AND ${below(ends, '"partition"', '"offset"')})`)
       .join(' OR ') || 'false',
   state: () => 'false',
+  kept_rewards: () => 'false',
   processor_positions: () => 'false',
 }
+
+/** Stored rewards reflect the present, so the rewards of every group are joined from the events. */
+const REPLACED: Readonly<Record<string, string>> = { rewarded_groups: ' REPLACE (false AS kept)' }
 
 async function makeViews(connection: DuckDBConnection, name: string, as_of: ReadonlyMap<string, readonly number[]>) {
   const rowsOf = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()
@@ -110,14 +115,16 @@ async function makeViews(connection: DuckDBConnection, name: string, as_of: Read
     const shown = own ?? (logged ? below(ends, 'log_partition', 'log_offset') : 'true')
     const place = qualified(schema, table)
     const source =
-      topic === 'internal.positions' ? positionsSql(as_of) : `SELECT * FROM ${quoted(database)}.${place} WHERE ${shown}`
+      topic === 'internal.positions'
+        ? positionsSql(as_of)
+        : `SELECT *${REPLACED[table] ?? ''} FROM ${quoted(database)}.${place} WHERE ${shown}`
     await connection.run(`CREATE VIEW ${name}.${place} AS ${source}`)
   }
   await connection.run(`USE ${name}`)
   for (const statement of viewStatements) await connection.run(statement)
 }
 
-/** A name that is misspelt would leave its table empty, and the answer looked like one. */
+/** A misspelt name would leave its table empty, and the answer would look valid. */
 function refuseUnknown(topic: string, topics: readonly string[]): void {
   if (topics.includes(topic)) return
   throw new SqlRefusedError(

@@ -1,7 +1,9 @@
 import { BIGINT, type DuckDBConnection, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api'
 import type { LogRecord, Position } from '../../infra/log/log.ts'
+import { encodeSeen } from '../../infra/log/seen.ts'
 import type { DeadLetter } from '../../infra/runtime/internal-topics.ts'
 import type { Event } from '../../schemas/event.ts'
+import { changeGroups, REWARD_EVENTS } from './kept-rewards.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
 
 /** A partition's key in maps. */
@@ -14,8 +16,17 @@ export interface StateChange {
   readonly processor: string
   readonly partition: number
   readonly key: string
-  /** JSON; null forgets the key. */
+  /** JSON; null deletes the key. */
   readonly state: string | null
+}
+
+/** A record that is in no table, and why. */
+export interface Unreadable {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
+  readonly ce_id: string | null
+  readonly error: string
 }
 
 /** How far a fold had read. */
@@ -26,11 +37,11 @@ export interface Published extends Position {
 /** How many batches a table stays on the careful path after a duplicate: duplicates come in runs. */
 const CAREFUL_BATCHES = 16
 
-/** Which tables are to be written carefully, and for how many batches more. Outlives the batches. */
+/** Which tables use the careful path, and for how many more batches. Outlives the batches. */
 export class Carefulness {
   readonly #left = new Map<string, number>()
 
-  /** Ticks lie in every partition under one id, so their table always meets duplicates. */
+  /** A tick is written to every partition under one id, so its table always has duplicates. */
   of({ target: { type } }: RowShape): boolean {
     return type.routing === 'every_partition' || (this.#left.get(type.type) ?? 0) > 0
   }
@@ -43,8 +54,8 @@ export class Carefulness {
 }
 
 /**
- * What one DuckDB transaction takes from the log: rows, what could not become rows, and the positions behind them.
- * It holds everything until it has committed, so a failed commit can be tried again or dropped without a trace.
+ * The content of one DuckDB transaction: rows, unreadable records, and the log positions after them. All of it stays in
+ * memory until the commit succeeds, so a failed commit can be retried or dropped without a trace.
  */
 export class Batch {
   bytes = 0
@@ -52,9 +63,12 @@ export class Batch {
   readonly #tables = new Map<string, TableRows>()
   readonly #positions = new Map<string, Position>()
   #published: readonly Published[] = []
-  readonly #unreadable: DuckDBValue[][] = []
+  readonly #unreadable: Unreadable[] = []
+  readonly #healed: [topic: string, partition: number, offset: bigint][] = []
   readonly #deadLetters: DuckDBValue[][] = []
   readonly #states = new Map<string, StateChange>()
+  /** Groups whose rows in `rewards` change. */
+  readonly #groups = new Set<string>()
 
   get rows(): number {
     let rows = this.#deadLetters.length
@@ -71,15 +85,27 @@ export class Batch {
     return this.#positions.size === 0 && this.#published.length === 0
   }
 
-  /** @throws Error when a value does not fit its column. */
+  /** @throws UnfitValueError when a value does not fit its column. */
   addEvent(shape: RowShape, event: Event, record: LogRecord): void {
     const rows = this.#tables.get(event.type) ?? new TableRows(shape)
     this.#tables.set(event.type, rows)
     rows.add(event, record)
+    if (REWARD_EVENTS.has(event.type)) this.#groups.add(event.key)
   }
 
   addUnreadable(topic: string, partition: number, offset: bigint, ce_id: string | null, error: string): void {
-    this.#unreadable.push([topic, partition, offset, ce_id, error])
+    this.#unreadable.push({ topic, partition, offset, ce_id, error })
+  }
+
+  /** Removes a record from `internal.unreadable`: the batch has its rows, or it is skipped. */
+  heal({ topic, partition, offset }: Pick<LogRecord, 'topic' | 'partition' | 'offset'>): void {
+    this.#healed.push([topic, partition, offset])
+  }
+  get healed(): number {
+    return this.#healed.length
+  }
+  get unreadable(): readonly Unreadable[] {
+    return this.#unreadable
   }
 
   addDeadLetter(record: LogRecord, letter: DeadLetter): void {
@@ -104,7 +130,7 @@ export class Batch {
     this.#states.set(`${change.processor}\0${change.key}`, change)
   }
 
-  /** To be said together with the last of what the folds had written by then. */
+  /** Publishes fold positions in the transaction that loads their last changelog record. */
   publish(published: readonly Published[]): void {
     this.#published = published
   }
@@ -112,12 +138,12 @@ export class Batch {
   moveTo(position: Position): void {
     this.#positions.set(placeOf(position.topic, position.partition), position)
   }
-  positionOf(topic: string, partition: number): bigint | undefined {
-    return this.#positions.get(placeOf(topic, partition))?.next
+  positionOf(topic: string, partition: number): Position | undefined {
+    return this.#positions.get(placeOf(topic, partition))
   }
 
   /**
-   * Rows and positions in one transaction; when a row turns out to be there already, once more with care.
+   * Commits rows and positions in one transaction; retried on the careful path if a row already exists.
    *
    * @throws Error when DuckDB could not commit. The transaction is rolled back, the batch unchanged.
    */
@@ -151,6 +177,7 @@ export class Batch {
           return false
         }
       }
+      await changeGroups(connection, this.#groups)
       await this.#commitInternal(connection)
       await observe?.('appended')
       await connection.run('COMMIT')
@@ -163,16 +190,26 @@ export class Batch {
   }
 
   async #commitInternal(connection: DuckDBConnection): Promise<void> {
-    await insertAll(connection, 'INSERT OR IGNORE INTO internal.unreadable', this.#unreadable, UNREADABLE_TYPES)
+    const unreadable = this.#unreadable.map((one) => [one.topic, one.partition, one.offset, one.ce_id, one.error])
+    await insertAll(connection, 'INSERT OR REPLACE INTO internal.unreadable', unreadable, UNREADABLE_TYPES)
+    for (const place of this.#healed) {
+      await connection.run(
+        'DELETE FROM internal.unreadable WHERE topic = $1 AND "partition" = $2 AND "offset" = $3',
+        place,
+      )
+    }
     await insertAll(connection, 'INSERT OR IGNORE INTO internal.dead_letters', this.#deadLetters, DEAD_LETTER_TYPES)
     await mergeStates(connection, [...this.#states.values()])
-    const positions = [...this.#positions.values()].map(({ topic, partition, next }) => [topic, partition, next])
-    await insertAll(connection, 'INSERT OR REPLACE INTO internal.positions', positions, [VARCHAR, INTEGER, BIGINT])
+    const positions = [...this.#positions.values()].map(({ topic, partition, next, seen }) => {
+      return [topic, partition, next, seen === undefined ? null : encodeSeen(seen)]
+    })
+    await insertAll(connection, 'INSERT OR REPLACE INTO internal.positions', positions, POSITION_TYPES)
     const published = this.#published.map(({ fold, topic, partition, next }) => [fold, topic, partition, next])
     await insertAll(connection, 'INSERT OR REPLACE INTO internal.processor_positions', published, PUBLISHED_TYPES)
   }
 }
 
+const POSITION_TYPES = [VARCHAR, INTEGER, BIGINT, VARCHAR]
 const UNREADABLE_TYPES = [VARCHAR, INTEGER, BIGINT, VARCHAR, VARCHAR]
 const DEAD_LETTER_TYPES = [
   INTEGER,
@@ -193,7 +230,7 @@ const PUBLISHED_TYPES = [VARCHAR, VARCHAR, INTEGER, BIGINT]
 
 const STATEMENT_ROWS = 64
 
-/** Each statement takes 2 ms, with one row or with many. */
+/** Groups rows: a statement takes 2 ms, with one row or with many. */
 async function insertAll(
   connection: DuckDBConnection,
   into: string,

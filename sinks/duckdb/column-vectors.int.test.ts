@@ -34,7 +34,7 @@ async function throughTable(types: readonly DuckDBType[], columns: readonly Duck
   return read
 }
 
-/** Runs of equal values, as the rows of events have them. */
+/** Runs of equal values, as in the rows of events. */
 const runsOf = <T>(value: fc.Arbitrary<T>) =>
   fc
     .array(fc.tuple(value, fc.integer({ min: 1, max: 40 })), { minLength: 1, maxLength: 200 })

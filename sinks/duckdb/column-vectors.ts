@@ -8,13 +8,13 @@ import {
 } from '@duckdb/node-api'
 import duckdb, { type Vector } from '@duckdb/node-bindings'
 
-/** DuckDB's string_t: a length and twelve bytes that are the text, or its beginning and where it lies. */
+/** Size of DuckDB's string_t: a length, then 12 bytes with the text, or its prefix and a pointer to it. */
 const TEXT_BYTES = 16
 
 /**
- * Sets a column of a data chunk. A text that is the same as in the row before is not handed over again: the rows of an
- * event share most of theirs, and a call for each text would take more time than the rest of the appending. The same
- * goes for lists of texts that are the same object as in the row before.
+ * Sets a column of a data chunk. A text equal to the one in the row before is not passed to DuckDB again: the rows of
+ * an event share most of their texts, and one call per text would take longer than the rest of the appending. The same
+ * holds for lists of texts that are the same object as in the row before.
  */
 export function setColumn(
   chunk: DuckDBDataChunk,
@@ -44,7 +44,7 @@ function setTexts(vector: Vector, values: readonly (string | null)[]): void {
     if (value !== null) duckdb.vector_assign_string_element(vector, row, value)
   }
   const { buffer, byteOffset } = duckdb.vector_get_data(vector, count * TEXT_BYTES)
-  // What follows a text that is already there refers to the same bytes, which are the vector's own.
+  // A repeated text reuses the string_t of the row before, whose bytes belong to the vector.
   const texts = new BigUint64Array(count * 2)
   texts.set(new BigUint64Array(buffer, byteOffset, count * 2))
   for (let row = 1; row < count; row++) {

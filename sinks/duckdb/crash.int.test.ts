@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import { memoryLog } from '../../infra/log/memory.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
+import { sqlRows } from '../../tests/sql-rows.ts'
 import { append, createTopics } from './recorded-tower.ts'
 import { openDuckDbSink } from './sink.ts'
 import { openSql } from './sql-client.ts'
@@ -66,7 +67,7 @@ test('a sink that is killed before or after a commit, again and again, neither l
     expect(kills).toContain('killed: committed')
     expect(existsSync(`${file}.wal`)).toBe(true)
 
-    const reader = await openSql({ file }) // a file whose owner was killed can be asked
+    const reader = await openSql({ file }) // a file whose owner was killed can be queried
     expect(reader.via).toBe('file')
     await reader.close()
 
@@ -117,7 +118,7 @@ test('a disk without room stops the sink with a reason, and with room it goes on
       })
     }
     await log.close()
-    // A limit on the size of a file stands in for a full disk: the write fails just as well, and needs no other disk.
+    // A limit on file size simulates a full disk: the write fails in the same way, and no other disk is needed.
     const blocks = Math.ceil(statSync(file).size / 1024) + 1024
     const limited = ['-c', `ulimit -f ${blocks}; exec "$@"`, 'bash', process.execPath, LOADER, file, dir, 'none', '1']
     const failed = await promisify(execFile)('bash', limited, { timeout: 60_000 }).catch(
@@ -126,12 +127,7 @@ test('a disk without room stops the sink with a reason, and with room it goes on
     expect(failed.stderr).toMatch(/File too large|No space|Could not write|could not be written/i)
 
     expect(await load(file, dir, 'none', 1)).toBe('finished')
-    const session = await openSql({ file })
-    const counted: unknown[] = []
-    for await (const batch of (await session.query('SELECT count(*), count(DISTINCT ce_id) FROM rollout.requested'))
-      .batches)
-      counted.push(...batch)
-    await session.close()
+    const counted = await sqlRows({ file }, 'SELECT count(*), count(DISTINCT ce_id) FROM rollout.requested')
     expect(counted).toEqual([[String(groups), String(groups)]])
   } finally {
     rmSync(folder, { recursive: true, force: true })

@@ -4,70 +4,64 @@ import { dirname, parse, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { literal, quoted } from '../../schemas/sql-quoting.ts'
-import { readOwner, removeOwner, writeOwner } from './owner-record.ts'
+import { damageIn } from './damaged-database.ts'
+import { DatabaseBusyError, NoDatabaseError } from './database-errors.ts'
+import { readOwner } from './owner-record.ts'
+import { findOwner } from './owner-socket.ts'
 
 export interface DatabaseOptions {
   readonly file: string
   readonly access: 'owner' | 'read_only'
   /** The one folder that COPY may reach, for exports. Nothing outside the file is reachable without it. */
   readonly export_dir?: string
-  /** DuckDB's own notation, e.g. `2GB`; a quarter of the memory of the host when left out. */
+  /** DuckDB's notation, e.g. `2GB`; default: a quarter of the host's memory, at least 512 MiB. */
   readonly memory_limit?: string
-  /** How much a query may spill beside the file. */
+  /** How much a query may spill to disk, in the same notation. */
   readonly spill_limit?: string
   readonly threads?: number
-  /** How long to wait for another process to let go of the file. */
+  /** How long to wait for another process to release the file. */
   readonly wait_ms?: number
-  /** Told once when waiting starts. */
+  /** Called once when waiting starts. */
   readonly report?: (message: string) => void
 }
 
 export interface Database {
   readonly file: string
   connect(): Promise<DuckDBConnection>
-  /** Interrupts what still runs, and lets go of the file when the last connection has been given back. */
+  /** Interrupts running statements for up to 2 s, then drops the remaining connections and releases the file. */
   close(): Promise<void>
 }
 
-/** Another process has the file and does not let go. */
-export class DatabaseBusyError extends Error {
-  override readonly name = 'DatabaseBusyError'
-  readonly pid: number | undefined
-  constructor(message: string, pid: number | undefined, options?: ErrorOptions) {
-    super(message, options)
-    this.pid = pid
-  }
-}
-export class NoDatabaseError extends Error {
-  override readonly name = 'NoDatabaseError'
-}
-
 /**
- * Files that this process has open. DuckDB's lock is an fcntl lock, which does not hold within a process: a second
- * instance on the same file would open, and damage it. For the same reason nothing here opens the file itself:
- * closing any descriptor of it would release the lock.
+ * Files that this process has open. DuckDB's lock is an fcntl lock, which has no effect within one process: a second
+ * instance would open the same file and damage it. For the same reason nothing here opens the file itself: closing any
+ * descriptor of it would release the lock.
  */
 const openHere = new Set<string>()
 const RETRY_MS = 100
 const LONGEST_CLOSE_MS = 2000
-/** Loading stops for a checkpoint; what is in none yet lies in memory, and is read again when the file is opened after a kill. */
+/**
+ * Loading pauses during a checkpoint. Rows that are not checkpointed yet stay in memory, and are replayed after a kill.
+ */
 const CHECKPOINT_THRESHOLD = '16MB'
 /**
- * A checkpoint writes the last group of rows of every table once more unless it is full. Of DuckDB's own 122,880 rows that
- * is most of what there is, up to a second of it; of these it is what a pass or two have loaded.
+ * A checkpoint rewrites the last row group of every table unless it is full. With DuckDB's default of 122,880 rows that
+ * is most of the data and takes up to a second; with this size it is what one or two passes loaded.
  */
 const ROW_GROUP_SIZE = 16_384
-/** Before this form of the file, a checkpoint makes a copy of every index in the form of old. */
+/** With an older storage version, a checkpoint copies every index into the old format. */
 const STORAGE_VERSION = 'v1.4.0'
-/** Databases that an instance has of its own. */
+/** Names of DuckDB's built-in databases. */
 const TAKEN_NAMES = ['memory', 'system', 'temp']
 
 /**
- * Opens the file with everything outside it out of reach, for every connection and for good: no other file, no
- * other database, no extension, and the configuration locked.
+ * Opens the file and locks the configuration: no connection can ever reach another file (outside `export_dir`) or load
+ * an extension.
  *
- * @throws DatabaseBusyError when the file stays locked for `wait_ms`, at once when another owner is alive.
- * @throws NoDatabaseError when it is to be read and does not exist.
+ * @throws DatabaseBusyError when the file stays locked for `wait_ms`; at once when this process has it open or, for
+ * access `owner`, another owner is alive.
+ * @throws NoDatabaseError for `read_only` when the file does not exist; DatabaseDamagedError when it is damaged or not
+ * a DuckDB file.
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const file = resolve(options.file)
@@ -87,8 +81,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   try {
     mkdirSync(dirname(file), { recursive: true })
     const instance = await openPatiently(file, options)
-    if (options.access === 'owner') writeOwner(file, { pid: process.pid })
-    return new OpenDatabase(file, instance, options.access)
+    return new OpenDatabase(file, instance)
   } catch (cause) {
     openHere.delete(file)
     throw cause
@@ -98,15 +91,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
 class OpenDatabase implements Database {
   readonly file: string
   readonly #instance: DuckDBInstance
-  readonly #access: DatabaseOptions['access']
-  /** The instance outlives `close` as long as one of these does, and with it the lock and the file. */
+  /** An open connection keeps the instance alive after `close`, and with it the file's lock. */
   readonly #connections = new Set<DuckDBConnection>()
   #closed = false
 
-  constructor(file: string, instance: DuckDBInstance, access: DatabaseOptions['access']) {
+  constructor(file: string, instance: DuckDBInstance) {
     this.file = file
     this.#instance = instance
-    this.#access = access
   }
 
   async connect(): Promise<DuckDBConnection> {
@@ -130,7 +121,6 @@ class OpenDatabase implements Database {
       await wait(10)
     }
     for (const connection of this.#connections) connection.disconnectSync()
-    if (this.#access === 'owner') removeOwner(this.file)
     this.#instance.closeSync()
     openHere.delete(this.file)
   }
@@ -145,15 +135,16 @@ async function openPatiently(file: string, options: DatabaseOptions): Promise<Du
     } catch (cause) {
       const holder = holderOf(cause)
       if (holder === undefined) throw cause
-      const owner = readOwner(file)
-      if (options.access === 'owner' && owner !== undefined && owner.pid === holder.pid) {
+      // The lock's PID may be from another container, so ask the owner for its own.
+      const owner = options.access === 'owner' ? await findOwner(file) : undefined
+      if (owner !== undefined) {
         throw new DatabaseBusyError(
-          `${file} is owned by process ${owner.pid}, which loads it already; stop that one (kill ${owner.pid}), or give this one another --data folder`,
-          owner.pid,
+          `${file} is owned by process ${owner.started_by}, which has loaded it since ${owner.since}; stop that one (kill ${owner.started_by}), or give this one another --data folder`,
+          owner.started_by,
           { cause },
         )
       }
-      const who = holder.pid === undefined ? 'another process' : `process ${holder.pid}`
+      const who = holderText(file, holder.pid)
       if (waited >= patience) {
         throw new DatabaseBusyError(
           `${file} was still held by ${who} after ${patience / 1000} s; let it finish or stop it, then try again`,
@@ -168,6 +159,14 @@ async function openPatiently(file: string, options: DatabaseOptions): Promise<Du
   }
 }
 
+/** The PID is from DuckDB's lock; the note `<file>.owner` names the process that started it. */
+function holderText(file: string, pid: number | undefined): string {
+  if (pid === undefined) return 'another process'
+  const noted = readOwner(file)
+  const by = noted?.pid === pid && noted.started_by !== pid ? `, which process ${noted.started_by} started` : ''
+  return `process ${pid}${by}`
+}
+
 function holderOf(cause: unknown): { pid: number | undefined } | undefined {
   const message = cause instanceof Error ? cause.message : String(cause)
   if (!/Could not set lock on file|Conflicting lock/.test(message)) return undefined
@@ -175,7 +174,7 @@ function holderOf(cause: unknown): { pid: number | undefined } | undefined {
   return { pid: pid === undefined ? undefined : Number(pid) }
 }
 
-/** The file's database is attached: only so can DuckDB be told how many rows a group has. */
+/** Attaches the file, since only ATTACH can set the row group size. */
 async function openLocked(file: string, options: DatabaseOptions): Promise<DuckDBInstance> {
   const instance = await DuckDBInstance.create(':memory:', {
     temp_directory: `${file}.tmp`,
@@ -201,12 +200,12 @@ async function openLocked(file: string, options: DatabaseOptions): Promise<DuckD
     await connection.run('SET lock_configuration = true')
   } catch (cause) {
     instance.closeSync()
-    throw cause
+    throw damageIn(cause, file) ?? cause
   } finally {
     connection.disconnectSync()
   }
   return instance
 }
 
-/** What DuckDB calls the database in a file. */
+/** DuckDB's name for the database in a file. */
 export const databaseName = (file: string): string => parse(file).name

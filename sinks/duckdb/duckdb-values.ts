@@ -18,10 +18,10 @@ import {
 type ToDuckDb = (value: unknown) => DuckDBValue
 
 /**
- * Compiles how a value in memory (an event's, a record's) becomes one of a DuckDB column. The column's own type
- * decides, nested types included; null and undefined are NULL everywhere.
+ * Compiles the conversion of an in-memory value (of an event or a record) to the type of a DuckDB column, nested types
+ * included. null and undefined become NULL.
  *
- * @throws Error from the compiled function, when a value is not what the column holds.
+ * @throws Error for a type that no event field is stored in; from the compiled function, for a value that does not fit.
  */
 export function toDuckDb(type: DuckDBType): ToDuckDb {
   const present = converterOfPresent(type)

@@ -3,18 +3,21 @@ import { type Column, type EventTable, tableOf } from '../../schemas/duckdb-tabl
 import type { EventType } from '../../schemas/event.ts'
 import { qualified, quoted } from '../../schemas/sql-quoting.ts'
 
-/** The table that an event type's rows go to now. */
+/** The table that an event type's rows are loaded into now. */
 export interface LoadTarget {
   readonly type: EventType
   readonly schema: string
   readonly table: string
   /** In the table's own order, which differs from the declared one after a column was added. */
   readonly columns: readonly { readonly name: string; readonly type: DuckDBType }[]
-  /** The table is being made anew beside the old one, which stays as it is until `swapIn`. */
+  /** The table is being rebuilt next to the old one, which stays unchanged until `swapIn`. */
   readonly building: boolean
 }
 
-/** What a table was made from; kept in `internal.meta` under `table:TYPE`, or `building:TYPE` before the swap. */
+/**
+ * The declaration that a table was made from, stored in `internal.meta` as `table:TYPE`, or `building:TYPE` before the
+ * swap.
+ */
 interface MadeFrom {
   readonly version: number
   readonly columns: readonly Column[]
@@ -24,8 +27,8 @@ type Change = 'none' | 'comments' | 'added_columns' | 'rebuild'
 const BUILDING = '__building'
 
 /**
- * Makes or changes the tables so that they fit the declarations, in the caller's transaction: columns that may be
- * null are added, any other change starts a table anew, empty, from the beginning of its topic.
+ * Creates or alters the tables to match the declarations, in the caller's transaction. New nullable columns are added;
+ * any other change but of comments starts an empty table, loaded from the beginning of its topic.
  */
 export async function prepareTables(connection: DuckDBConnection, types: readonly EventType[]): Promise<LoadTarget[]> {
   const targets: LoadTarget[] = []
@@ -38,7 +41,7 @@ async function prepareTable(connection: DuckDBConnection, type: EventType): Prom
   const wanted: MadeFrom = { version: type.version, columns: declared.columns }
   const made = await recorded(connection, `table:${type.type}`)
   const building = await recorded(connection, `building:${type.type}`)
-  const change = made === undefined ? 'comments' : await changeOf(connection, type, made, wanted)
+  const change = made === undefined ? 'comments' : differenceOf(made, wanted)
   const goesOn = change === 'rebuild' && building !== undefined && differenceOf(building, wanted) === 'none'
   if (building !== undefined && !goesOn) {
     await dropBuilding(connection, type, declared)
@@ -71,7 +74,7 @@ async function prepareTable(connection: DuckDBConnection, type: EventType): Prom
   return targetOf(connection, type, declared, false)
 }
 
-/** The built table takes the place of the old one, in the caller's transaction. */
+/** Replaces the old table with the rebuilt one, in the caller's transaction. */
 export async function swapIn(connection: DuckDBConnection, target: LoadTarget): Promise<LoadTarget> {
   const { type } = target
   const declared = tableOf(type)
@@ -80,6 +83,12 @@ export async function swapIn(connection: DuckDBConnection, target: LoadTarget): 
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
   await record(connection, `table:${type.type}`, { version: type.version, columns: declared.columns })
   return targetOf(connection, type, declared, false)
+}
+
+/** Whether a table's entry in `internal.meta` matches the declaration, comments aside. */
+export function isMadeFor(type: EventType, text: string): boolean {
+  const change = differenceOf(JSON.parse(text) as MadeFrom, { version: type.version, columns: tableOf(type).columns })
+  return change === 'none' || change === 'comments'
 }
 
 const besideOf = (type: EventType): EventTable => tableOf({ ...type, type: `${type.type}${BUILDING}` })
@@ -93,26 +102,11 @@ async function dropBuilding(
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
 }
 
-/** The topic is read from its beginning, by whichever table is the target now. */
+/** Makes the loader read the topic from its beginning, into the current target. */
 async function restart(connection: DuckDBConnection, type: EventType): Promise<void> {
   for (const table of ['positions', 'unreadable']) {
     await connection.run(`DELETE FROM internal.${table} WHERE topic = $1`, [type.type])
   }
-}
-
-async function changeOf(
-  connection: DuckDBConnection,
-  type: EventType,
-  made: MadeFrom,
-  wanted: MadeFrom,
-): Promise<Change> {
-  const change = differenceOf(made, wanted)
-  if (change !== 'added_columns') return change
-  // A record that could not be read may have been written by a newer version: this one.
-  const unreadable = await connection.runAndReadAll('SELECT 1 FROM internal.unreadable WHERE topic = $1 LIMIT 1', [
-    type.type,
-  ])
-  return unreadable.currentRowCount > 0 ? 'rebuild' : change
 }
 
 function differenceOf(made: MadeFrom, wanted: MadeFrom): Change {
@@ -124,7 +118,7 @@ function differenceOf(made: MadeFrom, wanted: MadeFrom): Change {
   const added = addedColumns(made, wanted)
   if (added.some(({ nullable }) => !nullable)) return 'rebuild'
   if (added.length > 0) return 'added_columns'
-  // The same columns under another version: an upcaster changes what is in them.
+  // Same columns, other version: an upcaster changes their values.
   if (made.version !== wanted.version) return 'rebuild'
   const said = new Map(made.columns.map(({ name, about }) => [name, about]))
   return wanted.columns.every(({ name, about }) => said.get(name) === about) ? 'none' : 'comments'

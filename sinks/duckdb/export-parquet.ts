@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
-import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-statement.ts'
+import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-errors.ts'
 
 export interface ParquetRequest {
   /** A view, or SCHEMA.TABLE. */
@@ -14,18 +14,18 @@ export interface ParquetRequest {
 
 export interface ParquetExport {
   readonly rows: number
-  /** Inside the export folder, whole; whoever asked moves it to where it should be. */
+  /** A complete folder inside the export folder; the caller moves it to its destination. */
   readonly folder: string
 }
 
-/** What a killed export left behind is removed after this. */
+/** Remains of a killed export are removed after this time. */
 const FORGOTTEN_MS = 24 * 3_600_000
 
 /**
- * Writes a table or view as Parquet into a new folder of the export folder, the one place that the database may write
- * to. Names come from outside and are looked up, never pasted; where it goes is not the asker's to say.
+ * Writes a table or view as Parquet into a new folder of the export folder, the only place that the database may write
+ * to. Names are untrusted: they are looked up, never pasted. The caller cannot choose the destination.
  *
- * @throws SqlRefusedError when the table or a column is not there; SqlTimeoutError, SqlFailedError
+ * @throws SqlRefusedError when the table or a column does not exist; SqlTimeoutError, SqlFailedError
  */
 export async function exportParquet(
   connection: DuckDBConnection,
@@ -49,7 +49,7 @@ export async function exportParquet(
       connection.runAndReadAll(`COPY (FROM ${source}) TO ${literal(to)} (${[...options, ...more].join(', ')})`)
     const copied = await copy(by.length === 0 ? join(folder, 'data.parquet') : folder, parts)
     const rows = Number(copied.getRows()[0]?.[0] ?? 0)
-    // No rows, no folders: what there is to read then are the columns.
+    // Without rows there are no folders: write one file, so that a reader finds the columns.
     if (rows === 0 && by.length > 0) await copy(join(folder, 'data.parquet'), [])
     return { rows, folder }
   } catch (cause) {

@@ -1,6 +1,6 @@
 /**
- * What the sink keeps for itself, in the schema `internal`. The funnel reads it, people may, nothing else writes it.
- * Everything here commits in the same transaction as the rows that it speaks of.
+ * The sink's own tables, in the schema `internal`. Views and people may read them; only the sink writes them. They are
+ * committed in the same transaction as the rows that they describe.
  */
 export const INTERNAL_SCHEMA = `
   CREATE SCHEMA IF NOT EXISTS internal;
@@ -15,7 +15,9 @@ export const INTERNAL_SCHEMA = `
     next BIGINT NOT NULL,
     PRIMARY KEY (topic, "partition")
   );
+  ALTER TABLE internal.positions ADD COLUMN IF NOT EXISTS seen VARCHAR;
   COMMENT ON TABLE internal.positions IS 'How far each topic is loaded: the offset of the next record to read';
+  COMMENT ON COLUMN internal.positions.seen IS 'Which topic that was read in, and the last record before it';
   CREATE TABLE IF NOT EXISTS internal.unreadable (
     topic VARCHAR,
     "partition" INTEGER,
@@ -59,7 +61,7 @@ export const INTERNAL_SCHEMA = `
   COMMENT ON TABLE internal.processor_positions IS 'How far a processor had read, published after everything that it had written by then was loaded';
 `
 
-/** Gone with the connection; where changes of `internal.state` wait for the statement that merges them. */
+/** Temporary table of the connection, for changes of `internal.state` until one statement merges them. */
 export const STATE_STAGING = `
   CREATE TEMP TABLE IF NOT EXISTS state_staging (
     processor VARCHAR,
@@ -69,5 +71,5 @@ export const STATE_STAGING = `
   );
 `
 
-/** Raised with any change above: the file is then to be made anew. */
+/** Increase it with any incompatible change above: the file must then be rebuilt. */
 export const INTERNAL_VERSION = '1'

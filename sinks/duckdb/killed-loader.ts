@@ -4,8 +4,8 @@ import type { CommitStage } from './batch.ts'
 import { openDuckDbSink } from './sink.ts'
 
 /**
- * A process that loads a log and dies by kill -9 where it is told to: `node killed-loader.ts FILE LOG STAGE COUNT`.
- * The COUNT-th time that a transaction is at STAGE is its last moment; it says so first.
+ * Loads a log and kills itself with SIGKILL at a given point: `node killed-loader.ts FILE LOG STAGE COUNT`. It dies
+ * when a transaction reaches STAGE for the COUNT-th time, and prints a line first.
  */
 const [file = '', dir = '', stage = '', count = ''] = process.argv.slice(2)
 let left = Number(count)

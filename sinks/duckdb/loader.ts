@@ -5,60 +5,67 @@ import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal
 import type { Catalogue } from '../../schemas/registry.ts'
 import { Batch, Carefulness, type CommitStage, type Published, placeOf } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
+import { KeptRewards } from './kept-rewards.ts'
+import { LoadedPositions } from './loaded-positions.ts'
+import { type Rereadable, Rereading } from './rereading.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
 import { takeEvent, takeState } from './take-record.ts'
+import type { UnreadableCounts } from './unreadable-counts.ts'
 import { createViews } from './user-views.ts'
 
 export interface LoaderOptions {
   readonly log: Log
   readonly vocabulary: Catalogue
   readonly blobs?: Blobs
+  /** For messages. */
+  readonly file: string
   readonly connection: DuckDBConnection
   readonly targets: readonly LoadTarget[]
   /** Folds whose state and positions the funnel counts. */
   readonly folds: readonly string[]
   readonly batch_bytes: number
   readonly batch_rows: number
+  readonly kept_from_groups?: number
   readonly observe?: (stage: CommitStage) => unknown
 }
 
 export interface Loaded {
-  /** Event rows and dead letters that were taken, duplicates in the log included. */
+  /** Event rows and dead letters that were added to batches; a duplicate in a later batch counts again. */
   readonly rows: number
   readonly records: number
 }
 
-/** The file knows positions that the log does not have. */
-export class WrongLogError extends Error {
-  override readonly name = 'WrongLogError'
-}
-
-/** What is behind the end of a log that is followed, not of one that is caught up with. */
+/** Up to this lag, first pages are read together; with more, the loader is catching up. */
 const FEW_RECORDS = 4_096n
 
 type Ends = ReadonlyMap<string, readonly bigint[]>
 
 /**
- * One pass over the log, in an order that keeps the funnel exact while everything moves:
+ * One pass over the log, in an order that keeps the funnel exact while the folds keep running:
  *
- * 1. the positions P that each fold has committed;
- * 2. the ends of the changelogs, and after them the ends E of the event topics and the dead letters: whatever a
- *    changelog says below its end was committed together with outputs that lie below E;
- * 3. events and dead letters up to E; tables made anew are swapped in;
- * 4. changelogs up to their ends, and then P.
+ * 1. read the positions P that each fold has committed;
+ * 2. read the ends of the changelogs, then the ends E of the event topics and the dead letters: every changelog record
+ *    below its end was committed together with outputs below E;
+ * 3. load events and dead letters up to E; swap in rebuilt tables;
+ * 4. load changelogs up to their ends, then publish P.
  *
- * In as many transactions as it takes, in this order; where little is behind, in one. So state and outputs are never
- * older than the published P. A pass that breaks off anywhere leaves an older P, for which that holds as well.
+ * This takes as many transactions as needed, in this order; with a small lag, one. So state and outputs are never older
+ * than the published P. An interrupted pass leaves an older P, for which the same holds.
  */
 export class Loader {
   readonly #options: LoaderOptions
   readonly #shapes = new Map<string, RowShape>()
-  readonly #positions = new Map<string, bigint>()
+  readonly #positions: LoadedPositions
   readonly #careful = new Carefulness()
   readonly #published = new Map<string, bigint>()
+  readonly #rereading: Rereading
+  readonly #keptRewards: KeptRewards
 
   private constructor(options: LoaderOptions) {
     this.#options = options
+    this.#keptRewards = new KeptRewards(options.connection, options.kept_from_groups)
+    this.#rereading = new Rereading({ ...options, careful: this.#careful })
+    this.#positions = new LoadedPositions(options.log, options.file, options.connection)
     for (const target of options.targets) this.#shapes.set(target.type.type, rowShapeOf(target))
   }
 
@@ -68,50 +75,64 @@ export class Loader {
     return loader
   }
 
-  /** Forgets what is in memory for what has committed. */
+  /** Replaces the positions in memory with the committed ones. */
   async reload(): Promise<void> {
     const { connection } = this.#options
     const rows = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()
-    this.#positions.clear()
-    for (const [topic, partition, next] of await rows('SELECT topic, "partition", next FROM internal.positions')) {
-      this.#positions.set(placeOf(topic as string, partition as number), next as bigint)
-    }
+    await this.#positions.reload()
     this.#published.clear()
     for (const [fold, topic, partition, next] of await rows('FROM internal.processor_positions')) {
       this.#published.set(publishedAs(fold as string, topic as string, partition as number), next as bigint)
     }
-    // A transaction that broke off may have left rows in a table of the connection's own.
-    await connection.run('DELETE FROM state_staging')
+    // A failed transaction may have left rows in the connection's temporary tables.
+    for (const staging of ['state_staging', 'changed_groups']) await connection.run(`DELETE FROM ${staging}`)
+    await this.#rereading.count()
   }
 
-  /** @throws Error when the log, the blobs or DuckDB failed; what had committed stays, nothing else did. */
-  async pass(signal?: AbortSignal): Promise<Loaded> {
+  /** How many records of each topic are in no table, because they cannot be read. */
+  get unreadable(): UnreadableCounts {
+    return this.#rereading.counts
+  }
+
+  /** Rereads every unreadable record, and reads no new ones. */
+  async reread(): Promise<Loaded> {
+    const loaded = { rows: 0, records: 0 }
+    await this.#compare()
+    await this.#rereading.all(this.#rereadable(await this.#eventEnds()), loaded)
+    return loaded
+  }
+
+  /**
+   * @param reread which unreadable records are reread
+   * @throws WrongLogError when the file was not loaded from this log as it is now.
+   * @throws Error when the log, the blobs or DuckDB failed; what was committed stays, the rest is dropped.
+   */
+  async pass(reread: 'all' | 'when due', signal?: AbortSignal): Promise<Loaded> {
     const { log, folds } = this.#options
-    const partitions = new Map((await log.topics()).map(({ name, partitions }) => [name, partitions]))
+    const adopted = await this.#compare()
+    const exists = this.#positions.topics
     const committed = new Map<string, readonly Position[]>()
     for (const fold of folds) committed.set(fold, await log.committed(fold))
-    const changelogs = await this.#endsOf(folds.map(changelogTopic).filter((topic) => partitions.has(topic)))
-    const events = await this.#endsOf(
-      [...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => partitions.has(topic)),
-    )
+    const changelogs = await this.#endsOf(folds.map(changelogTopic).filter((topic) => exists.has(topic)))
+    const events = await this.#eventEnds()
 
     const loading = new Loading()
-    const { vocabulary, blobs } = this.#options
-    const taking = {
-      vocabulary,
-      blobs,
-      shapes: this.#shapes,
-      partitionsOf: (topic: string) => events.get(topic)?.length,
-    }
-    await this.#load(loading, events, (record, batch) => takeEvent(record, batch, taking), signal)
+    for (const position of adopted) loading.batch.moveTo(position)
+    const rereadable = this.#rereadable(events)
+    if (reread === 'all') await this.#rereading.all(rereadable, loading.loaded)
+    else await this.#rereading.whenDue(rereadable, loading.loaded)
+    await this.#load(loading, events, rereadable.take, signal)
     const built = [...this.#shapes.values()].filter(({ target }) => target.building)
     if (built.length > 0) {
       await this.#commit(loading)
       if (!signal?.aborted) await this.#swapIn(built)
     }
-    await this.#load(loading, changelogs, takeState, signal)
+    const takeChange = (record: LogRecord, batch: Batch) => takeState(record, batch, log)
+    await this.#load(loading, changelogs, takeChange, signal)
     if (!signal?.aborted) loading.batch.publish(this.#moved(committed))
     await this.#commit(loading)
+    const resting = reread === 'all' || loading.loaded.records === 0
+    if (!signal?.aborted) await this.#keptRewards.keep(resting, signal)
     return loading.loaded
   }
 
@@ -123,11 +144,27 @@ export class Loader {
     let behind = 0n
     for (const [topic, ends] of await this.#endsOf(topics.filter((topic) => exists.has(topic)))) {
       ends.forEach((end, partition) => {
-        const next = this.#positionOf(topic, partition)
+        const { next } = this.#positions.of(topic, partition)
         if (end > next) behind += end - next
       })
     }
     return behind
+  }
+
+  #compare(): Promise<readonly Position[]> {
+    return this.#positions.compare([...this.#shapes.values()].map(({ target }) => target))
+  }
+
+  async #eventEnds(): Promise<Ends> {
+    const exists = this.#positions.topics
+    return await this.#endsOf([...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => exists.has(topic)))
+  }
+
+  #rereadable(ends: Ends): Rereadable {
+    const { vocabulary, blobs } = this.#options
+    const partitionsOf = (topic: string) => ends.get(topic)?.length
+    const taking = { vocabulary, blobs, shapes: this.#shapes, partitionsOf }
+    return { topics: new Set(ends.keys()), take: (record, batch) => takeEvent(record, batch, taking) }
   }
 
   async #endsOf(topics: readonly string[]): Promise<Ends> {
@@ -135,7 +172,7 @@ export class Loader {
     return new Map(topics.map((topic, at) => [topic, ends[at] as readonly bigint[]]))
   }
 
-  /** Up to the ends; the last batch is left to the caller, for what else fits into it. */
+  /** Loads up to `ends`. The last batch is left uncommitted, so that the caller can add to it. */
   async #load(
     loading: Loading,
     ends: Ends,
@@ -151,18 +188,20 @@ export class Loader {
   async #commit(loading: Loading): Promise<void> {
     const { batch, loaded } = loading
     if (batch.isEmpty) return
+    await this.#positions.compareAgain(batch.positions)
     await batch.commit(this.#options.connection, this.#careful, this.#options.observe)
-    for (const { topic, partition, next } of batch.positions) this.#positions.set(placeOf(topic, partition), next)
+    for (const position of batch.positions) this.#positions.settle(position)
     for (const { fold, topic, partition, next } of batch.published) {
       this.#published.set(publishedAs(fold, topic, partition), next)
     }
     loaded.rows += batch.rows
     loaded.records += batch.records
+    if (batch.unreadable.length > 0) await this.#rereading.count()
     loading.batch = new Batch()
   }
 
   /**
-   * Reads on, topic by topic (causes before what follows from them), until the batch is full or nothing is left.
+   * Reads topic by topic, causes before effects, until the batch is full or nothing is left.
    * @returns whether nothing is left
    */
   async #fill(batch: Batch, ends: Ends, take: (record: LogRecord, batch: Batch) => unknown): Promise<boolean> {
@@ -171,13 +210,13 @@ export class Loader {
     for (const [topic, partitionEnds] of ends) {
       for (const [partition, end] of partitionEnds.entries()) {
         for (;;) {
-          const from = batch.positionOf(topic, partition) ?? this.#positionOf(topic, partition)
-          if (from > end) throw this.#wrongLog(topic, partition, from, end)
-          if (from === end) break
+          const from = batch.positionOf(topic, partition) ?? this.#positions.of(topic, partition)
+          if (from.next > end) await this.#positions.beyondEnd(from)
+          if (from.next >= end) break
           if (batch.bytes >= batch_bytes || batch.rows >= batch_rows) return false
-          const next = await this.#readOn(batch, { topic, partition, next: from }, end, take, pages)
-          if (next === from) break
-          batch.moveTo({ topic, partition, next })
+          const to = await this.#readOn(batch, from, end, take, pages)
+          if (to.next === from.next) break
+          batch.moveTo(to)
         }
       }
     }
@@ -185,8 +224,8 @@ export class Loader {
   }
 
   /**
-   * The first records of every partition that has some, asked for together: over a network each answer takes its time,
-   * and behind the end of the log there are as many as partitions. With a backlog nothing is gained by it.
+   * Reads the first page of every partition with a lag, all at once: over a network each request takes its time, and
+   * near the end of the log there are as many as partitions. With a backlog this gains nothing.
    */
   async #firstPages(ends: Ends): Promise<Map<string, ReadResult>> {
     const { log, batch_bytes } = this.#options
@@ -194,10 +233,10 @@ export class Loader {
     let pending = 0n
     for (const [topic, partitionEnds] of ends) {
       for (const [partition, end] of partitionEnds.entries()) {
-        const next = this.#positionOf(topic, partition)
-        if (next >= end) continue
-        pending += end - next
-        wanted.push({ topic, partition, next })
+        const from = this.#positions.of(topic, partition)
+        if (from.next >= end) continue
+        pending += end - from.next
+        wanted.push(from)
       }
     }
     const pages = new Map<string, ReadResult>()
@@ -205,7 +244,7 @@ export class Loader {
     const max_bytes = Math.floor(batch_bytes / Math.max(1, wanted.length))
     await Promise.all(
       wanted.map(async ({ topic, partition, next: from }) => {
-        // What failed is read once more by itself, and says there why.
+        // A failed read is repeated on its own later, and throws there.
         const page = await log.read({ topic, partition, from, max_bytes }).catch(() => undefined)
         if (page !== undefined) pages.set(placeOf(topic, partition), page)
       }),
@@ -215,36 +254,39 @@ export class Loader {
 
   async #readOn(
     batch: Batch,
-    { topic, partition, next: from }: Position,
+    before: Position,
     end: bigint,
     take: (record: LogRecord, batch: Batch) => unknown,
     pages: Map<string, ReadResult>,
-  ): Promise<bigint> {
+  ): Promise<Position> {
     const { log, batch_bytes } = this.#options
+    const { topic, partition, next: from } = before
     const place = placeOf(topic, partition)
     const page = pages.get(place)
     pages.delete(place)
     try {
       const { records, next } =
         page ?? (await log.read({ topic, partition, from, max_bytes: batch_bytes - batch.bytes }))
+      let last: LogRecord | undefined
       for (const record of records) {
-        if (record.offset >= end) return end
+        if (record.offset >= end) break
+        last = record
         await take(record, batch)
         batch.records += 1
         batch.bytes += (record.value?.length ?? 0) + (record.key?.length ?? 0)
       }
-      return next < end ? next : end
+      return this.#positions.after(before, next < end ? next : end, last)
     } catch (cause) {
       if (!(cause instanceof OffsetGoneError)) throw cause
       const first = (await log.beginningOffsets(topic))[partition] ?? end
       if (first <= from) throw cause
       const error = `retention removed offsets ${from} … ${first - 1n} before they were loaded`
       batch.addUnreadable(topic, partition, from, null, error)
-      return first < end ? first : end
+      return this.#positions.after(before, first < end ? first : end, undefined)
     }
   }
 
-  /** Tables that were made anew have come as far as the others: they take the place of the old ones. */
+  /** Rebuilt tables are loaded as far as the others: they replace the old ones. */
   async #swapIn(built: readonly RowShape[]): Promise<void> {
     const { connection } = this.#options
     await inTransaction(connection, async () => {
@@ -260,16 +302,6 @@ export class Loader {
     return [...committed]
       .flatMap(([fold, positions]) => positions.map((position) => ({ fold, ...position })))
       .filter(({ fold, topic, partition, next }) => this.#published.get(publishedAs(fold, topic, partition)) !== next)
-  }
-
-  #positionOf(topic: string, partition: number): bigint {
-    return this.#positions.get(placeOf(topic, partition)) ?? 0n
-  }
-
-  #wrongLog(topic: string, partition: number, from: bigint, end: bigint): WrongLogError {
-    return new WrongLogError(
-      `${topic} partition ${partition} is loaded up to offset ${from}, but ${this.#options.log.address} ends at ${end}: the DuckDB file was loaded from another log; delete it (it is made again from the log), or name the right one with --log`,
-    )
   }
 }
 

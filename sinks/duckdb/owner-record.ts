@@ -1,43 +1,56 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 
 /**
- * Says beside the file which process owns it and where that process answers SQL: `<file>.owner`. A hint, never a
- * lock: the lock is DuckDB's own on the file, and a record that outlived its process is recognised by its pid.
+ * A note next to the file, `<file>.owner`, about the process that answers SQL for it. It is a hint, never a lock: only
+ * the answer of its socket and DuckDB's lock prove who owns the file. PIDs are reused after a restart of the machine,
+ * and in other containers.
  */
 export interface OwnerRecord {
   readonly pid: number
-  /** Where the owner answers, when it does. */
+  /** The process that started it, and restarts it when it ends. */
+  readonly started_by?: number
+  /** The socket that it answers on. */
   readonly socket?: string
+  /** The last process that ended unasked, and why. */
+  readonly ended?: { readonly pid: number; readonly why: string }
 }
 
 const pathOf = (file: string) => `${file}.owner`
 
+/** Keeps the note about the ended process. */
 export function writeOwner(file: string, record: OwnerRecord): void {
+  const { ended } = readOwner(file) ?? {}
   const draft = `${pathOf(file)}.${process.pid}`
-  writeFileSync(draft, `${JSON.stringify(record)}\n`, { mode: 0o600 })
+  writeFileSync(draft, `${JSON.stringify({ ...(ended && { ended }), ...record })}\n`, { mode: 0o600 })
   renameSync(draft, pathOf(file))
 }
 
-/** The record of a process that is alive. */
+/** Undefined if there is no note, or an invalid one. */
 export function readOwner(file: string): OwnerRecord | undefined {
-  let record: OwnerRecord
   try {
-    record = JSON.parse(readFileSync(pathOf(file), 'utf8')) as OwnerRecord
+    const record = JSON.parse(readFileSync(pathOf(file), 'utf8')) as unknown
+    return isRecord(record) ? record : undefined
   } catch {
     return undefined
   }
-  return Number.isInteger(record.pid) && isAlive(record.pid) ? record : undefined
+}
+
+/** Records why a process ended, for clients whose questions it did not answer. */
+export function noteEnd(file: string, ended: NonNullable<OwnerRecord['ended']>): void {
+  try {
+    writeOwner(file, { ...(readOwner(file) ?? { pid: ended.pid }), ended })
+  } catch {
+    // With a full disk, clients get no reason.
+  }
 }
 
 export function removeOwner(file: string): void {
   rmSync(pathOf(file), { force: true })
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM'
-  }
+function isRecord(record: unknown): record is OwnerRecord {
+  if (typeof record !== 'object' || record === null) return false
+  const { pid, socket = '', ended = { pid: 0, why: '' } } = record as Record<string, unknown>
+  if (!Number.isInteger(pid) || typeof socket !== 'string' || typeof ended !== 'object' || ended === null) return false
+  return typeof (ended as { why?: unknown }).why === 'string'
 }

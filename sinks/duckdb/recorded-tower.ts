@@ -1,11 +1,14 @@
 import type { Log, NewRecord } from '../../infra/log/log.ts'
+import { sourceOf } from '../../infra/runtime/emission.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
 import { toJson } from '../../infra/runtime/json-records.ts'
 import { topicsOf } from '../../infra/runtime/topics.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
 import type { DataOf, Event, EventType, RowOfEvent } from '../../schemas/event.ts'
+import type { Blob } from '../../schemas/offload.ts'
 import { completionsSampled, NO_MODEL } from '../../schemas/policy.ts'
+import { completionsRescored } from '../../schemas/reward.ts'
 import {
   completionRejected,
   groupExpired,
@@ -15,8 +18,9 @@ import {
 } from '../../schemas/rollout.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import { completionsScored } from '../../schemas/tower.ts'
+import { DERIVED_BY } from './views/derived.ts'
 
-/** What tests of the sink say of a tower pipeline: a log with hand-made events, one story at a time. */
+/** For tests of the sink: a log of a tower pipeline with hand-made events, one story at a time. */
 
 export const PARTITIONS = 2
 const TIME = '2026-01-01T00:00:00.000Z'
@@ -26,10 +30,17 @@ export async function createTopics(log: Log, types: readonly EventType[] = catal
   await log.createTopics(topicsOf(types, [{ name: FOLD }], PARTITIONS))
 }
 
-export function eventOf<T extends EventType>(type: T, id: string, key: string, data: DataOf<T>): Event<T> {
+/** An event as its own processor emits it, or as `source` does. */
+export function eventOf<T extends EventType>(
+  type: T,
+  id: string,
+  key: string,
+  data: DataOf<T>,
+  source = sourceNamed(type),
+): Event<T> {
   return {
     id,
-    source: 'test',
+    source,
     type: type.type,
     version: type.version,
     time: TIME,
@@ -38,6 +49,11 @@ export function eventOf<T extends EventType>(type: T, id: string, key: string, d
     causes: [],
     data,
   }
+}
+
+function sourceNamed({ type }: EventType): string {
+  const processor = Object.entries(DERIVED_BY).find(([derived]) => derived === type)?.[1]
+  return processor === undefined ? '/tests' : sourceOf(processor)
 }
 
 /** Appends in one transaction, optionally with positions of form-groups. */
@@ -63,7 +79,7 @@ export class Story {
     return this.eventIn(type, event, partitionOf(event.key, PARTITIONS))
   }
 
-  /** In a partition that the test names. */
+  /** In the given partition. */
   eventIn<T extends EventType>(type: T, event: Event<T>, partition: number): this {
     const { key, headers, value } = encodeEvent(type, event as Event)
     this.#append(type.type, partition, { key, headers, value })
@@ -85,6 +101,16 @@ export class Story {
   sampled(group_id: string, indices: readonly number[], { id = `sampled-${group_id}`, attempt = 'a1' } = {}): this {
     const rows = indices.map((index) => sampledRow(group_id, index, attempt))
     return this.event(completionsSampled, eventOf(completionsSampled, id, group_id, rows))
+  }
+
+  /** One completion so long that its columns are blobs. @returns the blobs, which the caller must store */
+  sampledLong(group_id: string, tokens: number): readonly Blob[] {
+    const token_ids = Array.from({ length: tokens }, (_, index) => index)
+    const rows = [{ ...sampledRow(group_id, 0, 'a1'), token_ids }]
+    const event = eventOf(completionsSampled, `sampled-${group_id}`, group_id, rows)
+    const { key, headers, value, blobs } = encodeEvent(completionsSampled, event as Event)
+    this.#append(completionsSampled.type, partitionOf(key, PARTITIONS), { key, headers, value })
+    return blobs
   }
 
   scored(group_id: string, rewards: readonly number[], sampled_id = `sampled-${group_id}`): this {
@@ -120,7 +146,7 @@ export class Story {
     return this.event(completionRejected, eventOf(completionRejected, id, group_id, data))
   }
 
-  /** The fold's state of a group, or its end. */
+  /** The fold's state of a group; null deletes it. */
   state(group_id: string, state: { closed?: string; slots: Record<string, { sampled_id: string }> } | null): this {
     const value = state === null ? null : toJson({ state_version: 1, state })
     this.#append(changelogTopic(FOLD), partitionOf(group_id, PARTITIONS), { key: group_id, headers: [], value })
@@ -151,6 +177,31 @@ export class Story {
     this.positions.push({ topic: completionsSampled.type, partition, next })
     return this
   }
+}
+
+/** The completions of a scored event under a custom reward. */
+export function rescored(
+  story: Story,
+  group: string,
+  rewards: readonly number[],
+  indices: readonly number[] = rewards.map((_, row) => row),
+  more: Pick<Event, 'before_rules'> = {},
+): Story {
+  const rows: DataOf<typeof completionsRescored> = rewards.map((reward, row) => ({
+    group_id: group,
+    completion_index: indices[row] as number,
+    attempt_id: 'a1',
+    sampled_id: `sampled-${group}`,
+    scored_id: `scored-${group}`,
+    reward,
+    reward_components: {},
+    reward_name: 'mine',
+    reward_version: 1,
+    source_sha256: 'a'.repeat(64),
+    dialect: 'prime_rl',
+  }))
+  const event = eventOf(completionsRescored, `rescored-${group}`, group, rows)
+  return story.event(completionsRescored, { ...event, ...more })
 }
 
 const image = {

@@ -2,46 +2,59 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log } from '../../infra/log/log.ts'
+import { retryOf } from '../../infra/retry.ts'
 import type { EventType } from '../../schemas/event.ts'
 import { catalogueOf } from '../../schemas/registry.ts'
 import type { CommitStage } from './batch.ts'
+import { damageIn } from './damaged-database.ts'
 import { type Database, databaseName, openDatabase } from './database.ts'
 import { prepareTables } from './event-tables.ts'
 import { INTERNAL_SCHEMA, INTERNAL_VERSION, STATE_STAGING } from './internal-schema.ts'
-import { inTransaction, type Loaded, Loader, WrongLogError } from './loader.ts'
+import { CHANGED_GROUPS } from './kept-rewards.ts'
+import { inTransaction, type Loaded, Loader } from './loader.ts'
+
 import { type SqlServer, serveSql } from './sql-server.ts'
+import type { SinkHealth, TablesSink } from './tables-sink.ts'
+import { type UnreadableCounts, unreadableText, unreadableTotal } from './unreadable-counts.ts'
 import { createViews } from './user-views.ts'
 
 export interface DuckDbSinkOptions {
   readonly file: string
   readonly log: Log
   readonly catalogue: readonly EventType[]
-  /** Where large columns lie; without it, events that have some are unreadable. */
+  /** Store of large columns; without it, events that have some are unreadable. */
   readonly blobs?: Blobs
   /** Folds whose state the funnel counts. */
   readonly folds?: readonly string[]
-  /** Answer `plumbline sql` on a socket beside the file. */
+  /** Answer `plumbline sql` on a socket next to the file. */
   readonly serve?: boolean
   readonly sql_time_limit_ms?: number
+  /** The process that started this one, reported to clients as the one to stop. */
+  readonly started_by?: number
+  /** Called when a question begins, with its time limit; the function it returns is called when the question ends. */
+  readonly onQuestion?: (time_limit_ms: number) => () => void
   readonly export_dir?: string
   readonly memory_limit?: string
   readonly threads?: number
-  /** Bounds of one transaction: bytes as they lie in the log, rows as they lie in memory. */
+  /** Bounds of one transaction: encoded bytes as in the log, rows as in memory. */
   readonly batch_bytes?: number
   readonly batch_rows?: number
+  /** From how many groups on the rows of `rewards` are stored, see `kept-rewards.ts`. */
+  readonly kept_from_groups?: number
   /** How long `run` waits before it looks for new records. */
   readonly poll_ms?: number
   /** How long to wait for a reader of the file to finish. */
   readonly wait_ms?: number
-  /** Told what a person should know: waiting, trouble that is being retried. */
+  /** Called with messages for a person: waiting, a failure that is being retried. */
   readonly report?: (message: string) => void
-  /** Told where a transaction is; for tests that kill the process there. */
+  /** Called at each stage of a transaction; for tests that kill the process there. */
   readonly observe?: (stage: CommitStage) => unknown
 }
 
-/** The file was made by a program whose own tables in it were other ones. */
+/** The file was made by a version with other internal tables. */
 export class DatabaseVersionError extends Error {
   override readonly name = 'DatabaseVersionError'
+  readonly retry = 'never'
 }
 
 const DEFAULT_BATCH_BYTES = 4 * 2 ** 20
@@ -66,15 +79,16 @@ interface Opened {
   readonly loader: Loader
 }
 
-/** Keeps the log in DuckDB: every event in its table exactly once, the funnel exact at every moment. */
-export class DuckDbSink {
+/** Loads the log into DuckDB: every event in its table exactly once, the funnel exact at every moment. */
+export class DuckDbSink implements TablesSink {
   readonly #options: DuckDbSinkOptions
   #opening: Promise<Opened> | undefined
   #server: SqlServer | undefined
   #closed = false
   #trouble: string | undefined
   #retries = 0
-  /** What runs now; passes never overlap. */
+  #unreadable: UnreadableCounts = {}
+  /** The work that runs now; passes never overlap. */
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(options: DuckDbSinkOptions) {
@@ -82,69 +96,103 @@ export class DuckDbSink {
   }
 
   async open(): Promise<void> {
-    const { file, serve = true, sql_time_limit_ms, export_dir } = this.#options
+    const { file, serve = true, sql_time_limit_ms, export_dir, started_by, onQuestion } = this.#options
     await this.#current()
     if (!serve) return
     try {
       const exports = export_dir === undefined ? {} : { export_dir }
       const limit = sql_time_limit_ms === undefined ? {} : { time_limit_ms: sql_time_limit_ms }
-      this.#server = await serveSql({ file, connect: () => this.connect(), ...limit, ...exports })
+      const told = { ...(started_by && { started_by }), ...(onQuestion && { onQuestion }) }
+      this.#server = await serveSql({ file, connect: () => this.connect(), ...limit, ...exports, ...told })
     } catch (cause) {
       await this.close()
       throw cause
     }
   }
 
-  /** Where SQL is answered, when it is. */
+  /** The socket that answers SQL, if there is one. */
   get socket(): string | undefined {
     return this.#server?.socket
   }
 
-  /** A connection of its own for whoever asks; disconnect it. Not for writing: the sink is the only writer. */
+  /** A new connection; the caller must disconnect it. Not for writing: the sink is the only writer. */
   async connect(): Promise<DuckDBConnection> {
-    return (await this.#current()).database.connect()
+    const { database } = await this.#current()
+    try {
+      return await database.connect()
+    } catch (cause) {
+      // A question that ran out of memory may have invalidated the whole instance. Without new records, loading would
+      // not notice.
+      if (!(cause instanceof Error && cause.message.includes('has been invalidated'))) throw cause
+      await this.#inTurn(async () => {
+        if ((await this.#current()).database === database) await this.#abandon()
+      })
+      return (await this.#current()).database.connect()
+    }
   }
 
   /**
-   * Loads everything that the log holds when this is called, and publishes how far the folds had come.
+   * Loads everything that the log holds when this is called, and publishes the positions of the folds.
    *
    * @throws Error when the log, a blob or the disk failed. Nothing is lost or doubled: call it again.
    */
   loadOnce(signal?: AbortSignal): Promise<Loaded & { readonly caught_up: boolean }> {
     return this.#inTurn(async () => {
-      const loaded = await this.#pass(signal)
+      const loaded = await this.#pass('all', signal)
       return { ...loaded, caught_up: (await (await this.#current()).loader.lag()) === 0n }
     })
   }
 
-  async #pass(signal: AbortSignal | undefined): Promise<Loaded> {
+  async #pass(reread: 'all' | 'when due', signal: AbortSignal | undefined): Promise<Loaded> {
     const { loader } = await this.#current()
     try {
-      return await loader.pass(signal)
+      const loaded = await loader.pass(reread, signal)
+      this.#countUnreadable(loader)
+      return loaded
     } catch (cause) {
       await this.#recover()
       throw cause
     }
   }
 
+  /** Rereads every unreadable record, and reads no new ones. @throws Error as `loadOnce` */
+  reread(): Promise<Loaded> {
+    return this.#inTurn(async () => {
+      const { loader } = await this.#current()
+      const loaded = await loader.reread()
+      this.#countUnreadable(loader)
+      return loaded
+    })
+  }
+
+  #countUnreadable({ unreadable }: Loader): void {
+    const [before, now] = [unreadableTotal(this.#unreadable), unreadableTotal(unreadable)]
+    this.#unreadable = unreadable
+    if (now > before) this.#options.report?.(`the DuckDB sink cannot read ${unreadableText(now)}`)
+    else if (now < before)
+      this.#options.report?.(
+        `the DuckDB sink has loaded or skipped ${before - now} of the records that it could not read`,
+      )
+  }
+
   /**
-   * Loads until told to stop. Trouble (a full disk, a log that is away) is reported and retried for ever, with
-   * growing pauses; meanwhile nothing is lost.
+   * Loads until aborted. A failure (a full disk, an unreachable log) is reported and retried forever, with growing
+   * pauses; meanwhile nothing is lost.
    *
-   * @throws WrongLogError, DatabaseVersionError: what no retry mends.
+   * @throws WrongLogError, DatabaseVersionError and other errors that a retry cannot fix.
    */
   async run(signal: AbortSignal): Promise<void> {
     const { poll_ms = DEFAULT_POLL_MS, report } = this.#options
     let pause = 0
     while (!signal.aborted) {
       try {
-        const { records } = await this.#inTurn(() => this.#pass(signal))
+        const { records } = await this.#inTurn(() => this.#pass('when due', signal))
         if (pause > 0) report?.('the DuckDB sink loads again')
         pause = 0
         this.#trouble = undefined
         if (records === 0) await rest(poll_ms, signal)
       } catch (cause) {
-        if (cause instanceof WrongLogError || cause instanceof DatabaseVersionError || this.#closed) throw cause
+        if (retryOf(cause) === 'never' || this.#closed) throw cause
         const first = pause === 0
         pause = Math.min(LONGEST_BACKOFF_MS, Math.max(100, pause * 2))
         const message = cause instanceof Error ? cause.message : String(cause)
@@ -156,9 +204,9 @@ export class DuckDbSink {
     }
   }
 
-  /** Why `run` cannot load now, when it cannot, and how often it has tried again. */
-  get health(): { readonly trouble: string | undefined; readonly retries: number } {
-    return { trouble: this.#trouble, retries: this.#retries }
+  /** Why `run` cannot load now, if so; how often it has retried; how many records it cannot read. */
+  get health(): SinkHealth {
+    return { trouble: this.#trouble, retries: this.#retries, unreadable: this.#unreadable }
   }
 
   /** An upper bound of the records that are not loaded yet. */
@@ -176,7 +224,9 @@ export class DuckDbSink {
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work, work)
+    const turn = this.#turn.then(work, work).catch((cause: unknown) => {
+      throw this.#inWords(cause)
+    })
     this.#turn = turn.catch(() => {})
     return turn
   }
@@ -188,13 +238,18 @@ export class DuckDbSink {
       return await this.#opening
     } catch (cause) {
       this.#opening = undefined
-      throw cause
+      throw this.#inWords(cause)
     }
   }
 
+  /** Any statement can find damage, which shows when a block is first read. */
+  #inWords(cause: unknown): unknown {
+    return damageIn(cause, this.#options.file) ?? cause
+  }
+
   /**
-   * After a failure no position in memory is trusted. Where they cannot be read again, neither is the instance, which
-   * DuckDB declares invalid when a disk was full while it wrote: the next use opens the file again.
+   * After a failure, positions in memory are replaced by the committed ones. If those cannot be read, the instance is
+   * dropped, since DuckDB invalidates it when a write meets a full disk: the next use opens the file again.
    */
   async #recover(): Promise<void> {
     const opened = await this.#opening?.catch(() => undefined)
@@ -211,6 +266,7 @@ export class DuckDbSink {
   async #openDatabase(): Promise<Opened> {
     refuseHidingName(this.#options.file, this.#options.catalogue)
     const { file, log, catalogue, blobs, export_dir, memory_limit, threads, wait_ms, report, observe } = this.#options
+    const { kept_from_groups } = this.#options
     const database = await openDatabase({
       file,
       access: 'owner',
@@ -223,17 +279,19 @@ export class DuckDbSink {
     let connection: DuckDBConnection | undefined
     try {
       connection = await database.connect()
-      await connection.run(STATE_STAGING)
+      await connection.run(`${STATE_STAGING};${CHANGED_GROUPS}`)
       const targets = await prepareAll(connection, file, catalogue)
       const loader = await Loader.open({
         log,
         vocabulary: catalogueOf(catalogue),
+        file,
         connection,
         targets,
         folds: this.#options.folds ?? ['form-groups'],
         batch_bytes: this.#options.batch_bytes ?? DEFAULT_BATCH_BYTES,
         batch_rows: this.#options.batch_rows ?? DEFAULT_BATCH_ROWS,
         ...(blobs === undefined ? {} : { blobs }),
+        ...(kept_from_groups === undefined ? {} : { kept_from_groups }),
         ...(observe === undefined ? {} : { observe }),
       })
       return { database, connection, loader }
@@ -257,13 +315,13 @@ async function prepareAll(connection: DuckDBConnection, file: string, catalogue:
       )
     }
     targets = await prepareTables(connection, catalogue)
-    // The old views stay with the old tables until those are replaced.
+    // While tables are rebuilt, the old views stay on the old tables.
     if (!targets.some(({ building }) => building)) await createViews(connection, false)
   })
   return targets
 }
 
-/** DuckDB calls the database by the file's name, and cannot tell it from a schema of that name. */
+/** DuckDB names the database after the file, and cannot tell it from a schema of that name. */
 function refuseHidingName(file: string, catalogue: readonly EventType[]): void {
   const name = databaseName(file)
   const schemas = ['main', 'internal', ...catalogue.map(({ type }) => type.split('.')[0])]

@@ -1,69 +1,174 @@
 import {
-  Binary,
-  Bool,
-  type Data,
-  DataType,
-  DateDay,
-  Decimal,
-  Field,
-  FixedSizeList,
-  Float32,
-  Float64,
-  Int8,
-  Int16,
-  Int32,
-  Int64,
-  List,
-  Map_,
-  makeData,
-  RecordBatch,
-  RecordBatchStreamWriter,
-  Schema,
-  Struct,
-  TimestampMicrosecond,
-  Uint8,
-  Uint16,
-  Uint32,
-  Uint64,
-  Utf8,
-  vectorFromArray,
-} from 'apache-arrow'
-import type { Plain, SqlColumn, SqlResult, SqlType } from './sql-result.ts'
+  type DuckDBArrayType,
+  type DuckDBDataChunk,
+  type DuckDBDecimalType,
+  type DuckDBListType,
+  type DuckDBMapType,
+  type DuckDBStructType,
+  type DuckDBType,
+  DuckDBTypeId,
+  type DuckDBUnionType,
+} from '@duckdb/node-api'
+import duckdb from '@duckdb/node-bindings'
+import { Data, type DataType, RecordBatch, RecordBatchStreamWriter, type Schema, Struct } from 'apache-arrow'
+import { Budget, TooLargeError } from './sql-arrow-budget.ts'
+import { TooWideError } from './sql-arrow-buffers.ts'
+import { type Opened, opened } from './sql-arrow-opened.ts'
+import { arrowSchema, type WideIntegers } from './sql-arrow-types.ts'
+import { arrowData } from './sql-arrow-vectors.ts'
+import { SqlFailedError, SqlRefusedError } from './sql-errors.ts'
+import type { SqlColumn, SqlType } from './sql-result.ts'
 
-/** How a DuckDB type is written: its Arrow type, and what the Arrow builder wants for a plain value. */
-interface ArrowColumn {
-  readonly type: DataType
-  readonly value: (plain: Exclude<Plain, null>) => unknown
+/** Largest batch of an answer; a larger row gets a batch of its own. */
+const BATCH_BYTES = 4 * 2 ** 20
+const LARGEST_ROW_BYTES = 64 * 2 ** 20
+/**
+ * DuckDB returns up to 2,048 rows at once, and its client copies them. Texts of more than 12 bytes are stored
+ * elsewhere.
+ */
+const LARGEST_CHUNK_BYTES = 256 * 2 ** 20
+
+export interface TypedColumn {
+  readonly name: string
+  readonly type: DuckDBType
 }
 
 /**
- * The answer as one Arrow IPC stream, a record batch for each of the result's. DuckDB for Node can neither export
- * nor import Arrow, so the types are mapped here, as DuckDB's own export does: HUGEINT is decimal128(38, 0).
+ * The chunks of an answer as one Arrow IPC stream. DuckDB for Node can neither export nor import Arrow, so its vectors
+ * are copied here. The size of a batch is checked before it is built, and only lists that are sent are expanded.
+ *
+ * @throws SqlFailedError when a row is larger than 64 MiB or a chunk than 256 MiB, or an integer is too wide.
  */
-export async function* arrowStream({ columns, batches }: SqlResult): AsyncGenerator<Uint8Array> {
-  const written = columns.map(({ type }) => arrowColumn(type))
-  const schema = new Schema(
-    columns.map(({ name }, index) => new Field(name, (written[index] as ArrowColumn).type, true)),
-  )
-  const empty = streamOf(schema, [])
-  const head = empty.subarray(0, empty.length - END_MARKER_BYTES)
-  yield head
-  for await (const rows of batches) {
-    const children = written.map((each, column) =>
-      dataOf(
-        rows.map((row) => present(row[column] ?? null, each.value)),
-        each.type,
-      ),
-    )
-    const data = makeData({ type: new Struct(schema.fields), length: rows.length, nullCount: 0, children })
-    const stream = streamOf(schema, [new RecordBatch(schema, data)])
-    yield stream.subarray(head.length, stream.length - END_MARKER_BYTES)
+export async function* arrowChunks(
+  columns: readonly TypedColumn[],
+  chunks: AsyncIterable<DuckDBDataChunk>,
+): AsyncGenerator<Uint8Array> {
+  let writer: StreamWriter | undefined
+  for await (const chunk of chunks) {
+    writer ??= writerFor(columns, chunk)
+    if (writer.isNew) yield writer.head()
+    try {
+      yield* writer.batches(chunk)
+    } catch (cause) {
+      throw cause instanceof TooWideError ? tooLate(cause) : cause
+    }
   }
-  yield empty.subarray(empty.length - END_MARKER_BYTES)
+  writer ??= new StreamWriter(columns, 'decimal')
+  if (writer.isNew) yield writer.head()
+  yield writer.end()
+}
+
+const tooLate = (cause: TooWideError) =>
+  new SqlFailedError('an integer of more than 38 digits comes after the first rows; cast the column: value::varchar', {
+    cause,
+  })
+
+/** The first rows decide how 128-bit integers are written. */
+function writerFor(columns: readonly TypedColumn[], first: DuckDBDataChunk): StreamWriter {
+  const wide = columns.some(({ type }) => holdsWideIntegers(type))
+  if (!wide) return new StreamWriter(columns, 'decimal')
+  try {
+    for (const _ of new StreamWriter(columns, 'decimal').batches(first));
+    return new StreamWriter(columns, 'decimal')
+  } catch (cause) {
+    return new StreamWriter(columns, cause instanceof TooWideError ? 'text' : 'decimal')
+  }
+}
+
+function holdsWideIntegers(type: DuckDBType): boolean {
+  if (type.typeId === DuckDBTypeId.HUGEINT || type.typeId === DuckDBTypeId.UHUGEINT) return true
+  return partsOf(type).some(holdsWideIntegers)
+}
+
+function partsOf(type: DuckDBType): readonly DuckDBType[] {
+  switch (type.typeId) {
+    case DuckDBTypeId.LIST:
+    case DuckDBTypeId.ARRAY:
+      return [(type as DuckDBListType | DuckDBArrayType).valueType]
+    case DuckDBTypeId.MAP:
+      return [(type as DuckDBMapType).keyType, (type as DuckDBMapType).valueType]
+    case DuckDBTypeId.STRUCT:
+      return (type as DuckDBStructType).entryTypes
+    case DuckDBTypeId.UNION:
+      return (type as DuckDBUnionType).memberTypes
+    default:
+      return []
+  }
 }
 
 /** Continuation marker and a length of 0. */
 const END_MARKER_BYTES = 8
+
+class StreamWriter {
+  isNew = true
+  readonly #columns: readonly TypedColumn[]
+  readonly #schema: Schema
+  readonly #empty: Uint8Array
+  /** How many rows the next batch tries. */
+  #rows = Number.POSITIVE_INFINITY
+
+  constructor(columns: readonly TypedColumn[], wide: WideIntegers) {
+    this.#columns = columns
+    this.#schema = arrowSchema(columns.map(sqlColumn), wide)
+    this.#empty = streamOf(this.#schema, [])
+  }
+
+  head(): Uint8Array {
+    this.isNew = false
+    return this.#empty.subarray(0, this.#empty.length - END_MARKER_BYTES)
+  }
+
+  end(): Uint8Array {
+    return this.#empty.subarray(this.#empty.length - END_MARKER_BYTES)
+  }
+
+  *batches(chunk: DuckDBDataChunk): Generator<Uint8Array> {
+    const total = chunk.rowCount
+    const vectors = this.#open(chunk, total)
+    for (let from = 0; from < total; ) {
+      const rows = Math.min(this.#rows, total - from)
+      try {
+        const bytes = this.#batch(vectors, from, rows, rows === 1 ? LARGEST_ROW_BYTES : BATCH_BYTES)
+        from += rows
+        this.#rows *= 2
+        yield bytes
+      } catch (cause) {
+        if (!(cause instanceof TooLargeError)) throw cause
+        if (rows === 1) throw tooLarge('a row', LARGEST_ROW_BYTES)
+        this.#rows = Math.ceil(rows / 2)
+      }
+    }
+  }
+
+  #open(chunk: DuckDBDataChunk, total: number): Opened[] {
+    const budget = new Budget(LARGEST_CHUNK_BYTES)
+    try {
+      return this.#columns.map(({ type }, at) =>
+        opened(type, duckdb.data_chunk_get_vector(chunk.chunk, at), total, budget),
+      )
+    } catch (cause) {
+      throw cause instanceof TooLargeError
+        ? tooLarge(`${total} rows that DuckDB gives at once`, LARGEST_CHUNK_BYTES)
+        : cause
+    }
+  }
+
+  #batch(vectors: readonly Opened[], from: number, count: number, most: number): Uint8Array {
+    const budget = new Budget(most)
+    const rows = { ranges: [from, count], count }
+    const children = vectors.map((vector, at) =>
+      arrowData(this.#schema.fields[at]?.type as DataType, { vector, rows, budget }),
+    )
+    const data = new Data(new Struct(this.#schema.fields), 0, count, 0, undefined, children)
+    const stream = streamOf(this.#schema, [new RecordBatch(this.#schema, data)])
+    return stream.subarray(this.#empty.length - END_MARKER_BYTES, stream.length - END_MARKER_BYTES)
+  }
+}
+
+const tooLarge = (what: string, bytes: number) =>
+  new SqlFailedError(
+    `${what}: larger than ${bytes / 2 ** 20} MiB, which is the most that an answer may have there; ask for less of it (unnest long lists, cut long texts), or export the table`,
+  )
 
 function streamOf(schema: Schema, batches: readonly RecordBatch[]): Uint8Array {
   const writer = new RecordBatchStreamWriter()
@@ -73,143 +178,45 @@ function streamOf(schema: Schema, batches: readonly RecordBatch[]): Uint8Array {
   return writer.toUint8Array(true)
 }
 
-function dataOf(values: unknown[], type: DataType): Data {
-  const [data] = vectorFromArray(values, builtAs(type)).data
-  return data === undefined ? makeData({ type: type as Utf8, length: 0 }) : readAs(data, type)
-}
+export const sqlColumn = ({ name, type }: TypedColumn): SqlColumn => ({ name, type: describeType(type) })
 
-/** Arrow's builder takes an instant as milliseconds; to keep the microseconds it is built as the integer that it is. */
-function builtAs(type: DataType): DataType {
-  const parts =
-    type.children?.map((field) => new Field(field.name, builtAs(field.type as DataType), field.nullable)) ?? []
-  const [first] = parts
-  if (DataType.isTimestamp(type)) return new Int64()
-  if (DataType.isDate(type)) return new Int32()
-  if (DataType.isStruct(type)) return new Struct(parts)
-  if (first === undefined) return type
-  if (DataType.isList(type)) return new List(first)
-  if (DataType.isFixedSizeList(type)) return new FixedSizeList(type.listSize, first)
-  return new Map_(first as Field<Struct<{ key: Utf8; value: DataType }>>)
-}
-
-/** The same buffers under the type that was meant. */
-function readAs(data: Data, type: DataType): Data {
-  const children = data.children.map((child, index) => readAs(child, type.children[index]?.type as DataType))
-  return data.clone(type, data.offset, data.length, data.nullCount, data.buffers, children)
-}
-
-const present = (plain: Plain, value: ArrowColumn['value']) => (plain === null ? null : value(plain))
-const same = (plain: unknown) => plain
-const number = (plain: unknown) => Number(plain)
-const wide = (plain: unknown) => BigInt(plain as string)
-
-const SCALARS: Readonly<Record<string, ArrowColumn>> = {
-  BOOLEAN: { type: new Bool(), value: same },
-  TINYINT: { type: new Int8(), value: same },
-  SMALLINT: { type: new Int16(), value: same },
-  INTEGER: { type: new Int32(), value: same },
-  BIGINT: { type: new Int64(), value: wide },
-  UTINYINT: { type: new Uint8(), value: same },
-  USMALLINT: { type: new Uint16(), value: same },
-  UINTEGER: { type: new Uint32(), value: same },
-  UBIGINT: { type: new Uint64(), value: wide },
-  FLOAT: { type: new Float32(), value: number },
-  DOUBLE: { type: new Float64(), value: number },
-  HUGEINT: { type: new Decimal(0, 38, 128), value: (plain) => decimalWords(BigInt(plain as string)) },
-  DATE: { type: new DateDay(), value: daysOf },
-  TIMESTAMP: { type: new TimestampMicrosecond(), value: microsOf },
-  TIMESTAMP_S: { type: new TimestampMicrosecond(), value: microsOf },
-  TIMESTAMP_MS: { type: new TimestampMicrosecond(), value: microsOf },
-  TIMESTAMP_TZ: { type: new TimestampMicrosecond('UTC'), value: microsOf },
-  BLOB: { type: new Binary(), value: (plain) => new Uint8Array(Buffer.from(plain as string, 'hex')) },
-}
-/** What has no Arrow type of its own here (UUID, INTERVAL, TIME, …) is written as its text. */
-const TEXT: ArrowColumn = {
-  type: new Utf8(),
-  value: (plain) => (typeof plain === 'object' ? JSON.stringify(plain) : String(plain)),
-}
-
-function arrowColumn(type: SqlType): ArrowColumn {
-  switch (type.name) {
-    case 'DECIMAL': {
-      const scale = type.scale ?? 0
-      return {
-        type: new Decimal(scale, type.width ?? 38, 128),
-        value: (plain) => decimalWords(BigInt((plain as string).replace('.', ''))),
-      }
+/**
+ * @throws SqlRefusedError for a type whose values DuckDB's client cannot read.
+ */
+function describeType(type: DuckDBType): SqlType {
+  const name = DuckDBTypeId[type.typeId]
+  switch (type.typeId) {
+    case DuckDBTypeId.LIST:
+      return { name: 'LIST', item: describeType((type as DuckDBListType).valueType) }
+    case DuckDBTypeId.ARRAY: {
+      const { valueType, length } = type as DuckDBArrayType
+      return { name: 'ARRAY', item: describeType(valueType), length }
     }
-    case 'LIST': {
-      const item = arrowColumn(type.item as SqlType)
-      return { type: new List(new Field('item', item.type, true)), value: listValue(item) }
+    case DuckDBTypeId.MAP: {
+      const { keyType, valueType } = type as DuckDBMapType
+      return { name: 'MAP', key: describeType(keyType), item: describeType(valueType) }
     }
-    case 'ARRAY': {
-      const item = arrowColumn(type.item as SqlType)
-      return { type: new FixedSizeList(type.length ?? 0, new Field('item', item.type, true)), value: listValue(item) }
+    case DuckDBTypeId.STRUCT: {
+      const { entryNames, entryTypes } = type as DuckDBStructType
+      return { name: 'STRUCT', fields: fieldsOf(entryNames, entryTypes) }
     }
-    case 'STRUCT':
-      return structColumn(type.fields ?? [])
-    case 'MAP': {
-      const item = arrowColumn(type.item as SqlType)
-      const entries = new Struct<{ key: Utf8; value: DataType }>([
-        new Field('key', new Utf8(), false),
-        new Field('value', item.type, true),
-      ])
-      return {
-        type: new Map_(new Field('entries', entries, false)),
-        value: (plain) =>
-          new Map(
-            Object.entries(plain as { [name: string]: Plain }).map(([key, inner]) => [key, present(inner, item.value)]),
-          ),
-      }
+    case DuckDBTypeId.UNION: {
+      const { memberTags, memberTypes } = type as DuckDBUnionType
+      return { name: 'UNION', fields: fieldsOf(memberTags, memberTypes) }
     }
+    case DuckDBTypeId.DECIMAL: {
+      const { width, scale } = type as DuckDBDecimalType
+      return { name: 'DECIMAL', width, scale }
+    }
+    case DuckDBTypeId.VARIANT:
+    case DuckDBTypeId.ANY:
+      throw new SqlRefusedError(
+        `the answer has values of the type ${name}, which no client can read; cast them: value::varchar`,
+      )
     default:
-      return SCALARS[type.name] ?? TEXT
+      return { name: name ?? 'UNKNOWN' }
   }
 }
 
-function listValue(item: ArrowColumn): ArrowColumn['value'] {
-  return (plain) => (plain as Plain[]).map((inner) => present(inner, item.value))
-}
-
-function structColumn(fields: readonly SqlColumn[]): ArrowColumn {
-  const parts = fields.map(({ name, type }) => ({ name, column: arrowColumn(type) }))
-  return {
-    type: new Struct(parts.map(({ name, column }) => new Field(name, column.type, true))),
-    value: (plain) => {
-      const record = plain as { [name: string]: Plain }
-      return Object.fromEntries(parts.map(({ name, column }) => [name, present(record[name] ?? null, column.value)]))
-    },
-  }
-}
-
-/** Two's complement of 128 bits, least significant word first. */
-function decimalWords(value: bigint): Uint32Array {
-  const bits = BigInt.asUintN(128, value)
-  return Uint32Array.from({ length: 4 }, (_, word) => Number((bits >> BigInt(word * 32)) & 0xffffffffn))
-}
-
-const DAY_MS = 86_400_000
-
-/** Days since 1970 of `2026-01-31`; infinite ones as DuckDB's own export says them. */
-function daysOf(plain: unknown): number {
-  const text = plain as string
-  const sign = infinite(text)
-  return sign === 0 ? instantOf(text, `${text}T00:00:00Z`) / DAY_MS : sign * (2 ** 31 - 1)
-}
-
-/** Microseconds since 1970 of `2026-01-31T12:00:00.123456Z`; infinite ones as DuckDB's own export says them. */
-function microsOf(plain: unknown): bigint {
-  const text = plain as string
-  const sign = infinite(text)
-  if (sign !== 0) return BigInt(sign) * (2n ** 63n - 1n)
-  const [whole, fraction = ''] = text.slice(0, -1).split('.')
-  return BigInt(instantOf(text, `${whole}Z`)) * 1000n + BigInt(fraction.padEnd(6, '0').slice(0, 6))
-}
-
-const infinite = (text: string) => (text.startsWith('infinity') ? 1 : text.startsWith('-infinity') ? -1 : 0)
-
-function instantOf(text: string, iso: string): number {
-  const ms = Date.parse(iso)
-  if (!Number.isNaN(ms)) return ms
-  throw new RangeError(`${text}: only years 1 to 9999 can be written as Arrow; cast the column to varchar`)
-}
+const fieldsOf = (names: readonly string[], types: readonly DuckDBType[]): SqlColumn[] =>
+  names.map((name, at) => ({ name, type: describeType(types[at] as DuckDBType) }))

@@ -1,55 +1,74 @@
 import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
-import { type AsOf, runStatementAsOf } from './as-of.ts'
-import { type Database, DatabaseBusyError, openDatabase } from './database.ts'
-import { exportParquet, type ParquetExport, type ParquetRequest } from './export-parquet.ts'
+import type { IncomingMessage } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
+import { http } from '../../infra/http/node-http.ts'
+import { ToldOnce } from '../../infra/told-once.ts'
+import type { AsOf } from './as-of.ts'
+import { DatabaseBusyError } from './database-errors.ts'
+import type { ParquetExport, ParquetRequest } from './export-parquet.ts'
 import { readOwner } from './owner-record.ts'
-import type { Plain, SqlColumn, SqlResult } from './sql-result.ts'
-import { type AnswerLine, DEFAULT_TIME_LIMIT_MS, type Question } from './sql-server.ts'
-import { runStatement, SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-statement.ts'
+import { findOwner } from './owner-socket.ts'
+import { FileReader } from './process/file-reader.ts'
+import { SqlEndedError, SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-errors.ts'
+import { type Frame, framesOf } from './sql-frames.ts'
+import { DEFAULT_TIME_LIMIT_MS, type Question, SQL_PATH } from './sql-protocol.ts'
+import type { SqlResult } from './sql-result.ts'
 
 export interface SqlClientOptions {
   readonly file: string
   readonly time_limit_ms?: number
-  /** Every answer of the session as of then. */
+  /** Answers every query of the session at these offsets. */
   readonly as_of?: AsOf
-  /** For the file; the owner has its own. */
-  readonly memory_limit?: string
-  /** Where an export may be written when the file answers; the owner has its own. */
+  /** Memory limit of the process that reads the file, bytes; an owner has its own. */
+  readonly memory?: number | undefined
+  /** Export folder if no owner answers; an owner has its own. */
   readonly export_dir?: string
   readonly report?: (message: string) => void
 }
 
 export interface SqlSession {
-  /** Who answers: the process that loads, or the file itself. */
+  /** Whether the process that loads answers, or one that reads the file. */
   readonly via: 'owner' | 'file'
   query(sql: string): Promise<SqlResult>
-  /** Writes a table as Parquet into a new folder of the export folder, which is then the caller's. */
+  /** Writes a table as Parquet into a new folder of the export folder; the caller owns that folder. */
   exportParquet(request: ParquetRequest): Promise<ParquetExport>
   close(): Promise<void>
 }
 
+/** How long to wait for an owner that is starting or restarting. */
+const STARTING_MS = 10_000
+const LOOK_AGAIN_MS = 100
+/** How soon after the end of a process its cause is known. */
+const SOON_MS = 1_500
+
 /**
- * Asks the owner while one runs, and the file when none does. Both give the same answer in the same form.
+ * Asks the owner if one runs, otherwise a child process of this session that reads the file. Both give the same answer
+ * in the same form.
  *
- * @throws NoDatabaseError when there is no file; DatabaseBusyError when it is locked and nobody answers.
+ * @throws NoDatabaseError when there is no file; DatabaseBusyError when it is locked and no owner answers.
  */
 export async function openSql(options: SqlClientOptions): Promise<SqlSession> {
-  const limit = options.time_limit_ms ?? DEFAULT_TIME_LIMIT_MS
-  const deadline = performance.now() + 10_000
+  const { file, time_limit_ms = DEFAULT_TIME_LIMIT_MS, as_of } = options
+  const shared = { time_limit_ms, ...(as_of === undefined ? {} : { as_of }) }
+  const deadline = performance.now() + STARTING_MS
+  // Loads the code that reads the answer while the process that answers starts.
+  void import('./sql-arrow-rows.ts')
+  const told = new ToldOnce((message) => options.report?.(message))
+  const report = (message: string) => told.tell(file, message)
   for (;;) {
-    const socket = readOwner(options.file)?.socket
-    if (socket !== undefined && (await answers(socket))) {
-      const shared = { time_limit_ms: limit, ...(options.as_of === undefined ? {} : { as_of: options.as_of }) }
-      return {
-        via: 'owner',
-        query: (sql) => askOwner(socket, { sql, ...shared }),
-        exportParquet: async (parquet) => exportedBy(await askOwner(socket, { sql: '', parquet, ...shared })),
-        close: async () => {},
-      }
+    const owner = await findOwner(file)
+    if (owner !== undefined) {
+      const whyEnded = async () => endOf(file, owner.pid)
+      return sessionAt(owner.socket, shared, { via: 'owner', whyEnded, close: async () => {} })
+    }
+    if (performance.now() < deadline && isStartedAgain(file)) {
+      await wait(LOOK_AGAIN_MS)
+      continue
     }
     try {
-      return sessionOnFile(await openFile(options), limit, options)
+      const reader = await FileReader.open({ ...options, report })
+      const whyEnded = () => Promise.race([reader.ended, wait(SOON_MS, undefined)])
+      return sessionAt(reader.socket, shared, { via: 'file', whyEnded, close: () => reader.close() })
     } catch (cause) {
       // An owner that has just started holds the lock before it answers.
       if (!(cause instanceof DatabaseBusyError) || performance.now() > deadline) throw cause
@@ -57,110 +76,116 @@ export async function openSql(options: SqlClientOptions): Promise<SqlSession> {
   }
 }
 
-function openFile({ file, memory_limit, export_dir, report }: SqlClientOptions): Promise<Database> {
-  return openDatabase({
-    file,
-    access: 'read_only',
-    wait_ms: 500,
-    ...(memory_limit === undefined ? {} : { memory_limit }),
-    ...(export_dir === undefined ? {} : { export_dir }),
-    ...(report === undefined ? {} : { report }),
-  })
+interface Answering extends Pick<SqlSession, 'via' | 'close'> {
+  /** Why the process that was asked has ended, if known. */
+  readonly whyEnded: () => Promise<string | undefined>
 }
 
-function sessionOnFile(database: Database, time_limit_ms: number, { as_of, export_dir }: SqlClientOptions): SqlSession {
+function sessionAt(
+  socket: string,
+  shared: Pick<Question, 'time_limit_ms' | 'as_of'>,
+  { via, whyEnded, close }: Answering,
+): SqlSession {
   return {
-    via: 'file',
-    query: async (sql) =>
-      as_of === undefined
-        ? runStatement(await database.connect(), sql, { time_limit_ms })
-        : runStatementAsOf(() => database.connect(), sql, as_of, { time_limit_ms }),
-    exportParquet: async (request) => {
-      if (export_dir === undefined) throw new SqlRefusedError('this session was opened without a folder for exports')
-      return exportParquet(await database.connect(), request, export_dir, time_limit_ms)
-    },
-    close: () => database.close(),
+    via,
+    query: (sql) => answerAt(socket, { sql, ...shared }, whyEnded),
+    exportParquet: (parquet) => exportedAt(socket, { sql: '', parquet, ...shared }, whyEnded),
+    close,
   }
 }
 
-async function exportedBy({ batches }: SqlResult): Promise<ParquetExport> {
-  for await (const [row] of batches) if (row !== undefined) return { rows: Number(row[0]), folder: String(row[1]) }
-  throw endedEarly()
-}
-
-/** An owner that is stopped still takes connections, and never answers. */
-const ANSWER_MS = 5_000
-
-async function answers(socketPath: string): Promise<boolean> {
+/**
+ * Whether the noted owner has ended and a live process is restarting it: opening the file now would block that. The
+ * starter's PID is a hint: if another process has it now, only time is lost.
+ */
+function isStartedAgain(file: string): boolean {
+  const noted = readOwner(file)
+  if (noted?.started_by === undefined || noted.started_by === noted.pid || noted.ended?.pid !== noted.pid) return false
   try {
-    const lines = await post(socketPath, { sql: 'SELECT 1', time_limit_ms: 1000 }, AbortSignal.timeout(ANSWER_MS))
-    lines.destroy()
-    return true
+    return process.kill(noted.started_by, 0)
   } catch {
     return false
   }
 }
 
-async function post(socketPath: string, question: Question, signal?: AbortSignal): Promise<IncomingMessage> {
+/** Why an owner ended, as noted by its starter soon after. */
+async function endOf(file: string, pid: number): Promise<string | undefined> {
+  for (let waited = 0; waited < SOON_MS; waited += LOOK_AGAIN_MS) {
+    const ended = readOwner(file)?.ended
+    if (ended?.pid === pid) return ended.why
+    await wait(LOOK_AGAIN_MS)
+  }
+  return undefined
+}
+
+async function post(socketPath: string, question: Question): Promise<IncomingMessage> {
   const headers = { 'content-type': 'application/json' }
-  const asked = request({
-    socketPath,
-    path: '/sql',
-    method: 'POST',
-    headers,
-    ...(signal === undefined ? {} : { signal }),
-  })
-  asked.on('error', () => {}) // after the response has come, its reader sees what went wrong
+  const asked = http.request({ socketPath, path: SQL_PATH, method: 'POST', headers })
+  asked.on('error', () => {}) // after the response has arrived, its reader gets the error
   asked.end(JSON.stringify(question))
   const [response] = (await once(asked, 'response')) as [IncomingMessage]
   return response
 }
 
-async function askOwner(socket: string, question: Question): Promise<SqlResult> {
-  const response = await post(socket, question)
-  const lines = answerLines(response)
-  const first = await lines.next()
-  if (first.done || !('columns' in first.value)) {
-    response.destroy()
-    throw first.done ? endedEarly() : errorOf(first.value)
-  }
-  const columns: readonly SqlColumn[] = first.value.columns
-  async function* batches(): AsyncGenerator<readonly Plain[][]> {
-    try {
-      for await (const line of lines) {
-        if ('rows' in line) yield line.rows
-        else if ('end' in line) return
-        else throw errorOf(line)
-      }
-      throw endedEarly()
-    } finally {
-      response.destroy()
+/** @throws SqlRefusedError, SqlTimeoutError, SqlFailedError; SqlEndedError if the answer was cut off */
+async function answerAt(socket: string, question: Question, whyEnded: Answering['whyEnded']): Promise<SqlResult> {
+  const left = new AbortController()
+  const frames = framesAt(socket, question, whyEnded, left.signal)
+  const first = await frames.next()
+  if (first.done || first.value.kind !== 'columns') throw unexpected(first.value)
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    for await (const frame of frames) {
+      if (frame.kind === 'end') return
+      if (frame.kind !== 'arrow') throw unexpected(frame)
+      yield frame.bytes
     }
   }
-  return { columns, batches: batches(), close: async () => void response.destroy() }
+  const { withRows } = await import('./sql-arrow-rows.ts')
+  return withRows({ columns: first.value.columns, chunks: chunks(), close: async () => left.abort() })
 }
 
-async function* answerLines(response: IncomingMessage): AsyncGenerator<AnswerLine> {
-  let rest = ''
-  response.setEncoding('utf8')
+async function exportedAt(socket: string, question: Question, whyEnded: Answering['whyEnded']): Promise<ParquetExport> {
+  for await (const frame of framesAt(socket, question, whyEnded)) {
+    if (frame.kind !== 'exported') throw unexpected(frame)
+    return { rows: frame.rows, folder: frame.folder }
+  }
+  throw unexpected()
+}
+
+/** The frames of an answer up to its end. Stopping early cancels the question. */
+async function* framesAt(
+  socket: string,
+  question: Question,
+  whyEnded: Answering['whyEnded'],
+  left?: AbortSignal,
+): AsyncGenerator<Frame, undefined, undefined> {
+  let response: IncomingMessage | undefined
   try {
-    for await (const part of response as AsyncIterable<string>) {
-      const lines = (rest + part).split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) yield JSON.parse(line) as AnswerLine
+    const asked = await post(socket, question)
+    response = asked
+    left?.addEventListener('abort', () => asked.destroy(), { once: true })
+    for await (const frame of framesOf(response as AsyncIterable<Uint8Array>)) {
+      if (frame.kind === 'error') throw errorOf(frame)
+      yield frame
+      if (frame.kind === 'end' || frame.kind === 'exported') return
     }
   } catch (cause) {
-    throw endedEarly({ cause })
+    if (cause instanceof SqlFailedError || cause instanceof SqlRefusedError || cause instanceof SqlTimeoutError)
+      throw cause
+    if (left?.aborted) return
+    throw new SqlEndedError(await whyEnded())
+  } finally {
+    response?.destroy()
   }
+  if (left?.aborted) return
+  throw new SqlEndedError(await whyEnded())
 }
 
-const endedEarly = (options?: ErrorOptions) =>
-  new SqlFailedError('the owner of the database stopped before the answer was complete; ask again', options)
+const unexpected = (frame?: Frame) =>
+  new SqlFailedError(`expected the answer to a question, got ${frame?.kind ?? 'none'}`)
 
-function errorOf(line: AnswerLine): Error {
-  if (!('error' in line)) return endedEarly()
-  const { kind, message } = line.error
-  switch (kind) {
+function errorOf({ name, message }: Extract<Frame, { kind: 'error' }>): Error {
+  switch (name) {
     case 'SqlRefusedError':
       return new SqlRefusedError(message)
     case 'SqlTimeoutError':

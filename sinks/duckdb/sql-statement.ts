@@ -1,144 +1,134 @@
-import { type DuckDBConnection, type DuckDBPreparedStatement, type DuckDBResult, StatementType } from '@duckdb/node-api'
-import { describeType, type Plain, plainConverter, type SqlResult } from './sql-result.ts'
+import {
+  type DuckDBConnection,
+  type DuckDBDataChunk,
+  type DuckDBPreparedStatement,
+  type DuckDBResult,
+  type DuckDBType,
+  StatementType,
+} from '@duckdb/node-api'
+import { arrowChunks, sqlColumn, type TypedColumn } from './sql-arrow.ts'
+import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-errors.ts'
+import { approvedText, REMEDY } from './sql-guard.ts'
+import type { ArrowResult, SqlColumn } from './sql-result.ts'
 
 /**
- * Runs one statement that only reads. The guard is the database's own: a READ ONLY transaction, and an instance
- * without file access whose configuration is locked (`database.ts`). What is checked here is what those two let
- * through, and what deserves a better message than theirs.
+ * Runs one statement that only reads. `sql-guard.ts` checks its syntax tree. Behind that are the database's own guards:
+ * a READ ONLY transaction, and an instance without file access whose configuration is locked (`database.ts`).
  */
-
-/** The statement is not one that `plumbline sql` runs. Nothing was executed. */
-export class SqlRefusedError extends Error {
-  override readonly name = 'SqlRefusedError'
-}
-/** The statement took longer than its limit and was interrupted. */
-export class SqlTimeoutError extends Error {
-  override readonly name = 'SqlTimeoutError'
-}
-/** DuckDB could not run the statement: syntax, unknown names, types, memory. */
-export class SqlFailedError extends Error {
-  override readonly name = 'SqlFailedError'
-}
 
 export interface SqlLimits {
   readonly time_limit_ms: number
+  /** Cancels the statement: its client is gone. */
+  readonly signal?: AbortSignal
 }
 
-/**
- * Functions that change the instance, read raw memory or hide another statement, and which neither the read-only
- * transaction nor the locked configuration stops: `FROM enable_logging(…, storage := 'file')` alone makes every
- * later statement of the instance fail.
- */
-const HARMFUL =
-  /\b(enable_logging|disable_logging|truncate_duckdb_logs|write_log|enable_profiling|disable_profiling|enable_peg_parser|disable_peg_parser|check_peg_parser|checkpoint|force_checkpoint|arrow_scan|arrow_scan_dumb|seq_scan|query|json_execute_serialized_sql)"?\s*\(/i
-const UNICODE_IDENTIFIER = /\bu&"/i
+const INTERRUPT_AGAIN_MS = 100
 
-const KIND_NAMES = new Map<number, string>(
-  Object.entries(StatementType).flatMap(([name, value]) => (typeof value === 'number' ? [[value, name] as const] : [])),
-)
-const REMEDY = 'plumbline sql runs one SELECT (or FROM, WITH, VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN) at a time'
-const READING = new Set<number>([StatementType.SELECT, StatementType.EXPLAIN])
+const READING: ReadonlySet<number> = new Set([StatementType.SELECT, StatementType.EXPLAIN])
 
-function withoutComments(sql: string): string {
-  return sql.replace(/\/\*[\s\S]*?\*\//g, ' ').replace(/--[^\n]*/g, ' ')
-}
-
+/** The guard parsed the same text with the same parser. Still check that both found one reading statement. */
 async function prepareReading(connection: DuckDBConnection, sql: string): Promise<DuckDBPreparedStatement> {
-  const bare = withoutComments(sql)
-  if (bare.replace(/;/g, '').trim() === '') throw new SqlRefusedError(`expected a statement, got nothing; ${REMEDY}`)
-  const harmful = HARMFUL.exec(sql) ?? HARMFUL.exec(bare)
-  if (harmful !== null) {
-    throw new SqlRefusedError(`the function ${harmful[1]} is refused: it would change the running database, not ask it`)
-  }
-  if (UNICODE_IDENTIFIER.test(sql))
-    throw new SqlRefusedError('an identifier written as U&"…" is refused; write it plainly')
-  const extracted = await connection.extractStatements(sql)
-  if (extracted.count !== 1) {
-    if (/\bpivot\b/i.test(bare)) {
-      throw new SqlRefusedError(
-        'a PIVOT that finds its own columns is two statements; list them: PIVOT … ON column IN (…)',
-      )
-    }
-    throw new SqlRefusedError(`expected one statement, got ${extracted.count}; ${REMEDY}`)
-  }
+  const extracted = await connection.extractStatements(await approvedText(connection, sql))
+  if (extracted.count !== 1) throw new SqlRefusedError(`expected one statement, got ${extracted.count}; ${REMEDY}`)
   const statement = await extracted.prepare(0)
-  if (!READING.has(statement.statementType)) {
-    const kind = KIND_NAMES.get(statement.statementType) ?? 'unknown'
-    throw new SqlRefusedError(`a statement of kind ${kind} is refused; ${REMEDY}`)
-  }
-  if (statement.parameterCount > 0) {
-    throw new SqlRefusedError(
-      'the statement has parameters (? or $name), and nothing gives them values; write the values in',
-    )
-  }
+  if (!READING.has(statement.statementType)) throw new SqlRefusedError(`the statement does not only read; ${REMEDY}`)
   return statement
 }
 
 /**
- * Takes over `connection`, which nobody else uses, and disconnects it when the result has been read or closed.
+ * Takes over `connection`, which must have no other user, and disconnects it when the result has been read or closed.
  *
  * @throws SqlRefusedError, SqlTimeoutError, SqlFailedError
  */
-export async function runStatement(connection: DuckDBConnection, sql: string, limits: SqlLimits): Promise<SqlResult> {
+export async function runStatement(connection: DuckDBConnection, sql: string, limits: SqlLimits): Promise<ArrowResult> {
   let timed_out = false
-  let closed = false
+  let interrupting: NodeJS.Timeout | undefined
+  // Repeated: an interrupt between two steps of a statement is lost when the next step starts.
+  const interrupt = () => {
+    interrupting ??= setInterval(() => connection.interrupt(), INTERRUPT_AGAIN_MS)
+    connection.interrupt()
+  }
   const timer = setTimeout(() => {
     timed_out = true
-    connection.interrupt()
+    interrupt()
   }, limits.time_limit_ms)
-  const close = async () => {
-    if (closed) return
-    closed = true
-    clearTimeout(timer)
-    connection.interrupt()
-    await connection.run('ROLLBACK').catch(() => {})
-    connection.disconnectSync()
+  limits.signal?.addEventListener('abort', interrupt)
+  /** DuckDB's current step. If the connection is dropped meanwhile, the step never settles. */
+  let step: Promise<unknown> = Promise.resolve()
+  const inStep = <T>(work: Promise<T>): Promise<T> => {
+    step = work.catch(() => {})
+    return work
+  }
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= (async () => {
+      clearTimeout(timer)
+      limits.signal?.removeEventListener('abort', interrupt)
+      interrupt()
+      await step
+      clearInterval(interrupting)
+      await connection.run('ROLLBACK').catch(() => {})
+      connection.disconnectSync()
+    })()
+    return closing
   }
   const failed = (cause: unknown) => explain(cause, timed_out ? limits.time_limit_ms : undefined)
   let result: DuckDBResult
+  let typed: readonly TypedColumn[]
+  let columns: readonly SqlColumn[]
   try {
+    if (limits.signal?.aborted) throw new SqlFailedError('the statement was given up before it began')
     await connection.run('BEGIN TRANSACTION READ ONLY')
     const statement = await prepareReading(connection, sql)
-    result = await statement.stream()
+    result = await inStep(statement.stream())
+    typed = typedColumns(result)
+    columns = typed.map(sqlColumn)
   } catch (cause) {
     await close()
     throw failed(cause)
   }
-  const names = result.deduplicatedColumnNames()
-  const types = result.columnTypes().map(describeType)
-  const columns = names.map((name, index) => ({ name, type: types[index] as (typeof types)[number] }))
-  const converters = types.map(plainConverter)
 
-  async function* read(): AsyncGenerator<Plain[][]> {
+  async function* chunks(): AsyncGenerator<Uint8Array> {
     try {
-      while (!closed) {
-        const chunk = await result.fetchChunk()
-        if (chunk === null || chunk.rowCount === 0) return
-        const rows: Plain[][] = Array.from({ length: chunk.rowCount }, () => new Array(converters.length).fill(null))
-        converters.forEach((convert, column) => {
-          chunk.visitColumnValues(column, (value, row) => {
-            ;(rows[row] as Plain[])[column] = convert(value)
-          })
-        })
-        yield rows
-      }
+      yield* arrowChunks(
+        typed,
+        chunksOf(() => (closing === undefined ? inStep(result.fetchChunk()) : Promise.resolve(null))),
+      )
     } catch (cause) {
       throw failed(cause)
     } finally {
       await close()
     }
   }
-  return { columns, batches: read(), close }
+  return { columns, chunks: chunks(), close }
+}
+
+async function* chunksOf(next: () => Promise<DuckDBDataChunk | null>): AsyncGenerator<DuckDBDataChunk> {
+  for (let chunk = await next(); chunk !== null && chunk.rowCount > 0; chunk = await next()) yield chunk
+}
+
+function typedColumns(result: DuckDBResult): TypedColumn[] {
+  return result.deduplicatedColumnNames().map((name, at) => ({ name, type: typeOf(result, at, name) }))
+}
+
+function typeOf(result: DuckDBResult, at: number, name: string): DuckDBType {
+  try {
+    return result.columnType(at)
+  } catch (cause) {
+    throw new SqlRefusedError(
+      `the type of the column ${name} is one that no client can read; cast it: value::varchar`,
+      {
+        cause,
+      },
+    )
+  }
 }
 
 function explain(cause: unknown, limit_ms: number | undefined): Error {
-  if (cause instanceof SqlRefusedError || cause instanceof SqlTimeoutError) return cause
+  if (cause instanceof SqlRefusedError || cause instanceof SqlFailedError) return cause
   const message = cause instanceof Error ? cause.message : String(cause)
   if (limit_ms !== undefined && /interrupt/i.test(message)) {
-    return new SqlTimeoutError(
-      `the statement was interrupted after ${limit_ms / 1000} s; ask for less, or raise the limit`,
-      { cause },
-    )
+    return SqlTimeoutError.after(limit_ms, { cause })
   }
   if (
     /file system operations are disabled|Loading external extensions is disabled|disabled (by|through) configuration/.test(

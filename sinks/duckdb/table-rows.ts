@@ -9,8 +9,14 @@ import type { LoadTarget } from './event-tables.ts'
 /** DuckDB's vector size: the most rows of one data chunk. */
 const CHUNK_ROWS = 2048
 
-/** How an envelope column is read; a column that is not named here is a field of the event. */
-const ENVELOPE: Readonly<Record<string, (event: Event, record: LogRecord) => unknown>> = {
+/** A value of an event does not fit its column. */
+export class UnfitValueError extends Error {
+  override readonly name = 'UnfitValueError'
+  readonly retry = 'never'
+}
+
+/** How each envelope column is read; any other column is a field of the event. */
+export const ENVELOPE: Readonly<Record<string, (event: Event, record: LogRecord) => unknown>> = {
   ce_id: (event) => event.id,
   ce_source: (event) => event.source,
   ce_time: (event) => event.time,
@@ -24,7 +30,7 @@ const ENVELOPE: Readonly<Record<string, (event: Event, record: LogRecord) => unk
   log_offset: (_event, record) => record.offset,
 }
 
-/** Compiled once per table: where each column's value comes from, and what it becomes. */
+/** Compiled once per table: the source of each column's value, and its conversion. */
 export interface RowShape {
   readonly target: LoadTarget
   readonly types: readonly DuckDBType[]
@@ -53,7 +59,7 @@ export function rowShapeOf(target: LoadTarget): RowShape {
   return { target, types: target.columns.map(({ type }) => type), ofEvent, ofRow, rowColumn }
 }
 
-/** Rows of one table that wait for their transaction, by column. */
+/** Rows of one table, by column, until their transaction. */
 export class TableRows {
   readonly shape: RowShape
   readonly #columns: DuckDBValue[][]
@@ -70,9 +76,9 @@ export class TableRows {
   }
 
   /**
-   * Takes the rows of an event; those of an event that is here already are the same ones, and are left out.
+   * Adds the rows of an event. An event that is already here is left out: its rows are the same.
    *
-   * @throws Error when a value does not fit its column; nothing of the event has been taken then.
+   * @throws UnfitValueError when a value does not fit its column; no row of the event is added then.
    */
   add(event: Event, record: LogRecord): void {
     if (this.#ids.has(event.id)) return
@@ -81,7 +87,10 @@ export class TableRows {
       this.#push(event, record, rows)
     } catch (cause) {
       for (const column of this.#columns) column.length = this.#count
-      throw cause
+      // A RangeError means that memory ran out, not that the event is at fault.
+      if (cause instanceof RangeError) throw cause
+      const { schema, table } = this.shape.target
+      throw new UnfitValueError(`${schema}.${table}: ${(cause as Error).message}`, { cause })
     }
     this.#ids.add(event.id)
     this.#count += rows.length
@@ -105,14 +114,14 @@ export class TableRows {
   /**
    * The fast path: straight into the table.
    *
-   * @throws Error (`isDuplicate`) when a row is there already; the transaction is void then.
+   * @throws Error (`isDuplicate`) when a row already exists; the transaction must then be rolled back.
    */
   async append(connection: DuckDBConnection): Promise<void> {
     const { schema, table } = this.shape.target
     await this.#appendTo(connection, table, schema)
   }
 
-  /** The careful path, about half as fast: rows that are there already stay as they are. */
+  /** The careful path, about half as fast: rows that already exist stay as they are. */
   async appendNew(connection: DuckDBConnection): Promise<void> {
     const { schema, table } = this.shape.target
     const staging = `staging_${schema}_${table}`
@@ -136,7 +145,7 @@ export class TableRows {
       }
       appender.flushSync()
     } catch (cause) {
-      appender.clear() // or closing would try again, and hide what went wrong
+      appender.clear() // or closing would flush again, and hide this error
       throw cause
     } finally {
       appender.closeSync()

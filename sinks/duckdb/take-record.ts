@@ -1,17 +1,14 @@
 import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
-import type { LogRecord } from '../../infra/log/log.ts'
+import type { Log, LogRecord } from '../../infra/log/log.ts'
 import { decodeRecord } from '../../infra/runtime/decode-record.ts'
-import {
-  type ChangelogEntry,
-  changelogTopic,
-  DEAD_LETTERS_TOPIC,
-  type DeadLetter,
-} from '../../infra/runtime/internal-topics.ts'
-import { readJson } from '../../infra/runtime/json-records.ts'
+import { ForeignRecordError } from '../../infra/runtime/foreign-record.ts'
+import { changelogEntryIn, deadLetterIn } from '../../infra/runtime/internal-records.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
+import { SkippedRecords } from '../../infra/runtime/skipped-records.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import type { Batch } from './batch.ts'
-import type { RowShape } from './table-rows.ts'
+import { type RowShape, UnfitValueError } from './table-rows.ts'
 
 const NO_BLOBS: Pick<Blobs, 'get'> = {
   get: async ({ sha256 }) => {
@@ -19,7 +16,7 @@ const NO_BLOBS: Pick<Blobs, 'get'> = {
   },
 }
 
-/** What rows of an event are made with. */
+/** What is needed to make the rows of an event. */
 export interface Taking {
   readonly vocabulary: Catalogue
   readonly blobs: Blobs | undefined
@@ -29,29 +26,57 @@ export interface Taking {
 }
 
 /**
- * An event's rows, or a dead letter; what is neither is noted as unreadable.
- * @throws Error when a blob cannot be reached now: the record comes again.
+ * Adds an event's rows, or a dead letter. A record that is itself at fault is listed as unreadable: loading continues
+ * after it, and it is reread later.
+ *
+ * @returns whether its rows are in the batch
+ * @throws UnloadedRecordError for any other cause (an unreachable blob store, a bug): the position stays.
  */
-export async function takeEvent(record: LogRecord, batch: Batch, taking: Taking): Promise<void> {
+export async function takeEvent(record: LogRecord, batch: Batch, taking: Taking): Promise<boolean> {
   const { vocabulary, blobs, shapes, partitionsOf } = taking
   try {
-    if (record.topic === DEAD_LETTERS_TOPIC) return batch.addDeadLetter(record, readJson<DeadLetter>(record))
+    if (record.topic === DEAD_LETTERS_TOPIC) {
+      batch.addDeadLetter(record, deadLetterIn(record, partitionsOf(record.topic) ?? 1))
+      return true
+    }
     const partitions = partitionsOf(record.topic) ?? 1
     const event = await decodeRecord(record, vocabulary, partitions, (blobs ?? NO_BLOBS) as Blobs)
     batch.addEvent(shapes.get(record.topic) as RowShape, event, record)
+    return true
   } catch (cause) {
-    // A system error has a code: a blob that cannot be reached now. Everything else is the record's own fault.
-    if (!(cause instanceof PoisonError) && cause instanceof Error && 'code' in cause) throw cause
+    if (!isAtFault(cause)) throw new UnloadedRecordError(record, cause)
     const ce_id = record.headers.find(({ name }) => name === 'ce_id')?.value ?? null
-    const error = cause instanceof Error ? cause.message : String(cause)
-    batch.addUnreadable(record.topic, record.partition, record.offset, ce_id, error)
+    batch.addUnreadable(record.topic, record.partition, record.offset, ce_id, cause.message)
+    return false
   }
 }
 
-/** The state of a key, from a fold's changelog. */
-export function takeState(record: LogRecord, batch: Batch): void {
-  if (record.key === null) return
-  const state = record.value === null ? null : JSON.stringify(readJson<ChangelogEntry>(record).state)
-  const processor = record.topic.slice(changelogTopic('').length)
-  batch.addState({ processor, partition: record.partition, key: record.key, state })
+const isAtFault = (cause: unknown): cause is Error =>
+  cause instanceof PoisonError || cause instanceof ForeignRecordError || cause instanceof UnfitValueError
+
+/** Loading is stuck at a record, for a cause outside the record. */
+export class UnloadedRecordError extends Error {
+  override readonly name = 'UnloadedRecordError'
+  readonly retry = 'later'
+
+  constructor({ topic, partition, offset }: LogRecord, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    super(`${topic} partition ${partition} offset ${offset}: ${reason}`, { cause })
+  }
+}
+
+/**
+ * Adds the state of a key, from a fold's changelog.
+ * @throws ForeignRecordError when the record is no changelog entry, unless every reader was told to skip it.
+ */
+export async function takeState(record: LogRecord, batch: Batch, log: Log): Promise<void> {
+  try {
+    const { key, entry } = changelogEntryIn(record, undefined)
+    const state = entry === undefined ? null : JSON.stringify(entry.state)
+    const processor = record.topic.slice(changelogTopic('').length)
+    batch.addState({ processor, partition: record.partition, key, state })
+  } catch (error) {
+    if (!(error instanceof ForeignRecordError)) throw error
+    if (!(await SkippedRecords.read(log)).has(record)) throw error
+  }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { literal, quoted } from '../../schemas/sql-quoting.ts'
+import { restartKeptRewards } from './kept-rewards.ts'
 import { advantages } from './views/advantages.ts'
 import { completionFates, funnel, funnelCheck } from './views/funnel.ts'
 import { groups } from './views/groups.ts'
@@ -9,7 +10,7 @@ import { rewardGroups } from './views/reward-groups.ts'
 import { rewards } from './views/rewards.ts'
 import type { View } from './views/view.ts'
 
-/** What people ask, in the order in which one may build on those before it. */
+/** The views for users, in an order in which each may build on those before it. */
 export const userViews: readonly View[] = [
   advantages,
   rewards,
@@ -22,7 +23,7 @@ export const userViews: readonly View[] = [
   funnelCheck,
 ]
 
-/** The documentation as a table, so that it can be asked for like everything else. */
+/** The documentation as a table, so that it can be queried like everything else. */
 const docs: View = {
   name: 'docs',
   about: 'Every table and view, column by column.',
@@ -65,17 +66,21 @@ function statementsOf(view: View): string[] {
   ]
 }
 
-/** Make every view, over the tables of the current database. */
+/** Statements that make every view, over the tables of the current database. */
 export const viewStatements: readonly string[] = [...userViews, docs].flatMap(statementsOf)
 const FINGERPRINT = createHash('sha256').update(viewStatements.join(';')).digest('hex')
 
+/** @param made `internal.meta` */
+export const areViewsOfNow = (made: ReadonlyMap<string, string>): boolean => made.get('views') === FINGERPRINT
+
 /**
- * Makes the views anew when their text has changed, or when a table below them has (`force`): a view remembers the
- * types of its columns. To be called inside a transaction.
+ * Recreates the views when their text has changed, or a table below them has (`force`): a view stores the types of its
+ * columns. Call it inside a transaction.
  */
 export async function createViews(connection: DuckDBConnection, force: boolean): Promise<void> {
   const known = await connection.runAndReadAll("SELECT value FROM internal.meta WHERE name = 'views'")
   if (!force && known.getRows()[0]?.[0] === FINGERPRINT) return
+  await restartKeptRewards(connection)
   for (const statement of viewStatements) await connection.run(statement)
   await connection.run("INSERT OR REPLACE INTO internal.meta VALUES ('views', $1)", [FINGERPRINT])
 }

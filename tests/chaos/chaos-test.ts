@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { BLOBS_AWAY } from '../crew/blobs-away.ts'
 import type { Planted } from '../crew/crew.ts'
 import { type DrillResult, drill, drillReport } from '../crew/drill.ts'
 import type { At } from '../crew/program.ts'
@@ -15,20 +16,23 @@ export interface ChaosTestOptions {
   readonly planted?: Planted | undefined
 }
 
-/** Of the log's topics. */
+/** Topic prefix of the log. */
 const PREFIX = 'chaos'
 
-/** What a broker that is away makes a producer or a reader say when it gives up. */
-const EXCUSES = /LogUnreachableError|CommitOutcomeUnknownError|of trying|connection was lost|could not be reached/i
+/** Errors with which a producer or reader may give up while a broker is away. */
+const EXCUSES = new RegExp(
+  `LogUnreachableError|CommitOutcomeUnknownError|of trying|connection was lost|could not be reached|${BLOBS_AWAY.source}`,
+  'i',
+)
 
-/** On three brokers, which die and come back too. The folder is kept when something is wrong. */
+/** Runs on three brokers, which also fail and recover. The folder is kept unless the test passes. */
 async function chaosTest(
   { seed, faults, planted }: ChaosTestOptions,
   report: (line: string) => void,
 ): Promise<DrillResult & { readonly folder: string | undefined }> {
   const root = mkdtempSync(join(tmpdir(), 'plumbline-chaos-'))
   const cluster = await Cluster.start(join(root, 'broker'), report)
-  // Whoever ends this test early must not leave brokers behind.
+  // A test that is ended early must not leave brokers running.
   const killBrokers = () => {
     for (const id of NODES) {
       const { pid } = cluster.node(id)
@@ -46,7 +50,7 @@ async function chaosTest(
       planted,
       excuses: EXCUSES,
       steps: scheduleOf(seed, faults),
-      strike: (crew, step) => commitFault(crew, cluster, step),
+      strike: (crew, step) => commitFault({ crew, cluster, data: at.data }, step),
       heal: async () => {
         for (const id of NODES) await cluster.node(id).start()
       },
@@ -62,7 +66,7 @@ async function chaosTest(
   }
 }
 
-/** The test as a person typed it, and what came of it as a text. */
+/** Runs the test and returns its result as text, with the command that repeats it. */
 export async function chaosReport(options: ChaosTestOptions) {
   const { seed, faults, planted } = options
   const plant = planted === undefined ? '' : ` --plant ${planted}`

@@ -3,7 +3,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import { type LocalBroker, type LocalNode, startBroker } from '../../infra/kafka-broker/local-broker.ts'
 import type { NodeId } from './schedule.ts'
 
-/** Three real brokers, and whether all of them have everything. */
+/** Three real brokers, and whether all their replicas are in sync. */
 export class Cluster {
   readonly #broker: LocalBroker
 
@@ -23,7 +23,7 @@ export class Cluster {
     return this.#broker.nodes[id - 1] as LocalNode
   }
 
-  /** Waits until every partition lies on all nodes again. @returns true, or what is missing when the time is over */
+  /** Waits until all replicas of every partition are in sync. @returns true, or what is missing at the timeout */
   async inSync(patience_ms: number): Promise<true | string> {
     const deadline_ms = performance.now() + patience_ms
     for (;;) {

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { LocalNode } from '../../infra/kafka-broker/local-broker.ts'
+import { takeBlobsAway } from '../crew/blobs-away.ts'
 import type { Crew } from '../crew/crew.ts'
 import { KAFKA_SESSION_MS } from '../crew/data.ts'
 import {
@@ -15,12 +16,15 @@ import {
   working,
 } from '../crew/strikes.ts'
 import type { Cluster } from './cluster.ts'
-import { type Fault, type Step, tell } from './schedule.ts'
+import { type Fault, NODES, type Step, tell } from './schedule.ts'
 
 type Of<K extends Fault['kind']> = Extract<Fault, { kind: K }>
 
-/** Does it, waits until the others have shown what they promise, and mends it. @returns what happened, for a person */
-export async function commitFault(crew: Crew, cluster: Cluster, { fault, empty_ms }: Step): Promise<string> {
+/** Injects the fault, checks that the other processes keep working, and repairs it. @returns what happened, as text */
+export async function commitFault(
+  { crew, cluster, data }: { readonly crew: Crew; readonly cluster: Cluster; readonly data: string },
+  { fault, empty_ms }: Step,
+): Promise<string> {
   switch (fault.kind) {
     case 'kill':
     case 'kill at':
@@ -37,12 +41,16 @@ export async function commitFault(crew: Crew, cluster: Cluster, { fault, empty_m
         take: async (node) => signal(node, 'SIGSTOP'),
         bring: async (node) => signal(node, 'SIGCONT'),
       })
+    case 'stall the cluster':
+      return await stall(crew, cluster, fault)
+    case 'blobs away':
+      return await takeBlobsAway(crew, data, fault)
     case 'rebalance':
       return await rebalance(crew, fault)
   }
 }
 
-/** The broker gives its partitions to others, and what it wants to commit when it is back is refused. */
+/** The broker reassigns the worker's partitions, and rejects its commit when it is back. */
 async function zombie(crew: Crew, fault: Of<'zombie'>): Promise<string> {
   const { place, at } = fault
   const pid = await working(crew, place)
@@ -57,7 +65,7 @@ async function zombie(crew: Crew, fault: Of<'zombie'>): Promise<string> {
   return `${tell(fault)}: ${how}`
 }
 
-/** One node of three is away: the other two take and give records, and it catches up when it is back. */
+/** One node of three is away: the other two serve writes and reads, and it catches up when it is back. */
 async function without(
   crew: Crew,
   cluster: Cluster,
@@ -78,6 +86,22 @@ async function without(
   if (in_sync !== true) throw new Breach(`${tell(fault)}: back, and after ${PATIENCE_S} ${in_sync}`)
   await commitsGoOn(crew, `${tell(fault)}: mended`)
   return `${tell(fault)}: all workers committed without it, and it caught up`
+}
+
+/** Every open transaction has timed out when the brokers are back; workers and producers resume by themselves. */
+async function stall(crew: Crew, cluster: Cluster, fault: Of<'stall the cluster'>): Promise<string> {
+  crew.troubled(true)
+  for (const id of NODES) signal(cluster.node(id), 'SIGSTOP')
+  try {
+    await wait(fault.for_ms)
+  } finally {
+    for (const id of NODES) signal(cluster.node(id), 'SIGCONT')
+  }
+  const in_sync = await cluster.inSync(PATIENCE_MS)
+  if (in_sync !== true) throw new Breach(`${tell(fault)}: back, and after ${PATIENCE_S} ${in_sync}`)
+  await commitsGoOn(crew, `${tell(fault)}: mended`)
+  crew.troubled(false)
+  return `${tell(fault)}: everything resumed`
 }
 
 function signal({ id, pid }: LocalNode, name: NodeJS.Signals): void {

@@ -1,7 +1,7 @@
 import { type At, sql } from '../crew/program.ts'
 import { kafkaTool } from '../kafka-tool.ts'
 
-/** Outputs, which must be there once each. */
+/** Output events, each of which must be in the log exactly once. */
 const OUTPUTS = [
   'policy.completions_sampled',
   'tower.completions_scored',
@@ -10,8 +10,8 @@ const OUTPUTS = [
 ] as const
 
 /**
- * What Kafka's own Java consumer sees, which shares no line with the driver that wrote it: reading committed records
- * only, each event of the outputs comes once, and there are as many as DuckDB has.
+ * Reads the outputs with Kafka's own Java consumer, which shares no code with the driver that wrote them. Each event
+ * must appear once among the committed records, and DuckDB must have as many.
  *
  * @returns breaches
  */

@@ -25,7 +25,7 @@ test('a host with a folder of its own brings in scenes: their pictures are at th
   await plumblineOk(['--data', 'mine', ...log, ...generate], { cwd, env })
   expect(blobsOf(join(cwd, 'served', 'blobs'))).toHaveLength(SCENES)
 
-  // A third host, which has nothing of it, brings it all into a copy.
+  // A third host, which has none of the blobs, copies them all.
   await plumblineOk(['--data', 'third', ...log, 'replay', '--to', 'copy'], { cwd, env })
   expect(blobsOf(join(cwd, 'copy', 'blobs')).sort()).toEqual(blobsOf(join(cwd, 'served', 'blobs')).sort())
 

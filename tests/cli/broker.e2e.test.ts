@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { plumbline, sharedFolder } from './plumbline.ts'
 
-/** What the broker says where it cannot be had; needs neither Java nor Maven. */
+/** How `broker` reports that it cannot run here; needs neither Java nor Maven. */
 
 let cwd = ''
 beforeAll(async () => {

@@ -68,9 +68,12 @@ test('every table of events goes through, one file when no column is named', asy
 
 test('while a run goes on, its process writes, inside its own folder and nowhere else', async () => {
   const running = start(['run'], { cwd })
-  await eventually(() => existsSync(join(cwd, 'data', 'duckdb.sock')))
+  await eventually(() => existsSync(join(cwd, 'data', 'plumbline.duckdb.sock')))
   await plumblineOk(['export', 'parquet', 'live', '--by', 'task'], { cwd })
   expect(readdirSync(join(cwd, 'live')).sort()).toEqual(['task=x_only', 'task=x_y'])
+  expect(readdirSync(join(cwd, 'data', '.exports'))).toEqual([])
+  // Into the data folder too: the .exports folder that the process writes to must survive an export.
+  await plumblineOk(['export', 'parquet', join('data', 'inside')], { cwd })
   expect(readdirSync(join(cwd, 'data', '.exports'))).toEqual([])
   const copied = await plumbline(['sql', `copy (select 1) to '${join(cwd, 'data', '.exports', 'x.csv')}'`], { cwd })
   expect(copied.code).not.toBe(0)

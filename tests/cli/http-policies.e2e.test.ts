@@ -39,7 +39,7 @@ test('every command of docs/http-policies.md runs, against a server on this mach
     expect(chat.seen.at(-1)?.headers.authorization).toBe('Bearer sk-test-1')
     expect(chat.seen).toHaveLength(22)
 
-    // A scripted policy after it takes only what is new, and is computed again by verify beside the facts.
+    // A scripted policy that runs next answers only new requests. verify recomputes its answers, not those over HTTP.
     await plumblineOk(['generate', 'tower', ...tower.with(5, '9'), '--scenes', '2'], place)
     await plumblineOk(['run', '--until-idle', '--policy', 'random-legal'], place)
     const fates = await plumblineOk(

@@ -43,7 +43,7 @@ test('tail shows every event once, one JSON object on each line, and only the ro
 
 test('tail --follow shows what comes, and ends well on Ctrl-C', async () => {
   const following = start(['tail', 'tower.scene_presented', '--follow', '--json'], { cwd })
-  // It starts at the end: nothing that was there before is shown.
+  // It starts at the end of the log, so earlier events are not shown.
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   await plumblineOk(generate('2', '3'), { cwd })
   await eventually(() => following.stdout().split('\n').length === 4)
@@ -94,6 +94,7 @@ test('a record that nobody can read is listed, shown, refused for a retry with i
   await plumblineOk(['run', '--until-idle', '--policy', 'random-legal'], { cwd })
   const letters = lines(await plumblineOk(['dlq', 'list', '--json'], { cwd }))
   expect(letters.map(({ processor }) => processor).sort()).toEqual([
+    'duckdb',
     'form-groups',
     'sample-completions',
     'score-completions',
@@ -109,7 +110,19 @@ test('a record that nobody can read is listed, shown, refused for a retry with i
   expect(shown).toContain('{\\"not\\": \\"an event\\"}')
   const retry = await plumbline(['dlq', 'retry', number], { cwd })
   expect([retry.code, retry.stdout]).toEqual([1, expect.stringContaining('refused: the record itself is wrong')])
-  expect(await plumblineOk(['dlq', 'retry', '--all'], { cwd })).toMatch(/^(\d+: refused: .*\n){3}$/)
+  expect(await plumblineOk(['dlq', 'retry', '--all'], { cwd })).toMatch(
+    /^(\d+: refused: .*\n){3}rollout\.requested\/1\/\d+: refused: header ce_specversion.*\n$/,
+  )
+  const place = letters.find(({ processor }) => processor === 'duckdb')
+  expect(place).toMatchObject({ failure: 'unreadable', topic: 'rollout.requested', partition: 1 })
+  const unread = await plumblineOk(['dlq', 'show', place.number], { cwd })
+  expect(unread).toContain(`duckdb cannot read ${place.number}`)
+  expect(unread).toContain('{\\"not\\": \\"an event\\"}')
+  expect(await plumblineOk(['dlq', 'list', '--processor', 'duckdb'], { cwd })).toMatch(
+    /^ *n .*\n─.*\nrollout\.requested/,
+  )
+  const nowhere = await plumbline(['dlq', 'show', 'rollout.requested/0/99'], { cwd })
+  expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('the tables lack no such record') })
   expect((await plumbline(['dlq', 'retry'], { cwd })).code).toBe(2)
   expect(await sql('select count(*)::int as n from internal.dead_letters', { cwd })).toEqual([{ n: 3 }])
   const tail = await plumblineOk(['tail', 'rollout.requested'], { cwd })
@@ -118,7 +131,7 @@ test('a record that nobody can read is listed, shown, refused for a retry with i
 
 test('sql --as-of answers as lag said that the log was, and as of a time', async () => {
   const folder = { cwd: await sharedFolder() }
-  const question = 'select count(*)::int as n, sum(reward) as reward from rewards'
+  const question = 'select count(*)::int as n, round(sum(reward), 9) as reward from rewards'
   await plumblineOk(generate('1'), folder)
   await plumblineOk(['run', '--until-idle'], folder)
   await writeFile(join(folder.cwd, 'then.json'), await plumblineOk(['lag', '--json'], folder))

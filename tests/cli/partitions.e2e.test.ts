@@ -37,7 +37,7 @@ test('topics have the partitions that were asked for, by event too; the log reme
   expect(other.stderr).toContain(`made with ${UNEVEN}`)
   expect(other.stderr).toContain('replay --sources-only --partitions 6 --to DIR')
 
-  // The remedy, as it says.
+  // Follow the remedy that the error names.
   await plumblineOk(['replay', '--sources-only', '--partitions', '6', '--to', 'six'], { cwd })
   await plumblineOk(['--data', 'six', 'run', '--until-idle'], { cwd })
   expect((await countsOf(`${cwd}/six/log`)).get('rollout.group_formed')).toBe(6)

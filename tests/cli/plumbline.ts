@@ -8,7 +8,7 @@ import { type Ended, outputOf, type Place, type Running, start as startProgram }
 
 export type { Ended, Place, Running } from '../program.ts'
 
-/** Starts it and lets it run on. Whatever is left of it when the file's tests are over is killed. */
+/** Starts the program without waiting for its end. If it still runs after the file's tests, it is killed. */
 export function start(args: readonly string[], place: Place): Running {
   const running = startProgram(args, place)
   alive.add(running.child)
@@ -18,10 +18,10 @@ export function start(args: readonly string[], place: Place): Running {
 
 const alive = new Set<ChildProcess>()
 
-/** Runs it to its end. */
+/** Runs the program to its end. */
 export const plumbline = (args: readonly string[], place: Place): Promise<Ended> => start(args, place).ended
 
-/** Runs it to its end, which must be a good one. @returns standard output */
+/** Runs the program to its end and expects success. @returns standard output */
 export const plumblineOk = (args: readonly string[], place: Place): Promise<string> =>
   outputOf(args, plumbline(args, place))
 
@@ -30,7 +30,7 @@ export async function sql<T = Record<string, unknown>>(statement: string, place:
   return JSON.parse(await plumblineOk(['sql', statement, '--format', 'json'], place)) as T[]
 }
 
-/** Completions per fate, those that are none left out. */
+/** Completions per fate, without fates that have none. */
 export async function funnel(place: Place): Promise<Record<string, number>> {
   const rows = await sql<{ fate: string; completions: number }>('select fate, completions from funnel', place)
   return Object.fromEntries(
@@ -38,7 +38,7 @@ export async function funnel(place: Place): Promise<Record<string, number>> {
   )
 }
 
-/** Waits until `look` gives something. What it throws meanwhile is shown when time is up. */
+/** Waits until `look` returns other than undefined, null or false. Its last error is the cause of a timeout. */
 export async function eventually<T>(look: () => T | Promise<T>, patience_ms = 25_000): Promise<NonNullable<T>> {
   const deadline = performance.now() + patience_ms
   for (let trouble: unknown; ; ) {
@@ -53,7 +53,7 @@ export async function eventually<T>(look: () => T | Promise<T>, patience_ms = 25
   }
 }
 
-/** A folder that is removed when all tests of the file have ended, after the processes that still used it. */
+/** A folder that is removed after the file's tests, once their remaining processes have been killed. */
 export async function sharedFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'plumbline-cli-'))
   folders.push(folder)

@@ -26,13 +26,13 @@ beforeAll(async () => {
   requests.sort((a, b) => a.scene.index - b.scene.index)
 })
 
-/** What a completion says: the optimal move and units off it. */
+/** A completion's text: the optimal move plus an offset in units. */
 function off({ scene }: Request, dx: number, dy: number): string {
   const { dx_units, dy_units } = scene.optimal_move ?? { dx_units: 0, dy_units: 0 }
   return `I move it so.<answer>${dx_units + dx}, ${(dy_units ?? 0) + dy}</answer>`
 }
 
-/** A whole group: perfect, 30 units beside it, deep under the floor, and not an answer. */
+/** A whole group: the optimal move, 30 units off, far below the floor, and no answer. */
 const fourOf = (request: Request) =>
   [off(request, 0, 0), off(request, 30, 0), off(request, 0, -2_000), 'no idea'].map((text, completion_index) => ({
     group_id: request.group_id,
@@ -89,7 +89,7 @@ test('the same recording again, and under another name, adds nothing', async () 
 
 test('a duplicate, another attempt and an index out of range each meet their fate, and groups are whole', async () => {
   const other = { attempt_id: 'another-attempt' }
-  // Named, so that what comes in another file later is of the same attempt.
+  // Named, so that rows in a later file belong to the same attempt.
   const first = (lines: object[]) => lines.map((line) => ({ ...line, attempt_id: 'first-attempt' }))
   const policy = await record('mixed.jsonl', [
     ...first(pick(2, 0, 1)),
@@ -103,7 +103,7 @@ test('a duplicate, another attempt and an index out of range each meet their fat
   expect(mixed, mixed.stderr).toMatchObject({ code: 0 })
   expect(await funnel({ cwd })).toEqual({ formed: 16, duplicate: 1, mixed_attempt: 1, index_out_of_range: 1 })
 
-  // The group is whole: what is said of it again, in another file and later, has no place in it.
+  // The group is complete, so the same rows in a later file are duplicates.
   const again = await run(await record('again.jsonl', first(pick(2, 0, 1))))
   expect(again, again.stderr).toMatchObject({ code: 0 })
   expect(await funnel({ cwd })).toEqual({ formed: 16, duplicate: 3, mixed_attempt: 1, index_out_of_range: 1 })

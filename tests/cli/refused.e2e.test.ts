@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
-/** What is typed wrong is answered with what, where, what was expected and what to do; a stack only with --debug. */
+/** A wrong command is reported with what, where, what was expected and what to do; a stack only with --debug. */
 
 let cwd = ''
 beforeAll(async () => {
@@ -17,7 +17,7 @@ beforeAll(async () => {
   }
   const good = '{"group_id": "g", "completion_index": 0, "text": "<answer>1</answer>"}'
   const lines = {
-    'not-json.jsonl': `${good}\n${good}\n{"group_id": \n`,
+    'not-json.jsonl': `${good}\n${good.replace('0', '1')}\n{"group_id": \n`,
     'no-text.jsonl': `${good}\n\n{"group_id": "g", "completion_index": 1}\n`,
     'wrong-type.jsonl': `{"group_id": "g", "completion_index": "one", "text": ""}\n`,
     'unknown-field.jsonl': `${good.replace('text', 'txet')}\n`,
@@ -135,6 +135,7 @@ const CASES: readonly Case[] = [
   { type: ['--data', 'newer', 'verify'], code: 2, says: NEWER },
   { type: ['--data', 'newer', 'sql', 'select 1'], code: 2, says: NEWER },
   { type: ['--data', 'newer', ...SIDE, 'x_y'], code: 2, says: NEWER },
+  { type: ['--data', 'newer', '--shared', ...SIDE, 'x_y'], code: 2, says: NEWER },
   ...['damaged', 'foreign', 'hollow'].map(
     (folder): Case => ({ type: ['--data', folder, 'verify'], code: 2, says: DAMAGED }),
   ),
@@ -185,13 +186,13 @@ const SQL: readonly Case[] = [
   { type: [''], code: 1, says: /expected a statement, got nothing; plumbline sql runs one SELECT/ },
   { type: ['select ?'], code: 1, says: /write the values in/ },
   { type: ['select 1; select 2'], code: 1, says: /expected one statement, got 2; plumbline sql runs one SELECT/ },
-  { type: ["copy rewards to 'stolen.csv'"], code: 1, says: /out of reach/ },
+  { type: ["copy rewards to 'stolen.csv'"], code: 1, says: /a statement of kind COPY is refused/ },
   {
     type: ["attach 'other.db'"],
     code: 1,
     says: /a statement of kind ATTACH is refused; plumbline sql runs one SELECT/,
   },
-  { type: ["select * from read_csv('a-file')"], code: 1, says: /out of reach/ },
+  { type: ["select * from read_csv('a-file')"], code: 1, says: /the function read_csv is refused: it reaches files/ },
   { type: ["select * from 'a-file.csv'"], code: 1, says: /out of reach/ },
   {
     type: ['insert into tower.completions_scored select * from tower.completions_scored'],
@@ -307,4 +308,25 @@ test('an empty PLUMBLINE_DATA or PLUMBLINE_LOG is none', async () => {
   })
   const elsewhere = await plumbline(['verify'], { cwd, env: { PLUMBLINE_DATA: 'nowhere' } })
   expect(elsewhere).toMatchObject({ code: 2, stderr: expect.stringContaining('nowhere holds no Plumbline data') })
+})
+
+test('a damaged DuckDB file is refused in words by every command that reads it', { timeout: 120_000 }, async () => {
+  const data = join(cwd, 'with-damage')
+  await plumblineOk(['--data', data, ...SIDE, 'x_y'], { cwd })
+  await writeFile(join(data, 'plumbline.duckdb'), 'not a database\n'.repeat(2_000))
+  const commands = [
+    ['run', '--until-idle', '--policy', 'random-legal'],
+    ['sql', 'select 1'],
+    ['export', 'parquet', join(cwd, 'exported'), '--table', 'rewards'],
+    ['verify', '--tables'],
+    ['lag'],
+  ]
+  for (const command of commands) {
+    const { code, stderr } = await plumbline(['--data', data, ...command], { cwd })
+    expect({ command, code }).toEqual({ command, code: 1 })
+    expect(stderr).toMatch(
+      /with-damage.plumbline\.duckdb: expected a whole DuckDB file .*, found: .* remove it and .*\.wal, and start/,
+    )
+    expect(stderr).not.toMatch(/\n\s+at /)
+  }
 })

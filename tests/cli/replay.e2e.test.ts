@@ -56,7 +56,7 @@ test('the order of each partition is kept, journals and changelogs too', async (
       return said
     })
   expect(await sayings(log('data/replays/ordered'))).toEqual(await sayings(log('data')))
-  // Brought again, it adds nothing.
+  // Replaying it again adds nothing.
   const again = JSON.parse(await plumblineOk(['replay', '--as', 'ordered', '--json'], { cwd }))
   expect(again).toMatchObject({ records: 0, complete: true })
 })

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
+import { readOwner } from '../../sinks/duckdb/owner-record.ts'
 import { eventually, funnel, plumbline, plumblineOk, type Running, sharedFolder, sql, start } from './plumbline.ts'
 
 const GROUP_SIZE = 4
@@ -21,11 +22,14 @@ async function formed(data: string, atLeast: number): Promise<boolean> {
   return Number(rows[0]?.n) >= atLeast * GROUP_SIZE
 }
 
-/** Records that came into each processor, as the report at the end says. */
+/** Records read by each processor, from the final report. */
 function recordsIn({ stderr }: { readonly stderr: string }): Record<string, number> {
   const lines = stderr.matchAll(/^([a-z-]+): ([\d,]+) records in/gm)
   return Object.fromEntries([...lines].map(([, name, count]) => [name, Number(count?.replaceAll(',', ''))]))
 }
+
+/** The process that has the tables of a run open. */
+const ownerOf = (data: string) => readOwner(join(root, data, 'plumbline.duckdb'))?.pid as number
 
 async function terminate(running: Running) {
   running.child.kill('SIGTERM')
@@ -46,7 +50,7 @@ test('run answers sql from another process while it goes on, takes what comes, a
   expect(recordsIn(ended)['form-groups']).toBeGreaterThan(40)
   expect(ended.stderr).not.toMatch(/dead letter|error/i)
 
-  // Whatever it had not come to is done by the next one, and nothing twice.
+  // The next run does the remaining work, and nothing twice.
   const rest = await plumbline(['run', '--until-idle', '--policy', 'random-legal', '--json'], here('going'))
   expect(rest, rest.stderr).toMatchObject({ code: 0, stderr: '' })
   const before = recordsIn(ended)['sample-completions'] ?? 0
@@ -57,7 +61,7 @@ test('run answers sql from another process while it goes on, takes what comes, a
 })
 
 test('a first Ctrl-C ends run --until-idle with what is in hand, and the same command loads the rest', async () => {
-  // Many transactions to load: the signal comes in the first of them.
+  // Many transactions to load: the signal arrives during the first of them.
   const scenes = 1_000
   const loaded = async () => {
     const counts = ['tower.scene_presented', 'tower.completions_scored', 'rollout.group_formed']
@@ -69,8 +73,8 @@ test('a first Ctrl-C ends run --until-idle with what is in hand, and the same co
   const untilIdle = ['run', '--until-idle', '--policy', 'random-legal']
   await plumblineOk([...untilIdle, '--no-sink'], here('left'))
   const running = start(untilIdle, here('left'))
-  await eventually(() => existsSync(join(root, 'left', 'duckdb.sock')))
-  // Twice, as it comes through ./plumbline: from the terminal, and handed on.
+  await eventually(() => existsSync(join(root, 'left', 'plumbline.duckdb.sock')))
+  // Twice, as under ./plumbline: once from the terminal and once forwarded.
   running.child.kill('SIGINT')
   running.child.kill('SIGINT')
   const stopped = await running.ended
@@ -134,12 +138,17 @@ test('beside a run that was stopped (Ctrl-Z), sql says within seconds who has th
   await generate('stopped', 2)
   const running = start(['run', '--policy', 'random-legal'], here('stopped'))
   await eventually(() => formed('stopped', 1), 60_000)
-  running.child.kill('SIGSTOP')
+  // A terminal stops both: the process that computes, and the one that owns the tables.
+  const owner = ownerOf('stopped')
+  for (const pid of [running.pid, owner]) process.kill(pid, 'SIGSTOP')
   try {
     const asked = await plumbline(['sql', 'from funnel'], here('stopped'))
-    expect([asked.code, asked.stderr]).toEqual([1, expect.stringMatching(`${running.pid}[^]*continue or end it`)])
+    expect([asked.code, asked.stderr]).toEqual([
+      1,
+      expect.stringMatching(`process ${owner}, which process ${running.pid} started[^]*continue or end it`),
+    ])
   } finally {
-    running.child.kill('SIGCONT')
+    for (const pid of [owner, running.pid]) process.kill(pid, 'SIGCONT')
   }
   expect(await terminate(running)).toMatchObject({ code: 0 })
 })

@@ -76,7 +76,7 @@ test('verify --json tells the same in JSON', async () => {
           message: expect.stringMatching(/reward: recorded 19\.5, rebuilt /),
         },
       },
-      // What form-groups reads is the changed reward: its own events do not follow from that.
+      // form-groups reads the changed reward, so its recorded event is not the one computed from it.
       { processor: 'form-groups', differences: 1 },
     ],
   })

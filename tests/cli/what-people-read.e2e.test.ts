@@ -24,6 +24,7 @@ test.concurrent.for([
   ['help-generate-tower', ['generate', 'tower', '--help']],
   ['help-run', ['run', '--help']],
   ['help-sql', ['sql', '--help']],
+  ['help-verify', ['verify', '--help']],
   ['topology', ['topology']],
   ['topology-recorded', ['topology', '--policy', 'recorded(answers.jsonl)']],
   ['topology-mermaid', ['topology', '--mermaid']],

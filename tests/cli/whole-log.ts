@@ -2,7 +2,7 @@ import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import type { Log, LogRecord, NewRecord } from '../../infra/log/log.ts'
 import { headerOf, readRange } from '../../infra/runtime/json-records.ts'
 
-/** Opens a data folder's log, or any other folder of one, and closes it again. */
+/** Opens the log in this folder, calls `use`, and closes the log. */
 export async function withLog<T>(dir: string, use: (log: Log) => Promise<T>): Promise<T> {
   const log = await openLmdbLog({ dir })
   try {
@@ -23,8 +23,8 @@ export async function recordsOf(log: Log, topic: string): Promise<LogRecord[]> {
 }
 
 /**
- * What a log says to the world, as a sorted list of texts: topic, partition, key, CloudEvents headers and value of every
- * record of every public topic. Offsets and times of append are the log's own business and left out.
+ * The public content of a log as a sorted list of texts: topic, partition, key, CloudEvents headers and value of every
+ * record of every public topic. Offsets and append times differ between copies and are left out.
  */
 export async function everythingSaid(dir: string): Promise<string[]> {
   return withLog(dir, async (log) => {
@@ -40,8 +40,16 @@ export async function everythingSaid(dir: string): Promise<string[]> {
   })
 }
 
-/** Copies a whole log, record by record, into a new folder; `change` may put another record in the place of any. */
-export async function copyLog(from: string, to: string, change: (record: LogRecord) => NewRecord): Promise<void> {
+/**
+ * Copies a whole log, record by record, into a new folder. `change` may replace a record, or drop it by returning
+ * undefined; `more` is appended at the end.
+ */
+export async function copyLog(
+  from: string,
+  to: string,
+  change: (record: LogRecord) => NewRecord | undefined,
+  more: readonly (NewRecord & { readonly topic: string; readonly partition: number })[] = [],
+): Promise<void> {
   await withLog(from, (source) =>
     withLog(to, async (copy) => {
       const topics = await source.topics()
@@ -52,9 +60,19 @@ export async function copyLog(from: string, to: string, change: (record: LogReco
         if (records.length === 0) continue
         const transaction = producer.begin()
         for (const record of records) {
-          const { key, headers, value } = change(record)
+          const changed = change(record)
+          if (changed === undefined) continue
+          const { key, headers, value } = changed
           transaction.append(name, record.partition, { key, headers, value })
         }
+        await transaction.commit()
+      }
+      const known = new Set(topics.map(({ name }) => name))
+      const others = new Set(more.map(({ topic }) => topic).filter((topic) => !known.has(topic)))
+      await copy.createTopics([...others].map((name) => ({ name, partitions: 1 })))
+      for (const { topic, partition, key, headers, value } of more) {
+        const transaction = producer.begin()
+        transaction.append(topic, partition, { key, headers, value })
         await transaction.commit()
       }
       await producer.close()

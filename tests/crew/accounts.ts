@@ -11,13 +11,13 @@ import { type Checkpoint, PartitionDigest } from './partition-digest.ts'
 import { type At, plumbline, plumblineOk, sql } from './program.ts'
 
 export interface Accounts {
-  /** What does not add up; nothing when all is well. */
+  /** Broken guarantees; empty when all is well. */
   readonly breaches: readonly string[]
-  /** What was counted, for a person. */
+  /** Counts, for the printed report. */
   readonly counts: Readonly<Record<string, number>>
 }
 
-/** Finishes the work of a healed folder as a person would, and compares everything with what was sent. */
+/** Finishes a healed folder's work with `run --until-idle`, and compares everything with what was sent. */
 export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly Checkpoint[]): Promise<Accounts> {
   await plumblineOk(at, ['run', '--until-idle', '--policy', POLICY])
   const breaches: string[] = []
@@ -68,7 +68,7 @@ export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly C
   return { breaches, counts }
 }
 
-/** A request on the wall clock may be overtaken by a fault, or by a clock that jumped a day; nothing else may. */
+/** Only wall-clock requests may expire during a fault, or become dead letters when the clock jumps by a day. */
 const FINE = new Set(['virtual formed', 'wall formed', 'wall expired', 'wall dead'])
 
 const FATES = `
@@ -108,7 +108,7 @@ function compare(
   return [...breaches, ...missing.map((seed) => `${table} of seed ${seed}: expected ${ledger.get(seed)}, found none`)]
 }
 
-/** Whatever ran to idle has read everything. */
+/** Every reader must have zero lag after `run --until-idle`. */
 async function behind(at: At): Promise<string[]> {
   const { groups } = JSON.parse(await plumblineOk(at, ['lag', '--json'])) as {
     readonly groups: readonly { readonly group: string; readonly messages: number }[]
@@ -118,7 +118,7 @@ async function behind(at: At): Promise<string[]> {
     .map(({ group, messages }) => `${group} has not read ${messages} messages`)
 }
 
-/** A blob is there before the log names it, so every one that it names is there. */
+/** A blob is stored before the log refers to it, so every blob that the log refers to must exist. */
 async function missingPictures(at: At, counts: Record<string, number>): Promise<string[]> {
   const blobs = blobsOf({ data: at.data })
   const pictures = await sql<BlobRef>(
@@ -133,7 +133,7 @@ async function missingPictures(at: At, counts: Record<string, number>): Promise<
   return breaches
 }
 
-/** Each event once in the log, and each in its table. */
+/** Each event must be in the log once, and in its table. */
 async function twiceOrMissing(log: Log, at: At, counts: Record<string, number>): Promise<string[]> {
   const breaches: string[] = []
   const tables = await sql<{ type: string; n: number }>(
@@ -154,7 +154,7 @@ async function twiceOrMissing(log: Log, at: At, counts: Record<string, number>):
     counts[`events ${type}`] = times.size
     const copies = type === clockTicked.type ? length : 1
     const wrong = [...times].filter(([, n]) => n % copies !== 0 || n / copies > 1)
-    // Two processes' clocks may say the same time: that is the same event, and it is no output.
+    // Two processes may emit a tick of the same time: it is the same event, and ticks are not an output.
     if (wrong.length > 0 && type !== clockTicked.type) {
       breaches.push(`${type}: ${wrong.length} events are in the log more than once, e.g. ${wrong[0]?.join(', ')} times`)
     }
@@ -164,7 +164,7 @@ async function twiceOrMissing(log: Log, at: At, counts: Record<string, number>):
   return breaches
 }
 
-/** What a reader once saw is what is there now: nothing has come below, nothing has gone. */
+/** The log below each checkpoint must be what the reader saw: no record inserted, none removed. */
 async function otherThanRead(log: Log, checkpoints: readonly Checkpoint[]): Promise<string[]> {
   const breaches: string[] = []
   const places = Map.groupBy(checkpoints, ({ topic, partition }) => `${topic}/${partition}`)
@@ -189,7 +189,7 @@ async function otherThanRead(log: Log, checkpoints: readonly Checkpoint[]): Prom
   return breaches
 }
 
-/** Only a time far ahead of a clock that has jumped back makes a record undeliverable here. */
+/** The only dead letters allowed are records timed far ahead of a clock that has jumped back. */
 async function wrongDeadLetters(log: Log, counts: Record<string, number>): Promise<string[]> {
   const breaches: string[] = []
   let count = 0

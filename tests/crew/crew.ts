@@ -9,27 +9,35 @@ import { type Place, WORKERS, type WorkerName } from './places.ts'
 import { fileOf, type Program, Slot, type Unasked } from './slot.ts'
 
 /** Bugs that the test must catch. */
-export type Planted = 'early-positions'
+export type Planted = 'early-positions' | 'lost-blobs'
+const PLANTED: readonly Planted[] = ['early-positions', 'lost-blobs']
+
+/** Parses `--plant`. */
+export function plantedOf(name: string | undefined): Planted | undefined {
+  const planted = PLANTED.find((one) => one === name)
+  if (name !== undefined && planted === undefined) throw new Error(`--plant ${name}: expected ${PLANTED.join(' or ')}`)
+  return planted
+}
 
 export interface CrewOptions {
   readonly root: string
   readonly data: string
-  /** Of a log outside of the folder. */
+  /** Address of a log outside the folder. */
   readonly log: string | undefined
   readonly seed: string
   readonly planted: Planted | undefined
-  /** What the test's own faults make processes say when they give up. */
+  /** Errors with which a process may give up because of the test's own faults. */
   readonly excuses: RegExp
-  /** A breach is told as soon as it is seen. */
+  /** Called for each breach as soon as it is seen. */
   readonly onBreach: (breach: string) => void
 }
 
-/** So long after such a fault was mended, its last victims may still fall. */
+/** For so long after such a fault is repaired, processes may still give up because of it. */
 const AFTERMATH_MS = 60_000
 
 const MAIN = fileOf('../../cli/main.ts')
 
-/** Producers, workers, sink and reader, each in its place, and what they say. */
+/** Producers, workers, sink and reader, each in its slot, and the messages they send. */
 export class Crew {
   readonly heard = new Heard()
   readonly slots: ReadonlyMap<Place, Slot>
@@ -40,7 +48,7 @@ export class Crew {
   readonly #owned = new Map<WorkerName, Set<string>>()
   #jobs = { generated: 0, paced: 0 }
   #more = true
-  /** `generate` has begun a job that it has not ended. */
+  /** `generate` has started a job and not finished it. */
   #generating = false
   #invited = false
   readonly #began_ms = performance.now()
@@ -104,7 +112,7 @@ export class Crew {
     this.at('guest').start()
   }
 
-  /** And leaves again, as it would when a person stops it. */
+  /** The guest leaves again, as on SIGTERM from a person. */
   dismiss(): void {
     this.#invited = false
     this.at('guest').signal('SIGTERM')
@@ -114,16 +122,16 @@ export class Crew {
     writeFileSync(this.#clock, String(shift_ms))
   }
 
-  /** While this is on, processes may give up over the fault that is under way. */
+  /** While on, and for AFTERMATH_MS afterwards, processes may give up because of the current fault. */
   troubled(on: boolean): void {
     this.#trouble_until_ms = on ? Number.POSITIVE_INFINITY : performance.now() + AFTERMATH_MS
   }
 
-  /** Lets the producers finish what they have begun, then stops everybody. */
+  /** Lets the producers finish their current jobs, then stops every process. */
   async end(): Promise<Ledger> {
     this.#more = false
     const { heard } = this
-    // Whoever was killed before it could say that it had committed says so now.
+    // A producer that was killed between its commit and its acknowledgement sends the acknowledgement now.
     await heard.first(heard.now, 300_000, ({ message: { says } }) => says === 'acknowledged')
     await this.at('pace').end(180_000)
     for (let waited_ms = 0; this.#generating; waited_ms += 50) {

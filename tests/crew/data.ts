@@ -1,17 +1,16 @@
 import { join } from 'node:path'
-import { type DataFolder, duckdbFile } from '../../cli/data-folder.ts'
+import { type DataFolder, duckdbFile, folderBlobs } from '../../cli/data-folder.ts'
 import { wiringOf } from '../../cli/pipeline.ts'
-import { directoryBlobs } from '../../infra/blobs/directory.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import type { Log } from '../../infra/log/log.ts'
 import type { Tuning } from '../../infra/runtime/worker.ts'
 import type { Topology } from '../../streams/topology.ts'
 
-/** A policy that misses and hits, so that every outcome comes up. */
+/** A policy whose answers are right or wrong at random, so that every outcome occurs. */
 export const POLICY = 'random-legal'
 
-/** Completions of a group. */
+/** Completions per group. */
 export const GROUP_SIZE = 4
 
 export const logOf = (data: string): string => join(data, 'log')
@@ -20,13 +19,13 @@ export const wiring = (): Promise<Topology> => wiringOf({ policy: POLICY })
 
 /** How long a silent worker keeps its partitions. */
 export const LMDB_SESSION_MS = 1_500
-/** Longer than a cluster takes to replace a node that has died, or everybody would be replaced with it. */
+/** Longer than a cluster takes to replace a dead node. Otherwise every worker's session would expire with it. */
 export const KAFKA_SESSION_MS = 6_000
 
-/** Of a Kafka log, which lies outside of the folder, as for the program itself. */
+/** Address of a Kafka log outside the folder, from the variable that the program itself reads. */
 const address = process.env.PLUMBLINE_LOG
 
-/** Small commits and short leases, so that there are many to be killed in. */
+/** Small commits and short leases, so that there are many commits to be killed in. */
 export const TUNING: Partial<Tuning> = {
   commit_interval_ms: 20,
   max_unsaved_bytes: 100_000,
@@ -34,14 +33,15 @@ export const TUNING: Partial<Tuning> = {
   snapshot_every: 60,
 }
 
-/** The folder as the program opens it, but for what waits: a test need not wait for ten seconds. */
+/** Opens the folder as the program does, but with shorter timeouts: a test need not wait ten seconds. */
 export async function openData(data: string, access: 'write' | 'read'): Promise<DataFolder> {
   const log = await openLog(data, access)
   return {
     dir: data,
     log,
-    blobs: directoryBlobs(join(data, 'blobs')),
+    blobs: folderBlobs(data),
     duckdb_file: duckdbFile(data),
+    place: { data, ...(address === undefined ? {} : { log: address }) },
     close: () => log.close(),
   }
 }

@@ -7,21 +7,21 @@ import { wiring } from './data.ts'
 import type { At } from './program.ts'
 
 export interface DrillOptions<Step extends { readonly pause_ms: number }> {
-  /** Holds what the processes say. */
+  /** Folder for the output of the processes. */
   readonly root: string
   readonly at: At
   readonly seed: string
   readonly planted?: Planted | undefined
   readonly excuses: RegExp
-  /** How long everything is left alone before each is its `pause_ms`. */
+  /** Each begins with a pause of its `pause_ms`. */
   readonly steps: readonly Step[]
-  /** Does it, waits until the others have shown what they promise, and mends it. @returns what happened, for a person */
+  /** Injects a fault, checks that the other processes keep working, and repairs it. @returns what happened, as text */
   readonly strike: (crew: Crew, step: Step) => Promise<string>
-  /** Mends what a broken-off step has left. */
+  /** Repairs what an aborted step left broken. */
   readonly heal: () => Promise<void> | void
-  /** What only this kind of log can tell. @returns breaches */
+  /** Checks for this kind of log only. @returns breaches */
   readonly audit?: (counts: Record<string, number>) => Promise<readonly string[]>
-  /** Told each line as it happens. */
+  /** Called with each line of the report as it happens. */
   readonly report: (line: string) => void
 }
 
@@ -33,8 +33,8 @@ export interface DrillResult {
 }
 
 /**
- * Producers, three workers, the sink and a reader on one log, and the faults of a schedule, one after the other. At the
- * end everything is healed, finished and counted.
+ * Runs producers, three workers, the sink and a reader on one log, and injects the faults of a schedule one after
+ * another. At the end all work is finished and the results are checked.
  */
 export async function drill<Step extends { readonly pause_ms: number }>(
   options: DrillOptions<Step>,
@@ -53,7 +53,7 @@ export async function drill<Step extends { readonly pause_ms: number }>(
   await prepareLog(folder, await wiring())
   await folder.close()
   const crew = new Crew({ root, data: at.data, log: at.log, seed, planted, excuses, onBreach: broken })
-  // Whoever ends this one early must not leave a stopped process behind, which cannot see that it has gone.
+  // A stopped child cannot notice that this process has ended, so kill all children on exit.
   const killAll = () => {
     for (const slot of crew.slots.values()) slot.signal('SIGKILL')
   }
@@ -86,14 +86,14 @@ export async function drill<Step extends { readonly pause_ms: number }>(
   return { breaches, counts, deaths }
 }
 
-/** A drill and what came of it, as a text that a person reads. */
+/** Runs a drill, prints its report, and returns the report. */
 export async function drillReport({
   title,
   again,
   run,
 }: {
   readonly title: string
-  /** The command that does the same. */
+  /** How to repeat the drill. */
   readonly again: string
   readonly run: (report: (line: string) => void) => Promise<DrillResult & { readonly folder: string | undefined }>
 }): Promise<{ readonly ok: boolean; readonly text: string; readonly folder: string | undefined }> {

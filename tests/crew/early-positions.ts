@@ -1,8 +1,8 @@
 import type { Claim, Log, NewRecord, Position, Producer, Transaction } from '../../infra/log/log.ts'
 
 /**
- * The bug that the fault test must catch: positions are committed in a transaction of their own, before what was
- * computed. Whoever dies, loses the disk or is fenced between the two has lost what lies between them.
+ * The bug that the fault test must catch: positions are committed in a separate transaction, before the output. A
+ * worker that dies, loses its disk or is fenced between the two loses that output.
  */
 export function withEarlyPositions(log: Log): Log {
   return new Proxy(log, {

@@ -7,12 +7,12 @@ export interface Said {
   readonly message: Message
 }
 
-/** Everything that processes have said, and waiting for what they will say. */
+/** All messages from the processes, and a way to wait for the next ones. */
 export class Heard {
   readonly #all: Said[] = []
   #waiting: (() => void)[] = []
 
-  /** Where what is said from now on begins. */
+  /** Index of the next message. */
   get now(): number {
     return this.#all.length
   }
@@ -26,7 +26,7 @@ export class Heard {
     return this.#all.slice(from)
   }
 
-  /** The first thing said since then that fits, or undefined when there is none within the limit. */
+  /** The first message from index `from` on that fits, or undefined when there is none within the limit. */
   async first(from: number, limit_ms: number, fits: (said: Said) => boolean): Promise<Said | undefined> {
     const deadline_ms = performance.now() + limit_ms
     for (let at = from; ; ) {

@@ -1,4 +1,5 @@
 import type { Random } from '../../environments/tower/random.ts'
+import { pick } from '../pick.ts'
 import { type Place, STAGES, type Stage, WORKERS, type WorkerName } from './places.ts'
 
 export type Kill =
@@ -7,12 +8,12 @@ export type Kill =
       readonly kind: 'kill at'
       readonly place: WorkerName | 'sink'
       readonly stage: Stage
-      /** Which commit from now on. */
+      /** Counted from now: 1 is the next commit. */
       readonly commit: number
       readonly delay_ms: number
     }
 
-/** Half of them come out of the blue, half at a named point of a commit, which takes up to about `commit_ms`. */
+/** Half of the kills come at any moment, half at a named point of a commit, which takes up to about `commit_ms`. */
 export function killOf(draw: Random, commit_ms: number): Kill {
   if (draw.uniform() < 0.5) {
     const place = pick(draw, [...WORKERS, ...WORKERS, 'sink', 'reader', 'generate', 'pace'] as const)
@@ -35,10 +36,6 @@ export function tellKill(kill: Kill): string {
   if (kill.kind === 'kill') return `kill -9 ${kill.place}`
   const late = kill.stage === 'committing' ? `, ${kill.delay_ms} ms into it` : ''
   return `kill -9 ${kill.place} in its commit ${kill.commit} from now, ${kill.stage}${late}`
-}
-
-export function pick<T>(draw: Random, items: readonly T[]): T {
-  return items[draw.integer(0, items.length - 1)] as T
 }
 
 export function times<T>(count: number, make: () => T): T[] {

@@ -1,4 +1,4 @@
-/** Scenes of one of the paced producer's sources. */
+/** Scenes per source of the paced producer. */
 export const PACED_SCENES = 6
 export const pacedSeed = (seed: string, job: number): string => `${seed}/pace/${job}`
 
@@ -6,7 +6,7 @@ export const pacedSeed = (seed: string, job: number): string => `${seed}/pace/${
 export const GENERATED_SCENES = 120
 export const generatedSeed = (seed: string, job: number): string => `${seed}/generate/${job}`
 
-/** What producers have been asked for, by the seed of their scenes. */
+/** How many scenes the producers have written, by seed. */
 export type Ledger = ReadonlyMap<string, number>
 
 /** @param generated,paced how many jobs each producer has finished */

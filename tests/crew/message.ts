@@ -1,7 +1,7 @@
 import type { Checkpoint } from './partition-digest.ts'
 import type { Stage } from './places.ts'
 
-/** What a process of the test tells the one that started it. */
+/** A message from a process of the test to its parent. */
 export type Message =
   | { readonly says: 'restored'; readonly processor: string; readonly partition: number }
   | { readonly says: 'lost'; readonly processor: string; readonly partitions: readonly number[] }
@@ -13,7 +13,7 @@ export type Message =
   | { readonly says: 'breach'; readonly message: string }
   | { readonly says: 'acknowledged'; readonly job: number }
 
-/** Told to a process: get this signal at this point of your commits. */
+/** Sent to a process: raise this signal at this point of a later commit. */
 export interface Trap {
   readonly stage: Stage
   readonly commit: number
@@ -21,18 +21,18 @@ export interface Trap {
   readonly signal: 'SIGKILL' | 'SIGSTOP'
 }
 
-/** Tells the process that started this one; nobody is there when it is tried by hand. */
+/** Sends a message to the parent process. There is none when this one is started by hand. */
 export function say(message: Message): void {
   if (process.connected) process.send?.(message)
 }
 
-/** Ends this process when the one that started it has gone, and nothing keeps it alive but its work. */
+/** Ends this process when its parent has gone. The channel to the parent does not keep it alive. */
 export function belongToStarter(): void {
   process.on('disconnect', () => process.exit(1))
   process.channel?.unref()
 }
 
-/** A signal that is to come at a point of a commit. */
+/** Raises a trap's signal at its point of a commit. */
 export class TrapDoor {
   #trap: (Trap & { left: number }) | undefined
 

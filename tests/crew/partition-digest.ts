@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { LogRecord } from '../../infra/log/log.ts'
 
-/** What a reader has seen of one partition, as one number: another record, order or offset gives another one. */
+/** Digest of the records read from one partition: another record, order or offset changes it. */
 export class PartitionDigest {
   readonly #hash = createHash('sha256')
 
@@ -15,7 +15,7 @@ export class PartitionDigest {
   }
 }
 
-/** A reader's word: up to `next`, this partition held exactly what gives this digest. */
+/** A reader's claim: the records of this partition below offset `next` have this digest. */
 export interface Checkpoint {
   readonly topic: string
   readonly partition: number

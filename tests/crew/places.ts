@@ -1,9 +1,9 @@
-/** The places that a process of the test has; whoever dies in one is followed by another. */
+/** Slots for the processes of the test; a process that dies in one is replaced. */
 export const WORKERS = ['worker-1', 'worker-2', 'worker-3'] as const
 export type WorkerName = (typeof WORKERS)[number]
-/** `guest`: a worker that comes and goes. */
+/** `guest`: an extra worker that joins and leaves. */
 export type Place = WorkerName | 'guest' | 'sink' | 'reader' | 'generate' | 'pace'
 
-/** `committing`: while the commit is under way, so long after `appended` as the fault says. */
+/** `committing`: during the commit, a delay after `appended` that the fault sets. */
 export const STAGES = ['processed', 'appended', 'committing', 'committed'] as const
 export type Stage = (typeof STAGES)[number]

@@ -1,11 +1,15 @@
 /**
- * Brings in a few scenes at a time, each few a source of its own, and says which have been acknowledged:
- * `node producer.ts DATA SEED FIRST_JOB`. Of every three requests one is on the wall clock.
+ * Writes a few scenes at a time, each batch as a source of its own, and reports each acknowledged batch:
+ * `node producer.ts DATA SEED FIRST_JOB`. One in three requests is on the wall clock.
  */
 
+import type { Event } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
+import { RECORDED_SOURCES } from '../../sources/recorded-completions.ts'
 import { runSource, type Source } from '../../sources/source.ts'
 import { towerScenes } from '../../sources/tower-scenes.ts'
+import { sampled, sampledRow } from '../tower-events.ts'
 import { GROUP_SIZE, openData, wiring } from './data.ts'
 import { PACED_SCENES, pacedSeed } from './ledger.ts'
 import { belongToStarter, say } from './message.ts'
@@ -18,7 +22,7 @@ const stop = new AbortController()
 process.on('SIGTERM', () => stop.abort())
 belongToStarter()
 
-/** A generator's events, some of them as a recorder would say them: on the wall clock, and not for long. */
+/** Puts some of a source's requests on the wall clock, as a recorder would, with a deadline in DEADLINE_MS. */
 function partlyOnTheWallClock(source: Source): Source {
   return {
     ...source,
@@ -30,6 +34,20 @@ function partlyOnTheWallClock(source: Source): Source {
         const time = new Date(now_ms).toISOString()
         return { type, event: { ...event, clock: 'wall', time, data: { ...(event.data as object), deadline } } }
       })
+    },
+  }
+}
+
+/** Adds to each job completions whose tokens are in a blob, which every reader needs. */
+function withColumns(source: Source, job: string): Source {
+  const row = sampledRow(0, { group_id: `columns of ${job}`, token_ids: Array.from({ length: 16_500 }, (_, at) => at) })
+  const event: Event = { ...sampled(`columns of ${job}`, row), source: `${RECORDED_SOURCES}drill` }
+  return {
+    ...source,
+    types: [...source.types, completionsSampled],
+    async produce(from, to) {
+      const said = await source.produce(from, to)
+      return from === 0 ? [...said, { type: completionsSampled, event }] : said
     },
   }
 }
@@ -52,7 +70,7 @@ for (let job = Number(first); !stop.signal.aborted; job++) {
     },
     blobs,
   )
-  await runSource(partlyOnTheWallClock(scenes), { log, blobs, partitions })
+  await runSource(withColumns(partlyOnTheWallClock(scenes), pacedSeed(seed, job)), { log, blobs, partitions })
   say({ says: 'acknowledged', job })
   await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
 }

@@ -3,17 +3,17 @@ import { type Ended, outputOf, start } from '../program.ts'
 /** Where the program works. */
 export interface At {
   readonly data: string
-  /** Of a log outside of the folder. */
+  /** Address of a log outside the folder. */
   readonly log: string | undefined
 }
 
-/** Runs it to its end. */
+/** Runs the program to its end. */
 export function plumbline({ data, log }: At, args: readonly string[]): Promise<Ended> {
   const flags = ['--data', data, ...(log ? ['--log', log] : [])]
   return start([...flags, ...args], { cwd: process.cwd() }).ended
 }
 
-/** Runs it to its end, which must be a good one. @returns standard output */
+/** Runs the program to its end and expects success. @returns standard output */
 export const plumblineOk = (at: At, args: readonly string[]): Promise<string> => outputOf(args, plumbline(at, args))
 
 /** Rows of an SQL answer. */

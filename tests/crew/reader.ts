@@ -1,9 +1,9 @@
 /**
- * Scans the log for ever, from what is said to what it was said of, and tells what it has seen: `node reader.ts DATA`.
+ * Scans the log for ever, effects before their causes, and reports what it has seen: `node reader.ts DATA`.
  *
- * Whatever is committed together or before is seen together or before: an event that was seen has causes that are there
- * when their topics are read after it. An open transaction that can be read in part breaks that. On Kafka the end of a
- * transaction comes to its partitions one after the other, so that causes may be there a little later; but they come.
+ * A cause is committed before its effect or together with it. So once an effect has been read, its causes must be found
+ * in the topics that are read after it. An open transaction that is visible in part breaks that. On Kafka the end of a
+ * transaction reaches its partitions one after another, so a cause may appear a little later than its effect.
  */
 import { headerOf } from '../../infra/runtime/json-records.ts'
 import { sleep } from '../../infra/runtime/sleep.ts'
@@ -22,7 +22,7 @@ const ORDER = [
   'tower.scene_presented',
 ]
 
-/** How much later than an effect its cause may be seen: not at all, or as long as a partition of a cluster may have no leader. */
+/** How much later than its effect a cause may appear: 0, or as long as a partition of a cluster may have no leader. */
 const LATE_MS = process.env.PLUMBLINE_LOG === undefined ? 0 : 60_000
 
 interface Scan {
@@ -38,11 +38,11 @@ belongToStarter()
 
 const { log, close } = await openData(data, 'read')
 const scans = new Map<string, Scan>()
-/** Causes that were not there when they were looked for. */
+/** Causes that have not been found yet. */
 const missing = new Map<string, { readonly effect: string; readonly since_ms: number }>()
 const seen = new Set<string>()
 
-/** Everything new of one partition. @returns its records' causes, and where it stands now when it moved */
+/** Reads the new records of a partition and adds their causes to `causes`. @returns a checkpoint if there were any */
 async function scan(topic: string, partition: number, causes: Map<string, string>): Promise<Checkpoint | undefined> {
   const place = `${topic}/${partition}`
   const at = scans.get(place) ?? { next: 0n, last: -1n, digest: new PartitionDigest() }

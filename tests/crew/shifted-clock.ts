@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * Loaded before a program (`--import`): its wall clock is the host's plus what the file named by TEST_CLOCK says, in
- * milliseconds, read again ten times a second. JavaScript's `Date` is the only wall clock that the program reads; leases
- * are measured by the monotonic clock, which does not jump when a host's clock is set either.
+ * Loaded before a program (`--import`): shifts its wall clock by the milliseconds in the file named by TEST_CLOCK,
+ * which is read ten times a second. JavaScript's `Date` is the only wall clock that the program reads. Leases are
+ * measured by the monotonic clock, which does not jump when a host's clock is set either.
  */
 const file = process.env.TEST_CLOCK
 const HostDate = Date
@@ -15,7 +15,7 @@ function look(): void {
   try {
     shift_ms = Number(readFileSync(file, 'utf8')) || 0
   } catch {
-    // Being written just now: the next look sees it.
+    // The file is being written: the next look reads it.
   }
 }
 

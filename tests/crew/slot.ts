@@ -10,7 +10,7 @@ export interface Program {
   readonly args: readonly string[]
 }
 
-/** How a process ended that nobody had asked to. */
+/** How a process ended without being asked to. */
 export interface Unasked {
   readonly place: Place
   readonly how: string
@@ -19,15 +19,15 @@ export interface Unasked {
 
 export interface SlotOptions {
   readonly place: Place
-  /** What runs there next; nothing more when undefined. */
+  /** The next program to run in the slot; undefined for none. */
   readonly program: () => Program | undefined
   readonly env: Readonly<Record<string, string>>
   readonly output: string
   readonly onStart: () => void
   readonly onMessage: (message: Message) => void
-  /** @returns whether its end is excused, so that another one is started */
+  /** @returns whether the end is excused, so that the process is started again */
   readonly onUnasked: (unasked: Unasked) => boolean
-  /** It ended well by itself. */
+  /** Called when the process ends by itself with code 0. */
   readonly onDone: () => void
 }
 
@@ -36,7 +36,7 @@ const AFTER_TROUBLE_MS = 500
 
 export const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
-/** A place where a process runs, and when it dies another one. */
+/** A slot for a process, which is started again when it dies. */
 export class Slot {
   readonly #options: SlotOptions
   readonly #output: WriteStream
@@ -52,7 +52,7 @@ export class Slot {
     this.#output = createWriteStream(options.output, { flags: 'a' })
   }
 
-  /** Undefined while the place is empty. */
+  /** Undefined while no process runs. */
   get pid(): number | undefined {
     return this.#child?.pid
   }
@@ -89,13 +89,13 @@ export class Slot {
       this.#options.onDone()
       this.start()
     } else if (this.#ending && signal === 'SIGTERM') {
-      // It was told to end before it had begun.
+      // SIGTERM arrived before the process had a handler for it.
     } else if (this.#options.onUnasked({ place: this.#options.place, how: signal ?? `code ${code}`, errors })) {
       setTimeout(() => this.start(), AFTER_TROUBLE_MS)
     }
   }
 
-  /** The next end of this process is meant; the place stays empty for so long. */
+  /** Expects the next end of this process; it is started again after `empty_ms`. */
   doom(empty_ms: number): void {
     this.#doomed = true
     this.#empty_ms = empty_ms
@@ -109,7 +109,7 @@ export class Slot {
     this.#child?.send(trap)
   }
 
-  /** Lets it come to its end, and nothing follows. @throws Error when it does not end in time. */
+  /** Ends it with SIGTERM and starts nothing afterwards. @throws Error when it does not end in time. */
   async end(limit_ms: number): Promise<void> {
     this.#ending = true
     this.signal('SIGTERM')

@@ -5,19 +5,19 @@ import type { Said } from './heard.ts'
 import { type Kill, tellKill } from './kills.ts'
 import { type Place, WORKERS, type WorkerName } from './places.ts'
 
-/** What a machine that others use too may take for anything; when all is well it takes a second. */
+/** Limit for any wait on a shared machine; normally a second is enough. */
 export const PATIENCE_MS = 120_000
 export const PATIENCE_S = `${PATIENCE_MS / 1_000} s`
 
-/** A trap that nobody has walked into by then is given up, and the process killed where it is. */
+/** A process that has not reached its trap by then is killed where it is. */
 const TRAP_MS = 30_000
 
-/** A promise was broken; what is left of the schedule is not played. */
+/** A guarantee was broken; the rest of the schedule is skipped. */
 export class Breach extends Error {
   override readonly name = 'Breach'
 }
 
-/** @param empty_ms how long its place stays empty. @returns what happened, for a person */
+/** @param empty_ms how long the process stays down. @returns what happened, as text */
 export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<string> {
   const { place } = fault
   const pid = await present(crew, place)
@@ -29,7 +29,7 @@ export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<s
   }
   const { stage, commit, delay_ms } = fault
   crew.at(place).set({ stage, commit, delay_ms, signal: 'SIGKILL' })
-  // Whether it came there is seen by its end: what it says last may not arrive any more.
+  // Its end shows that it reached the trap: its last message may not arrive.
   const reached = await hasGone(crew, place, pid, TRAP_MS)
   if (!reached) {
     crew.at(place).signal('SIGKILL')
@@ -39,10 +39,10 @@ export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<s
 }
 
 /**
- * Waits until somebody has taken a partition over from a stopped process, wakes that, and waits until it has noticed.
+ * Waits until another worker takes over a partition of a stopped process, resumes it, and waits until it has noticed.
  *
- * @param told the fault, for a person. @param session_ms how long a silent worker keeps its partitions
- * @throws Breach when nobody takes over, or nothing is noticed
+ * @param told the fault, as text. @param session_ms how long a silent worker keeps its partitions
+ * @throws Breach when no worker takes over, or the process does not notice
  */
 export async function replaced(
   crew: Crew,
@@ -70,12 +70,12 @@ export async function replaced(
   return `${taken.place} took over ${processor} ${partition}, and it was refused when it came back`
 }
 
-/** Workers say what keeps them from going on, and the sink does. */
+/** Why a worker or the sink cannot continue, from its message; empty for other messages. */
 export function textOf({ message }: Said): string {
   return message.says === 'retrying' || message.says === 'report' ? message.message : ''
 }
 
-/** Waits until somebody is there. */
+/** Waits until a process runs in the slot. @returns its id */
 export async function present(crew: Crew, place: Place): Promise<number> {
   for (let waited_ms = 0; ; waited_ms += 20) {
     const { pid } = crew.at(place)
@@ -85,7 +85,7 @@ export async function present(crew: Crew, place: Place): Promise<number> {
   }
 }
 
-/** Waits until a worker owns something and commits. */
+/** Waits until a worker owns a partition and commits. @returns its process id */
 export async function working(crew: Crew, place: WorkerName): Promise<number> {
   const pid = await present(crew, place)
   const found = await crew.heard.first(crew.heard.now, PATIENCE_MS, ({ pid: of, message }) => {
@@ -108,7 +108,7 @@ async function hasGone(crew: Crew, place: Place, pid: number, patience_ms: numbe
   return true
 }
 
-/** @param told what was mended, for a person. @throws Breach when one of the workers commits nothing any more */
+/** Waits until every worker commits. @param told what was repaired, as text. @throws Breach when one does not */
 export async function commitsGoOn(crew: Crew, told: string): Promise<void> {
   const from = crew.heard.now
   for (const place of WORKERS) {

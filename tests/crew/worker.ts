@@ -1,11 +1,12 @@
 /**
  * The workers of `plumbline run --no-sink` in a process that can be killed at a point of a commit:
- * `node worker.ts DATA [early-positions]`.
+ * `node worker.ts DATA [early-positions | lost-blobs]`.
  */
 import { runPipeline } from '../../cli/pipeline.ts'
 import type { WorkerEvent } from '../../infra/runtime/worker.ts'
 import { openData, TUNING, wiring } from './data.ts'
 import { withEarlyPositions } from './early-positions.ts'
+import { withLostBlobs } from './lost-blobs.ts'
 import { belongToStarter, say, TrapDoor } from './message.ts'
 
 const [data = '', planted] = process.argv.slice(2)
@@ -24,7 +25,11 @@ function tell(processor: string, event: WorkerEvent): void {
 const folder = await openData(data, 'write')
 try {
   await runPipeline({
-    folder: planted === 'early-positions' ? { ...folder, log: withEarlyPositions(folder.log) } : folder,
+    folder: {
+      ...folder,
+      log: planted === 'early-positions' ? withEarlyPositions(folder.log) : folder.log,
+      blobs: planted === 'lost-blobs' ? withLostBlobs(folder.blobs) : folder.blobs,
+    },
     topology: await wiring(),
     sink: undefined,
     only: [],

@@ -11,8 +11,8 @@ import { runUntilIdle } from '../run-until-idle.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 /**
- * What `generate tower --dataset side_block --task x_y --scenes 4 --seed 1 --group-size 2` and
- * `run --until-idle --policy "noisy-oracle(100)"` wrote when rollout.requested was v1 and so was form-groups' state.
+ * Written by `generate tower --dataset side_block --task x_y --scenes 4 --seed 1 --group-size 2` and
+ * `run --until-idle --policy "noisy-oracle(100)"` when rollout.requested and form-groups' state were both v1.
  */
 const RECORDED = fileURLToPath(new URL('./log-v1.jsonl', import.meta.url))
 

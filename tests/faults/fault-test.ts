@@ -1,12 +1,13 @@
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { BLOBS_AWAY } from '../crew/blobs-away.ts'
 import type { Planted } from '../crew/crew.ts'
 import { logOf } from '../crew/data.ts'
 import { type DrillResult, drill, drillReport } from '../crew/drill.ts'
+import { SmallDisk } from '../small-disk.ts'
 import { commitFault } from './faults.ts'
 import { type Sizes, scheduleOf } from './schedule.ts'
-import { SmallDisk } from './small-disk.ts'
 import { WriterLock } from './writer-lock.ts'
 
 export interface FaultTestOptions {
@@ -15,16 +16,19 @@ export interface FaultTestOptions {
   readonly planted?: Planted | undefined
 }
 
-/** What a full disk and a held lock make processes say when they give up. */
-const EXCUSES = /expected room on the disk|no space left|ENOSPC|for the write lock|waited longer than|could not write/i
+/** Errors with which processes may give up: the disk is full, the lock is held, or the blobs are away. */
+const EXCUSES = new RegExp(
+  `expected room on the disk|no space left|ENOSPC|for the write lock|waited longer than|could not write|${BLOBS_AWAY.source}`,
+  'i',
+)
 
-/** On the embedded log, which lies on a disk that can be filled. The folder is kept when something is wrong. */
+/** Runs on the embedded log, on a disk that can be filled. The folder is kept when there are breaches. */
 async function faultTest(
   { seed, sizes, planted }: FaultTestOptions,
   report: (line: string) => void,
 ): Promise<DrillResult & { readonly folder: string | undefined }> {
   const root = mkdtempSync(join(tmpdir(), 'plumbline-faults-'))
-  const disk = new SmallDisk(join(root, 'disk'))
+  const disk = new SmallDisk(join(root, 'disk'), '768m')
   const data = join(disk.dir, 'data')
   const unmount = () => disk.unmount()
   process.once('exit', unmount)
@@ -38,7 +42,7 @@ async function faultTest(
     steps: scheduleOf(seed, sizes),
     strike: (crew, step) => {
       lock ??= new WriterLock(logOf(data))
-      return commitFault({ crew, disk, lock }, step)
+      return commitFault({ crew, data, disk, lock }, step)
     },
     heal: () => disk.free(),
     report,
@@ -52,7 +56,7 @@ async function faultTest(
   return { ...result, folder: keep ? root : undefined }
 }
 
-/** The test as a person typed it, and what came of it as a text. */
+/** Runs the test and returns its result as text, with the command that repeats it. */
 export function faultReport(options: FaultTestOptions) {
   const { seed, sizes, planted } = options
   const plant = planted === undefined ? '' : ` --plant ${planted}`

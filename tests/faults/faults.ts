@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { takeBlobsAway } from '../crew/blobs-away.ts'
 import type { Crew } from '../crew/crew.ts'
 import { LMDB_SESSION_MS } from '../crew/data.ts'
 import type { WorkerName } from '../crew/places.ts'
@@ -13,20 +14,21 @@ import {
   textOf,
   working,
 } from '../crew/strikes.ts'
+import type { SmallDisk } from '../small-disk.ts'
 import { type Fault, type Step, tell } from './schedule.ts'
-import type { SmallDisk } from './small-disk.ts'
 import type { WriterLock } from './writer-lock.ts'
 
-/** Small commits fit into pages that were freed: where there is little to say, a full disk may stay unnoticed. */
+/** Wait for a report of the full disk. Small commits fit into freed pages, so there may be none. */
 const FULL_MS = 60_000
 
 export interface Scene {
   readonly crew: Crew
+  readonly data: string
   readonly disk: SmallDisk
   readonly lock: WriterLock
 }
 
-/** Does it, waits until the others have shown what they promise, and mends it. @returns what happened, for a person */
+/** Injects the fault, checks that the other processes keep working, and repairs it. @returns what happened, as text */
 export async function commitFault(scene: Scene, { fault, empty_ms }: Step): Promise<string> {
   switch (fault.kind) {
     case 'kill':
@@ -38,6 +40,8 @@ export async function commitFault(scene: Scene, { fault, empty_ms }: Step): Prom
       return await stopInside(scene, fault)
     case 'fill the disk':
       return await fillDisk(scene, fault, empty_ms)
+    case 'blobs away':
+      return await takeBlobsAway(scene.crew, scene.data, fault)
     case 'clock jump':
       scene.crew.setClock(fault.by_ms)
       await wait(1_500)
@@ -49,7 +53,7 @@ export async function commitFault(scene: Scene, { fault, empty_ms }: Step): Prom
 
 type Of<K extends Fault['kind']> = Extract<Fault, { kind: K }>
 
-/** Its lease ends while it is away, somebody takes over, and what it wants to commit when it is back is refused. */
+/** Its lease expires while it is stopped, another worker takes over, and its commit is rejected when it resumes. */
 async function stopOutside(scene: Scene, fault: Of<'stop outside a write'>): Promise<string> {
   const { crew } = scene
   const { place } = fault
@@ -60,7 +64,7 @@ async function stopOutside(scene: Scene, fault: Of<'stop outside a write'>): Pro
   return `${tell(fault)}: ${how}`
 }
 
-/** Reading goes on; whoever wants to write says who holds the lock, and goes on when it is free. */
+/** Readers continue. A waiting writer reports which process holds the lock, and continues when it is free. */
 async function stopInside(scene: Scene, fault: Of<'stop inside a write'>): Promise<string> {
   const { crew } = scene
   const { place } = fault
@@ -101,7 +105,7 @@ async function fillDisk(scene: Scene, fault: Of<'fill the disk'>, empty_ms: numb
   return `${tell(fault)}: ${told === undefined ? 'what came fitted into pages that were free' : `${told.place} said so`}; ${killed}`
 }
 
-/** Stops a process, inside a write transaction or outside of any, as the lock itself says. */
+/** Stops a process inside or outside a write transaction, as the lock itself shows. */
 async function stopped(
   { crew, lock }: Scene,
   place: WorkerName,

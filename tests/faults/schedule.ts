@@ -1,23 +1,26 @@
 import { random } from '../../environments/tower/random.ts'
-import { type Kill, killOf, pick, tellKill, times } from '../crew/kills.ts'
+import { type BlobsAway, tellBlobsAway, withBlobsAway } from '../crew/blobs-away.ts'
+import { type Kill, killOf, tellKill, times } from '../crew/kills.ts'
 import { WORKERS, type WorkerName } from '../crew/places.ts'
+import { pick } from '../pick.ts'
 
 const COMMIT_MS = 4
 
 export type Fault =
   | Kill
-  /** Past its lease; `appended` has everything of a commit ready and comes back to make it. */
+  /** Stopped past its lease. At `appended`, it has appended a transaction, and resumes to commit it. */
   | { readonly kind: 'stop outside a write'; readonly place: WorkerName; readonly at: 'any moment' | 'appended' }
   | { readonly kind: 'stop inside a write'; readonly place: WorkerName }
-  /** And one worker is killed and started again on the full disk. */
+  /** Also kills one worker, which starts again on the full disk. */
   | { readonly kind: 'fill the disk'; readonly left_bytes: number; readonly killed: WorkerName }
   | { readonly kind: 'clock jump'; readonly by_ms: number }
+  | BlobsAway
 
 export interface Step {
   readonly fault: Fault
-  /** How long everything is left alone before. */
+  /** Pause before the fault. */
   readonly pause_ms: number
-  /** How long the place of a killed process stays empty. */
+  /** How long a killed process stays down. */
   readonly empty_ms: number
 }
 
@@ -27,12 +30,20 @@ export interface Sizes {
   readonly stops_inside: number
   readonly full_disks: number
   readonly clock_jumps: number
+  readonly blobs_away: number
 }
 
-/** As many of the other faults as go with so many kills. */
+/** Numbers of the other faults, in proportion to the kills. */
 export function sizesOf(kills: number): Sizes {
   const per = (every: number) => Math.max(1, Math.round(kills / every))
-  return { kills, stops_outside: per(12), stops_inside: per(16), full_disks: per(16), clock_jumps: per(12) }
+  return {
+    kills,
+    stops_outside: per(12),
+    stops_inside: per(16),
+    full_disks: per(16),
+    clock_jumps: per(12),
+    blobs_away: per(16),
+  }
 }
 
 /** The faults of a seed, in order. The same seed and sizes give the same schedule. */
@@ -46,7 +57,7 @@ export function scheduleOf(seed: string, sizes: Sizes): Step[] {
     ...times(sizes.clock_jumps, () => 'clock jump' as const),
   ])
   let stops = 0
-  return kinds.map((kind) => {
+  const steps = kinds.map((kind) => {
     const fault = ((): Fault => {
       if (kind === 'kill') return killOf(draw, COMMIT_MS)
       if (kind === 'stop outside a write') {
@@ -60,6 +71,7 @@ export function scheduleOf(seed: string, sizes: Sizes): Step[] {
     })()
     return { fault, pause_ms: draw.integer(200, 1_800), empty_ms: draw.integer(0, 1_200) }
   })
+  return withBlobsAway(seed, steps, sizes.blobs_away)
 }
 
 const HOUR_MS = 3_600_000
@@ -68,6 +80,7 @@ const JUMPS_MS = [90_000, HOUR_MS, -HOUR_MS, 20 * HOUR_MS, -20 * HOUR_MS, 72 * H
 /** One line for a person. */
 export function tell(fault: Fault): string {
   if (fault.kind === 'kill' || fault.kind === 'kill at') return tellKill(fault)
+  if (fault.kind === 'blobs away') return tellBlobsAway(fault)
   if (fault.kind === 'stop outside a write') return `SIGSTOP ${fault.place} past its lease, at ${fault.at}`
   if (fault.kind === 'stop inside a write') return `SIGSTOP ${fault.place} inside a write transaction`
   if (fault.kind === 'fill the disk')

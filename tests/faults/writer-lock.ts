@@ -3,19 +3,19 @@ import { join } from 'node:path'
 import { LockWord } from '../../infra/log/lmdb/lock-word.ts'
 import { openTables } from '../../infra/log/lmdb/tables.ts'
 
-/** Which process is inside a write transaction of a log, seen from outside of it. */
+/** Tells from outside which process is inside a write transaction of a log. */
 export class WriterLock {
   readonly #env: ReturnType<typeof openTables>['env']
   readonly #lock: LockWord
 
-  /** @param dir of a log that somebody has written to */
+  /** @param dir folder of a log that has been written to */
   constructor(dir: string) {
     this.#env = openTables(dir, true, 'flushed').env
     this.#lock = new LockWord(join(dir, 'lock.mdb'))
     this.#lock.recall(join(dir, 'lock-word.json'))
   }
 
-  /** Its id, or undefined when nobody is. */
+  /** The id of the process, or undefined when there is none. */
   holder(): number | undefined {
     const thread = this.#lock.holder()
     if (thread === 0) return undefined

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, createServer, type Server } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
-/** A host of its own as far as the network goes: a namespace, joined to this one by a cable that can be cut. */
+/** A separate host as far as the network goes: a namespace, joined to this one by a cable that can be cut. */
 export class Host {
   readonly name: string
   readonly #cable: string
@@ -16,10 +16,10 @@ export class Host {
   }
 
   /**
-   * What listens on these loopback ports here can be reached on the same ports there, and only through the cable: a
-   * relay at each of its ends passes on what comes.
+   * Services on these loopback ports here can be reached on the same ports there, and only through the cable: a relay
+   * at each end forwards connections.
    *
-   * @param number from 1 to 63, another one for each host
+   * @param number from 1 to 63, different for each host
    */
   static async make(number: number, ports: readonly number[]): Promise<Host> {
     const name = `plumbline-${process.pid}-${number}`
@@ -53,12 +53,12 @@ export class Host {
     await once(child.stdout, 'data')
   }
 
-  /** The command that starts another one there. */
+  /** The command prefix that starts a program on this host. */
   get within(): readonly string[] {
     return ['ip', 'netns', 'exec', this.name]
   }
 
-  /** Nothing comes through any more, and nobody is told. */
+  /** Stops all traffic; neither end is notified. */
   cut(): void {
     ip('link', 'set', this.#cable, 'down')
   }
@@ -67,7 +67,7 @@ export class Host {
     ip('link', 'set', this.#cable, 'up')
   }
 
-  /** What an HTTP server there answers. */
+  /** The answer of an HTTP server on this host. */
   get(url: string): string {
     const [program = '', ...before] = this.within
     const code = `process.stdout.write(await (await fetch(${JSON.stringify(url)})).text())`
@@ -83,12 +83,12 @@ export class Host {
       await once(this.#relay, 'close')
     }
     for (const server of this.#servers) server.close()
-    // The cable goes with the namespace.
+    // Deleting the namespace also deletes the cable.
     spawnSync('ip', ['netns', 'del', this.name])
   }
 }
 
-/** Why there can be no hosts on this machine; undefined where there can. */
+/** Why there can be no hosts on this machine; undefined when there can. */
 export function whyNoHosts(): string | undefined {
   const probe = `plumbline-${process.pid}-0`
   const { error, status, stderr } = spawnSync('ip', ['netns', 'add', probe], { encoding: 'utf8' })
@@ -124,7 +124,7 @@ async function relay(from: Address, to: Address): Promise<Server> {
   return server
 }
 
-// The far end of the cable: `node hosts.ts NEAR PORT…` passes on what comes to its own loopback ports.
+// The far end of the cable: `node hosts.ts NEAR PORT…` forwards connections to its own loopback ports.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [near = '', ...ports] = process.argv.slice(2)
   for (const port of ports.map(Number)) await relay({ host: '127.0.0.1', port }, { host: near, port })

@@ -6,12 +6,12 @@ import { type Ended, plumbline, plumblineOk, sharedFolder } from '../cli/plumbli
 import { denyClient } from '../kafka-tool.ts'
 import { describeWithBroker, testBroker } from '../with-broker.ts'
 
-/** What is wrong on the way to a broker ends the command with the reason and the remedy, never with waiting for ever. */
+/** When a broker cannot be used, the command ends with the reason and the remedy, and never waits for ever. */
 
 const RUN = ['run', '--until-idle', '--no-sink']
 const GENERATE = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--scenes', '2', '--seed', '1']
 
-/** How long it says it has tried; on a busy machine the process itself may take longer. */
+/** How long it reports having tried; on a busy machine the process itself may take longer. */
 function triedFor({ stderr }: Ended): number {
   return Number(/after ([\d.]+) s of trying/.exec(stderr)?.[1] ?? 0)
 }

@@ -13,10 +13,13 @@ const SCENES = '12'
 
 /** What `demo --json` prints. */
 interface Demo {
-  readonly verify: unknown
+  readonly verify: { readonly records: object }
   readonly funnel: unknown
   readonly rewards: unknown
 }
+
+/** Without checksums, which only the embedded log has, and the number of internal records, which varies by commits. */
+const comparable = ({ verify }: Demo) => ({ ...verify, chunks: null, records: { ...verify.records, records: null } })
 
 describe('the demo on a real broker and on the embedded log, the same seed', () => {
   const cwd = mkdtempSync(join(tmpdir(), 'plumbline-same-'))
@@ -26,7 +29,7 @@ describe('the demo on a real broker and on the embedded log, the same seed', () 
   beforeAll(async () => {
     const demo = ['--json', 'demo', '--seed', '7', '--scenes', SCENES]
     embedded = JSON.parse(await plumblineOk(['--data', 'embedded', ...demo], { cwd }))
-    // With --keep the address is taken as it is, so that the test knows where to look.
+    // With --keep the address is used unchanged, so that the test knows where to look.
     kafka = JSON.parse(await plumblineOk(['--data', 'kafka', '--log', address, ...demo, '--keep'], { cwd }))
   }, 400_000)
   afterAll(() => rmSync(cwd, { recursive: true, force: true }))
@@ -34,7 +37,7 @@ describe('the demo on a real broker and on the embedded log, the same seed', () 
   test('end with the same funnel, rewards and verify result', () => {
     expect(kafka.funnel).toEqual(embedded.funnel)
     expect(kafka.rewards).toEqual(embedded.rewards)
-    expect(kafka.verify).toEqual(embedded.verify)
+    expect(comparable(kafka)).toEqual(comparable(embedded))
     expect(kafka.verify).toMatchObject({ passed: true })
   })
 
@@ -55,7 +58,7 @@ describe('the demo on a real broker and on the embedded log, the same seed', () 
   })
 })
 
-/** By type, each event's partition, key, headers and bytes; offsets and times of append are the log's own business. */
+/** By type, each event's partition, key, headers and bytes; offsets and append times differ between logs. */
 async function everyEvent(log: Log): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>()
   const topics = new Map((await log.topics()).map(({ name, partitions }) => [name, partitions]))

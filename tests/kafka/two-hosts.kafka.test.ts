@@ -73,7 +73,7 @@ describeWithBroker('two hosts that share a broker and no file', () => {
   )
 })
 
-/** A log on the shared broker, blobs that a server hands out, and a folder for each host. */
+/** A log on the shared broker, a blob server, and a folder for each host. */
 async function pipeline(name: string) {
   const cwd = await sharedFolder()
   const bootstrap = inject('kafka')
@@ -91,7 +91,7 @@ async function pipeline(name: string) {
   })
   return {
     ports: [Number(bootstrap.split(':')[1]), Number(new URL(url).port)],
-    /** Up when it says where its metrics are. */
+    /** Starts a run and waits until it reports the address of its metrics. */
     async run(host: string, there?: Host): Promise<Running> {
       const run = ['run', '--no-sink', '--policy', 'random-legal', '--metrics', '127.0.0.1:0']
       const running = start([...at(host), ...run], {
@@ -111,11 +111,11 @@ async function pipeline(name: string) {
       await plumblineOk([...at('source'), ...tower, ...how], { cwd, env })
       generated += scenes
     },
-    /** A few scenes more. */
+    /** Generates a few more scenes. */
     async more(): Promise<void> {
       await this.generate(20)
     },
-    /** Waits until all groups are formed that were asked for. */
+    /** Waits until all requested groups are formed. */
     async formed(): Promise<void> {
       await eventually(async () => {
         const topics = await log.topics()
@@ -127,7 +127,7 @@ async function pipeline(name: string) {
       running.child.kill('SIGTERM')
       expect(await running.ended, running.stderr()).toMatchObject({ code: 0 })
     },
-    /** As a third host sees it, that had nothing to do with it. */
+    /** Checks the results on a third host, which took no part. */
     async accounts(): Promise<void> {
       const groups = generated
       const third = place('third')
@@ -148,14 +148,14 @@ async function pipeline(name: string) {
 
 type Pipeline = Awaited<ReturnType<typeof pipeline>>
 
-/** Input records that a process has processed and committed. */
+/** Input records that a process's score-completions stage has processed and committed. */
 function records(metrics: string): number {
   return parseOpenMetrics(metrics)
     .filter(({ name, labels }) => name === 'plumbline_records_total' && labels.stage === 'score-completions')
     .reduce((sum, { value }) => sum + value, 0)
 }
 
-/** Each of them has processed something; more is brought in until that is so. */
+/** Generates more scenes until every process has processed something. */
 async function bothWork(one: Pipeline, both: readonly Running[], where: readonly Host[] = []): Promise<void> {
   await eventually(async () => {
     for (const [at, running] of both.entries()) {

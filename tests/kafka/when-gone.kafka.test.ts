@@ -35,7 +35,7 @@ test.each([
     const again = await run()
     expect(again.code, again.stderr).toBe(0)
 
-    // What follows goes on as ever, and verify says what it cannot say.
+    // Later requests are processed as usual, and verify reports what it cannot verify.
     await plumblineOk(generate('3'), place)
     expect((await run()).code).toBe(0)
     const verified = await plumbline(['verify'], place)

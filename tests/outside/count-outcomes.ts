@@ -14,7 +14,7 @@ export const outcomesCounted = defineEvent({
   row: { group_id: utf8(), outcomes: mapOf(int32()) },
 })
 
-/** A processor as somebody outside would write it: it knows events and nothing else of Plumbline. */
+/** A processor as an outside developer would write it: it knows Plumbline's events and nothing else. */
 export function countOutcomes(): Fold<{ groups: number }> {
   return {
     shape: 'fold',

@@ -47,7 +47,7 @@ test('a run killed three times with calls under way asks only for what is missin
   )
   expect(placeOf.size).toBe(GROUPS * GROUP_SIZE)
 
-  // One choice a call, so that a call is a completion and its seed says which.
+  // One choice per call, so that each call is one completion, which its seed identifies.
   const chat = await ChatServer.start({ max_n: 1, delay_ms: 60 })
   const run = ['run', '--until-idle', '--policy', `openai(${chat.url}, tiny)`, '--concurrency', '3']
   try {
@@ -59,7 +59,7 @@ test('a run killed three times with calls under way asks only for what is missin
       running.child.kill('SIGKILL')
       expect(await running.ended).toMatchObject({ signal: 'SIGKILL' })
       const asked = chat.seen.map(({ body }) => placeOf.get(body.seed))
-      // Nothing that was recorded before this run began was asked for in it.
+      // This run asks for nothing that was recorded before it started.
       expect(asked.filter((place) => recorded.includes(place ?? ''))).toEqual([])
       recorded = placesOf(await eventsOf(data, completionsSampled.type))
     }

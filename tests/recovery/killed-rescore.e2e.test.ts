@@ -8,7 +8,7 @@ import { everythingSaid, idOf, recordsOf } from '../cli/whole-log.ts'
 
 const SCENES = 40
 const GROUP_SIZE = 4
-/** Takes its time, so that it can be killed between two partitions. */
+/** Slow enough to be killed between two partitions. */
 const REWARD = `export const version = 1
 const pause = new Int32Array(new SharedArrayBuffer(4))
 export function slow({ outcome, distance_world }) {
@@ -42,7 +42,7 @@ test('a rescore killed three times and run again has the same rows as an undistu
     running.child.kill('SIGKILL')
     expect((await running.ended).signal).toBe('SIGKILL')
     before = (await rescored('data')).length
-    // One partition's worth at a time: what was under way is gone, and something is left to do.
+    // It commits one partition at a time: the current one is lost, so work is left.
     expect(before).toBeLessThan(SCENES)
   }
   await plumblineOk(rescore, { cwd })

@@ -2,7 +2,7 @@
 export interface Actor {
   readonly name: string
   readonly is_worker: boolean
-  /** How often it is its turn, compared with others: some machines are slow. */
+  /** How often it gets a turn, relative to others: some machines are slow. */
   readonly pace: number
   state: 'running' | 'stalled' | 'dead'
 }

@@ -7,17 +7,17 @@ export interface Campaign {
   readonly schedules: number
   readonly steps: number
   readonly virtual_ms: number
-  /** How often each kind of fault, and each mood of the policy, came. */
+  /** How often each kind of fault, and each mood of the policy, occurred. */
   readonly faults: ReadonlyMap<string, number>
   readonly moods: ReadonlyMap<string, number>
   readonly failed: readonly Schedule[]
 }
 
 export interface CampaignOptions extends ScheduleOptions {
-  /** Of the first schedule; those after it are one higher each. */
+  /** Seed of the first schedule; each later one is one higher. */
   readonly seed: number
   readonly schedules: number
-  /** Stop at the first schedule that breaks a promise. */
+  /** Stop at the first schedule that breaks a guarantee. */
   readonly until_failure?: boolean
   readonly onSchedule?: (schedule: Schedule) => void
 }
@@ -42,7 +42,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
   return { ...sum, faults, moods, failed }
 }
 
-/** What a person needs who sees a schedule fail: what broke, what happened before, and how to see it again. */
+/** Describes a failed schedule for a person: what broke, which faults came before, and how to repeat it. */
 export async function describeFailure(failed: Schedule, options: ScheduleOptions, planted = ''): Promise<string> {
   const smallest = await shrink(failed, options)
   const only = smallest.faults.map(({ number }) => number).join(',') || '0'

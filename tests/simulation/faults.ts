@@ -3,7 +3,7 @@ import { FAULTS, type FaultKind } from './fault-kinds.ts'
 import type { Turn } from './turn.ts'
 
 export interface Fault {
-  /** Counts what was drawn, so that a fault can be left out by its number. */
+  /** Number among the drawn faults, by which a fault can be left out. */
   readonly number: number
   readonly kind: FaultKind
   readonly at_ms: number
@@ -11,14 +11,16 @@ export interface Fault {
   readonly what: string
 }
 
+/** High, because calls of the blob store are rare. */
+const AWAY_RATE = 0.3
 const OF_COMMITS: readonly FaultKind[] = ['commit refused', 'commit unanswered', 'commit late', 'fenced']
 const OF_WORKERS: readonly FaultKind[] = ['restart', 'newcomer', 'stall and substitute']
 const KINDS = Object.keys(FAULTS) as FaultKind[]
 
 /**
- * Draws what goes wrong. Each schedule has some kinds and not others, at rates of its own: a run in which everything
- * fails all the time gets nowhere, and hides what takes one fault and then a long time without ("swarm testing", Groce
- * and others, ISSTA 2012).
+ * Draws the faults. Each schedule has some kinds and not others, and at most 12 faults. A run in which everything
+ * always fails makes no progress, and hides bugs that need one fault and then a long time without any ("swarm testing",
+ * Groce and others, ISSTA 2012).
  */
 export class Faults {
   readonly #random: Random
@@ -28,17 +30,18 @@ export class Faults {
   #drawn = 0
   readonly injected: Fault[] = []
 
-  /** @param only the numbers of those that are injected, others are drawn and left out; everything when left out */
+  /** @param only numbers of the faults to inject; others are drawn but not injected; undefined: all */
   constructor(seed: string, only?: ReadonlySet<number>) {
     this.#random = random('simulation', 'faults', seed)
     this.#only = only
     this.#left = this.#random.integer(0, 12)
     for (const kind of KINDS) {
-      if (this.#random.uniform() < 0.4) this.#rates.set(kind, OF_COMMITS.includes(kind) ? 0.05 : 0.005)
+      if (this.#random.uniform() < 0.4)
+        this.#rates.set(kind, kind === 'blobs away' ? AWAY_RATE : OF_COMMITS.includes(kind) ? 0.05 : 0.005)
     }
   }
 
-  /** From now on all goes well. */
+  /** No faults from now on. */
   end(): void {
     this.#left = 0
   }
@@ -50,8 +53,9 @@ export class Faults {
       if (OF_COMMITS.includes(kind) ? !turn.commits : false) continue
       if (OF_WORKERS.includes(kind) && !turn.owner.is_worker) continue
       if (kind === 'call failed' && !turn.may_fail) continue
-      // Most that can go wrong goes wrong between what belongs together.
-      chance -= turn.is_delicate && !OF_COMMITS.includes(kind) ? 8 * rate : rate
+      if (kind === 'blobs away' && !turn.needs_blobs) continue
+      // Most bugs show when a fault interrupts an operation, so faults are 8 times as likely there.
+      chance -= turn.is_delicate && !OF_COMMITS.includes(kind) && kind !== 'blobs away' ? 8 * rate : rate
       if (chance < 0) return this.#inject(kind, turn, now_ms)
     }
     return undefined
@@ -65,7 +69,7 @@ export class Faults {
     return kind
   }
 
-  /** How long a stall takes, a wait before a late arrival, and the like. */
+  /** Draws a duration, e.g. of a stall or until a late arrival. */
   length_ms(shortest: number, longest: number): number {
     return this.#random.integer(shortest, longest)
   }

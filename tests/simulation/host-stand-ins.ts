@@ -10,10 +10,10 @@ const host = {
 }
 
 /**
- * Replaces what code reaches for by name (timers, both clocks, chance) by the simulation's own, so that the runtime
- * under test is the very code that runs in production. Only while an actor runs: whoever else asks gets the host's.
+ * Replaces the globals for timers, both clocks and randomness by the simulation's own, so that the runtime under test
+ * is the very code that runs in production. Only while an actor runs: all other callers get the host's.
  *
- * @returns puts the host's back
+ * @returns a function that restores the host's globals
  */
 export function standInForHost(time: VirtualTime, uniform: () => number, running: () => Actor | undefined): () => void {
   const own = new WeakSet<object>()
@@ -43,5 +43,5 @@ export function standInForHost(time: VirtualTime, uniform: () => number, running
   }
 }
 
-/** Resolves when nothing in this process can go on without the scheduler: every promise that could settle has. */
+/** Resolves when nothing in this process can continue without the scheduler: every promise that could settle has. */
 export const settled = () => new Promise<void>((resolve) => host.setImmediate(resolve))

@@ -3,17 +3,18 @@ import { type Random, random } from '../../environments/tower/random.ts'
 import { example } from '../../infra/runtime/test-driver.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
+import { pick } from '../pick.ts'
 import { requested, SCENE, sampledRow } from '../tower-events.ts'
 
-/** What is bound to become of a group, whatever goes wrong on the way. */
+/** The outcome of a group, which no fault may change. */
 export type Bound =
-  /** Everything comes once, long before the deadline. */
+  /** All completions arrive, long before the deadline. */
   | 'forms'
-  /** One completion never comes. */
+  /** One completion never arrives. */
   | 'expires'
-  /** Nobody asked for it. */
+  /** It was never requested. */
   | 'turned away'
-  /** Its deadline passes meanwhile, or several things come for one place: one or the other. */
+  /** It forms or expires: its deadline passes meanwhile, or several completions compete for one index. */
   | 'either'
 
 export interface GroupPlan {
@@ -21,46 +22,54 @@ export interface GroupPlan {
   readonly size: number
   readonly bound: Bound
   readonly is_requested: boolean
-  /** Places for which nothing comes. */
+  /** Completion indices for which nothing arrives. */
   readonly missing: readonly number[]
   readonly seed: string
 }
 
 export interface Inputs {
   readonly partitions: number
-  /** The effect answers; else completions come from a source alone. */
+  /** The effect answers requests; otherwise completions come only from a source. */
   readonly has_policy: boolean
+  /** A model reads the completions, too: its outputs depend on its batches. */
+  readonly has_model: boolean
   readonly groups: readonly GroupPlan[]
-  /** What sources append, in this order; the same event may be there more than once. */
+  /** Events that sources append, in this order; the same event may occur more than once. */
   readonly events: readonly Event[]
-  /** Times of the virtual clock that its source tells meanwhile. */
+  /** Times of the virtual clock that its source emits meanwhile. */
   readonly ticks: readonly string[]
-  /** A record that nobody can read comes last. */
+  /** Whether the last record is unreadable. */
   readonly garbage: boolean
 }
+
+/** Share of schedules in which a column of some completions is so large that it is stored in a blob. */
+const COLUMNS_SHARE = 0.25
+const COLUMN_LENGTH = 16_500
 
 const BASE_MS = Date.parse('2026-01-01T00:00:00.000Z')
 const at = (ms: number) => new Date(BASE_MS + ms).toISOString()
 export const NEAR_MS = 60_000
 const FAR_MS = 6 * 3_600_000
-/** At the first every deadline has passed, at the second every memory is given up. */
+/** At the first time every deadline has passed; at the second all state has been forgotten. */
 const DAY_MS = 24 * 3_600_000
 export const ENDS: readonly string[] = [at(30 * DAY_MS), at(60 * DAY_MS)]
 export const BEYOND_ENDS_MS = 61 * DAY_MS
 
-/** On this text the scorer throws. */
+/** The scorer throws on this text. */
 export const UNSCORABLE = 'unscorable'
 /** The reward of any other text is the number in it. */
 export const rewardOf = (text: string) => Number(/\d+/.exec(text)?.[0] ?? 0)
 
-/** The groups of one schedule with everything that comes for them, in an order drawn from the seed. */
+/** The groups of one schedule and all their input events, in an order drawn from the seed. */
 export function inputsOf(seed: string): Inputs {
   const draw = random('simulation', 'inputs', seed)
   const has_policy = draw.uniform() < 0.4
   const groups: GroupPlan[] = []
   const events: Event[] = []
   const count = draw.integer(1, 3)
-  for (let at = 0; at < count; at++) addGroup(draw, `g${at}`, has_policy, groups, events)
+  const has_columns = random('simulation', 'columns', seed).uniform() < COLUMNS_SHARE
+  const columns = has_columns ? { token_ids: Array.from({ length: COLUMN_LENGTH }, (_, at) => at) } : {}
+  for (let at = 0; at < count; at++) addGroup(draw, `g${at}`, has_policy, at === 0 ? columns : {}, groups, events)
   const order = draw.uniform() < 0.5 ? draw.shuffled(events) : events
   return {
     partitions: draw.integer(1, 3),
@@ -69,10 +78,18 @@ export function inputsOf(seed: string): Inputs {
     events: order.flatMap((event) => (draw.uniform() < 0.06 ? [event, event] : [event])),
     ticks: ticksOf(draw),
     garbage: draw.uniform() < 0.1,
+    has_model: draw.uniform() < 0.3,
   }
 }
 
-function addGroup(draw: Random, group_id: string, has_policy: boolean, groups: GroupPlan[], events: Event[]): void {
+function addGroup(
+  draw: Random,
+  group_id: string,
+  has_policy: boolean,
+  columns: { readonly token_ids?: number[] },
+  groups: GroupPlan[],
+  events: Event[],
+): void {
   const size = draw.integer(1, 3)
   const is_near = draw.uniform() < 0.3
   const clock: ClockDomain = draw.uniform() < 0.5 ? 'wall' : 'virtual'
@@ -95,7 +112,7 @@ function addGroup(draw: Random, group_id: string, has_policy: boolean, groups: G
   if (is_requested) events.push(request as unknown as Event)
   if (kind !== 'answered') {
     const places = Array.from({ length: size }, (_, index) => index).filter((index) => !gap.includes(index))
-    const rows = places.map((index) => sampledRow(index, { group_id, text: `r${draw.integer(0, 20)}` }))
+    const rows = places.map((index) => sampledRow(index, { group_id, text: `r${draw.integer(0, 20)}`, ...columns }))
     const first = draw.integer(1, Math.max(1, rows.length))
     for (const [at, some] of [rows.slice(0, first), rows.slice(first)].entries()) {
       if (some.length > 0) events.push(completions(`${group_id} completions ${at}`, some))
@@ -127,13 +144,9 @@ function completions(id: string, rows: Parameters<typeof example<typeof completi
 
 function ticksOf(draw: Random): Inputs['ticks'] {
   const ticks = Array.from({ length: draw.integer(0, 4) }, () => at(draw.integer(0, 2 * NEAR_MS)))
-  // Most clocks go forward.
+  // Most clocks only move forward.
   if (draw.uniform() < 0.7) ticks.sort()
   return ticks
-}
-
-function pick<T>(draw: Random, of: readonly T[]): T {
-  return of[draw.integer(0, of.length - 1)] as T
 }
 
 export const PICTURE_BYTES = Buffer.from('the picture')

@@ -7,14 +7,14 @@ import {
   journalTopic,
 } from '../../infra/runtime/internal-topics.ts'
 import { headerOf, readJson } from '../../infra/runtime/json-records.ts'
-import { verifyStage } from '../../infra/runtime/verify.ts'
+import { verifyStage } from '../../infra/verify/verify-stage.ts'
 import { decodeEvent } from '../../schemas/codec.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
 import { type GroupPlan, rewardOf } from './inputs.ts'
-import { DERIVING, vocabulary } from './stages.ts'
+import { derivingOf, estimated, vocabulary } from './stages.ts'
 import { checkForgotten, compareRebuilt, compareRestored, reading } from './state-invariants.ts'
 import { isAnswer } from './witness.ts'
 import type { World } from './world.ts'
@@ -23,7 +23,7 @@ function recordsOf(world: World, topic: string): LogRecord[] {
   return world.broker.partitions(topic).flatMap(({ records }) => records)
 }
 
-/** When everything was read and nothing is under way: states, journal and dead letters, while the states are not empty yet. */
+/** Checks journals and states once everything has been read and nothing is in progress, before the states are empty. */
 export async function violationsAtRest(world: World, with_rebuild: boolean): Promise<string[]> {
   const found: string[] = []
   countJournals(world, found)
@@ -33,7 +33,7 @@ export async function violationsAtRest(world: World, with_rebuild: boolean): Pro
   return found
 }
 
-/** Each input record is in the journal of each stage that reads it, once. */
+/** Each input record must be once in the journal of each stage that reads it. */
 function countJournals(world: World, found: string[]): void {
   for (const processor of world.stages) {
     const journalled = new Map<string, number>()
@@ -56,18 +56,12 @@ function countJournals(world: World, found: string[]): void {
   }
 }
 
-/** When every deadline has passed and every worker has stopped. */
+/** Checks once every deadline has passed and every worker has stopped. */
 export async function violationsAtEnd(world: World): Promise<string[]> {
   const found: string[] = []
   countJournals(world, found)
   if (found.length > 0) return found
-  for (const stage of DERIVING) {
-    const { differences, first } = await verifyStage(stage, reading(world))
-    if (first === undefined) continue
-    found.push(
-      `verify: ${stage.name}: ${differences} differences, the first ${first.kind} at ${first.where}: ${first.message}`,
-    )
-  }
+  await verifyStages(world, found)
   countDeadLetters(world, found)
   countOutputs(world, found)
   const said = new Said(world)
@@ -77,7 +71,25 @@ export async function violationsAtEnd(world: World): Promise<string[]> {
   return found
 }
 
-/** Only what nobody can read, once for each stage that reads it. */
+/** Checks once every reader of a topic that was created again has been reset and has read everything. */
+export async function violationsAfterReset(world: World): Promise<string[]> {
+  const found: string[] = []
+  countJournals(world, found)
+  if (found.length === 0) await verifyStages(world, found)
+  return found
+}
+
+async function verifyStages(world: World, found: string[]): Promise<void> {
+  for (const stage of derivingOf(world.inputs)) {
+    const { differences, first } = await verifyStage(stage, reading(world))
+    if (first === undefined) continue
+    found.push(
+      `verify: ${stage.name}: ${differences} differences, the first ${first.kind} at ${first.where}: ${first.message}`,
+    )
+  }
+}
+
+/** Only unreadable records may be dead letters, once for each stage that reads them. */
 function countDeadLetters(world: World, found: string[]): void {
   const letters = recordsOf(world, DEAD_LETTERS_TOPIC).map((record) => readJson<DeadLetter>(record))
   const places = letters.map(
@@ -85,14 +97,14 @@ function countDeadLetters(world: World, found: string[]): void {
   )
   const garbage = recordsOf(world, completionsSampled.type).filter(({ key }) => key === 'garbage')
   const expected = garbage.flatMap(({ topic, partition, offset }) =>
-    DERIVING.map(({ name }) => `${name} ${topic}/${partition}@${offset}`),
+    derivingOf(world.inputs).map(({ name }) => `${name} ${topic}/${partition}@${offset}`),
   )
   if (places.sort().join() === expected.sort().join()) return
   const errors = letters.map(({ error }) => error)
   found.push(`dead letters: expected [${expected.join(', ')}], got [${places.join(', ')}]: ${errors.join('; ')}`)
 }
 
-/** No output twice, but for what follows from an event that a source has said twice. */
+/** No output twice, except outputs of an event that a source has appended twice. */
 function countOutputs(world: World, found: string[]): void {
   const times = new Map<string, number>()
   const records = EVERY_TYPE.flatMap(({ type }) => recordsOf(world, type))
@@ -107,7 +119,7 @@ function countOutputs(world: World, found: string[]): void {
     const count = times.get(id) ?? 0
     if (count === 1 || counted.has(id) || source === '/tests' || id === '') continue
     counted.add(id)
-    const causes = (decodeEvent(record, vocabulary) as Event).causes
+    const causes = (decodeEvent(record, vocabulary, world.column) as Event).causes
     const most = Math.max(...causes.map((cause) => times.get(cause) ?? 1))
     if (count > most) found.push(`${record.topic} ${id}: expected it ${most} times in the log, got ${count}`)
   }
@@ -119,9 +131,10 @@ const EVERY_TYPE: readonly EventType[] = [
   groupFormed,
   groupExpired,
   completionRejected,
+  estimated,
 ]
 
-/** What became of everything, by group. Told twice with one id is told once. */
+/** Completions and their outcomes. Events with the same id count once. */
 class Said {
   readonly sampled: readonly Event<typeof completionsSampled>[]
   readonly formed: readonly Event<typeof groupFormed>[]
@@ -140,7 +153,7 @@ function eventsOf<T extends EventType>(world: World, { type }: T): Event<T>[] {
   const byId = new Map<string, Event<T>>()
   for (const record of recordsOf(world, type)) {
     if (record.key === 'garbage') continue
-    const event = decodeEvent(record, vocabulary) as Event<T>
+    const event = decodeEvent(record, vocabulary, world.column) as Event<T>
     byId.set(event.id, event)
   }
   return [...byId.values()]
@@ -201,12 +214,12 @@ function checkGroup(world: World, group: GroupPlan, said: Said, found: string[])
   if (world.inputs.has_policy) checkAnswers(world, group, found)
 }
 
-/** Each place answered once; all of them, when there was time enough. */
+/** Each index must be answered at most once, and all of them if there was enough time. */
 function checkAnswers(world: World, { group_id, size, bound }: GroupPlan, found: string[]): void {
   const indices: number[] = []
   for (const record of recordsOf(world, completionsSampled.type)) {
     if (record.key !== group_id || !isAnswer(record)) continue
-    for (const row of (decodeEvent(record, vocabulary) as Event<typeof completionsSampled>).data)
+    for (const row of (decodeEvent(record, vocabulary, world.column) as Event<typeof completionsSampled>).data)
       indices.push(row.completion_index)
   }
   const once = new Set(indices)

@@ -1,12 +1,19 @@
 import { EpochClaim } from '../../infra/log/consumer.ts'
-import type { Polled, Producer } from '../../infra/log/log.ts'
+import type { NewRecord, Polled, Producer } from '../../infra/log/log.ts'
 import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
-import { changelogTopic, journalTopic, SNAPSHOTS_TOPIC } from '../../infra/runtime/internal-topics.ts'
+import {
+  changelogTopic,
+  type JournalEntry,
+  journalTopic,
+  SNAPSHOTS_TOPIC,
+} from '../../infra/runtime/internal-topics.ts'
+import { toJson } from '../../infra/runtime/json-records.ts'
+import { withLostBlobs } from '../crew/lost-blobs.ts'
 import { type Conduct, commitWhole, RIGHT, type Written } from './simulated-log.ts'
 
 /**
- * Bugs as somebody might build them into a worker or a driver, each put between the two. A simulation that finds none of
- * them proves nothing by finding none in the real ones.
+ * Realistic bugs of a worker or a driver, injected between the two. If the simulation did not find these, finding no
+ * bugs in the real code would prove nothing.
  */
 export const PLANTED_BUGS: Readonly<Record<string, (broker: MemoryBroker) => Conduct>> = {
   'positions committed before the outputs': () => ({
@@ -41,10 +48,11 @@ export const PLANTED_BUGS: Readonly<Record<string, (broker: MemoryBroker) => Con
       await commitWhole(producer, { appends, positions: is_fenced ? positions : [] })
     },
   }),
-  // Ownership as of the commit instead of as of the poll: a driver that asks for its generation when it commits.
+  // Uses the ownership at the commit, not at the poll: a driver that asks for its generation when it commits.
   'the claim of whoever owns the partition now': (broker) => {
     const members = new Set<string>()
     return {
+      ...RIGHT,
       polled(polled) {
         if (polled.claim instanceof EpochClaim) members.add(polled.claim.member)
         return polled
@@ -76,4 +84,32 @@ export const PLANTED_BUGS: Readonly<Record<string, (broker: MemoryBroker) => Con
       await commitWhole(producer, { appends: kept, positions })
     },
   }),
+  'an error of the blob store taken for a fault of the record': () => ({
+    ...RIGHT,
+    blobs: withLostBlobs,
+  }),
+  'positions that compare lengths alone': () => ({
+    ...RIGHT,
+    async commit(producer: Producer, { appends, positions }: Written) {
+      const bare = positions.map(({ claim, positions: some }) => ({
+        claim,
+        positions: some.map((position) => ({ ...position, seen: { topic_id: '' } })),
+      }))
+      await commitWhole(producer, { appends, positions: bare })
+    },
+  }),
+  'batch boundaries are not journalled': () => ({
+    ...RIGHT,
+    async commit(producer: Producer, { appends, positions }: Written) {
+      const without = appends.map((append) =>
+        append.topic.startsWith(journalTopic('')) ? { ...append, record: withoutBatches(append.record) } : append,
+      )
+      await commitWhole(producer, { appends: without, positions })
+    },
+  }),
+}
+
+function withoutBatches(record: NewRecord): NewRecord {
+  const { taken, ...entry } = JSON.parse(Buffer.from(record.value ?? []).toString()) as JournalEntry
+  return { ...record, value: toJson({ ...entry, taken: { dead: taken?.dead ?? [] } }) }
 }

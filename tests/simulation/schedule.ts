@@ -4,7 +4,8 @@ import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
 import { type Fault, Faults } from './faults.ts'
 import { standInForHost } from './host-stand-ins.ts'
 import { BEYOND_ENDS_MS, ENDS, inputsOf, PICTURE_BYTES } from './inputs.ts'
-import { violationsAtEnd, violationsAtRest } from './invariants.ts'
+import { violationsAfterReset, violationsAtEnd, violationsAtRest } from './invariants.ts'
+import { haveReadRemade, readersOfRemade, remakeTopic, resetReaders, violationsOfRemade } from './remade-topic.ts'
 import { Scheduler } from './scheduler.ts'
 import { type Conduct, RIGHT } from './simulated-log.ts'
 import type { Mood } from './simulated-policy.ts'
@@ -15,14 +16,14 @@ import { World } from './world.ts'
 
 export interface Schedule {
   readonly seed: string
-  /** Empty: every promise was kept. */
+  /** Empty: every guarantee held. */
   readonly violations: readonly string[]
   /** In the order in which they happened. */
   readonly faults: readonly Fault[]
   readonly moods: ReadonlyMap<Mood, number>
   readonly steps: number
   readonly virtual_ms: number
-  /** Equal for equal schedules: of every step, and of what the log holds in the end. */
+  /** Digest of every step and of the log's final content; equal for equal schedules. */
   readonly digest: string
 }
 
@@ -34,10 +35,12 @@ export interface ScheduleOptions {
   readonly onStep?: ((line: string) => void) | undefined
 }
 
-/** More than any schedule takes that gets anywhere. */
+/** More than any schedule takes that makes progress. */
 const MOST_STEPS = 60_000
+/** Share of schedules at whose end a topic is deleted and created again. */
+const REMADE_SHARE = 0.1
 
-/** Everything that happens under one seed: faults for a while, then none until all is at rest, then the promises. */
+/** Runs the schedule of a seed: faults for a while, then none until everything is at rest, then the checks. */
 export async function runSchedule(seed: string, options: ScheduleOptions = {}): Promise<Schedule> {
   const time = new VirtualTime()
   const faults = new Faults(seed, options.only)
@@ -91,7 +94,7 @@ async function run(seed: string, world: World, scheduler: Scheduler, faults: Fau
   faults.end()
   world.policy.heal()
   if (!(await until(at_rest, 'rest'))) return world.violations
-  // As slow as all the rest together: now and then.
+  // Rebuilding is as slow as all the rest together, so do it only sometimes.
   const with_rebuild = draw.uniform() < 0.3
   await look(world, () => violationsAtRest(world, with_rebuild))
   if (world.violations.length > 0) return world.violations
@@ -101,11 +104,33 @@ async function run(seed: string, world: World, scheduler: Scheduler, faults: Fau
   world.end()
   if (!(await until(() => world.workers.size === 0, 'the end of every worker'))) return world.violations
   await look(world, () => violationsAtEnd(world))
+  if (world.violations.length > 0) return world.violations
+  if (random('simulation', 'remade', seed).uniform() < REMADE_SHARE) await remake(world, until)
   scheduler.note(contentOf(world))
   return world.violations
 }
 
-/** What cannot even be read is a violation as well. */
+/** Deletes a topic and creates it again: its readers must stop, and start over after a reset. */
+async function remake(world: World, until: (done: () => boolean, what: string) => Promise<boolean>): Promise<void> {
+  await remakeTopic(world)
+  const readers = readersOfRemade(world)
+  const former = haveReadRemade(world)
+  world.startAlone(former)
+  await until(
+    () => world.workers.size === 0 || former.some((one) => world.isRead([one])),
+    'the end of who reads a topic made again',
+  )
+  world.violations.push(...violationsOfRemade(world))
+  if (world.violations.length > 0) return
+  await resetReaders(world)
+  world.startAlone(readers)
+  if (!(await until(() => world.isRead(readers), 'rest after the reset'))) return
+  world.end()
+  if (!(await until(() => world.workers.size === 0, 'the end of every worker'))) return
+  await look(world, () => violationsAfterReset(world))
+}
+
+/** A log that cannot be read is a violation too. */
 async function look(world: World, violations: () => Promise<string[]>): Promise<void> {
   try {
     world.violations.push(...(await violations()))
@@ -114,7 +139,7 @@ async function look(world: World, violations: () => Promise<string[]>): Promise<
   }
 }
 
-/** Every record of the log in a few bytes. */
+/** A hash of every record of the log. */
 function contentOf({ broker }: World): string {
   const hash = createHash('sha256')
   for (const { name } of broker.topics()) {

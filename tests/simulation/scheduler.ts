@@ -8,13 +8,13 @@ import type { Turn, TurnOptions } from './turn.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 /**
- * Decides who goes on: one turn or due timer at a time, drawn from the seed, and everything that follows from it before
- * the next one. Time passes a little with every step, and leaps when nobody can do anything.
+ * Decides which actor runs: one turn or due timer at a time, drawn from the seed, with everything that follows from it
+ * before the next one. Time advances a little with every step, and jumps when no actor can run.
  */
 export class Scheduler {
   readonly time: VirtualTime
   steps = 0
-  /** Whose code runs now; outside of steps nobody's. */
+  /** The actor whose code runs now; undefined between steps. */
   running: Actor | undefined
   readonly #faults: Faults
   readonly #random: Random
@@ -28,7 +28,7 @@ export class Scheduler {
     readonly seed: string
     readonly time: VirtualTime
     readonly faults: Faults
-    /** Makes happen what happens to a whole process. */
+    /** Applies a fault to a whole process. */
     readonly strike: (kind: FaultKind, turn: Turn) => 'struck' | 'goes on'
     readonly onStep?: ((line: string) => void) | undefined
   }) {
@@ -39,11 +39,12 @@ export class Scheduler {
     this.#onStep = options.onStep
   }
 
-  /** Resolves when it is this actor's turn, with what goes wrong then; never when it is killed before. */
+  /** Resolves with the fault, if any, when it is this actor's turn; never if the actor is killed before. */
   turn(owner: Actor, what: string, options: TurnOptions = {}): Promise<FaultKind | undefined> {
-    const { commits = false, may_fail = false, is_delicate = false, until_ms = 0, ready = () => true } = options
+    const { commits = false, may_fail = false, is_delicate = false, needs_blobs = false } = options
+    const { until_ms = 0, ready = () => true } = options
     return new Promise((go) => {
-      this.#waiting.push({ owner, what, commits, may_fail, is_delicate, until_ms, ready, go })
+      this.#waiting.push({ owner, what, commits, may_fail, is_delicate, needs_blobs, until_ms, ready, go })
     })
   }
 
@@ -93,7 +94,7 @@ export class Scheduler {
     return true
   }
 
-  /** Into the trace, whose hash tells two runs apart. */
+  /** Adds a line to the trace, whose hash tells two runs apart. */
   note(line: string): void {
     const timed = `${this.time.now_ms} ${line}\n`
     this.#trace += timed
@@ -101,7 +102,7 @@ export class Scheduler {
     this.#onStep?.(timed)
   }
 
-  /** Ends the trace. */
+  /** Ends the trace. @returns the first 16 digits of its hash */
   digest(): string {
     this.#flush()
     return this.#hash.digest('hex').slice(0, 16)

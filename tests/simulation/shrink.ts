@@ -1,8 +1,8 @@
 import { runSchedule, type Schedule, type ScheduleOptions } from './schedule.ts'
 
 /**
- * Leaves out one fault after the other, the last first, as long as the schedule still breaks a promise. What comes
- * after a fault that is left out may go another way; what is found is a failing schedule nevertheless.
+ * Removes one fault after another, the last first, as long as the schedule still breaks a guarantee. Later steps may
+ * differ after a removal, but the result is a failing schedule nevertheless.
  */
 export async function shrink(failed: Schedule, options: ScheduleOptions): Promise<Schedule> {
   let smallest = failed

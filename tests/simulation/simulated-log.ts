@@ -1,3 +1,4 @@
+import type { Blobs } from '../../infra/blobs/blobs.ts'
 import {
   type Claim,
   FencedError,
@@ -11,6 +12,7 @@ import {
   type Producer,
   type ReadRequest,
   type ReadResult,
+  type Topic,
   type TopicSpec,
   type Transaction,
 } from '../../infra/log/log.ts'
@@ -20,16 +22,18 @@ import type { Actor } from './actor.ts'
 import type { FaultKind } from './fault-kinds.ts'
 import type { Scheduler } from './scheduler.ts'
 
-/** One transaction as its caller has made it. */
+/** One transaction as its caller has built it. */
 export interface Written {
   readonly appends: { readonly topic: string; readonly partition: number; readonly record: NewRecord }[]
   readonly positions: { readonly claim: Claim; readonly positions: readonly Position[] }[]
 }
 
-/** What a simulated log does with a transaction and with what was polled: the right thing, or a planted bug. */
+/** How a simulated log treats commits, polls and blobs: correctly, or with a planted bug. */
 export interface Conduct {
   commit(producer: Producer, written: Written, pause: (what: string) => Promise<void>): Promise<void>
   polled(polled: Polled): Polled
+  /** The store from which a worker reads its blobs. */
+  blobs(store: Blobs): Blobs
 }
 
 export const RIGHT: Conduct = {
@@ -37,6 +41,7 @@ export const RIGHT: Conduct = {
     await commitWhole(producer, written)
   },
   polled: (polled) => polled,
+  blobs: (store) => store,
 }
 
 export async function commitWhole(producer: Producer, { appends, positions }: Written): Promise<void> {
@@ -48,7 +53,7 @@ export async function commitWhole(producer: Producer, { appends, positions }: Wr
 
 /**
  * A handle of one simulated process on the in-memory log. Every call waits for its turn, so that anything may happen to
- * anyone in between, and may fail where a log may.
+ * any process in between. A call may fail where a real log may fail.
  */
 export class SimulatedLog implements Log {
   readonly address = 'simulated:'
@@ -67,7 +72,7 @@ export class SimulatedLog implements Log {
     readonly scheduler: Scheduler
     readonly conduct: Conduct
     readonly onPolled: (member: Member, polled: Polled) => void
-    /** Lets something happen after a while, whoever is alive then. */
+    /** Runs something later, even if its process is dead by then. */
     readonly late: (arrive: () => void) => void
   }) {
     this.#inner = options.inner
@@ -82,7 +87,7 @@ export class SimulatedLog implements Log {
   createTopics(topics: readonly TopicSpec[]): Promise<void> {
     return this.#call('createTopics', () => this.#inner.createTopics(topics))
   }
-  topics(): Promise<readonly TopicSpec[]> {
+  topics(): Promise<readonly Topic[]> {
     return this.#call('topics', () => this.#inner.topics())
   }
   beginningOffsets(topic: string): Promise<readonly bigint[]> {
@@ -110,7 +115,7 @@ export class SimulatedLog implements Log {
     const producer = await this.#call(`producer ${options.transactional_id}`, () => this.#inner.producer(options))
     return {
       begin: () => this.#begin(producer),
-      // Whatever is open is a late commit, which the caller has given up.
+      // An open transaction can only be a late commit, which the caller has given up.
       close: async () => {},
     }
   }
@@ -130,7 +135,7 @@ export class SimulatedLog implements Log {
     }
   }
 
-  /** Waits as the log's own poll does, but by turns: it comes early when there may be something new. */
+  /** Waits as the log's own poll does, but by turns: its turn comes early when a partition's end has moved. */
   async #poll(
     member: Member,
     topics: readonly string[],
@@ -157,8 +162,9 @@ export class SimulatedLog implements Log {
     return {
       append: (topic, partition, record) => void written.appends.push({ topic, partition, record }),
       positions: (claim, positions) => void written.positions.push({ claim, positions: [...positions] }),
-      standalonePositions: () => {
-        throw new Error('the simulation has no source that keeps positions: it appends again what it is unsure of')
+      standalonePositions: (_group, positions) => {
+        if (positions.length > 0)
+          throw new Error('the simulation has no source that keeps positions: it appends again what it is unsure of')
       },
       commit: () => this.#commit(producer, written),
       abort: async () => {},

@@ -29,7 +29,7 @@ interface Body {
   readonly messages: readonly { readonly content: readonly { readonly type: string; readonly text?: string }[] }[]
 }
 
-/** The other side of an effect: slow, out of order, and often in a bad mood until the schedule has healed. */
+/** The server that an effect asks: slow, out of order, and in half of the schedules faulty until it is healed. */
 export class SimulatedPolicy {
   readonly #random: Random
   readonly #first = new Map<number, { readonly group_id: string; readonly index: number }>()
@@ -49,16 +49,16 @@ export class SimulatedPolicy {
     }
   }
 
-  /** From now on it answers. */
+  /** No faults from now on. */
   heal(): void {
     this.#is_healed = true
   }
 
-  /** As one process reaches it. */
+  /** The HTTP client of one process. */
   client(onAsked: (asked: Asked) => void): HttpClient {
     return {
       post: async (_url, body, signal) => {
-        // As the real one: what nobody waits for any more is never sent.
+        // Like the real client, never send a request that was aborted before.
         signal.throwIfAborted()
         const { seed, n = 1, messages } = body as Body
         const group_id = messages[0]?.content.find(({ type }) => type === 'text')?.text ?? ''

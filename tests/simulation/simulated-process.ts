@@ -4,7 +4,7 @@ import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
 import type { Processor } from '../../processors/processor.ts'
 import type { Actor } from './actor.ts'
 
-/** What every process needs to be killed and stopped for a while. */
+/** A process that can be killed, or stopped for a while. */
 export class SimulatedProcess implements Actor {
   readonly name: string
   readonly is_worker: boolean
@@ -32,7 +32,7 @@ export class SimulatedProcess implements Actor {
     this.state = 'dead'
   }
 
-  /** SIGSTOP, a long collection of garbage, a sleeping laptop: its heartbeat stops with it, its memory stays. */
+  /** SIGSTOP, a long garbage collection, a sleeping laptop: the heartbeat stops too, the memory is retained. */
   stall(): void {
     this.handle.renewLeases()
     this.#broker.handles.delete(this.handle)
@@ -53,7 +53,7 @@ export interface WorkerProcess {
   readonly instance: string
   readonly idle: () => boolean
   readonly stop: () => void
-  /** What its last poll said that it owns, and what it has taken up since. */
+  /** Ownership according to its last poll; `taken_up` has the partitions that it has restored since. */
   claim: EpochClaim | undefined
   readonly taken_up: Set<number>
   ended: boolean

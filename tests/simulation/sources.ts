@@ -1,4 +1,5 @@
 import { type Random, random } from '../../environments/tower/random.ts'
+import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log } from '../../infra/log/log.ts'
 import { ClockSource } from '../../infra/runtime/clock-source.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
@@ -11,7 +12,7 @@ import type { World } from './world.ts'
 
 const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
-/** Until it works: what it is not sure of it does again, so an event may lie in the log twice. */
+/** Repeats until success. It also repeats an append whose result is unclear, so an event may be in the log twice. */
 async function again(work: () => Promise<void>): Promise<void> {
   for (;;) {
     try {
@@ -23,7 +24,7 @@ async function again(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** The sources of a schedule, each of which goes on after a kill where it knows to have been. */
+/** The sources of a schedule. After a kill, each resumes behind its last acknowledged append. */
 export class Sources {
   readonly #world: World
   readonly #inputs: Inputs
@@ -40,15 +41,15 @@ export class Sources {
     return this.#running === 0
   }
 
-  /** Says everything of the inputs, and meanwhile how late it is. */
+  /** Appends all inputs, and meanwhile ticks of both clocks. */
   begin(): void {
     const { events, partitions, garbage } = this.#inputs
     let said = 0
-    this.#start('source', async (log) => {
+    this.#start('source', async (log, blobs) => {
       while (said < events.length) {
         const some = events.slice(said, said + this.#random.integer(1, 4))
         await wait(this.#random.integer(0, 60))
-        await again(() => append(log, some, partitions))
+        await again(() => append({ log, blobs }, some, partitions))
         said += some.length
       }
       if (garbage) await again(() => appendGarbage(log))
@@ -65,7 +66,7 @@ export class Sources {
     })
   }
 
-  /** Both clocks reach a time; the wall clock is set to it first. */
+  /** Appends a tick of both clocks at each of these times. The caller has set the wall clock beyond them. */
   reach(times: readonly string[]): void {
     let ticked = 0
     this.#start('clock', async (log) => {
@@ -77,7 +78,7 @@ export class Sources {
     })
   }
 
-  #start(name: string, code: (log: Log) => Promise<void>): void {
+  #start(name: string, code: (log: Log, blobs: Blobs) => Promise<void>): void {
     this.#running++
     this.#world.startSource(name, code, () => {
       this.#running--
@@ -85,17 +86,22 @@ export class Sources {
   }
 }
 
-async function append(log: Log, events: readonly Event[], partitions: number): Promise<void> {
+async function append(
+  { log, blobs }: { log: Log; blobs: Blobs },
+  events: readonly Event[],
+  partitions: number,
+): Promise<void> {
   const producer = await log.producer({ transactional_id: 'source' })
   const transaction = producer.begin()
   for (const event of events) {
-    const { key, headers, value } = encodeEvent(vocabulary.get(event.type) as EventType, event)
+    const { key, headers, value, blobs: columns } = encodeEvent(vocabulary.get(event.type) as EventType, event)
+    for (const { bytes, ref } of columns) await blobs.put(bytes, ref.media_type)
     transaction.append(event.type, partitionOf(event.key, partitions), { key, headers, value })
   }
   await transaction.commit()
 }
 
-/** What nobody can read. */
+/** Appends a record that cannot be decoded. */
 async function appendGarbage(log: Log): Promise<void> {
   const producer = await log.producer({ transactional_id: 'source' })
   const transaction = producer.begin()
@@ -103,7 +109,7 @@ async function appendGarbage(log: Log): Promise<void> {
   await transaction.commit()
 }
 
-/** `wall` as a time: what the wall clock shows. */
+/** @param time `wall` for the current time of the wall clock */
 async function tick(log: Log, partitions: number, time: string, on?: ClockDomain): Promise<void> {
   const source = await ClockSource.open(log, partitions, 'simulated')
   const is_wall = on === 'wall' || time === 'wall'

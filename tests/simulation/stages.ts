@@ -1,16 +1,26 @@
 import { topicsOf } from '../../infra/runtime/topics.ts'
 import { askPolicy } from '../../processors/ask-policy/ask-policy.ts'
 import { formGroups } from '../../processors/form-groups/form-groups.ts'
-import type { Effect, Processor, Stage } from '../../processors/processor.ts'
+import { causeOf, type Effect, isA, type Processor, type Stage, type Transform } from '../../processors/processor.ts'
 import { scoreCompletions } from '../../processors/score-completions/score-completions.ts'
 import type { Scorer } from '../../processors/score-completions/scored-row.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
+import { defineEvent } from '../../schemas/event.ts'
+import { int32, utf8 } from '../../schemas/logical-types.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
 import { catalogueOf } from '../../schemas/registry.ts'
 import { rewardOf, UNSCORABLE } from './inputs.ts'
 
-export const vocabulary = catalogueOf(catalogue)
+export const estimated = defineEvent({
+  ...{ type: 'simulated.estimated', version: 1, key: 'group_id', encoding: 'json', retention: 'derived' },
+  about: 'What a model says of an event, which depends on the batch that the event was in.',
+  row: { group_id: utf8(), position: int32('in its batch'), batch_size: int32(), first_id: utf8('of its batch') },
+})
 
-/** Physics of no time at all: the reward stands in the text. The real one is a pure function too. */
+const EVENTS = [...catalogue, estimated]
+export const vocabulary = catalogueOf(EVENTS)
+
+/** A scorer without physics: the reward is the number in the text. The real scorer is a pure function too. */
 const SCORER: Scorer = {
   reward_name: 'simulated',
   reward_version: 1,
@@ -37,15 +47,44 @@ export const ASKING = askPolicy({ url: 'http://simulated/v1', model: 'simulated'
 const SCORING = scoreCompletions(SCORER)
 const GROUPING = formGroups({ dialect: 'paper' })
 
-/** The tower loop, as `streams/topology.ts` wires it. */
-export function stagesOf(has_policy: boolean): readonly Processor[] {
-  return has_policy ? [ASKING, SCORING, GROUPING] : [SCORING, GROUPING]
+const MODEL_BATCH = 4
+
+/** A model without padding: its output for an event depends on the batch, and some batches exceed its memory. */
+const ESTIMATING: Transform = {
+  shape: 'transform',
+  name: 'estimate-completions',
+  version: 1,
+  about: 'says where in its batch an event was',
+  variant: [],
+  produces: 'derived',
+  inputs: [completionsSampled],
+  outputs: [estimated],
+  max_batch: MODEL_BATCH,
+  apply(events, emit) {
+    const is_heavy = events.some((event) => isA(event, completionsSampled) && event.data.length > 1)
+    if (is_heavy && events.length > MODEL_BATCH / 2) throw new Error('out of memory')
+    events.forEach((event, position) => {
+      const row = { group_id: event.key, position, batch_size: events.length, first_id: events[0]?.id ?? '' }
+      emit(estimated, row, { causes: [causeOf(event)] })
+    })
+  },
 }
 
-export const DERIVING: readonly Stage[] = [SCORING, GROUPING].map((processor) => ({
-  name: processor.name,
-  variant: processor.variant,
-  create: () => processor,
-}))
+/** The tower loop, as `streams/topology.ts` wires it, and in some schedules a model. */
+export function stagesOf({ has_policy, has_model }: StagesAsked): readonly Processor[] {
+  return [...(has_policy ? [ASKING] : []), SCORING, GROUPING, ...(has_model ? [ESTIMATING] : [])]
+}
 
-export const topicsFor = (partitions: number) => topicsOf(catalogue, [ASKING, SCORING, GROUPING], partitions)
+interface StagesAsked {
+  readonly has_policy: boolean
+  readonly has_model: boolean
+}
+
+/** The stages whose outputs are recomputed. */
+export function derivingOf(asked: StagesAsked): readonly Stage[] {
+  return stagesOf(asked)
+    .filter(({ produces }) => produces === 'derived')
+    .map((processor) => ({ name: processor.name, variant: processor.variant, create: () => processor }))
+}
+
+export const topicsFor = (partitions: number) => topicsOf(EVENTS, [ASKING, SCORING, GROUPING, ESTIMATING], partitions)

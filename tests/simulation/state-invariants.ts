@@ -4,18 +4,18 @@ import { execute } from '../../infra/runtime/execution.ts'
 import { type RerunOptions, rerun } from '../../infra/runtime/rerun.ts'
 import { restoreState } from '../../infra/runtime/state-store.ts'
 import type { Fold, Processor } from '../../processors/processor.ts'
-import { ASKING, DERIVING, vocabulary } from './stages.ts'
+import { ASKING, derivingOf, vocabulary } from './stages.ts'
 import type { World } from './world.ts'
 
 type States = readonly [key: string, state: unknown][]
 
-/** A handle that nothing happens to, with what reading a log again needs. */
+/** Options for reading the log again, through a handle without faults. */
 export function reading(world: World): RerunOptions {
   const log = memoryLog({ broker: world.broker })
   return { log, blobs: world.blobs, vocabulary, partitions: world.inputs.partitions }
 }
 
-/** A state from snapshot and changelog is that from the changelog alone. */
+/** State restored from snapshot and changelog must equal state restored from the changelog alone. */
 export async function compareRestored(world: World, found: string[]): Promise<void> {
   for (const processor of world.stages) {
     for (let partition = 0; partition < world.inputs.partitions; partition++) {
@@ -27,9 +27,9 @@ export async function compareRestored(world: World, found: string[]): Promise<vo
   }
 }
 
-/** What the changelogs say is what follows from the inputs, also where no output has followed from it yet. */
+/** State in the changelogs must equal state recomputed from the inputs, even where no output depends on it yet. */
 export async function compareRebuilt(world: World, found: string[]): Promise<void> {
-  for (const stage of DERIVING) {
+  for (const stage of derivingOf(world.inputs)) {
     const processor = stage.create(stage.variant)
     for (let partition = 0; partition < world.inputs.partitions; partition++) {
       const execution = execute(processor)
@@ -41,7 +41,7 @@ export async function compareRebuilt(world: World, found: string[]): Promise<voi
   }
 }
 
-/** No key is left in any state: what is never given up grows for ever. */
+/** No key may be left in any state, except internal ones: state that is never forgotten grows for ever. */
 export async function checkForgotten(world: World, found: string[]): Promise<void> {
   for (const processor of world.stages) {
     for (let partition = 0; partition < world.inputs.partitions; partition++) {
@@ -64,7 +64,7 @@ async function restored(
   return execution.states()
 }
 
-/** The first key that differs says enough. */
+/** Reports only the first key that differs. */
 function compare(where: string, expected: States, as: string, actual: States, found: string[]): void {
   const [right, got] = [new Map(expected), new Map(actual)]
   for (const key of new Set([...right.keys(), ...got.keys()])) {

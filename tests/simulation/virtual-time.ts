@@ -1,6 +1,6 @@
 import type { Actor } from './actor.ts'
 
-/** What `setTimeout` gives while a simulation runs. */
+/** What `setTimeout` returns while a simulation runs. */
 export interface VirtualTimer {
   readonly owner: Actor
   readonly at_ms: number
@@ -9,7 +9,7 @@ export interface VirtualTimer {
 
 const BEGINNING_MS = Date.parse('2026-01-01T00:00:00.000Z')
 
-/** Time that passes only when the scheduler says so: one steady clock, and a wall clock that people may set. */
+/** Time that only the scheduler advances: a monotonic clock, and a wall clock that people may set. */
 export class VirtualTime {
   /** Since the beginning of the schedule. */
   now_ms = 0
@@ -20,7 +20,7 @@ export class VirtualTime {
     return Math.floor(BEGINNING_MS + this.now_ms + this.#set_by_ms)
   }
 
-  /** Somebody sets the wall clock; the steady one does not notice. */
+  /** Moves the wall clock; the monotonic clock does not change. */
   setWall(by_ms: number): void {
     this.#set_by_ms += by_ms
   }

@@ -10,14 +10,14 @@ import type { WorkerProcess } from './simulated-process.ts'
 import { ASKING, vocabulary } from './stages.ts'
 import type { World } from './world.ts'
 
-/** Sees every request to the policy, and objects to one for what the log holds already. */
+/** Sees every request to the policy. A request for completions that are already in the log is a violation. */
 export class Witness {
   world: World | undefined
   /** Indices that are committed, by group. */
   readonly #answered = new Map<string, Set<number>>()
   readonly #seen: number[] = []
 
-  /** Only of an owner who has taken the partition up since it got it: one that was robbed meanwhile cannot know. */
+  /** Checks only a worker that owns and has restored the partition: one that has lost it cannot know later answers. */
   onAsked({ group_id, first_index, count }: Asked, { process, claim, taken_up }: WorkerProcess): void {
     const { world } = this
     if (world === undefined || claim === undefined) return

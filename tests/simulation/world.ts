@@ -1,7 +1,7 @@
 import { type Random, random } from '../../environments/tower/random.ts'
-import type { Blobs } from '../../infra/blobs/blobs.ts'
+import { type Blobs, BlobsAwayError } from '../../infra/blobs/blobs.ts'
 import type { EpochClaim } from '../../infra/log/consumer.ts'
-import type { Member, Polled } from '../../infra/log/log.ts'
+import { type Member, type Polled, TopicReplacedError } from '../../infra/log/log.ts'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory.ts'
 import { MemoryBroker } from '../../infra/log/memory-broker.ts'
 import { effectWorker } from '../../infra/runtime/effect-worker.ts'
@@ -19,27 +19,33 @@ import { SimulatedProcess, type WorkerProcess } from './simulated-process.ts'
 import { ASKING, stagesOf, topicsFor, vocabulary } from './stages.ts'
 import type { Turn } from './turn.ts'
 
-/** Deadlines of the world itself: stalls that end, processes that are started again. */
+/** Owner of the world's own timers: the ends of stalls and the restarts of processes. */
 const WORLD = { name: 'the world', is_worker: false, pace: 1, state: 'running' as const }
 const MOST_WORKERS_OF_A_STAGE = 3
 
 /** One log and every process on it: workers of each stage, and sources. */
 export class World {
   readonly inputs: Inputs
-  readonly broker = new MemoryBroker()
+  readonly broker = new MemoryBroker('simulated')
   readonly blobs = memoryBlobs()
+  readonly #columns = new Map<string, Uint8Array>()
+  /** The bytes of a column that is stored in a blob, for checks that read the log from outside. */
+  readonly column = (sha256: string) => this.#columns.get(sha256)
   readonly policy: SimulatedPolicy
   readonly workers = new Set<WorkerProcess>()
-  /** What a worker or a policy saw that must never be. */
+  /** Broken guarantees, as workers, the policy and the checks see them. */
   readonly violations: string[] = []
+  /** Errors of workers that stopped because a topic was deleted and created again. */
+  readonly refusals: string[] = []
   readonly #scheduler: Scheduler
   readonly #faults: Faults
   readonly #random: Random
   readonly #conduct: Conduct
   readonly #onAsked: (asked: Asked, by: WorkerProcess) => void
-  /** Processes of this world say that they live by polling alone. */
+  /** Whether the processes of this world send heartbeats only by polling. */
   readonly #silent: boolean
   #alarms = 0
+  #blobs_away = false
   #instances = 0
 
   constructor(options: {
@@ -62,10 +68,10 @@ export class World {
   }
 
   get stages(): readonly Processor[] {
-    return stagesOf(this.inputs.has_policy)
+    return stagesOf(this.inputs)
   }
 
-  /** One or two workers of each stage. */
+  /** Starts one or two workers of each stage. */
   begin(): void {
     for (const processor of this.stages) {
       for (let count = this.#random.integer(1, 2); count > 0; count--) this.start(processor)
@@ -92,7 +98,7 @@ export class World {
     })
     const options = {
       log,
-      blobs: this.#blobs(process),
+      blobs: this.#conduct.blobs(this.#blobs(process)),
       vocabulary,
       partitions: this.inputs.partitions,
       instance,
@@ -124,13 +130,13 @@ export class World {
     })
   }
 
-  /** Something that appends: runs until it is done, is killed and begins again like the others. */
-  startSource(name: string, code: (log: SimulatedLog) => Promise<void>, onDone: () => void): void {
+  /** Starts a source, which runs until it is done. Like a worker, it may be killed and is started again. */
+  startSource(name: string, code: (log: SimulatedLog, blobs: Blobs) => Promise<void>, onDone: () => void): void {
     const { handle, process } = this.#process(name, false)
     const log = this.#log(handle, process, () => {})
     this.#onKill.set(process, () => this.startSource(name, code, onDone))
     this.#scheduler.run(process, () => {
-      code(log).then(
+      code(log, this.#blobs(process)).then(
         () => {
           this.#onKill.delete(process)
           onDone()
@@ -141,7 +147,7 @@ export class World {
   }
   readonly #onKill = new Map<SimulatedProcess, () => void>()
 
-  /** Makes a fault happen that concerns a whole process; others concern the call that waits. */
+  /** Applies a fault that concerns a whole process; other faults concern the waiting call. */
   strike(kind: FaultKind, { owner }: Turn): 'struck' | 'goes on' {
     const process = owner as SimulatedProcess
     const one = [...this.workers].find((candidate) => candidate.process === process)
@@ -158,6 +164,12 @@ export class World {
       if (kind === 'stall and substitute' && one !== undefined) this.start(one.processor)
       return 'struck'
     }
+    if (kind === 'blobs away') {
+      this.#blobs_away = true
+      this.#alarm(this.#faults.length_ms(10, 900), () => {
+        this.#blobs_away = false
+      })
+    }
     if (kind === 'wall clock') this.#scheduler.time.setWall(this.#faults.length_ms(-2_000, 2_000))
     if (one === undefined) return 'goes on'
     if (kind === 'restart') one.stop()
@@ -169,14 +181,19 @@ export class World {
     return [...this.workers].filter((one) => one.processor === processor)
   }
 
-  /** Everything appended has been read, committed and, where it asks, answered; nobody is away. */
+  /** Everything is read, committed and, for the effect, answered; no process is stalled or about to start. */
   isIdle(): boolean {
     if (this.#alarms > 0) return false
     for (const { process, idle } of this.workers) if (process.state !== 'running' || !idle()) return false
-    return this.stages.every((processor) => this.#isOwned(processor) && this.#hasReadAll(processor))
+    return this.isRead(this.stages)
   }
 
-  /** What a killed process had is nobody's until its session has ended and another knows: what waits there waits. */
+  /** Every record has been read by a live owner of its partition. */
+  isRead(stages: readonly Processor[]): boolean {
+    return stages.every((processor) => this.#isOwned(processor) && this.#hasReadAll(processor))
+  }
+
+  /** A killed worker's partitions have no owner until its session expires and another worker restores them. */
   #isOwned(processor: Processor): boolean {
     let owned = 0
     for (const { claim, taken_up } of this.workersOf(processor)) {
@@ -188,7 +205,7 @@ export class World {
     return owned === this.inputs.partitions
   }
 
-  /** Who is what, for a message. */
+  /** The state of all workers, for a message. */
   describe(): string {
     const workers = [...this.workers].map(
       ({ process, idle }) => `${process.name} ${process.state} ${idle() ? 'idle' : 'busy'}`,
@@ -208,7 +225,7 @@ export class World {
     )
   }
 
-  /** A killed or stopped worker's place is taken, by one of the same name or of another. */
+  /** Starts a worker in place of a killed or stopped one, under the same name or another. */
   #replace(one: WorkerProcess): void {
     this.workers.delete(one)
     const instance = this.#random.uniform() < 0.5 ? one.instance : `${this.#instances++}`
@@ -217,12 +234,20 @@ export class World {
 
   #ended(one: WorkerProcess, error?: unknown): void {
     one.ended = true
-    if (error !== undefined)
+    if (this.#alone && error instanceof TopicReplacedError) this.refusals.push(error.message)
+    else if (error !== undefined)
       this.violations.push(`${one.process.name} died of ${String((error as Error).stack ?? error)}`)
     one.process.kill()
     if (this.#is_over) this.workers.delete(one)
     else this.#replace(one)
   }
+
+  /** Starts one worker of each of these stages, after `end`: a worker that ends is not replaced. */
+  startAlone(stages: readonly Processor[]): void {
+    this.#alone = true
+    for (const processor of stages) this.start(processor)
+  }
+  #alone = false
 
   /** Stops every worker as SIGTERM would. */
   end(): void {
@@ -242,7 +267,7 @@ export class World {
   #process(name: string, is_worker: boolean): { handle: MemoryLog; process: SimulatedProcess } {
     const { time } = this.#scheduler
     const clock = { now_ms: () => time.now_ms, sleep: () => new Promise<void>(() => {}) }
-    // Who polls once in 200 ms and says nothing in between needs a session that is longer.
+    // A process that polls every 200 ms and sends no other heartbeats needs a longer session.
     const heartbeats = this.#silent ? 'poll' : 'always'
     const handle = memoryLog({ broker: this.broker, clock, heartbeats })
     const pace = this.#random.uniform() < 0.2 ? 0.2 : 1
@@ -265,14 +290,18 @@ export class World {
 
   #blobs(owner: SimulatedProcess): Blobs {
     const call = async (what: string) => {
-      const fault = await this.#scheduler.turn(owner, what, { may_fail: true, is_delicate: true })
+      const kinds = { may_fail: true, is_delicate: true, needs_blobs: true }
+      const fault = await this.#scheduler.turn(owner, what, kinds)
+      if (this.#blobs_away) throw new BlobsAwayError(`simulated: ${what}: the store is away`)
       if (fault === 'call failed') throw new Error(`simulated: ${what} failed`)
     }
     return {
       has: (ref) => this.blobs.has(ref),
       put: async (bytes, media_type) => {
         await call('put a blob')
-        return await this.blobs.put(bytes, media_type)
+        const ref = await this.blobs.put(bytes, media_type)
+        this.#columns.set(ref.sha256, bytes)
+        return ref
       },
       get: async (ref) => {
         await call('get a blob')

@@ -1,12 +1,12 @@
 import type { JoinOptions, Log, Member, Polled, Producer, Transaction } from '../log.ts'
 
-/** Logs that do one thing otherwise than the log they stand in front of. */
+/** Wrappers that change one behaviour of a log. */
 
 export function changed(log: Log, change: Partial<Log>): Log {
   return delegate(log, change)
 }
 
-/** `side` opens another transaction of the same log, for what must not happen inside the first. */
+/** `side` opens another transaction on the same log, for actions outside the first one. */
 export function withTransactions(
   log: Log,
   change: (transaction: Transaction, side: () => Promise<Transaction>) => Partial<Transaction>,

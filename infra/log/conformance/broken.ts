@@ -1,4 +1,13 @@
-import type { Claim, Log, LogRecord, Member, Polled, Transaction } from '../log.ts'
+import {
+  type Claim,
+  type Log,
+  type LogRecord,
+  type Member,
+  type Polled,
+  type Position,
+  TopicReplacedError,
+  type Transaction,
+} from '../log.ts'
 import { changed, delegate, withMembers, withPolls, withTransactions } from './altered-log.ts'
 
 /** A log that breaks one promise, and the case that must notice. */
@@ -8,7 +17,7 @@ export interface BrokenLog {
   readonly wrap: (log: Log) => Log
 }
 
-/** By group, over all handles. */
+/** By group, across all handles. */
 const LATEST_CLAIMS = new Map<string, Claim>()
 
 export const BROKEN_LOGS: readonly BrokenLog[] = [
@@ -285,7 +294,70 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
         commit: () => transaction.commit().catch((error: Error) => ignoreMembers(error)),
       })),
   },
+  {
+    name: 'a topic made again keeps its id',
+    caught_by: 'a topic has an id of its own, on every handle and after a restart; made again it has another',
+    wrap: (log) =>
+      changed(log, { topics: async () => (await log.topics()).map((topic) => ({ ...topic, id: topic.name })) }),
+  },
+  {
+    name: 'the last record before a position is not named',
+    caught_by: 'what a poll has read up to its positions is named: the topic and the last record, over gaps too',
+    wrap: (log) =>
+      withPolls(log, (polled) => ({
+        ...polled,
+        positions: polled.positions.map(({ seen, ...at }) =>
+          seen === undefined ? at : { ...at, seen: { topic_id: seen.topic_id } },
+        ),
+      })),
+  },
+  {
+    name: 'positions are kept as offsets alone',
+    caught_by:
+      'positions come back with what was read up to them, a member’s and standalone ones of another log as well',
+    wrap: (log) => changed(log, { committed: async (group) => (await log.committed(group)).map(withoutSeen) }),
+  },
+  {
+    name: 'positions are committed whatever became of their topic',
+    caught_by:
+      'a position of a topic that was made again since it was read is refused, and nothing of its transaction is written',
+    wrap: (log) =>
+      withTransactions(log, (transaction) => ({
+        positions: (claim, positions) => transaction.positions(claim, positions.map(withoutSeen)),
+      })),
+  },
+  {
+    name: 'a member reads on in a topic that was made again',
+    caught_by: 'a member whose topic was made again is told by a poll, also while nothing comes',
+    wrap: (log) =>
+      withMembers(log, (member) => {
+        let last: Polled | undefined
+        const poll: Member['poll'] = async (options) => {
+          try {
+            last = await member.poll(options)
+            return last
+          } catch (error) {
+            if (!(error instanceof TopicReplacedError) || last === undefined) throw error
+            return { ...last, records: [], gained: [], lost: [], positions: [] }
+          }
+        }
+        return { poll }
+      }),
+  },
+  {
+    name: 'positions name another topic than was read',
+    caught_by: 'a member that joins after a topic was made again reads in the new one, and its positions say so',
+    wrap: (log) =>
+      withPolls(log, (polled) => ({
+        ...polled,
+        positions: polled.positions.map((at) => ({ ...at, seen: { topic_id: 'another' } })),
+      })),
+  },
 ]
+
+function withoutSeen({ topic, partition, next }: Position): Position {
+  return { topic, partition, next }
+}
 
 function ignoreMembers(error: Error): void {
   if (!error.message.includes('live members')) throw error

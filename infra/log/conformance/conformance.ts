@@ -3,10 +3,17 @@ import { APPENDING } from './appending.ts'
 import { CONSUMING } from './consuming.ts'
 import type { ConformanceCase, LogHarness, Skips } from './harness.ts'
 import { READING } from './reading.ts'
+import { REPLACING } from './replacing.ts'
 import { SHARING } from './sharing.ts'
 
-/** Every promise of the log port. A driver is one that keeps all of them. */
-export const CONFORMANCE: readonly ConformanceCase[] = [...APPENDING, ...READING, ...CONSUMING, ...SHARING]
+/** Every promise of the log port. A driver must keep all of them. */
+export const CONFORMANCE: readonly ConformanceCase[] = [
+  ...APPENDING,
+  ...READING,
+  ...CONSUMING,
+  ...SHARING,
+  ...REPLACING,
+]
 
 /** Runs the suite with vitest. A case is skipped only with a reason, and the reason is printed. */
 export function logConformance(

@@ -5,7 +5,7 @@ import { append, createTopic, Follower, fresh, numbered, record, rejectsWith, te
 
 const LONG_MS = 30_000
 
-/** Reading as a member, with nobody else in the group. */
+/** Reading as the only member of a group. */
 export const CONSUMING: readonly ConformanceCase[] = [
   {
     name: 'a lone member gets every partition, told before the first record, and reads from the beginning in order',

@@ -1,24 +1,26 @@
 import type { Log } from '../log.ts'
 
-/** What a driver brings so that the suite can try it. */
+/** What a driver provides so that the suite can test it. */
 export interface LogHarness {
-  /** A handle as another process would have it; all handles of a harness see one log. */
+  /** A handle as another process would have it; all handles of a harness share one log. */
   open(): Promise<Log>
-  /** The same, but its members give no sign of life between two polls, as a process that hangs. */
+  /** The same, but its members send no heartbeats between two polls, like a hanging process. */
   openSilent(): Promise<Log>
   /** Lets this much time pass for leases. */
   elapse(ms: number): Promise<void>
-  /** Ends all handles, as a clean stop does, and everything that is kept for them. */
+  /** Deletes a topic, as the log's own tools would; one created later under this name is a different topic. */
+  deleteTopic(name: string): Promise<void>
+  /** Closes all handles, as a clean stop does, and removes their data. */
   close(): Promise<void>
   /** The shortest session that is safe with this driver on a busy machine. */
   readonly session_timeout_ms: number
 }
 
 export interface ConformanceCase {
-  /** The promise. */
+  /** The promise that the case tests. */
   readonly name: string
   run(harness: LogHarness): Promise<void>
 }
 
-/** By case name, why a driver cannot be held to it. */
+/** By case name, why a driver need not pass it. */
 export type Skips = Readonly<Record<string, string>>

@@ -192,7 +192,10 @@ export const READING: readonly ConformanceCase[] = [
       const end = (await log.endOffsets(topic))[0] as bigint
       await until([follower], () => follower.next.get(`${topic}/0`)?.next === end, 'the end as the next position')
       await follower.commit(log, [0])
-      assert.deepEqual(await log.committed(group), [{ topic, partition: 0, next: end }])
+      assert.deepEqual(
+        (await log.committed(group)).map(({ next }) => next),
+        [end],
+      )
     },
   },
 ]

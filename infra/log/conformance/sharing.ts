@@ -17,7 +17,7 @@ import {
 
 const LONG_MS = 30_000
 
-/** Several members in one group: who owns what, who is fenced, who takes over. */
+/** Several members in one group: ownership, fencing, takeover. */
 export const SHARING: readonly ConformanceCase[] = [
   {
     name: 'from one to three members and back, every partition has exactly one owner and shares are even',
@@ -231,7 +231,7 @@ export const SHARING: readonly ConformanceCase[] = [
       const [topic, output] = [await createTopic(log, 4), await createTopic(log, 1)]
       const group = fresh('group')
       for (const p of [0, 1, 2, 3]) await append(log, topic, p, numbered(40, `p${p}.`))
-      // A worker copies until it is fenced or has done its rounds; what it had not committed is somebody else's then.
+      // A worker copies until it is fenced or has done its rounds; another one then processes its uncommitted records.
       const work = async (rounds: number) => {
         const handle = await harness.open()
         const member = await handle.join({ group, topics: [topic], session_timeout_ms: LONG_MS })

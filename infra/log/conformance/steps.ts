@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Claim, Log, LogRecord, Member, NewRecord, Position } from '../log.ts'
 
-/** The steps that the cases are told in. */
+/** The steps that the cases are composed of. */
 
 export function record(value: string, key: string | null = null): NewRecord {
   return { key, headers: [], value: Buffer.from(value) }
@@ -16,7 +16,7 @@ export function numbered(count: number, prefix = 'r'): string[] {
 }
 
 let ids = 0
-/** A name no other case has used. */
+/** A name that no other case has used. */
 export function fresh(prefix: string): string {
   ids += 1
   return `${prefix}-${process.pid}-${ids}`
@@ -37,7 +37,7 @@ export async function append(log: Log, topic: string, partition: number, values:
   await producer.close()
 }
 
-/** Everything from an offset to the end as it is now. */
+/** All records from an offset to the current end. */
 export async function readAll(
   log: Log,
   topic: string,
@@ -62,7 +62,7 @@ export async function values(log: Log, topic: string, partition: number): Promis
   return (await readAll(log, topic, partition)).map(text)
 }
 
-/** A member and what its polls have said so far. */
+/** A member and the results of its polls so far. */
 export class Follower {
   readonly member: Member
   readonly records: LogRecord[] = []
@@ -70,7 +70,7 @@ export class Follower {
   readonly gains: number[] = []
   readonly losses: number[] = []
   claim: Claim | undefined
-  /** Where each partition goes on. */
+  /** The next position of each partition. */
   readonly next = new Map<string, Position>()
 
   constructor(member: Member) {
@@ -103,7 +103,7 @@ export class Follower {
     return [...this.owned].sort((a, b) => a - b)
   }
 
-  /** Commits how far this follower has come in these partitions, by its last claim, with an output if one is given. */
+  /** Commits this follower's positions in these partitions under its last claim, with an output if one is given. */
   async commit(log: Log, partitions: readonly number[], output?: { topic: string; value: string }): Promise<void> {
     assert(this.claim !== undefined, 'commit before the first poll')
     const producer = await log.producer({ transactional_id: fresh('commit') })
@@ -119,7 +119,7 @@ export class Follower {
   }
 }
 
-/** Polls all in turn until `done`; a poll with nothing to say waits 20 ms, by the driver's clock. */
+/** Polls all in turn until `done`; a poll without a result waits 20 ms, by the driver's clock. */
 export async function until(followers: readonly Follower[], done: () => boolean, what: string): Promise<void> {
   for (let round = 0; !done(); round += 1) {
     assert(round < 1_000, `expected ${what} within 1,000 polls`)
@@ -127,7 +127,7 @@ export async function until(followers: readonly Follower[], done: () => boolean,
   }
 }
 
-/** Until every partition has exactly one owner among these, and counts differ by at most one. */
+/** Polls until every partition has exactly one owner among these, and counts differ by at most one. */
 export async function untilBalanced(followers: readonly Follower[], partitions: number): Promise<void> {
   const all = Array.from({ length: partitions }, (_, i) => i)
   const balanced = () => {

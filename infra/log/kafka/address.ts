@@ -1,24 +1,24 @@
 import { readFileSync } from 'node:fs'
 import { COMPRESSIONS, type Compression } from './codecs.ts'
 
-/** `kafka://host:port[,host:port…][/prefix]`, and what stands in the environment. */
+/** `kafka://host:port[,host:port…][/prefix]`, and the settings from the environment. */
 export interface KafkaAddress {
   /** As a person types it, without secrets. */
   readonly text: string
   readonly seeds: readonly { readonly host: string; readonly port: number }[]
-  /** Before the name of every topic, group and transactional id: several pipelines share a broker. Ends in a dot, or empty. */
+  /** Prefix of all topics, groups and transactional ids: pipelines can share a broker. Ends in a dot, or empty. */
   readonly prefix: string
   readonly ca: string | 'system' | undefined
   readonly sasl: { readonly mechanism: string; readonly username: string; readonly password: string } | undefined
   readonly compression: Compression
-  /** Copies of each partition of a topic that is made; −1 is the broker's default. */
+  /** Copies of each partition of a new topic; −1 is the broker's default. */
   readonly replication: number
 }
 
 const MECHANISMS = ['plain', 'scram-sha-256', 'scram-sha-512']
 const PREFIX = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/
 
-/** @throws RangeError that says what is wrong with the address or a variable. */
+/** @throws RangeError that names the problem with the address or a variable. */
 export function parseKafkaAddress(text: string, env: NodeJS.ProcessEnv = process.env): KafkaAddress {
   const match = /^kafka:\/\/([^/?#]+)(?:\/([^/?#]*))?$/.exec(text)
   if (match === null) throw new RangeError(`${text}: expected kafka://HOST:PORT[,HOST:PORT…][/PREFIX]`)

@@ -1,13 +1,13 @@
 import { balanced, EMPTY_GROUP, type GroupState } from '../group.ts'
 import { MemberAssignment, MemberMetadata } from './kafkajs.ts'
 
-/** What a member tells whoever assigns: what it owned, and since which generation it counts. */
+/** A member's report to the group leader, which assigns: the partitions it owned, and in which generation. */
 interface Owned {
   readonly generation: number
   readonly partitions: readonly number[]
 }
 
-/** Kafka's own metadata of a member, so that any tool can read it. */
+/** Member metadata in Kafka's own format, so that any tool can read it. */
 export function encodeMember(topics: readonly string[], owned: Owned): Buffer {
   return MemberMetadata.encode({ version: 0, topics, userData: Buffer.from(JSON.stringify(owned)) })
 }
@@ -16,7 +16,7 @@ export function topicsOfMember(metadata: Buffer): readonly string[] {
   return metadata.length === 0 ? [] : MemberMetadata.decode(metadata).topics
 }
 
-/** Partition p of every topic to one member; whoever has p keeps it, as far as even shares allow. */
+/** Assigns partition p of every topic to one member; an owner keeps p as far as even shares allow. */
 export function assign(
   members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[],
   topics: readonly string[],
@@ -29,7 +29,7 @@ export function assign(
   for (const { memberId, memberMetadata } of members) {
     const { generation, partitions: held } = ownedBy(memberMetadata)
     for (const partition of held) {
-      // Two that claim one partition: the one of the earlier generation is a former owner.
+      // If two members report one partition, the one with the earlier generation is a former owner.
       if ((owners[partition]?.epoch ?? Number.POSITIVE_INFINITY) < generation)
         owners[partition] = { member: memberId, epoch: generation }
     }

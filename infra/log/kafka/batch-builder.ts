@@ -4,7 +4,7 @@ import type { NewRecord } from '../log.ts'
 import { type Compression, compress } from './codecs.ts'
 import { CRC_FROM, HEAD_BYTES, MAGIC_AT, TRANSACTIONAL } from './record-batch.ts'
 
-/** What makes a batch one of a producer's transaction. */
+/** The fields that assign a batch to a producer's transaction. */
 export interface Stamp {
   readonly producer: bigint
   readonly epoch: number
@@ -13,20 +13,20 @@ export interface Stamp {
   readonly compression: Compression
 }
 
-/** Records, encoded as they come; a batch is made of them when it is known who sends it. */
+/** Records, encoded as they are added; `finish` makes the batch, once the producer and sequence are known. */
 export class BatchBuilder {
   #bytes = Buffer.allocUnsafe(1024)
   #length = 0
   count = 0
 
-  /** Before compression. */
+  /** Size before compression. */
   get bytes(): number {
     return this.#length
   }
 
   add({ key, headers, value }: NewRecord): void {
     this.#room(mostBytes({ key, headers, value }))
-    // The length comes first and is known last: the record is written behind the longest one, and moved to it.
+    // The length precedes the record but is known last: leave room for the longest varint, then move the record up.
     const from = this.#length
     const body_from = from + MOST_VARINT_BYTES
     this.#length = body_from
@@ -55,7 +55,7 @@ export class BatchBuilder {
     this.count += 1
   }
 
-  /** The batch as it is sent. Nothing may be added any more. */
+  /** The batch to send. Nothing may be added after this. */
   async finish({ producer, epoch, sequence, now_ms, compression }: Stamp): Promise<Buffer> {
     const { codec, bytes } = await compress(compression, this.#bytes.subarray(0, this.#length))
     const batch = Buffer.allocUnsafe(HEAD_BYTES + bytes.length)
@@ -76,7 +76,7 @@ export class BatchBuilder {
     return batch
   }
 
-  /** UTF-8 behind its length. */
+  /** UTF-8 preceded by its length. */
   #text(text: string): void {
     const from = this.#length
     this.#varint(text.length)
@@ -107,12 +107,12 @@ function zigzag(value: number): number {
   return value < 0 ? -value * 2 - 1 : value * 2
 }
 
-/** Of lengths and counts up to 2³¹. */
+/** Enough for lengths and counts up to 2³¹. */
 const MOST_VARINT_BYTES = 5
-/** A UTF-16 unit in UTF-8. */
+/** Most bytes of one UTF-16 unit in UTF-8. */
 const MOST_UNIT_BYTES = 3
 
-/** An upper bound of a record's bytes, with a length before each part. */
+/** An upper bound of a record's bytes, including the length before each part. */
 function mostBytes({ key, headers, value }: NewRecord): number {
   let units = key?.length ?? 0
   for (const header of headers) units += header.name.length + header.value.length

@@ -28,7 +28,7 @@ describeWithBroker('a broker that goes down and comes back', () => {
     const seen: string[] = []
     let restarted: Promise<void> | undefined
     const start_ms = performance.now()
-    // A worker's loop: whatever goes wrong, it goes on from what was committed, with a new producer.
+    // A worker's loop: after any error it continues from the committed position, with a new producer.
     while (((await log.committed('copier'))[0]?.next ?? 0n) < BigInt(count)) {
       expect(performance.now() - start_ms).toBeLessThan(150_000)
       try {
@@ -58,7 +58,7 @@ describeWithBroker('a broker that goes down and comes back', () => {
         try {
           member.seek([{ topic: 'input', partition: 0, next }])
         } catch {
-          // Not owned just now: it will start at the committed position when it is.
+          // The partition is not owned now. When it is, it will start at the committed position.
         }
       }
     }
@@ -95,7 +95,7 @@ describeWithBroker('an address at which nobody speaks', () => {
     const { port } = silent.address() as AddressInfo
     const address = parseKafkaAddress(`kafka://127.0.0.1:${port},${broker.bootstrap}`)
     const connection = new Connection(address, 'test')
-    // The first waits for it a little, the second finds the other one connected.
+    // The first call waits for the hanging broker for a moment; the second finds the other one connected.
     for (let time = 0; time < 2; time++) {
       expect((await connection.any()).brokerAddress).not.toBe(`127.0.0.1:${port}`)
       expect(ended, 'connections that were given up first').toBe(0)
@@ -110,11 +110,11 @@ describeWithBroker('three nodes', () => {
     const broker = await testBroker({ nodes: 3 })
     const open = () => Connection.open(parseKafkaAddress(`kafka://${broker.bootstrap}`), 'test')
     const earlier = await open()
-    // The first who asks has the cluster make the topic of the groups, which takes all nodes.
+    // The first look-up makes the cluster create the groups' internal topic, which needs all nodes.
     await earlier.attempt('looking for a coordinator', () => earlier.coordinator('group', 'somebody'))
     await earlier.close()
     const connection = await open()
-    // It alone is connected, and the others are known by their addresses.
+    // Only this broker is connected; of the others only the addresses are known.
     const { brokerAddress } = await connection.any()
     const hanging = broker.nodes.find(({ port }) => brokerAddress.endsWith(`:${port}`))
     const { pid } = hanging as { pid: number }
@@ -122,7 +122,7 @@ describeWithBroker('three nodes', () => {
     try {
       const look = (group: string) =>
         connection.attempt('looking for a coordinator', () => connection.coordinator('group', group))
-      // It may answer some before the signal has reached all of its threads.
+      // The broker may answer a few requests before the signal has reached all its threads.
       for (let group = 0; (await connection.any()).brokerAddress === brokerAddress; group++) {
         expect(group).toBeLessThan(1_000)
         await look(`group ${group}`)
@@ -150,7 +150,7 @@ describeWithBroker('three nodes', () => {
       await transaction.commit()
     }
     await say('all up')
-    // Whoever coordinates what: each node in turn is gone for a while.
+    // Each node in turn is down for a while, so every coordinator moves.
     for (const node of broker.nodes) {
       await node.kill()
       await sleep(500)

@@ -2,10 +2,10 @@ import type { NewRecord } from '../log.ts'
 import type { Appends } from '../producer.ts'
 import { BatchBuilder } from './batch-builder.ts'
 
-/** Below the broker's default limit of 1 MiB per batch, also for records that do not get smaller. */
+/** Below the broker's default limit of 1 MiB per batch, even for records that do not compress. */
 const BATCH_BYTES = 900 * 1024
 
-/** What an open transaction has appended, by partition, in batches as they will be sent. */
+/** The appends of an open transaction, by partition, in the batches that will be sent. */
 export class BufferedAppends implements Appends {
   readonly batches = new Map<
     string,

@@ -10,7 +10,7 @@ import { fetch } from './records-protocol.ts'
 
 const KiB = 1024
 
-/** Some that get smaller in every way that a codec knows, and some that do not. */
+/** Values that compress, in every way a codec knows, and values that do not. */
 const VALUES: readonly Buffer[] = [
   Buffer.alloc(0),
   Buffer.from('x'),
@@ -30,7 +30,7 @@ describe('compression, against a real broker', () => {
   })
   afterAll(async () => connection.close())
 
-  /** What lies in the broker's own file of a partition. */
+  /** The batches as the broker stores them. */
   const batches = async (topic: string): Promise<Batch[]> => {
     const name = connection.address.prefix + topic
     const leader = await connection.leader(name, 0)
@@ -39,7 +39,7 @@ describe('compression, against a real broker', () => {
     return [...batchesIn(fetched?.bytes ?? Buffer.alloc(0))].filter(({ control }) => !control)
   }
 
-  /** The topic's records after they were written, with what the broker has made of them. */
+  /** Writes records with codec `written` to a topic that stores them with `kept`; expects to read them unchanged. */
   const through = async (topic: string, written: string, kept: string) => {
     const log = await openKafkaLog({ address, env: { PLUMBLINE_KAFKA_COMPRESSION: written } })
     const name = connection.address.prefix + topic

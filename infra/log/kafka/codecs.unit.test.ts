@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { decompress } from './codecs.ts'
+import { BatchTooLargeError, decompress } from './codecs.ts'
 import { lz4Compress, lz4Decompress } from './lz4.ts'
 import { snappyDecompress } from './snappy.ts'
 
@@ -24,7 +25,7 @@ test('lz4: what does not get smaller is stored, a frame after a frame is read, a
 })
 
 test('snappy: the example of its format description', () => {
-  // 'abcd' as a literal, then the same three times more as one copy that overlaps itself.
+  // 'abcd' as a literal, then three repetitions as one copy that overlaps itself.
   expect(snappyDecompress(Buffer.from([16, 0x0c, 0x61, 0x62, 0x63, 0x64, 0x2e, 4, 0])).toString()).toBe(
     'abcd'.repeat(4),
   )
@@ -35,4 +36,19 @@ test('damaged bytes are an error, not wrong records', () => {
   expect(() => lz4Decompress(lz4Compress(Buffer.alloc(1000)).subarray(0, 14))).toThrow()
   expect(() => snappyDecompress(Buffer.from([16, 0x2e, 4, 0]))).toThrow('a match 4 bytes back, 0 are there')
   expect(() => decompress(7, Buffer.from(''))).toThrow('found codec 7')
+})
+
+/** One literal, then copy elements that repeat it: each expands three bytes into 64. */
+const snappyOf = (bytes: number) =>
+  Buffer.concat([Buffer.from([0, 0, 0x61]), ...Array(Math.ceil(bytes / 64)).fill(Buffer.from([0xfe, 1, 0]))])
+
+test.each([
+  ['gzip', 1, (bytes: number) => gzipSync(Buffer.alloc(bytes))],
+  ['snappy', 2, snappyOf],
+  ['lz4', 3, (bytes: number) => lz4Compress(Buffer.alloc(bytes))],
+  ['zstd', 4, (bytes: number) => zstdCompressSync(Buffer.alloc(bytes))],
+] as const)('%s: no more is expanded than a batch may hold', (_name, codec, compressed) => {
+  const bytes = compressed(1_000_000)
+  expect(decompress(codec, bytes).length).toBeGreaterThanOrEqual(1_000_000)
+  expect(() => decompress(codec, bytes, 999_999)).toThrow(BatchTooLargeError)
 })

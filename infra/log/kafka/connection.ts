@@ -8,16 +8,16 @@ import { type Broker, errorName, makeBroker } from './kafkajs.ts'
 import { KafkaProtocolError, lacking, type Metadata, metadata } from './protocol.ts'
 
 const CONNECT_MS = 4_000
-/** Whoever does not answer for so long is not waited for alone. */
+/** If a broker has not answered after this time, the next one is tried as well. */
 const HEAD_START_MS = 1_000
 const REQUEST_MS = 15_000
-/** To be connected, known and logged in; a request may take longer. */
+/** Limit for connecting, negotiating versions and logging in; a request may take longer. */
 const ANSWER_MS = 6_000
-/** Opening a log says within this time that it cannot be reached. */
+/** Opening a log reports within this time that it cannot be reached. */
 const OPEN_MS = 8_000
-/** A call is tried for this long: a broker's restart is shorter. */
+/** A call is retried for this long: a broker's restart is shorter. */
 const TRY_MS = 30_000
-/** And this often, however long a process that computes, or does not get to run, takes for it. */
+/** And at least this many times, even if this process is too busy or not scheduled and exceeds `TRY_MS`. */
 const TRIES = 4
 const FIRST_WAIT_MS = 5
 const LONGEST_WAIT_MS = 500
@@ -25,8 +25,8 @@ const LONGEST_WAIT_MS = 500
 export type Coordinated = 'group' | 'transaction'
 
 /**
- * The way to a cluster: which broker leads a partition or coordinates a group, found again when it has moved. Requests
- * of one connection are answered in turn, so whoever waits at a broker (a member, a producer) has one of its own.
+ * The connection to a cluster. Finds the leader of a partition and the coordinator of a group, again after a move.
+ * Requests of one connection are answered in turn, so each member and producer, whose requests wait, has its own.
  */
 export class Connection {
   readonly address: KafkaAddress
@@ -36,7 +36,7 @@ export class Connection {
   readonly #leaders = new Map<string, readonly number[]>()
   readonly #coordinators = new Map<string, number>()
   readonly #connecting = new Map<Broker, Promise<void>>()
-  /** When a broker last gave no answer, by its address. */
+  /** When a broker last failed to answer, by its address. */
   readonly #failed_ms = new Map<string, number>()
   #controller = -1
   #closed = false
@@ -62,7 +62,7 @@ export class Connection {
     return this.#closed
   }
 
-  /** A fresh look at these topics; brokers that came or moved are taken up. */
+  /** Requests the metadata of these topics; also updates the list of brokers. */
   async metadata(topics: readonly string[] | 'all'): Promise<Metadata> {
     const found = await metadata(await this.any(), topics)
     for (const { node, host, port } of found.brokers) this.#know(node, host, port)
@@ -71,8 +71,8 @@ export class Connection {
   }
 
   /**
-   * Any broker that answers: rather one that has not failed yet, or not for long, and rather one that is connected. One
-   * that hangs still takes connections, and says nothing on them, so the next one is asked before it has failed.
+   * Any broker that answers. Prefers brokers that have not failed, then those that failed longest ago, and of equal
+   * ones the connected. A hanging broker still accepts connections, so the next one is tried before it has failed.
    */
   async any(): Promise<Broker> {
     this.#expectOpen()
@@ -111,7 +111,7 @@ export class Connection {
     return await this.#node(leader)
   }
 
-  /** By partition, the node that leads it or −1. @throws UnknownTopicError. */
+  /** For each partition, its leading node or −1. @throws UnknownTopicError. */
   async leaders(topic: string): Promise<readonly number[]> {
     const cached = this.#leaders.get(topic)
     if (cached !== undefined) return cached
@@ -139,8 +139,8 @@ export class Connection {
   }
 
   /**
-   * Does something until it succeeds, fails for good or has been tried for `within_ms`. Whoever is asked is looked up
-   * anew each time, so `act` must do that by itself.
+   * Retries `act` until it succeeds, fails for good or has been tried for `within_ms`. `act` must look up its broker
+   * itself, so that each try uses the current one.
    */
   async attempt<T>(what: string, act: () => Promise<T>, within_ms = TRY_MS): Promise<T> {
     const start_ms = performance.now()
@@ -153,7 +153,7 @@ export class Connection {
       } catch (error) {
         const tried_ms = performance.now() - start_ms
         const kind = kindOf(error)
-        // The next one will take about as long.
+        // Assume that the next try takes as long as this one.
         const next_ms = wait_ms + performance.now() - began_ms
         const given_up = tries_left <= 0 && tried_ms + next_ms > within_ms
         if (this.#closed || !isTemporary(kind) || given_up) {
@@ -165,7 +165,7 @@ export class Connection {
     }
   }
 
-  /** After an error: what may be wrong is looked up again, a connection that hangs is given up. */
+  /** After an error: clears cached leaders and coordinators, and drops a connection that failed. */
   async forget(error: unknown): Promise<void> {
     const kind = kindOf(error)
     if (kind === 'busy') return
@@ -178,7 +178,7 @@ export class Connection {
     for (const { broker } of this.#brokers.values()) if (broker.brokerAddress === at) await drop(broker)
   }
 
-  /** A topic's name as the pipeline knows it. */
+  /** A topic's name without the prefix. */
   shown(topic: string): string {
     return topic.startsWith(this.address.prefix) ? topic.slice(this.address.prefix.length) : topic
   }
@@ -226,7 +226,7 @@ export class Connection {
     })
   }
 
-  /** kafkajs says that it is connected before it knows what the broker can do. */
+  /** kafkajs reports a connection before it has negotiated versions, so check those too. */
   #isReady(broker: Broker): boolean {
     return !this.#connecting.has(broker) && broker.isConnected() && broker.versions !== null
   }
@@ -251,7 +251,7 @@ export class Connection {
   }
 }
 
-/** kafkajs waits as long for a broker's first answer as for every later one. */
+/** Limits the wait for the first answer: kafkajs would wait as long as for any later one. */
 async function connect(broker: Broker): Promise<void> {
   const why = `it took the connection and did not answer within ${ANSWER_MS / 1_000} s`
   const timer = setTimeout(() => void drop(broker, why), ANSWER_MS)
@@ -262,7 +262,7 @@ async function connect(broker: Broker): Promise<void> {
   }
 }
 
-/** Ends a connection at once; whoever waits for an answer gets an error. */
+/** Closes the connections to a broker at once; pending requests fail. */
 async function drop(broker: Broker, why = 'the connection was given up'): Promise<void> {
   const { brokerAddress } = broker
   const error = Object.assign(new Error(why), { name: 'KafkaJSConnectionError', broker: brokerAddress })

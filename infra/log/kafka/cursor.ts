@@ -28,7 +28,7 @@ export class Cursor {
     return this.bytes.readBigInt64BE(this.#pass(8))
   }
 
-  /** A length before it, −1 for null. */
+  /** A text preceded by its length, −1 for null. */
   string(): string | null {
     const length = this.int16()
     return length < 0 ? null : this.take(length).toString('utf8')
@@ -70,7 +70,7 @@ export class Cursor {
 
   /** Zigzag, up to 53 bits: lengths, deltas. */
   varint(): number {
-    // One byte, as most are.
+    // Fast path: most have one byte.
     const byte = this.bytes[this.at]
     if (byte !== undefined && byte < 0x80) {
       this.at += 1
@@ -85,7 +85,7 @@ export class Cursor {
     return this.bytes.subarray(from, from + length)
   }
 
-  /** Goes on behind so many bytes. @returns where they begin */
+  /** Skips `length` bytes. @returns where they begin */
   skip(length: number): number {
     return this.#pass(length)
   }

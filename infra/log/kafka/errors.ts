@@ -6,13 +6,15 @@ import {
   OffsetGoneError,
   RecordTooLargeError,
   TopicMismatchError,
+  TopicReplacedError,
   UnknownTopicError,
 } from '../log.ts'
 
 /**
- * What an error of a broker or of the way to it means for whoever waits:
- * `away`: the connection is gone. `moved`: another broker is in charge now. `busy`: the same call may succeed soon.
- * `denied`: neither waiting nor another broker mends it. `other`: not known, and not said to be temporary.
+ * What an error of a broker or its connection means for the caller:
+ * `away`: the connection is lost. `moved`: another broker is responsible now. `busy`: the same call may succeed soon.
+ * `denied`: neither waiting nor another broker helps. `fenced`: a later producer has the id. `too_large`: the broker
+ * does not accept a record of this size. `other`: an unlisted error that is not marked as temporary.
  */
 export type Kind = 'away' | 'moved' | 'busy' | 'denied' | 'fenced' | 'too_large' | 'other'
 
@@ -38,6 +40,8 @@ const MOVED = new Set([
   'GROUP_COORDINATOR_NOT_AVAILABLE',
   'NOT_CONTROLLER',
   'BROKER_NOT_AVAILABLE',
+  // The topic was deleted, or this broker has not heard of it yet: a new look-up shows which.
+  'UNKNOWN_TOPIC_OR_PARTITION',
 ])
 const BUSY = new Set([
   'GROUP_LOAD_IN_PROGRESS',
@@ -48,6 +52,8 @@ const BUSY = new Set([
   'REQUEST_TIMED_OUT',
   'THROTTLING_QUOTA_EXCEEDED',
   'NETWORK_EXCEPTION',
+  // Unexpected server error; also the answer of a coordinator that has stalled past the time-out of a transaction.
+  'UNKNOWN',
 ])
 const DENIED = new Set([
   'UNSUPPORTED_SASL_MECHANISM',
@@ -66,7 +72,7 @@ const AWAY = new Set([
   'KafkaJSLockTimeout',
   'KafkaJSBrokerNotFound',
 ])
-/** Of TLS: the certificate, or who it is for. */
+/** Codes of TLS errors: the certificate, or the host it is for. */
 const CERTIFICATE = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL|EPROTO)/
 
 /** The error behind kafkajs's wrappers. */
@@ -91,7 +97,7 @@ export function kindOf(error: unknown): Kind {
 
 export const isTemporary = (kind: Kind) => kind === 'away' || kind === 'moved' || kind === 'busy'
 
-/** The error as the port names it: where, what was tried, what happened, what to do. */
+/** The matching error of the log port: where, what was tried, what happened, what to do. */
 export function told(address: string, what: string, error: unknown, tried_ms = 0): Error {
   if (error instanceof Error && PORT_ERRORS.some((kind) => error instanceof kind)) return error
   const raw = rootOf(error)
@@ -121,7 +127,7 @@ export function told(address: string, what: string, error: unknown, tried_ms = 0
   }
 }
 
-/** These say everything already. */
+/** These already have a complete message. */
 const PORT_ERRORS = [
   CommitOutcomeUnknownError,
   FencedError,
@@ -130,6 +136,7 @@ const PORT_ERRORS = [
   OffsetGoneError,
   RecordTooLargeError,
   TopicMismatchError,
+  TopicReplacedError,
   UnknownTopicError,
 ]
 

@@ -4,25 +4,25 @@ import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
-import { addTo, throwIfGone } from './reader.ts'
+import { addTo, takeFrom, throwIfGone } from './reader.ts'
 import { type Fetched, fetch } from './records-protocol.ts'
 
-/** Asked for of one partition at a time, and held of it at most twice that: what is not taken is not fetched. */
+/** Limit of one fetch per partition. A buffer that has reached it is not refilled, so it has at most twice this. */
 const PARTITION_BYTES = 1024 * 1024
 const FETCH_BYTES = 8 * 1024 * 1024
-/** How long the broker keeps a fetch that finds nothing. */
+/** How long the broker may hold back a fetch that finds nothing. */
 const WAIT_MS = 250
-/** The same while a partition is left out because enough of it is held: it must not be kept waiting. */
+/** The same while a partition with a full buffer is left out: it must not wait long once its buffer has room. */
 const SHORT_WAIT_MS = 10
-/** A broker that stays away for this long is told to whoever polls. */
+/** A broker that is unreachable for this long is reported to the polling caller. */
 const AWAY_MS = 20_000
 
-/** Fetches ahead for a member, bounded in bytes by partition, one request at a time to each broker. */
+/** Prefetches for a member: bounded in bytes per partition, one request at a time to each broker. */
 export class Fetcher {
   readonly #connection: Connection
   readonly #arrived: () => void
   readonly #buffers = new Map<string, PartitionBuffer>()
-  /** What a fetch found wrong with a partition, for whoever takes of it next. */
+  /** A partition's fetch error, thrown by the next `take` of that partition. */
   readonly #failures = new Map<string, Error>()
   readonly #busy = new Set<number>()
   #failing_since_ms: number | undefined
@@ -35,7 +35,7 @@ export class Fetcher {
     this.#arrived = arrived
   }
 
-  /** As `GroupAccess.read`, of what is there already; fetching begins with the first call for a partition. */
+  /** As `GroupAccess.read`, from the buffer only. The first call for a partition starts fetching it. */
   take({ topic, partition, from, max_bytes }: ReadRequest, at_least_one: boolean): ReadResult {
     if (this.#failure !== undefined) {
       const failure = this.#failure
@@ -51,18 +51,23 @@ export class Fetcher {
       this.#failures.delete(place)
     }
     const failure = this.#failures.get(place)
-    // What came before it is good, and comes first.
+    // Records fetched before the failure are valid: deliver them first.
     if (failure !== undefined && buffer.isEmpty) {
       this.#failures.delete(place)
       this.#buffers.delete(place)
       throw failure
     }
-    const taken = buffer.take(max_bytes, at_least_one)
-    this.#pump()
-    return taken
+    try {
+      return takeFrom(buffer, this.#connection, max_bytes, at_least_one)
+    } catch (error) {
+      this.#buffers.delete(place)
+      throw error
+    } finally {
+      this.#pump()
+    }
   }
 
-  /** Only these partitions from now on. */
+  /** Drops the buffers of all other partitions. */
   keep(partitions: ReadonlyMap<number, unknown>): void {
     for (const [place, { partition }] of this.#buffers) {
       if (partitions.has(partition)) continue
@@ -76,7 +81,7 @@ export class Fetcher {
     this.#buffers.clear()
   }
 
-  /** After all partitions of a poll have been asked for, so that one request brings them together. */
+  /** Starts fetching after the current poll has asked for all its partitions, so that one request covers them. */
   #pump(): void {
     if (this.#closed || this.#due) return
     this.#due = true
@@ -137,14 +142,14 @@ export class Fetcher {
     if (fetched.error.type !== 'OFFSET_OUT_OF_RANGE') throw fetched.error
     try {
       await throwIfGone(this.#connection, buffer.topic, buffer.partition, buffer.fetch_from)
-      // Beyond the end: what is there may come to it.
+      // The offset is beyond the end: wait, since the partition may still grow to it.
       await sleep(WAIT_MS)
     } catch (error) {
       this.#failures.set(`${buffer.topic}/${buffer.partition}`, error as Error)
     }
   }
 
-  /** Tries again for a while; whoever polls meanwhile gets nothing. */
+  /** Retries for a while; meanwhile polls return only buffered records. */
   async #failed(error: unknown): Promise<void> {
     if (this.#closed) return
     const now_ms = performance.now()

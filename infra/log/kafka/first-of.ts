@@ -1,8 +1,8 @@
 import { kindOf } from './errors.ts'
 
 /**
- * The first that succeeds. Each is begun when the one before has failed, or has had its head start.
- * @throws what denies it, which another would do too, or else the last failure
+ * The first result. Each act starts when an earlier one has failed, or when the previous one's head start is over.
+ * @throws a `denied` error at once, because the other acts would get it too; otherwise the last failure
  */
 export async function firstOf<T>(acts: readonly (() => Promise<T>)[], head_start_ms: number): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>()

@@ -30,7 +30,7 @@ function beating(of: Beating): () => Promise<void> {
     } catch (error) {
       const { type, message } = rootOf(error)
       const kind = kindOf(error)
-      // REBALANCE_IN_PROGRESS is no trouble but news. Of a broker that is away, its session time-out will tell.
+      // REBALANCE_IN_PROGRESS is no failure: report it. An unreachable broker shows in the session time-out.
       if (isTemporary(kind) && type !== 'REBALANCE_IN_PROGRESS') await connection.forget(error)
       else say(type ?? message ?? 'unknown', kind === 'denied')
     } finally {

@@ -1,18 +1,18 @@
 import { Worker } from 'node:worker_threads'
 import type { KafkaAddress } from './address.ts'
 
-/** Whose sign of life is given, and how often. */
+/** The member that heartbeats are sent for, and how often. */
 export interface Beating {
   readonly id: string
   readonly address: KafkaAddress
-  /** As the broker knows it. */
+  /** With the prefix. */
   readonly group: string
   readonly member: string
   readonly generation: number
   readonly every_ms: number
 }
 
-/** What the broker answered; `refused` is the protocol's name of it, or undefined when all is well. */
+/** The broker's answer; `refused` is the protocol's name of an error, or undefined if there was none. */
 export interface Beat extends Pick<Beating, 'id' | 'member' | 'generation'> {
   readonly refused: string | undefined
   readonly denied: boolean
@@ -24,8 +24,8 @@ let thread: Worker | undefined
 const heard = new Map<string, { readonly of: Beating; readonly tell: (beat: Beat) => void }>()
 
 /**
- * Gives signs of life for a member from a thread of its own, so that it keeps its partitions while this one computes;
- * takes the place of what was given for this id before.
+ * Sends heartbeats for a member from a separate thread, so that it keeps its partitions while this thread computes.
+ * Replaces earlier heartbeats with the same id.
  */
 export function beat(beating: Beating, onBeat: (beat: Beat) => void): void {
   heard.set(beating.id, { of: beating, tell: onBeat })
@@ -46,7 +46,7 @@ function started(): Worker {
   made.unref()
   made.on('message', (beat: Beat) => heard.get(beat.id)?.tell(beat))
   made.on('error', (error) => {
-    // Every member it spoke for is told at once; each joins again, and that starts another thread.
+    // Report this to each of its members at once; they join again, which starts another thread.
     if (thread === made) thread = undefined
     const refused = `the thread of the heartbeats ended: ${error.message}`
     for (const { of, tell } of [...heard.values()]) tell({ ...of, refused, denied: false })

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
 import { Consumer, type GroupAccess } from '../consumer.ts'
-import { otherTopics, topicMismatch, unequalTopics } from '../failure.ts'
+import { isReplaced, otherTopics, topicMismatch, topicReplaced, unequalTopics } from '../failure.ts'
 import {
   type JoinOptions,
   type Log,
@@ -11,6 +11,7 @@ import {
   type Producer,
   type ReadRequest,
   type ReadResult,
+  type Topic,
   TopicMismatchError,
   type TopicSpec,
 } from '../log.ts'
@@ -30,14 +31,14 @@ import { createTopics, deleteRecords, listTopics } from './topics.ts'
 import { Transactions } from './transaction.ts'
 
 export interface KafkaLogOptions {
-  /** `kafka://host:port[,host:port…][/prefix]`; credentials are in the environment. */
+  /** `kafka://host:port[,host:port…][/prefix]`; credentials are read from the environment. */
   readonly address: string
   readonly env?: NodeJS.ProcessEnv
   /** `always`: a member lives as long as its process. `poll`: it must poll once per session. */
   readonly heartbeats?: 'always' | 'poll'
-  /** How often a member asks whether others came or went; at most a third of the session. */
+  /** How often a member sends a heartbeat, which also reports a rebalance; at most a third of the session. */
   readonly heartbeat_ms?: number
-  /** The broker ends a transaction that a process left open after this long. At most the members' session. */
+  /** The broker aborts a transaction that has been open for this long. At most the members' session. */
   readonly transaction_timeout_ms?: number
 }
 
@@ -55,7 +56,7 @@ export async function openKafkaLog(options: KafkaLogOptions): Promise<Log> {
 const CLIENT_ID = `plumbline/${hostname()}/${process.pid}`
 const HEARTBEAT_MS = 1_000
 const TRANSACTION_MS = 10_000
-/** How often a member looks whether its topics still have the partitions that they had. */
+/** How often a member checks that its topics still have the same ids and partition counts. */
 const LOOK_MS = 5_000
 
 class KafkaLog implements Log {
@@ -79,7 +80,7 @@ class KafkaLog implements Log {
     await createTopics(this.#connection, topics)
   }
 
-  async topics(): Promise<readonly TopicSpec[]> {
+  async topics(): Promise<readonly Topic[]> {
     this.#expectOpen()
     return await listTopics(this.#connection)
   }
@@ -110,7 +111,7 @@ class KafkaLog implements Log {
   async producer(options: { readonly transactional_id: string }): Promise<Producer> {
     this.#expectOpen()
     const { transactional_id } = options
-    // One of its own: the broker answers the requests of a connection in turn, and a commit waits for disks.
+    // A separate connection: the broker answers the requests of a connection in turn, and a commit waits for disks.
     const connection = await Connection.open(this.#connection.address, CLIENT_ID)
     try {
       const transactions = await Transactions.open({
@@ -164,18 +165,23 @@ class KafkaLog implements Log {
     const id = randomUUID()
     const starts = new Starts(connection, group)
     let looked_ms = performance.now()
+    let ids: ReadonlyMap<string, string> = new Map()
     const access: GroupAccess = {
       owned: async () => {
-        // Whoever polls without a pause must not keep answers, and heartbeats, from being read.
+        // Let the event loop run, so that polling without a pause does not block answers and heartbeats.
         await turn()
         const owned = await membership.owned()
         fetcher.keep(owned)
         starts.of(owned)
         if (performance.now() - looked_ms > LOOK_MS) {
           looked_ms = performance.now()
-          await this.#expectPartitions(connection, topics, partitions)
+          await this.#look(connection, group, topics, partitions, ids)
         }
         return owned
+      },
+      ids: async () => {
+        ids = await this.#look(connection, group, topics, partitions)
+        return ids
       },
       start: (topic, partition) => starts.at(topic, partition),
       read: (request, at_least_one) => {
@@ -228,15 +234,33 @@ class KafkaLog implements Log {
     throw new TopicMismatchError(unequalTopics(group, topics, counts))
   }
 
-  /** @throws TopicMismatchError when somebody has added partitions: keys would go elsewhere than their state is. */
-  async #expectPartitions(connection: Connection, topics: readonly string[], expected: number): Promise<void> {
+  /**
+   * The current ids of the topics.
+   * @throws TopicMismatchError when partitions were added: keys would be written to other partitions than their state.
+   * @throws TopicReplacedError when an id has changed.
+   */
+  async #look(
+    connection: Connection,
+    group: string,
+    topics: readonly string[],
+    expected: number,
+    before: ReadonlyMap<string, string> = new Map(),
+  ): Promise<ReadonlyMap<string, string>> {
     const found = await connection.attempt('looking at the topics', () =>
       connection.metadata(topics.map((topic) => this.#prefixed(topic))),
     )
-    for (const { topic, code, partitions } of found.topics) {
-      if (code !== 0 || partitions.length === expected) continue
-      throw new TopicMismatchError(topicMismatch(this.address, connection.shown(topic), expected, partitions.length))
+    const ids = new Map<string, string>()
+    for (const { topic: name, code, id, partitions } of found.topics) {
+      if (code !== 0) continue
+      const topic = connection.shown(name)
+      const replaced = { topic, was: before.get(topic) ?? '', is: id }
+      if (isReplaced(replaced)) throw topicReplaced(this.address, group, replaced)
+      if (partitions.length !== expected) {
+        throw new TopicMismatchError(topicMismatch(this.address, topic, expected, partitions.length))
+      }
+      ids.set(topic, id)
     }
+    return ids
   }
 
   async #membersOf(group: string): Promise<DescribedGroup['members']> {

@@ -2,8 +2,8 @@ import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 
 /**
- * What this driver uses of kafkajs: its connections, authentication, metadata and encoders, not its producer and
- * consumer, which cannot carry a claim or say where a batch ends. These modules are internal, so the version is pinned.
+ * The parts of kafkajs that this driver uses: connections, authentication, metadata and encoders. Its producer cannot
+ * carry a claim and its consumer does not tell where a batch ends. The modules are internal, so the version is pinned.
  */
 const VERSION = '2.2.4'
 const load = createRequire(import.meta.url)
@@ -39,7 +39,7 @@ export interface ProtocolRequest<T> {
     readonly decode: (payload: Buffer) => Promise<T>
     readonly parse: (decoded: T) => Promise<T>
   }
-  /** Of a call that the broker may hold back. */
+  /** For a call whose answer the broker may delay. */
   readonly requestTimeout?: number
 }
 
@@ -148,7 +148,7 @@ const { MemberMetadata, MemberAssignment } = load('kafkajs/src/consumer/assigner
   }
 }
 
-// What it says at error level comes back as an error, which is told once and in full; its own log is for its authors.
+// Off by default: what kafkajs logs as an error is also thrown, and reported once and in full.
 const LOGGER = createLogger({ level: process.env.KAFKAJS_LOG_LEVEL ? 5 : 0, logCreator: () => printed })
 
 export { MemberAssignment, MemberMetadata }
@@ -165,7 +165,7 @@ interface LogEntry {
   readonly log: Readonly<Record<string, unknown>> & { readonly message: string }
 }
 
-/** JoinGroup v5; throws `KafkaJSMemberIdRequired`, with the id, at the first call of a member. */
+/** JoinGroup v5; throws `KafkaJSMemberIdRequired`, with the id, on a member's first call. */
 export const joinGroupRequest = JOIN_GROUP.protocol({ version: 5 })
 
 export const encoder = (): Encoder => new EncoderClass()
@@ -182,7 +182,7 @@ const LATER_CODES: Readonly<Record<number, string>> = {
   120: 'TRANSACTION_ABORTABLE',
 }
 
-/** A connection to one broker that retries nothing by itself: `Connection` decides what is tried again, and how often. */
+/** A connection to one broker, without retries of its own: `Connection` decides what is retried, and how often. */
 export function makeBroker(host: string, port: number, options: BrokerOptions): Broker {
   const connectionPool = new ConnectionPool({
     ...options,
@@ -198,8 +198,8 @@ export function makeBroker(host: string, port: number, options: BrokerOptions): 
 
 const newSocket = socketFactory()
 
-// Each `disconnect()` of kafkajs lets go of the socket again; on one that is closed, `unref` waits for a connection that
-// never comes, and Node warns of the eleventh listener.
+// Each `disconnect()` of kafkajs calls `unref` on the socket. On a closed socket, `unref` adds a listener for a
+// connection that is never made, and Node warns at the eleventh listener.
 function openSocket(options: Record<string, unknown>): Socket {
   const socket = newSocket(options)
   const unref = socket.unref.bind(socket)
@@ -227,8 +227,8 @@ interface Queue {
 
 const RequestQueue = load('kafkajs/src/network/requestQueue') as { readonly prototype: Queue }
 
-// kafkajs 2.2.4 arms a timer of a negative time on every connection, again and again: Node 24 warns, and each idle
-// connection wakes a thousand times a second. Only requests that wait (throttled, or too many in flight) need it.
+// kafkajs 2.2.4 repeatedly sets a timer with a negative time on every connection: Node 24 warns, and each idle
+// connection wakes a thousand times a second. Only pending requests (throttled, or too many in flight) need the timer.
 RequestQueue.prototype.scheduleCheckPendingRequests = function () {
   if (this.throttleCheckTimeoutId !== null || this.pending.length === 0) return
   this.throttleCheckTimeoutId = setTimeout(
@@ -242,8 +242,8 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function () {
 
 const LOOK_MS = 100
 
-// It also counts the time in which this process computed, or did not get to run: answers that lie in the socket, unread,
-// would be called late. Only time in which they could have been read counts here.
+// kafkajs also counts time in which this process was busy or not scheduled, so that answers waiting unread in the
+// socket would count as late. Here only time in which they could have been read counts.
 RequestQueue.prototype.scheduleRequestTimeoutCheck = function () {
   if (!this.enforceRequestTimeout) return
   this.destroy()
@@ -258,7 +258,7 @@ RequestQueue.prototype.scheduleRequestTimeoutCheck = function () {
     }
     if (!this.isConnected()) this.destroy()
   }, LOOK_MS)
-  // Whose answer is awaited has a socket that keeps the process; one that was given up while it connected has none.
+  // The socket of a pending request keeps the process alive. An attempt to connect that was abandoned must not.
   this.requestTimeoutIntervalId.unref()
 }
 
@@ -268,7 +268,7 @@ const ConnectionClass = load('kafkajs/src/network/connection') as {
 const connectOnce = ConnectionClass.prototype.connect
 const CONNECTING = new WeakMap<object, Promise<boolean>>()
 
-// Two that ask while it connects would open a socket each, and what the first one writes would go to the second's.
+// Without this, two calls during a connect would each open a socket, and the first would write to the second's.
 ConnectionClass.prototype.connect = function () {
   const connecting = CONNECTING.get(this) ?? connectOnce.call(this).finally(() => CONNECTING.delete(this))
   CONNECTING.set(this, connecting)

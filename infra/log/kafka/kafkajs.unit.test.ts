@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { makeBroker } from './kafkajs.ts'
 
-/** A port of this machine at which nobody listens. */
+/** A port of this machine on which no process listens. */
 async function closedPort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -24,7 +24,7 @@ test('a connection that is given up again and again makes Node warn of nothing',
   try {
     await expect(broker.connect()).rejects.toThrow('ECONNREFUSED')
     for (let time = 0; time < 20; time++) await broker.disconnect()
-    // Warnings come in a turn of their own.
+    // Node emits warnings in a later turn of the event loop.
     await sleep(10)
   } finally {
     process.off('warning', warned)

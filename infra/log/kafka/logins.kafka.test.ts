@@ -5,7 +5,7 @@ import { append, numbered, values } from '../conformance/steps.ts'
 import { LogDeniedError, LogUnreachableError } from '../log.ts'
 import { openKafkaLog } from './kafka-log.ts'
 
-/** What comes of opening a log with this environment, and how long it took. */
+/** Opens a log with this environment. @returns the failure, if any, and the time it took */
 async function opened(address: string, env: NodeJS.ProcessEnv): Promise<{ failure: unknown; ms: number }> {
   const start_ms = performance.now()
   try {
@@ -43,7 +43,7 @@ describeWithBroker('a broker with logins and certificates', () => {
     expect(String(plain.failure)).toMatch(/a listener with TLS or SASL also hangs up/)
     for (const { ms } of [wrong, stranger, plain]) expect(ms).toBeLessThan(15_000)
 
-    // A rule that says no to one topic.
+    // An ACL that denies one topic.
     const log = await openKafkaLog({ address, env })
     await log.createTopics([{ name: 'closed', partitions: 1 }])
     await denyClient(broker, ['--operation', 'Write', '--topic', 'closed'])

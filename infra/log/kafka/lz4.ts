@@ -1,6 +1,6 @@
 /**
  * The LZ4 frame format 1.6, as Kafka uses it (magic 2 records): independent or linked blocks, checksums optional.
- * In JavaScript, because the packages compile native code or had their last release years ago.
+ * In JavaScript, because the available packages compile native code or were last released years ago.
  */
 
 const MAGIC = 0x184d2204
@@ -38,8 +38,8 @@ export function lz4Compress(input: Buffer): Buffer {
 }
 
 /** @throws Error when the bytes are not one or more whole LZ4 frames. */
-export function lz4Decompress(input: Buffer): Buffer {
-  const out = new Grown(input.length * 4)
+export function lz4Decompress(input: Buffer, max_bytes?: number): Buffer {
+  const out = new Grown(input.length * 4, max_bytes)
   for (let at = 0; at < input.length; ) at = readFrame(input, at, out)
   return out.bytes()
 }
@@ -84,7 +84,7 @@ function expandBlock(block: Buffer, out: Grown): void {
   }
 }
 
-/** One block, or undefined when it does not get smaller. */
+/** One compressed block, or undefined if it would not be smaller. */
 function compressBlock(block: Buffer): Buffer | undefined {
   const out = Buffer.alloc(block.length)
   const seen = new Int32Array(1 << HASH_BITS).fill(-1)
@@ -112,7 +112,7 @@ function compressBlock(block: Buffer): Buffer | undefined {
   return end < 0 || end >= block.length ? undefined : out.subarray(0, end)
 }
 
-/** @returns where the next one goes, or −1 when there is no room. A length of 0 ends the block. */
+/** @returns where the next sequence starts, or −1 if there is no room. A length of 0 ends the block. */
 function writeSequence(out: Buffer, start: number, literals: Buffer, offset: number, length: number): number {
   const worst = 1 + literals.length / 255 + 1 + literals.length + 2 + length / 255 + 1
   if (start + worst > out.length) return -1
@@ -135,13 +135,16 @@ function writeLength(out: Buffer, start: number, length: number): number {
   return at
 }
 
-/** Bytes that grow, and may repeat what they hold. */
+/** A growing byte buffer that can repeat its own content. */
 export class Grown {
   #held: Buffer
   #length = 0
+  readonly #max_bytes: number
 
-  constructor(expected: number) {
+  /** @param max_bytes more than this throws an error with zlib's code `ERR_BUFFER_TOO_LARGE` */
+  constructor(expected: number, max_bytes = Number.POSITIVE_INFINITY) {
     this.#held = Buffer.allocUnsafe(Math.max(64, expected))
+    this.#max_bytes = max_bytes
   }
 
   append(bytes: Buffer): void {
@@ -149,7 +152,7 @@ export class Grown {
     this.#length += bytes.copy(this.#held, this.#length)
   }
 
-  /** `length` bytes again from `offset` bytes back; the two may overlap. */
+  /** Appends `length` bytes, copied from `offset` bytes back; source and target may overlap. */
   repeat(offset: number, length: number): void {
     if (offset === 0 || offset > this.#length)
       throw new Error(`a match ${offset} bytes back, ${this.#length} are there`)
@@ -165,6 +168,9 @@ export class Grown {
   }
 
   #room(length: number): void {
+    if (this.#length + length > this.#max_bytes) {
+      throw Object.assign(new RangeError(`more than ${this.#max_bytes} bytes`), { code: 'ERR_BUFFER_TOO_LARGE' })
+    }
     if (this.#length + length <= this.#held.length) return
     const larger = Buffer.allocUnsafe(Math.max(this.#held.length * 2, this.#length + length))
     this.#held.copy(larger, 0, 0, this.#length)
@@ -172,7 +178,7 @@ export class Grown {
   }
 }
 
-/** XXH32 with seed 0 of fewer than 16 bytes: all that a frame's header needs. */
+/** XXH32 with seed 0, for fewer than 16 bytes: a frame's header needs no more. */
 function xxHash32(bytes: Buffer): number {
   const [p2, p3, p4, p5] = [2246822519, 3266489917, 668265263, 374761393]
   let hash = (p5 + bytes.length) | 0

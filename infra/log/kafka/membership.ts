@@ -11,29 +11,29 @@ import { type Joined, joinGroupRequest } from './kafkajs.ts'
 import type { Proof } from './transaction-protocol.ts'
 
 export interface MembershipOptions {
-  /** Without the prefix, as the pipeline knows it. */
+  /** Without the prefix. */
   readonly group: string
   readonly topics: readonly string[]
   readonly partitions: number
   readonly session_timeout_ms: number
   readonly heartbeat_ms: number
-  /** `poll`: no sign of life but at polls. */
+  /** `poll`: heartbeats only at polls. */
   readonly heartbeats: 'always' | 'poll'
 }
 
-/** By the id in their claims, the members of this process: a claim may be committed through any handle. */
+/** The members of this process by the id in their claims: a claim may be committed through any handle. */
 export const MEMBERSHIPS = new Map<string, Membership>()
 
-/** How long the others wait for a member that neither polls nor has been given up. */
+/** How long a rebalance waits for a live member that does not join. */
 const REBALANCE_MS = 60_000
-/** A broker that stays away for this long is told to whoever polls. */
+/** A broker that is unreachable for this long is reported to the polling caller. */
 const AWAY_MS = 20_000
 
 /**
  * One member of a Kafka group, in the classic protocol. Ownership has epochs as in `group.ts`: a partition keeps its
  * epoch while it stays with the same member from one generation to the next, and gets a new one in every other case.
- * A claim is compared by these, and committed under the generation in which they hold; the broker refuses that
- * generation to whoever is no member of it. So a claim survives a rebalance for what was kept, and for nothing else.
+ * A claim is checked against these epochs and committed under the current generation; the broker refuses a generation
+ * to a process that is no member of it. So a claim survives a rebalance for retained partitions, and only for those.
  */
 export class Membership {
   readonly options: MembershipOptions
@@ -47,7 +47,7 @@ export class Membership {
   #heard_ms = 0
   readonly #id = randomUUID()
   #timer: NodeJS.Timeout | undefined
-  /** Since when a rebalance waits for the caller to commit what it has. */
+  /** Since when a rebalance has been waiting for the caller to commit. */
   #rebalancing_ms = 0
   #drained = false
   #failure: Error | undefined
@@ -67,7 +67,7 @@ export class Membership {
     return this.#connection.address.text
   }
 
-  /** What is owned now; says to a rebalance that the caller has come back, so that it may go on. */
+  /** The partitions owned now. Called by each poll: during a rebalance, the second call lets it proceed. */
   async owned(): Promise<Epochs> {
     const failure = this.#failure
     if (failure !== undefined) {
@@ -77,25 +77,25 @@ export class Membership {
     const { heartbeats, heartbeat_ms } = this.options
     if (heartbeats === 'poll' && performance.now() - this.#heard_ms > heartbeat_ms) await this.#beatNow()
     if (this.#state === 'out') this.#join()
-    // The first poll comes back empty, so that the caller commits what it has; the one after it lets partitions go.
+    // The first poll returns no records, so that the caller commits; the next one releases the partitions.
     else if (this.#state === 'rebalancing' && this.#drained) this.#join()
     else if (this.#state === 'rebalancing') this.#drained = true
     return this.#owned
   }
 
-  /** Nothing may be read now: partitions are about to move. */
+  /** Nothing may be read now, because partitions may move. */
   get moving(): boolean {
     return this.#state !== 'stable'
   }
 
-  /** The caller should come back at once. */
+  /** Whether a poll should return at once. */
   get interrupts(): boolean {
     return this.#state === 'rebalancing' || this.#failure !== undefined
   }
 
   /**
-   * Under which generation these partitions can be committed, if they are owned as they were then. While a rebalance
-   * is under way that generation may be over: `after` waits for the one behind it.
+   * The generation under which these partitions can be committed, if each still has the given epoch. Pass a refused
+   * proof as `after`: the call then waits for the rebalance in progress and returns the next generation.
    * @throws FencedError when one was lost.
    */
   async proof(epochs: Iterable<readonly [partition: number, epoch: number]>, after?: Proof): Promise<Proof> {
@@ -130,7 +130,7 @@ export class Membership {
         },
         2_000,
       )
-      // It is gone already, or will be when its session ends.
+      // The member has left already, or its session will expire.
       .catch(() => undefined)
   }
 
@@ -138,14 +138,14 @@ export class Membership {
     return this.#connection.address.prefix + this.options.group
   }
 
-  /** Signs of life for the generation that has just begun: from a thread, or at polls alone. */
+  /** Starts heartbeats for the new generation from the thread, unless they are sent only at polls. */
   #beatOn(): void {
     const { heartbeats, heartbeat_ms } = this.options
     if (heartbeats === 'poll') return
     const { address } = this.#connection
     const [member, generation] = [this.#member, this.#generation]
     beat({ id: this.#id, address, group: this.#groupId, member, generation, every_ms: heartbeat_ms }, (heard) => {
-      // An answer to an earlier generation's may still come.
+      // An answer for an earlier generation may still arrive.
       if (heard.refused === undefined || heard.generation !== this.#generation || heard.member !== this.#member) return
       this.#refused(heard.refused, heard.denied)
     })
@@ -184,7 +184,7 @@ export class Membership {
     }
   }
 
-  /** Whoever is at work for long does not hold up the others: its claims stay good for what it keeps. */
+  /** Joins if the caller works for long, so that others do not wait. Claims on retained partitions stay valid. */
   #joinWithoutPoll(): void {
     const waits_ms = performance.now() - this.#rebalancing_ms
     if (this.#state === 'rebalancing' && waits_ms > this.options.session_timeout_ms / 2) this.#join()
@@ -258,7 +258,7 @@ export class Membership {
     return true
   }
 
-  /** The broker answers when every member has come, so this may take as long as they do. */
+  /** The broker answers once every member has joined, so this may take as long as the slowest. */
   async #askToJoin(): Promise<Joined> {
     const { topics, session_timeout_ms } = this.options
     const metadata = encodeMember(topics, { generation: this.#generation, partitions: [...this.#owned.keys()] })
@@ -271,7 +271,7 @@ export class Membership {
           rebalanceTimeout: REBALANCE_MS,
           memberId,
           protocolType: 'consumer',
-          // Named by the topics: the broker turns away whoever reads others.
+          // Named by the topics: the broker refuses a member with other topics.
           groupProtocols: [{ name: protocolOf(topics), metadata }],
         }),
       )
@@ -286,7 +286,7 @@ export class Membership {
   }
 }
 
-/** Members of one group must agree on this name; that is how the broker knows that they read the same topics. */
+/** Members of one group must agree on this name. The broker thereby ensures that they read the same topics. */
 export function protocolOf(topics: readonly string[]): string {
   return `plumbline:${topics.join(',')}`
 }

@@ -1,15 +1,16 @@
 import type { Position } from '../log.ts'
+import { positionOf } from '../seen.ts'
 import type { Connection } from './connection.ts'
 import { KafkaProtocolError } from './protocol.ts'
 import { offsetFetch } from './transaction-protocol.ts'
 
-/** `stable`: up to the first open transaction. `written`: what open transactions have written so far, too. */
+/** `stable`: up to the first open transaction. `written`: includes the records of open transactions. */
 export type OffsetKind = 'beginning' | 'stable' | 'written'
 
 const BEGINNING = -2
 const END = -1
 
-/** By partition of a topic, an offset. @throws UnknownTopicError. */
+/** One offset for each partition of a topic. @throws UnknownTopicError. */
 export async function offsetsOf(connection: Connection, topic: string, kind: OffsetKind): Promise<readonly bigint[]> {
   return await connection.attempt(`asking for the offsets of ${connection.shown(topic)}`, async () => {
     const leaders = await connection.leaders(topic)
@@ -39,8 +40,8 @@ export async function offsetsOf(connection: Connection, topic: string, kind: Off
 }
 
 /**
- * What a group has committed, sorted by topic and partition. Waits while a transaction that holds positions is open:
- * its end decides them, and the broker ends every one in time.
+ * A group's committed positions, sorted by topic and partition. Waits while an open transaction contains positions: its
+ * end decides whether they count, and the broker times out every transaction.
  */
 export async function committedOf(connection: Connection, group: string): Promise<readonly Position[]> {
   const { prefix } = connection.address
@@ -51,8 +52,8 @@ export async function committedOf(connection: Connection, group: string): Promis
   const positions: Position[] = []
   for (const { topic, partitions } of topics) {
     if (!topic.startsWith(prefix)) continue
-    for (const { partition, offset } of partitions) {
-      if (offset >= 0n) positions.push({ topic: connection.shown(topic), partition, next: offset })
+    for (const { partition, offset, metadata } of partitions) {
+      if (offset >= 0n) positions.push(positionOf(connection.shown(topic), partition, offset, metadata))
     }
   }
   return positions.sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1))

@@ -11,7 +11,7 @@ import { initProducerId } from './transaction-protocol.ts'
 
 const LONG_MS = 30_000
 
-/** What only a Kafka broker can do to a log, beside the suite that every driver passes. */
+/** Cases that only a Kafka broker can cause, in addition to the suite that every driver passes. */
 describe('what is Kafka’s own', { concurrent: true }, () => {
   const fresh = async (name: string, partitions = 1, settings: Record<string, string> = {}) => {
     const address = `kafka://${inject('kafka')}/own-${process.pid}-${name}`
@@ -37,7 +37,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     const { log, close } = await fresh('markers')
     await append(log, 'topic', 0, numbered(3))
     const producer = await log.producer({ transactional_id: 'positions-only' })
-    // Five more transactions; the topic ends in markers of which no record tells.
+    // Five more transactions; the topic then ends in a transaction marker, which is no record.
     for (let i = 0; i < 5; i += 1) await append(log, 'topic', 0, [`after ${i}`])
     const [end] = await log.endOffsets('topic')
     const last = (await readAll(log, 'topic', 0)).at(-1)
@@ -45,7 +45,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     const follower = await Follower.join(log, 'group', ['topic'], LONG_MS)
     await until([follower], () => follower.next.get('topic/0')?.next === end, 'the end as the next position')
     await follower.commit(log, [0])
-    expect(await log.committed('group')).toEqual([{ topic: 'topic', partition: 0, next: end }])
+    expect((await log.committed('group')).map(({ next }) => next)).toEqual([end])
     expect(await follower.poll(50)).toEqual([])
     await producer.close()
     await close()
@@ -73,7 +73,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
       compression: 'zstd',
     })
     await produce(await connection.leader(name, 0), id, [{ topic: name, partition: 0, batch }], 5_000)
-    // The process that did this is never heard of again.
+    // This simulates a killed process: the transaction stays open.
     const [stable] = await log.endOffsets('topic')
     await append(log, 'topic', 0, ['after'])
     expect((await readAll(log, 'topic', 0)).map(text)).toEqual(['before'])
@@ -97,7 +97,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     const failure = await until([late], () => late.records.length > 0, 'records').catch((error: unknown) => error)
     expect(failure).toBeInstanceOf(OffsetGoneError)
     expect(String(failure)).toMatch(/topic topic partition 0: offset 2 was removed by retention; .*at 6 or later/)
-    // The policy is whoever asks': the first one still there, or the end.
+    // The caller chooses where to continue: at the first retained record, or at the end.
     late.member.seek([{ topic: 'topic', partition: 0, next: (await log.beginningOffsets('topic'))[0] as bigint }])
     await until([late], () => late.records.length === 4, 'what is left')
     expect(late.texts).toEqual(numbered(10).slice(6))
@@ -196,7 +196,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     for (const p of [0, 1, 2, 3]) await append(log, 'topic', p, numbered(5, `p${p}.`))
     const a = await Follower.join(log, 'group', ['topic'], 3_000)
     await until([a], () => a.owned.size === 4, 'all partitions')
-    // Restoring takes longer than a session, without a poll; meanwhile another one comes.
+    // Restoring takes longer than a session, without a poll; meanwhile another member joins.
     const b = await Follower.join(await harness.open(), 'group', ['topic'], 3_000)
     await until([b], () => b.owned.size === 2, 'its half, from one that does not poll')
     await a.poll()

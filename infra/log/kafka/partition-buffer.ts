@@ -1,22 +1,26 @@
 import { sizeOf } from '../consumer.ts'
 import type { LogRecord, ReadResult } from '../log.ts'
-import { type Batch, batchesIn, isAbort, recordsOf } from './record-batch.ts'
+import { type Batch, BatchRecords, batchesIn, isAbort } from './record-batch.ts'
 import type { Fetched } from './records-protocol.ts'
 
-/** What was fetched of one partition and not taken yet. Batches stay compressed until somebody takes their records. */
+/** Limit of one read: empty records do not count against its bytes. */
+const MOST_RECORDS = 100_000
+
+/** Fetched records of one partition that were not taken yet. Batches stay compressed until their records are taken. */
 export class PartitionBuffer {
   readonly topic: string
   readonly partition: number
   /** The topic's name in the records. */
   readonly #shown: string
-  /** Where taking goes on. */
+  /** Offset at which the next `take` starts. */
   at: bigint
-  /** Where fetching goes on. */
+  /** Offset at which the next fetch starts. */
   fetch_from: bigint
-  /** As fetched. */
+  /** Compressed size of the buffered batches. */
   bytes = 0
   #batches: Batch[] = []
-  /** Of the first batch, those from `at` on. */
+  /** The batch that is being taken; `#records` is its portion that is already decoded. */
+  #first_batch: BatchRecords | undefined
   #records: LogRecord[] = []
   #taken = 0
 
@@ -28,12 +32,12 @@ export class PartitionBuffer {
     this.fetch_from = at
   }
 
-  /** Whether taking would move on. */
+  /** Whether `take` would make no progress. */
   get isEmpty(): boolean {
     return this.at === this.fetch_from
   }
 
-  /** Keeps the committed batches of an answer to a fetch from `fetch_from`. */
+  /** Adds the committed batches of an answer to a fetch from `fetch_from`. */
   add({ bytes, aborted, last_stable }: Fetched): void {
     const begun = [...aborted].sort((a, b) => (a.first < b.first ? -1 : 1))
     const aborting = new Set<bigint>()
@@ -51,7 +55,7 @@ export class PartitionBuffer {
     }
   }
 
-  /** As `Log.read`; without `at_least_one`, none when the first one does not fit. */
+  /** As `Log.read`; without `at_least_one`, no record if the first one does not fit. */
   take(max_bytes: number, at_least_one: boolean): ReadResult {
     const records: LogRecord[] = []
     let bytes = 0
@@ -62,7 +66,8 @@ export class PartitionBuffer {
         return { records, bytes, next: this.at }
       }
       const size = sizeOf(record)
-      if (bytes + size > max_bytes && !(at_least_one && records.length === 0)) {
+      const isFull = bytes + size > max_bytes || records.length === MOST_RECORDS
+      if (isFull && !(at_least_one && records.length === 0)) {
         if (records.length > 0) this.at = record.offset
         return { records, bytes, next: this.at }
       }
@@ -74,15 +79,16 @@ export class PartitionBuffer {
 
   #first(): LogRecord | undefined {
     while (this.#taken >= this.#records.length) {
+      this.#records = this.#first_batch?.next() ?? []
+      this.#taken = 0
+      if (this.#records.length > 0) break
       const batch = this.#batches.shift()
       if (batch === undefined) {
-        this.#records = []
-        this.#taken = 0
+        this.#first_batch = undefined
         return undefined
       }
       this.bytes -= batch.records.length
-      this.#records = recordsOf(batch, this.#shown, this.partition, this.at)
-      this.#taken = 0
+      this.#first_batch = new BatchRecords(batch, this.#shown, this.partition, this.at)
     }
     return this.#records[this.#taken]
   }

@@ -5,16 +5,16 @@ import { offsetsOf } from './offsets.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
 import { type Fetched, fetch } from './records-protocol.ts'
 
-/** The least that is asked for: a smaller fetch brings a whole batch all the same. */
+/** Smallest request: a smaller fetch would return a whole batch all the same. */
 const LEAST_FETCH_BYTES = 64 * 1024
 const MOST_FETCH_BYTES = 8 * 1024 * 1024
-/** Partitions of which the rest of a fetch is kept for whoever reads on. */
+/** Number of partitions for which the rest of a fetch is cached for the next read. */
 const KEPT = 16
 
-/** Reads without a group: from any offset, as much as asked for. */
+/** Reads without a group, from any offset. */
 export class Reader {
   readonly #connection: Connection
-  /** By place, the last one used last. */
+  /** By place; the most recently used one is last. */
   readonly #rest = new Map<string, PartitionBuffer>()
 
   constructor(connection: Connection) {
@@ -30,12 +30,12 @@ export class Reader {
         ? rest
         : new PartitionBuffer(topic, partition, from, this.#connection.shown(topic))
     if (buffer.isEmpty && !(await this.#fetch(buffer, max_bytes))) return { records: [], bytes: 0, next: from }
-    const taken = buffer.take(max_bytes, true)
+    const taken = takeFrom(buffer, this.#connection, max_bytes, true)
     if (!buffer.isEmpty) this.#keep(place, buffer)
     return taken
   }
 
-  /** What was fetched of a partition counts no more: some of it has been deleted. */
+  /** Drops the cached records of a partition, because some of them have been deleted. */
   forget(topic: string, partition: number): void {
     this.#rest.delete(`${topic}/${partition}`)
   }
@@ -48,7 +48,7 @@ export class Reader {
     }
   }
 
-  /** @returns whether there may be something */
+  /** @returns whether the buffer may contain records now */
   async #fetch(buffer: PartitionBuffer, max_bytes: number): Promise<boolean> {
     const { topic, partition, at: from } = buffer
     const bytes = Math.min(MOST_FETCH_BYTES, Math.max(LEAST_FETCH_BYTES, max_bytes))
@@ -74,18 +74,35 @@ export class Reader {
   }
 }
 
-/** @throws Error naming the place when a batch is damaged or of a kind that cannot be read. */
+/** @throws Error naming the place when a batch is damaged or has an unsupported format. */
 export function addTo(buffer: PartitionBuffer, fetched: Fetched, connection: Connection): void {
+  placed(buffer, buffer.fetch_from, connection, () => buffer.add(fetched))
+}
+
+/**
+ * As `PartitionBuffer.take`.
+ * @throws Error naming the place when a batch does not contain valid records. Discard the buffer then: records that
+ * this call had already taken from it are lost.
+ */
+export function takeFrom(
+  buffer: PartitionBuffer,
+  connection: Connection,
+  max_bytes: number,
+  at_least_one: boolean,
+): ReadResult {
+  return placed(buffer, buffer.at, connection, () => buffer.take(max_bytes, at_least_one))
+}
+
+function placed<T>({ topic, partition }: PartitionBuffer, from: bigint, connection: Connection, read: () => T): T {
   try {
-    buffer.add(fetched)
+    return read()
   } catch (cause) {
-    const { topic, partition, fetch_from } = buffer
-    const place = `${connection.address.text} topic ${connection.shown(topic)} partition ${partition} from offset ${fetch_from}`
+    const place = `${connection.address.text} topic ${connection.shown(topic)} partition ${partition} from offset ${from}`
     throw new Error(`${place}: ${(cause as Error).message}`, { cause })
   }
 }
 
-/** An offset outside of what the broker has is either removed, or beyond the end. */
+/** An offset out of the broker's range was either removed or is beyond the end. @throws OffsetGoneError if removed. */
 export async function throwIfGone(
   connection: Connection,
   topic: string,

@@ -1,19 +1,20 @@
 import { crc32c } from '@node-rs/crc32'
+import { REFUSED_RECORD } from '../../../schemas/headers.ts'
 import type { Header, LogRecord } from '../log.ts'
-import { CODEC_MASK, decompress } from './codecs.ts'
+import { BatchTooLargeError, CODEC_MASK, decompress } from './codecs.ts'
 import { Cursor } from './cursor.ts'
 
-/** Kafka's record batch, magic 2: what lies in a partition, and what is sent and fetched. */
+/** Kafka's record batch, magic 2: the unit that is stored, sent and fetched. */
 export interface Batch {
   readonly base: bigint
-  /** Offset after the batch, also where compaction has removed its last records. */
+  /** Offset after the batch, even if compaction has removed its last records. */
   readonly next: bigint
   readonly producer: bigint
   readonly transactional: boolean
-  /** Not records but the end of a transaction. */
+  /** The batch is not records but the end marker of a transaction. */
   readonly control: boolean
   readonly codec: number
-  /** When the log took it, or, where a topic keeps its producers' times, when the first record was made. */
+  /** A record's time is this plus its delta or, with `log_append_time`, `max_ms`. */
   readonly first_ms: number
   readonly max_ms: number
   readonly log_append_time: boolean
@@ -22,14 +23,14 @@ export interface Batch {
 }
 
 export const HEAD_BYTES = 61
-/** From the attributes on. */
+/** The checksum covers the attributes and everything after them. */
 export const CRC_FROM = 21
 export const MAGIC_AT = 16
 export const TRANSACTIONAL = 0x10
 const CONTROL = 0x20
 const LOG_APPEND_TIME = 0x08
 
-/** The whole batches that lie one after the other; what is cut off at the end comes with the next fetch. */
+/** The complete batches of a fetch; a truncated last one is fetched again. */
 export function* batchesIn(bytes: Buffer): Generator<Batch> {
   for (let at = 0; at + HEAD_BYTES <= bytes.length; ) {
     const end = at + 12 + bytes.readInt32BE(at + 8)
@@ -65,7 +66,7 @@ function batchAt(bytes: Buffer): Batch {
   }
 }
 
-/** The type of a control batch: whether its transaction was aborted. */
+/** Whether this control batch marks an abort. */
 export function isAbort(batch: Batch): boolean {
   const from = new Cursor(batch.records)
   from.varint()
@@ -77,32 +78,99 @@ export function isAbort(batch: Batch): boolean {
   return key.int16() === 0
 }
 
-/** A batch's records from an offset on. */
-export function recordsOf(batch: Batch, topic: string, partition: number, at_least: bigint): LogRecord[] {
-  const from = new Cursor(decompress(batch.codec, batch.records))
-  const repeated = new RepeatedHeaders(from.bytes)
-  const records: LogRecord[] = []
-  for (let left = batch.count; left > 0; left -= 1) {
-    const end = from.varint() + from.at
-    from.int8()
-    const delta_ms = from.varint()
-    const offset = batch.base + BigInt(from.varint())
-    if (offset < at_least) {
-      from.at = end
-      continue
+/** More than any event has, with room for those that about a hundred other programs might add. */
+const MAX_HEADERS = 1024
+
+/** The most records that one call of `next` decodes. */
+const MOST_RECORDS = 1024
+
+/**
+ * The records of a batch, decoded in portions: a small batch may contain millions. A batch or record too large for
+ * memory becomes one record that reports this. It ends up as a dead letter, and reading continues after it.
+ */
+export class BatchRecords {
+  readonly #batch: Batch
+  readonly #topic: string
+  readonly #partition: number
+  readonly #at_least: bigint
+  readonly #from: Cursor
+  readonly #repeated: RepeatedHeaders
+  #left: number
+  #refused: string | undefined
+
+  /**
+   * @param at_least skip records below this offset
+   * @throws Error when the bytes cannot be decompressed
+   */
+  constructor(batch: Batch, topic: string, partition: number, at_least: bigint) {
+    this.#batch = batch
+    this.#topic = topic
+    this.#partition = partition
+    this.#at_least = at_least
+    let bytes: Buffer = NOTHING
+    this.#left = batch.count
+    try {
+      bytes = decompress(batch.codec, batch.records)
+    } catch (error) {
+      if (!(error instanceof BatchTooLargeError)) throw error
+      this.#left = 0
+      if (batch.base >= at_least) this.#refused = `a batch of ${batch.count} records is too large: ${error.message}`
     }
-    const key = repeated.key(from)
-    const value = takeBytes(from)
-    const headers: Header[] = []
-    for (let count = from.varint(), at = 0; at < count; at += 1) headers.push(repeated.next(at, from))
-    const appended_ms = batch.log_append_time ? batch.max_ms : batch.first_ms + delta_ms
-    records.push({ topic, partition, offset, appended_ms, key, headers, value })
-    from.at = end
+    this.#from = new Cursor(bytes)
+    this.#repeated = new RepeatedHeaders(bytes)
   }
-  return records
+
+  /**
+   * @returns an empty array when there are no more
+   * @throws Error when the bytes are not records
+   */
+  next(): LogRecord[] {
+    const { base, log_append_time, max_ms, first_ms } = this.#batch
+    const records: LogRecord[] = []
+    if (this.#refused !== undefined) {
+      records.push(this.#refusedAt(base, max_ms, this.#refused))
+      this.#refused = undefined
+      return records
+    }
+    const [topic, partition, at_least] = [this.#topic, this.#partition, this.#at_least]
+    const [from, repeated] = [this.#from, this.#repeated]
+    let left = this.#left
+    for (; left > 0 && records.length < MOST_RECORDS; left -= 1) {
+      const end = from.varint() + from.at
+      from.int8()
+      const delta_ms = from.varint()
+      const offset = base + BigInt(from.varint())
+      if (offset < at_least) {
+        from.at = end
+        continue
+      }
+      const key = repeated.key(from)
+      const value = takeBytes(from)
+      const appended_ms = log_append_time ? max_ms : first_ms + delta_ms
+      const count = from.varint()
+      if (count > MAX_HEADERS) {
+        const why = `a record with ${count} headers: expected at most ${MAX_HEADERS}`
+        records.push(this.#refusedAt(offset, appended_ms, why))
+      } else {
+        const headers: Header[] = []
+        for (let at = 0; at < count; at += 1) headers.push(repeated.next(at, from))
+        records.push({ topic, partition, offset, appended_ms, key, headers, value })
+      }
+      from.at = end
+    }
+    this.#left = left
+    return records
+  }
+
+  #refusedAt(offset: bigint, appended_ms: number, why: string): LogRecord {
+    const headers = [{ name: REFUSED_RECORD, value: why }]
+    return { topic: this.#topic, partition: this.#partition, offset, appended_ms, key: null, headers, value: null }
+  }
 }
 
-/** Bytes, and the text that they are. */
+const NOTHING = Buffer.alloc(0)
+
+/** A range of bytes, and its text. */
 interface Known {
   from: number
   to: number
@@ -110,9 +178,9 @@ interface Known {
 }
 
 /**
- * The headers of a batch's records. Of an event's twelve, all names and half the values are those of the record before,
- * and others are its key: each text is made once and kept by its place among the headers, and so is the header when
- * nothing of it has changed. Comparing bytes costs a fifth of making texts of them.
+ * The headers of a batch's records. Of an event's twelve, all names and half the values equal those of the previous
+ * record, and others equal its key. So each text is cached by its place among the headers, and so is an unchanged
+ * header. Comparing bytes costs a fifth of decoding them.
  */
 class RepeatedHeaders {
   readonly #bytes: Buffer
@@ -137,7 +205,7 @@ class RepeatedHeaders {
     return this.#key.text
   }
 
-  /** The next header, the `at`-th of its record. A value that is absent is an empty text. */
+  /** The next header, the `at`-th of its record. An absent value becomes an empty text. */
   next(at: number, cursor: Cursor): Header {
     const known = this.#places[at]
     if (known === undefined) {
@@ -158,7 +226,7 @@ class RepeatedHeaders {
     return known.header
   }
 
-  /** Reads the next so many bytes, −1 for none. @returns whether they are those that were known */
+  /** Reads the next `length` bytes, −1 for none. @returns whether they equal the cached ones */
   #take(known: Known, cursor: Cursor, length: number): boolean {
     const from = cursor.skip(Math.max(length, 0))
     const to = cursor.at
@@ -172,7 +240,7 @@ class RepeatedHeaders {
     return same
   }
 
-  /** From the end, where ids and times differ first; four bytes at a time while there are as many. */
+  /** Compares from the end, where ids and times differ first; four bytes at a time while that many remain. */
   #isSame(from: number, to: number, other_from: number, other_to: number): boolean {
     if (to - from !== other_to - other_from) return false
     const view = this.#view

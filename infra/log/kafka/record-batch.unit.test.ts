@@ -1,24 +1,35 @@
+import { zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { NewRecord } from '../log.ts'
+import { parseHeaders } from '../../../schemas/headers.ts'
+import type { LogRecord, NewRecord } from '../log.ts'
 import { BatchBuilder } from './batch-builder.ts'
 import { COMPRESSIONS } from './codecs.ts'
-import { batchesIn, recordsOf } from './record-batch.ts'
+import { type Batch, BatchRecords, batchesIn } from './record-batch.ts'
 
 const stamp = { producer: 7n, epoch: 2, sequence: 5, now_ms: 1_700_000_000_000 }
 
-async function readBack(records: readonly NewRecord[], compression: (typeof COMPRESSIONS)[number] = 'none') {
+function recordsOf(batch: Batch, at_least = 0n): LogRecord[] {
+  const found: LogRecord[] = []
+  const reader = new BatchRecords(batch, 'topic', 3, at_least)
+  for (let records = reader.next(); records.length > 0; records = reader.next()) found.push(...records)
+  return found
+}
+
+async function batchOf(records: readonly NewRecord[], compression: (typeof COMPRESSIONS)[number] = 'none') {
   const builder = new BatchBuilder()
   for (const record of records) builder.add(record)
   const [batch, ...rest] = [...batchesIn(await builder.finish({ ...stamp, compression }))]
   if (batch === undefined || rest.length > 0) throw new Error('expected one batch')
-  return recordsOf(batch, 'topic', 3, 0n)
+  return batch
 }
+
+const readBack = async (...written: Parameters<typeof batchOf>) => recordsOf(await batchOf(...written))
 
 const text = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 12 }),
   fc.constantFrom('', 'a', 'ab', 'ba', 'ä', '1.0'),
-  // Around the length from which texts are written in another way, also where that is only seen at their end.
+  // Around the length at which the encoding method changes, also with a non-ASCII character only at the end.
   fc.string({ unit: 'binary-ascii', minLength: 60, maxLength: 70 }).map((ascii) => `${ascii}ä`),
   fc.string({ unit: 'binary-ascii', minLength: 60, maxLength: 300 }),
 )
@@ -60,4 +71,40 @@ test('a header that is not repeated keeps its own text, also where its length is
     of(['id', ''], ['type', 'y']),
   ]
   expect((await readBack(records)).map(({ headers }) => headers)).toEqual(records.map(({ headers }) => headers))
+})
+
+test('a batch that is too large for memory is one record, which says so and is a dead letter to who decodes it', () => {
+  const bomb: Batch = {
+    base: 40n,
+    next: 45n,
+    producer: 7n,
+    transactional: true,
+    control: false,
+    codec: 4,
+    first_ms: 1,
+    max_ms: 2,
+    log_append_time: false,
+    count: 5,
+    records: zstdCompressSync(Buffer.alloc(256 * 2 ** 20 + 1)),
+  }
+  const [found, ...more] = recordsOf(bomb, 40n)
+  expect(more).toEqual([])
+  expect(found).toMatchObject({ topic: 'topic', partition: 3, offset: 40n, key: null, value: null })
+  expect(() => parseHeaders(found?.headers ?? [])).toThrow(
+    /^a batch of 5 records is too large: \d+ compressed bytes hold more than 268435456$/,
+  )
+  expect(recordsOf(bomb, 41n)).toEqual([])
+})
+
+test('a record with more headers than memory should hold is a dead letter, and those around it are read', async () => {
+  const header = { name: '', value: '' }
+  const sound: NewRecord = { key: 'k', headers: [{ name: 'id', value: '1' }], value: Buffer.from('v') }
+  const found = await readBack([sound, { ...sound, headers: Array(1025).fill(header) }, sound], 'zstd')
+  expect(found.map(({ offset, key }) => [offset, key])).toEqual([
+    [0n, 'k'],
+    [1n, null],
+    [2n, 'k'],
+  ])
+  expect(() => parseHeaders(found[1]?.headers ?? [])).toThrow(/^a record with 1025 headers: expected at most 1024$/)
+  expect(found[2]?.headers).toEqual(sound.headers)
 })

@@ -40,7 +40,7 @@ export async function produce(
         .flat(),
   })
   for (const { topic, partition, code } of answered) {
-    // The broker had it already: an answer got lost on the way.
+    // A duplicate means that the broker already has the batch: only its answer was lost.
     if (code !== 0 && errorName(code) !== 'DUPLICATE_SEQUENCE_NUMBER')
       throw new KafkaProtocolError(code, topic, partition)
   }
@@ -56,11 +56,11 @@ export interface FetchFrom {
 export interface Fetched {
   readonly topic: string
   readonly partition: number
-  /** Undefined when it was read. */
+  /** Undefined if the read succeeded. */
   readonly error: KafkaProtocolError | undefined
   readonly last_stable: bigint
   readonly aborted: readonly { readonly producer: bigint; readonly first: bigint }[]
-  /** Record batches one after the other; the last one may be cut off. */
+  /** Concatenated record batches; the last one may be truncated. */
   readonly bytes: Buffer
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Wakes whoever waits; what is given while nobody waits is kept for the next. */
+/** Wakes the waiting call. A signal given while none waits makes the next `wait` return at once. */
 export class Signal {
   #given = false
   #wake: (() => void) | undefined

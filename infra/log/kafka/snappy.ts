@@ -4,9 +4,9 @@ import { Grown } from './lz4.ts'
 const XERIAL = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00])
 const XERIAL_HEAD_BYTES = 16
 
-/** For reading what other producers wrote: this driver never writes snappy. */
-export function snappyDecompress(input: Buffer): Buffer {
-  const out = new Grown(input.length * 3)
+/** For reading batches of other producers: this driver never writes snappy. */
+export function snappyDecompress(input: Buffer, max_bytes?: number): Buffer {
+  const out = new Grown(input.length * 3, max_bytes)
   if (!input.subarray(0, XERIAL.length).equals(XERIAL)) {
     expand(input, out)
     return out.bytes()
@@ -24,7 +24,7 @@ export function snappyDecompress(input: Buffer): Buffer {
 
 function expand(block: Buffer, out: Grown): void {
   let at = 0
-  // The length before the first element; the elements say the same.
+  // Skip the total length before the first element: the elements imply it.
   while ((block[at++] as number) >= 0x80);
   while (at < block.length) {
     const tag = block[at++] as number

@@ -2,7 +2,7 @@ import type { Position } from '../log.ts'
 import type { Connection } from './connection.ts'
 import { committedOf, offsetsOf } from './offsets.ts'
 
-/** Where the partitions of one generation start; asked for once for all that were gained together. */
+/** Start positions of the partitions of one generation; requested once for all partitions gained together. */
 export class Starts {
   readonly #connection: Connection
   readonly #group: string
@@ -22,13 +22,13 @@ export class Starts {
     this.#begins.clear()
   }
 
-  async at(topic: string, partition: number): Promise<bigint> {
+  async at(topic: string, partition: number): Promise<Position> {
     this.#committed ??= await committedOf(this.#connection, this.#group)
     const committed = this.#committed.find((at) => at.topic === topic && at.partition === partition)
-    if (committed !== undefined) return committed.next
+    if (committed !== undefined) return committed
     const name = this.#connection.address.prefix + topic
     const begins = this.#begins.get(topic) ?? (await offsetsOf(this.#connection, name, 'beginning'))
     this.#begins.set(topic, begins)
-    return begins[partition] ?? 0n
+    return { topic, partition, next: begins[partition] ?? 0n }
   }
 }

@@ -1,5 +1,5 @@
 import { topicMismatch } from '../failure.ts'
-import { TopicMismatchError, type TopicRetention, type TopicSpec } from '../log.ts'
+import { type Topic, TopicMismatchError, type TopicRetention, type TopicSpec } from '../log.ts'
 import type { Connection } from './connection.ts'
 import { rootOf } from './errors.ts'
 import { KafkaProtocolError } from './protocol.ts'
@@ -10,14 +10,14 @@ const FOR_EVER = [
   { name: 'retention.ms', value: '-1' },
   { name: 'retention.bytes', value: '-1' },
 ]
-/** When a record was taken is the broker's word: producers' clocks differ. */
+/** The broker's clock sets a record's append time, because producers' clocks differ. */
 const APPEND_TIME = { name: 'message.timestamp.type', value: 'LogAppendTime' }
 
 const SETTINGS: Readonly<Record<TopicRetention, readonly { readonly name: string; readonly value: string }[]>> = {
   for_ever: FOR_EVER,
-  // The broker's own limits; consumers that are later than those are told.
+  // The broker's default limits; a consumer that is too late gets `OffsetGoneError`.
   may_expire: [{ name: 'cleanup.policy', value: 'delete' }],
-  // `delete` besides `compact`, so that records below an offset can be deleted on demand; time alone deletes none.
+  // `delete` as well as `compact`, so that records below an offset can be deleted on demand; age alone deletes none.
   latest_per_key: [{ name: 'cleanup.policy', value: 'compact,delete' }, ...FOR_EVER.slice(1)],
 }
 
@@ -36,7 +36,7 @@ export async function createTopics(connection: Connection, topics: readonly Topi
     try {
       await controller.createTopics({ topics: wanted, timeout: CREATE_MS })
     } catch (error) {
-      // Somebody else was first with one of them; the others were made.
+      // Another process created one of them first; the others were created here.
       if (!exists(error)) throw error
     }
   })
@@ -59,7 +59,7 @@ function exists(error: unknown): boolean {
   return errors.every((one) => rootOf(one).type === 'TOPIC_ALREADY_EXISTS')
 }
 
-/** @throws TopicMismatchError when one is there with another count; nothing has been created then. */
+/** @throws TopicMismatchError when one exists with another count; nothing has been created then. */
 async function missingOf(connection: Connection, topics: readonly TopicSpec[]): Promise<TopicSpec[]> {
   const there = new Map((await listTopics(connection)).map(({ name, partitions }) => [name, partitions]))
   for (const { name, partitions } of topics) {
@@ -71,17 +71,17 @@ async function missingOf(connection: Connection, topics: readonly TopicSpec[]): 
   return topics.filter(({ name }) => !there.has(name))
 }
 
-/** Those with this pipeline's prefix; Kafka's own (`__…`) are nobody's. */
-export async function listTopics(connection: Connection): Promise<TopicSpec[]> {
+/** Topics with this pipeline's prefix, without Kafka's internal ones (`__…`). */
+export async function listTopics(connection: Connection): Promise<Topic[]> {
   const { prefix } = connection.address
   const found = await connection.attempt('listing topics', () => connection.metadata('all'))
   return found.topics
     .filter(({ topic }) => topic.startsWith(prefix) && !topic.startsWith('__'))
-    .map(({ topic, partitions }) => ({ name: connection.shown(topic), partitions: partitions.length }))
+    .map(({ topic, id, partitions }) => ({ name: connection.shown(topic), partitions: partitions.length, id }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** Deletes below an offset, at most up to the end of what is committed. */
+/** Deletes the records below an offset, at most up to the last committed one. */
 export async function deleteRecords(
   connection: Connection,
   topic: string,

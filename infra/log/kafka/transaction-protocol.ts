@@ -9,18 +9,23 @@ import {
   tags,
 } from './protocol.ts'
 
-/** Who commits: the member and the generation in which it owned what it commits. */
+/** Sent with committed positions: the member, and the generation in which it owns the partitions. */
 export interface Proof {
   readonly generation: number
   readonly member: string
 }
 
-/** Of a group without members; the broker takes it from anyone, so the driver asks for members first. */
+/** For a group without members. The broker accepts it from any client, so the driver checks for members first. */
 export const NO_MEMBER: Proof = { generation: -1, member: '' }
 
 export interface TopicOffsets {
   readonly topic: string
-  readonly partitions: readonly { readonly partition: number; readonly offset: bigint }[]
+  readonly partitions: readonly {
+    readonly partition: number
+    readonly offset: bigint
+    /** The text committed with the offset. */
+    readonly metadata: string | null
+  }[]
 }
 
 export interface ProducerIdentity {
@@ -42,8 +47,8 @@ export async function txnOffsetCommit(
       to.writeInt64(String(producer.id)).writeInt16(producer.epoch)
       to.writeInt32(proof.generation).writeUVarIntString(proof.member).writeUVarIntString(null)
       compactArray(to, topics, ({ topic, partitions }) => {
-        compactArray(to.writeUVarIntString(topic), partitions, ({ partition, offset }) =>
-          tags(to.writeInt32(partition).writeInt64(String(offset)).writeInt32(-1).writeUVarIntString(null)),
+        compactArray(to.writeUVarIntString(topic), partitions, ({ partition, offset, metadata }) =>
+          tags(to.writeInt32(partition).writeInt64(String(offset)).writeInt32(-1).writeUVarIntString(metadata)),
         )
         tags(to)
       })
@@ -69,11 +74,14 @@ export async function txnOffsetCommit(
   }
 }
 
-/** Everything that a group ever committed. @throws KafkaProtocolError UNSTABLE_OFFSET_COMMIT while a transaction holds some. */
+/**
+ * All committed positions of a group.
+ * @throws KafkaProtocolError UNSTABLE_OFFSET_COMMIT while an open transaction contains positions of it.
+ */
 export async function offsetFetch(broker: Broker, group: string): Promise<readonly TopicOffsets[]> {
   const answered = await send(broker, OFFSET_FETCH, {
     encode: (to) => {
-      // No topics named: all; and only what is stable.
+      // No topic names means all topics; `true` requests only stable offsets.
       tags(tags(to).writeUVarIntString(group).writeUVarInt(0).writeBoolean(true))
     },
     decode: (from) => {
@@ -82,12 +90,11 @@ export async function offsetFetch(broker: Broker, group: string): Promise<readon
       const topics = from.compactArray(() => {
         const topic = from.compactString() ?? ''
         const partitions = from.compactArray(() => {
-          const answer = { partition: from.int32(), offset: from.int64() }
+          const at = { partition: from.int32(), offset: from.int64() }
           from.int32()
-          from.compactString()
-          const code = from.int16()
+          const answer = { ...at, metadata: from.compactString(), code: from.int16() }
           from.skipTags()
-          return { ...answer, code }
+          return answer
         })
         from.skipTags()
         return { topic, partitions }
@@ -102,7 +109,7 @@ export async function offsetFetch(broker: Broker, group: string): Promise<readon
   return answered.topics
 }
 
-/** `before`: this producer's own identity, when it takes itself up again. */
+/** `before`: this producer's own identity, if it resumes its id. */
 export async function initProducerId(
   broker: Broker,
   transactional_id: string,

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fencedClaim, groupHasMembers, unknownPartition } from '../failure.ts'
+import { fencedClaim, firstReplaced, groupHasMembers, topicReplaced, unknownPartition } from '../failure.ts'
 import { CommitOutcomeUnknownError, FencedError, UnknownTopicError } from '../log.ts'
 import { FencedProducerError, type Progress } from '../producer.ts'
+import { encodeSeen } from '../seen.ts'
 import type { BatchBuilder } from './batch-builder.ts'
 import type { BufferedAppends } from './buffered-appends.ts'
 import type { Connection } from './connection.ts'
@@ -19,7 +20,7 @@ import {
 } from './transaction-protocol.ts'
 
 const REQUEST_BYTES = 8 * 1024 * 1024
-/** How long the end of a transaction is asked for before its outcome counts as unknown. */
+/** How long ending a transaction is retried before its outcome counts as unknown. */
 const END_MS = 30_000
 const PRODUCE_MS = 10_000
 const MAX_SEQUENCE = 2 ** 31
@@ -37,7 +38,7 @@ export class Transactions {
   readonly #options: Committing
   #identity: ProducerIdentity
   #sequences = new Map<string, number>()
-  /** The last one failed: what the brokers have of it is not known, so this producer takes up its own id anew first. */
+  /** The last transaction failed, and how much of it the brokers have is unclear: initialise the id again first. */
   #broken = false
 
   private constructor(options: Committing, identity: ProducerIdentity) {
@@ -45,7 +46,7 @@ export class Transactions {
     this.#identity = identity
   }
 
-  /** Fences earlier producers of the id, and ends what they left open. */
+  /** Fences earlier producers of the id, and ends their open transactions. */
   static async open(options: Committing): Promise<Transactions> {
     return new Transactions(options, await identityOf(options))
   }
@@ -66,6 +67,7 @@ export class Transactions {
       if (partitions.length > 0) await this.#addPartitions(partitions)
       await settled([
         this.#send(partitions),
+        this.#refuseReplaced(claimed),
         (async () => {
           for (const { group, member, epochs, positions } of claimed) {
             const membership = MEMBERSHIPS.get(member)
@@ -105,7 +107,7 @@ export class Transactions {
     )
   }
 
-  /** Batches of one partition go one after the other, those of different partitions together. */
+  /** Batches of one partition are sent one after the other, those of different partitions together. */
   async #send(
     appended: readonly {
       readonly topic: string
@@ -159,7 +161,11 @@ export class Transactions {
     await this.#asked('adding positions', (coordinator) => coordinator.addOffsetsToTxn({ ...this.#ids, groupId }))
     const topics: TopicOffsets[] = [...Map.groupBy(positions, ({ topic }) => topic)].map(([topic, parts]) => ({
       topic: this.#prefixed(topic),
-      partitions: parts.map(({ partition, next }) => ({ partition, offset: next })),
+      partitions: parts.map(({ partition, next, seen }) => ({
+        partition,
+        offset: next,
+        metadata: seen === undefined ? null : encodeSeen(seen),
+      })),
     }))
     for (let refused: Proof | undefined; ; ) {
       const proof = await proofAfter(refused)
@@ -176,6 +182,19 @@ export class Transactions {
     }
   }
 
+  /** The broker stores offsets under the topic's name, which a recreated topic shares. So the ids are compared here. */
+  async #refuseReplaced(claimed: Progress['claimed']): Promise<void> {
+    const { connection } = this.#options
+    const names = new Set(claimed.flatMap(({ positions }) => positions.map(({ topic }) => this.#prefixed(topic))))
+    if (names.size === 0) return
+    const { topics } = await connection.attempt('looking at the topics', () => connection.metadata([...names]))
+    const ids = new Map(topics.map(({ topic, id }) => [topic, id]))
+    for (const { group, positions } of claimed) {
+      const replaced = firstReplaced(positions, (topic) => ids.get(this.#prefixed(topic)))
+      if (replaced !== undefined) throw topicReplaced(connection.address.text, group, replaced)
+    }
+  }
+
   async #abort(): Promise<void> {
     const { connection } = this.#options
     await connection
@@ -187,13 +206,13 @@ export class Transactions {
         },
         5_000,
       )
-      // The broker ends it when its time is over, or the next producer of this id does.
+      // It is aborted when it times out, or by the next producer of this id.
       .catch(() => undefined)
   }
 
   /**
-   * The broker answers when the decision is durable, and writes its markers after that. Asking again says whether they
-   * are written: only then does every reader see the transaction, and this resolves.
+   * The broker answers when the decision is durable, and writes its markers after that. A second request succeeds only
+   * once they are written: then every reader sees the transaction, and this resolves.
    */
   async #end(connection: Connection): Promise<void> {
     const start_ms = performance.now()
@@ -214,8 +233,8 @@ export class Transactions {
           if (!lost_answer) throw this.#told(error, 'committing')
           throw this.#unknown(error, tried_ms)
         }
-        // Whether this one was heard is not known; asking again is harmless.
-        if (kind === 'away') lost_answer = true
+        // The broker may or may not have received this request; repeating it is harmless.
+        if (kind === 'away' || typeBehind(error) === 'UNKNOWN') lost_answer = true
         if (tried_ms > END_MS || connection.closed) throw this.#unknown(error, tried_ms)
         await connection.forget(error)
       }
@@ -231,7 +250,7 @@ export class Transactions {
     )
   }
 
-  /** After a transaction that failed; does not fence a later producer, but is fenced by it. */
+  /** Resumes the id after a failed transaction; does not fence a later producer, but is fenced by one. */
   async #takeUp(): Promise<void> {
     try {
       this.#identity = await identityOf(this.#options, this.#identity)
@@ -282,7 +301,7 @@ function typeBehind(error: unknown): string | undefined {
   )
 }
 
-/** All of them, then the first that failed: nothing goes on behind whoever aborts. */
+/** Waits for all, then throws the first failure, so that nothing still runs when the caller aborts. */
 async function settled(all: readonly Promise<unknown>[]): Promise<void> {
   const ended = await Promise.allSettled(all)
   const failed = ended.find((one) => one.status === 'rejected')

@@ -3,54 +3,60 @@ import type { Header, NewRecord } from '../log.ts'
 /**
  * Consecutive records of one partition, as one LMDB value: a B-tree entry per record would cost more than the record.
  *
- * Layout of version 2, little-endian: u8 version, 3 bytes unused, u32 record count, f64 time of append [ms]; the
- * template; the records. The template is what the first record's headers are, in version 1's form of a record. Per
+ * Layout of version 3: as version 2, then u32 CRC-32 of the chunk's key in the table and of all bytes before it. The
+ * key is included so that an intact chunk under a wrong key is noticed too.
+ *
+ * Layout of version 2, still read, little-endian: u8 version, 3 bytes unused, u32 record count, f64 append time [ms];
+ * the template; the records. The template has the first record's headers, in version 1's form of a record. Per
  * record: u32 bytes that follow, u8 flags, u16 header count, u32 bytes of the headers' part, u32 text bytes, u32 key
- * length; per header u8 code, u32 name length and u32 value length where the code says that the record has its own;
- * text; value. The text is the key and every name and value that are the record's own, in one piece, so that one call
- * decodes it; lengths in it are in UTF-16 units, which is what a string is cut by. A name that is not its own is the
- * template's header's of that number, and so is a value, unless it is the key.
+ * length; per header u8 code, then u32 name length and u32 value length if the code marks them as the record's own;
+ * text; value. The text is the key and all names and values that are the record's own, in one piece, so that one call
+ * decodes it. Lengths in it are in UTF-16 units, as `slice` needs them. A name that is not the record's own is that of
+ * the template's header with the same number; so is a value, unless the code marks it as equal to the key.
  *
  * Version 1, still read: no template, and per record u32 bytes that follow, u8 flags, u16 header count, u32 text bytes,
  * u32 key length, per header u32 name and u32 value length, text, value.
  */
-export const VERSION = 2
+export const VERSION = 3
+/** The first version that carries a checksum. */
+export const CHECKSUM_SINCE = 3
+export const CHECKSUM_BYTES = 4
 export const HEAD_BYTES = 16
 export const RECORD_HEAD_BYTES = 19
-/** Of version 1's records, and of the template. */
+/** Head of a record of version 1, and of the template. */
 export const PLAIN_HEAD_BYTES = 15
 export const KEY_IS_NULL = 1
 export const VALUE_IS_NULL = 2
 export const TEXT_IS_ASCII = 4
 
-/** Codes of a header; without any, both are the template's. */
+/** Codes of a header; with none set, name and value are the template's. */
 export const OWN_NAME = 1
 export const OWN_VALUE = 2
 export const VALUE_IS_KEY = 4
 
 /**
- * A chunk is closed before it grows over this. With LMDB's page header it fills whole pages; a single record is read
- * with no more than this; and it is as much as Linux finds memory for in one piece without looking for it (eight
+ * The most bytes of a chunk with several records. With its checksum and LMDB's page header it fills whole pages. It
+ * also bounds the bytes read for one record. It is the most that Linux allocates in one piece without searching (eight
  * pages, PAGE_ALLOC_COSTLY_ORDER): chunks of 64 KiB were written at half the speed.
  */
-const CHUNK_BYTES = 8 * 4096 - 64
-/** Chunks of one partition lie side by side in memory of up to this much: a piece that is handed over costs a microsecond. */
+const CHUNK_BYTES = 8 * 4096 - 64 - CHECKSUM_BYTES
+/** Chunks of one partition share blocks of up to this size: each block handed to the writer costs a microsecond. */
 export const BLOCK_BYTES = 256 * 1024
 
 /** Builds chunks out of the records of one partition. */
 export class ChunkBuilder {
   readonly chunks: Chunk[] = []
   #buffer: Buffer = EMPTY
-  /** Where in it the chunk that is being built begins. */
+  /** Where the current chunk begins in the buffer. */
   #base = 0
-  /** Of the same memory: Buffer's own writers check their arguments, which costs more than writing. */
+  /** A view of the same memory: Buffer's own write methods check their arguments, which costs more than writing. */
   #view = viewOf(EMPTY)
   #used = 0
   #count = 0
   #template: readonly Header[] = []
   readonly #spare: ArrayBuffer[]
 
-  /** @param spare Memory of `BLOCK_BYTES` to take from; new memory costs as much as what is written into it. */
+  /** @param spare Blocks of `BLOCK_BYTES` to reuse; allocating memory costs as much as filling it. */
   constructor(spare: ArrayBuffer[] = []) {
     this.#spare = spare
   }
@@ -62,7 +68,7 @@ export class ChunkBuilder {
     const before = this.#used - this.#base
     this.#write(record, value_bytes)
     if (this.#count > 1 && this.#used - this.#base > CHUNK_BYTES) {
-      // Only now is it known to be too much.
+      // The record's exact size is only known now: move it to a new chunk.
       this.#used = this.#base + before
       this.#count -= 1
       this.#close()
@@ -145,16 +151,16 @@ export class ChunkBuilder {
   #writeHead(start: number, flags: number, headers: number): void {
     this.#view.setUint32(start, this.#used - start - 4, true)
     this.#buffer[start + 4] = flags
-    this.#buffer.writeUInt16LE(headers, start + 5) // refuses more than there is room to count
+    this.#buffer.writeUInt16LE(headers, start + 5) // throws if the count does not fit into 16 bits
   }
 
   #makeRoom(bytes: number): void {
     const taken = this.#used - this.#base
-    if (this.#used + bytes <= this.#buffer.byteLength) return
-    const needed = taken + bytes
+    if (this.#used + bytes + CHECKSUM_BYTES <= this.#buffer.byteLength) return
+    const needed = taken + bytes + CHECKSUM_BYTES
     const wanted =
       needed > BLOCK_BYTES ? needed : Math.min(Math.max(needed * 2, this.#buffer.byteLength * 4), BLOCK_BYTES)
-    // Its own memory, not a slice of Node's pool: it is handed over to the writer's thread whole.
+    // Its own memory, not a slice of Node's pool: the whole block is transferred to the writer's thread.
     const again = wanted > BLOCK_BYTES / 2 && wanted <= BLOCK_BYTES ? this.#spare.pop() : undefined
     const block = again === undefined ? Buffer.allocUnsafeSlow(wanted) : Buffer.from(again)
     block.set(this.#buffer.subarray(this.#base, this.#used))
@@ -166,6 +172,7 @@ export class ChunkBuilder {
 
   #close(): void {
     if (this.#count === 0) return
+    this.#used += CHECKSUM_BYTES
     const bytes = this.#buffer.subarray(this.#base, this.#used)
     bytes.fill(0, 0, HEAD_BYTES)
     bytes[0] = VERSION
@@ -176,7 +183,7 @@ export class ChunkBuilder {
   }
 }
 
-/** No less than the record takes. */
+/** An upper bound of the record's size. */
 function mostOf({ key, headers }: NewRecord, value_bytes: number): number {
   let most = RECORD_HEAD_BYTES + (key?.length ?? 0) * 3 + value_bytes
   for (let i = 0; i < headers.length; i++) {
@@ -197,10 +204,7 @@ function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
   return new DataView(buffer, byteOffset, byteLength)
 }
 
-export function stampChunk(bytes: Uint8Array, appended_ms: number): void {
-  new DataView(bytes.buffer, bytes.byteOffset).setFloat64(8, appended_ms, true)
-}
-
+/** Record count of a chunk that `checkChunk` has not found damaged. */
 export function chunkCount(bytes: Buffer): number {
   return bytes.readUInt32LE(4)
 }

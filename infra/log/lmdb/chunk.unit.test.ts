@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { LogRecord, NewRecord } from '../log.ts'
-import { ChunkBuilder, stampChunk } from './chunk.ts'
+import { checkChunk, sealChunk } from './checksum.ts'
+import { ChunkBuilder, HEAD_BYTES } from './chunk.ts'
 import { type Budget, readChunk } from './read-chunk.ts'
+import { chunkKey } from './tables.ts'
 
 const words = fc.string({ unit: 'grapheme', maxLength: 30 })
 const records: fc.Arbitrary<NewRecord> = fc.record({
@@ -15,7 +17,7 @@ function readAll(builder: ChunkBuilder): LogRecord[] {
   const found: LogRecord[] = []
   let first = 7
   for (const { bytes, count } of builder.finish()) {
-    stampChunk(bytes, 123)
+    sealChunk(bytes, chunkKey(1, 2, first), 123)
     const budget: Budget = { bytes: 1e9, at_least_one: true }
     const next = readChunk(Buffer.from(bytes), { topic: 't', partition: 2, first }, 0, budget, found)
     expect(next).toBe(first + count)
@@ -79,13 +81,13 @@ test('headers that records share, and values that are the key, are written once 
   expect(bytes).toBeLessThan(200 * 80)
 })
 
+/** Written by the release before version 2: three records at 2023-11-14T22:13:20.123Z. */
+const CHUNK_OF_VERSION_1 =
+  'AQAAAAMAAAAAsIdW/rx4Qi8AAAAAAgARAAAAAgAAAAUAAAABAAAABwAAAAEAAABrMWNlX2lkYWNlX25vdGXDqQECAwsAAAAHAAAAAAAAAAAAABsA' +
+  'AAAEAQAIAAAAAgAAAAUAAAABAAAAazNjZV9pZGI='
+
 test('a chunk of version 1 is read as it was written', () => {
-  // By the release before version 2: three records at 2023-11-14T22:13:20.123Z.
-  const bytes = Buffer.from(
-    'AQAAAAMAAAAAsIdW/rx4Qi8AAAAAAgARAAAAAgAAAAUAAAABAAAABwAAAAEAAABrMWNlX2lkYWNlX25vdGXDqQECAwsAAAAHAAAAAAAAAAAAABsA' +
-      'AAAEAQAIAAAAAgAAAAUAAAABAAAAazNjZV9pZGI=',
-    'base64',
-  )
+  const bytes = Buffer.from(CHUNK_OF_VERSION_1, 'base64')
   const found: LogRecord[] = []
   expect(readChunk(bytes, { topic: 't', partition: 0, first: 4 }, 0, { bytes: 1e9, at_least_one: true }, found)).toBe(7)
   const id = (value: string) => ({ name: 'ce_id', value })
@@ -97,11 +99,58 @@ test('a chunk of version 1 is read as it was written', () => {
   expect(found[0]).toMatchObject({ offset: 4n, appended_ms: 1_700_000_000_123 })
 })
 
-test('a chunk of a newer layout is refused', () => {
+function sealed(value_bytes: number): { bytes: Buffer; key: Buffer } {
   const builder = new ChunkBuilder()
-  builder.add({ key: null, headers: [], value: null })
+  for (const key of ['a', 'b', null]) {
+    builder.add({ key, headers: [{ name: 'ce_id', value: `${key}` }], value: Buffer.alloc(value_bytes, 7) })
+  }
   const bytes = Buffer.from(builder.finish()[0]?.bytes ?? [])
-  bytes[0] = 9
-  const read = () => readChunk(bytes, { topic: 't', partition: 0, first: 5 }, 5, { bytes: 1, at_least_one: true }, [])
-  expect(read).toThrow(/t partition 0 offset 5: expected a chunk of version 2 or older, found 9/)
+  const key = chunkKey(3, 1, 40)
+  sealChunk(bytes, key, 1_700_000_000_123)
+  return { bytes, key }
+}
+
+test('any changed bit of a chunk is noticed, its head and its checksum included', () => {
+  const { bytes, key } = sealed(20)
+  expect(checkChunk(bytes, key)).toBe('sound')
+  for (let bit = 0; bit < bytes.byteLength * 8; bit += 1) {
+    const damaged = Buffer.from(bytes)
+    damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7))
+    expect(checkChunk(damaged, key), `bit ${bit}`).toBe('damaged')
+  }
+})
+
+test('a chunk that is cut short, longer, zeroed, or another one’s is noticed', () => {
+  const { bytes, key } = sealed(500)
+  for (let length = 0; length < bytes.byteLength; length += 1) {
+    expect(checkChunk(bytes.subarray(0, length), key), `${length} bytes`).toBe('damaged')
+  }
+  expect(checkChunk(Buffer.concat([bytes, Buffer.alloc(1)]), key)).toBe('damaged')
+  expect(checkChunk(Buffer.alloc(bytes.byteLength), key)).toBe('damaged')
+  for (const other of [chunkKey(2, 1, 40), chunkKey(3, 0, 40), chunkKey(3, 1, 41)]) {
+    expect(checkChunk(bytes, other)).toBe('damaged')
+  }
+})
+
+test('a chunk of version 1, which has no checksum, counts as unchecksummed; lengths that do not add up are noticed', () => {
+  const bytes = Buffer.from(CHUNK_OF_VERSION_1, 'base64')
+  expect(checkChunk(bytes, chunkKey(1, 0, 0))).toBe('unchecksummed')
+  expect(checkChunk(bytes.subarray(0, -1), chunkKey(1, 0, 0))).toBe('damaged')
+  bytes.writeUInt32LE(4, 4)
+  expect(checkChunk(bytes, chunkKey(1, 0, 0))).toBe('damaged')
+})
+
+test('a record of an unchecksummed chunk that counts more headers than it has bytes is damage, before any is made', () => {
+  const bytes = Buffer.from(CHUNK_OF_VERSION_1, 'base64')
+  const read = (chunk: Buffer) =>
+    readChunk(chunk, { topic: 't', partition: 0, first: 4 }, 0, { bytes: 1e9, at_least_one: true }, [])
+  bytes.writeUInt16LE(65_535, HEAD_BYTES + 5)
+  expect(() => read(bytes)).toThrow(RangeError)
+  const { bytes: sound } = sealed(20)
+  const first = HEAD_BYTES + 4 + sound.readUInt32LE(HEAD_BYTES)
+  const damaged = Buffer.from(sound)
+  damaged[0] = 2
+  expect(read(damaged)).toBe(7)
+  damaged.writeUInt16LE(65_535, first + 5)
+  expect(() => read(damaged)).toThrow('headers or texts are longer than their record')
 })

@@ -1,36 +1,41 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { makeFolder } from '../../make-folder.ts'
 import { Consumer, type GroupAccess } from '../consumer.ts'
 import { EMPTY_GROUP, hasExpiredMembers, ownedBy } from '../group.ts'
 import {
+  type Integrity,
   type JoinOptions,
   type Log,
   LogReadOnlyError,
   type Member,
-  type NewRecord,
   type Position,
   type Producer,
   type ReadRequest,
   type ReadResult,
+  type Topic,
   type TopicSpec,
 } from '../log.ts'
-import { type Appends, BufferedProducer, type Progress } from '../producer.ts'
-import { ChunkBuilder } from './chunk.ts'
+import { BufferedProducer, type Progress } from '../producer.ts'
+import { EncodedAppends } from './encoded-appends.ts'
+import { integrityOf } from './integrity.ts'
+import { claimFolder } from './namespace-claim.ts'
 import { Reader } from './reader.ts'
 import { refusal } from './refusal.ts'
-import type { PartitionAppends, Renewal, Request } from './request.ts'
+import type { Renewal, Request } from './request.ts'
+import { expectSoundFile } from './sound-file.ts'
 import { checkFormat, type Durability, groupState, leaseClock_ms, openTables } from './tables.ts'
 import { WriterThread } from './writer-thread.ts'
 
 export interface LmdbLogOptions {
-  /** A folder on a local disk; made when it is not there. Any number of processes of one host may open it. */
+  /** A folder on a local disk; created if missing. Any number of processes of one host may open it. */
   readonly dir: string
   /** `read` needs no write lock and works on a read-only file system; writing throws `LogReadOnlyError`. */
   readonly access?: 'write' | 'read'
   /** `survives_kill_only`: a commit survives the loss of the process, but a power cut may damage the whole log. */
   readonly durability?: Durability
-  /** How long a write waits for another process's before it fails with `LogBusyError`. */
+  /** How long a write waits for one of another process before it fails with `LogBusyError`. */
   readonly lock_wait_ms?: number
   /** `always`: a member lives as long as its process. `poll`: it must poll once per session. */
   readonly heartbeats?: 'always' | 'poll'
@@ -44,7 +49,7 @@ export interface LmdbLogOptions {
  */
 export async function openLmdbLog(options: LmdbLogOptions): Promise<Log> {
   const dir = resolve(options.dir)
-  // One at a time: LMDB shares one environment among all who open a folder in a process, with the first one's access.
+  // One at a time: within a process, all handles of a folder share one LMDB environment, with the first one's access.
   const before = OPENING.get(dir)
   const opening = (async () => {
     await before?.catch(() => undefined)
@@ -68,7 +73,9 @@ async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
   const { access = 'write', durability = 'flushed', lock_wait_ms = 10_000, heartbeats = 'always' } = options
   const waiting: { nudge?: () => void } = {}
   let writer: WriterThread | undefined
+  let release = () => {}
   try {
+    expectSoundFile(dir)
     if (access === 'write') {
       if (count(READ_ONLY, dir) > 0) {
         throw new Error(
@@ -76,21 +83,37 @@ async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
             `${count(READ_ONLY, dir)}. Close it, or open for writing first.`,
         )
       }
-      mkdirSync(dir, { recursive: true })
+      makeFolder(dir)
+      release = claimFolder(dir)
       writer = await WriterThread.start({ dir, durability, lock_wait_ms }, () => waiting.nudge?.())
     } else if (!existsSync(join(dir, 'data.mdb'))) {
       throw new Error(`lmdb:${dir}: expected a log to read, found none. Write one first, or name another folder.`)
-    }
-    const reader = new Reader(openTables(dir, true, durability), `lmdb:${dir}`)
+    } else release = claimFolder(dir)
+    const unlocked = access === 'read' && !isWritable(join(dir, 'lock.mdb'))
+    const reader = new Reader(openTables(dir, true, durability), `lmdb:${dir}`, { unlocked })
     waiting.nudge = () => reader.nudge()
-    checkFormat(dir, reader.tables.catalog.get(['format']))
+    reader.steadily(() => checkFormat(dir, reader.tables.catalog.get(['format'])))
     const counted = access === 'write' ? WRITING : count(WRITING, dir) > 0 ? undefined : READ_ONLY
     counted?.set(dir, count(counted, dir) + 1)
-    const closed = () => counted?.set(dir, count(counted, dir) - 1)
-    return new LmdbLog(`lmdb:${dir}`, reader, writer, heartbeats, closed)
+    const closed = () => {
+      counted?.set(dir, count(counted, dir) - 1)
+      release()
+    }
+    return new LmdbLog(dir, reader, writer, heartbeats, closed)
   } catch (error) {
     await writer?.close()
+    release()
     throw refusal(dir, error)
+  }
+}
+
+/** Whether LMDB can register a reader: for that it must write, or first create, the lock file. */
+function isWritable(file: string): boolean {
+  try {
+    accessSync(existsSync(file) ? file : dirname(file), constants.W_OK)
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -100,6 +123,7 @@ function count(handles: ReadonlyMap<string, number>, dir: string): number {
 
 class LmdbLog implements Log {
   readonly address: string
+  readonly #dir: string
   readonly #reader: Reader
   readonly #writer: WriterThread | undefined
   readonly #heartbeats: 'always' | 'poll'
@@ -108,13 +132,14 @@ class LmdbLog implements Log {
   #closed = false
 
   constructor(
-    address: string,
+    dir: string,
     reader: Reader,
     writer: WriterThread | undefined,
     heartbeats: 'always' | 'poll',
     onClose: () => void,
   ) {
-    this.address = address
+    this.address = `lmdb:${dir}`
+    this.#dir = dir
     this.#reader = reader
     this.#writer = writer
     this.#heartbeats = heartbeats
@@ -125,20 +150,20 @@ class LmdbLog implements Log {
     await this.#write({ kind: 'createTopics', topics })
   }
 
-  async topics(): Promise<readonly TopicSpec[]> {
-    return this.#fresh().topics()
+  async topics(): Promise<readonly Topic[]> {
+    return this.#look((reader) => reader.topics())
   }
 
   async beginningOffsets(topic: string): Promise<readonly bigint[]> {
-    return this.#fresh().topic(topic).begins.map(BigInt)
+    return this.#look((reader) => reader.topic(topic).begins.map(BigInt))
   }
 
   async endOffsets(topic: string): Promise<readonly bigint[]> {
-    return this.#fresh().topic(topic).ends.map(BigInt)
+    return this.#look((reader) => reader.topic(topic).ends.map(BigInt))
   }
 
   async read(request: ReadRequest): Promise<ReadResult> {
-    return this.#fresh().read(request, true)
+    return this.#look((reader) => reader.read(request, true))
   }
 
   async deleteBefore(topic: string, partition: number, before: bigint): Promise<void> {
@@ -168,7 +193,7 @@ class LmdbLog implements Log {
       await this.#write(renewal)
       renewed_ms = leaseClock_ms()
     }
-    const state = () => groupState(this.#fresh().tables, group) ?? EMPTY_GROUP
+    const state = () => this.#look((reader) => groupState(reader.tables, group) ?? EMPTY_GROUP)
     const access: GroupAccess = {
       owned: async () => {
         const now_ms = leaseClock_ms()
@@ -177,8 +202,9 @@ class LmdbLog implements Log {
         if (due || found.members[member] === undefined || hasExpiredMembers(found, member, now_ms)) await renew()
         return ownedBy(state(), member)
       },
-      start: async (topic, partition) => this.#reader.start(group, topic, partition),
-      read: (request, at_least_one) => this.#reader.read(request, at_least_one),
+      ids: async () => new Map(topics.map((topic) => [topic, this.#reader.topicId(this.#reader.topic(topic))])),
+      start: async (topic, partition) => this.#look((reader) => reader.start(group, topic, partition), false),
+      read: (request, at_least_one) => this.#look((reader) => reader.readFor(group, request, at_least_one), false),
       changed: (wait_ms) => this.#reader.changed(wait_ms),
       now_ms: () => performance.now(),
       leave: async () => {
@@ -192,7 +218,13 @@ class LmdbLog implements Log {
   }
 
   async committed(group: string): Promise<readonly Position[]> {
-    return this.#fresh().committed(group)
+    return this.#look((reader) => reader.committed(group))
+  }
+
+  async integrity(): Promise<Integrity> {
+    return await integrityOf(this.#fresh()).catch((error: unknown) => {
+      throw refusal(this.#dir, error)
+    })
   }
 
   async close(): Promise<void> {
@@ -202,6 +234,16 @@ class LmdbLog implements Log {
     await this.#reader.close()
     await this.#writer?.close()
     this.#onClose()
+  }
+
+  /** @param refresh false to stay on the snapshot of the last look */
+  #look<T>(look: (reader: Reader) => T, refresh = true): T {
+    const reader = refresh ? this.#fresh() : this.#reader
+    try {
+      return reader.steadily(() => look(reader))
+    } catch (error) {
+      throw refusal(this.#dir, error)
+    }
   }
 
   #fresh(): Reader {
@@ -218,41 +260,5 @@ class LmdbLog implements Log {
       )
     }
     return await this.#writer.ask(request, transfer)
-  }
-}
-
-/** An open transaction's records, encoded as they come. */
-class EncodedAppends implements Appends {
-  readonly #reader: Reader
-  readonly #spare: ArrayBuffer[] | undefined
-  readonly #builders = new Map<string, { topic: string; partition: number; builder: ChunkBuilder }>()
-
-  constructor(reader: Reader, spare: ArrayBuffer[] | undefined) {
-    this.#reader = reader
-    this.#spare = spare
-  }
-
-  add(topic: string, partition: number, record: NewRecord): void {
-    const place = `${topic}/${partition}`
-    let into = this.#builders.get(place)
-    if (into === undefined) {
-      this.#reader.refresh()
-      this.#reader.expectPartition(topic, partition)
-      into = { topic, partition, builder: new ChunkBuilder(this.#spare) }
-      this.#builders.set(place, into)
-    }
-    into.builder.add(record)
-  }
-
-  /** Chunks, and the memory that can be handed over with them. */
-  finish(): { appends: readonly PartitionAppends[]; memory: ArrayBuffer[] } {
-    const appends: PartitionAppends[] = []
-    const memory = new Set<ArrayBuffer>()
-    for (const { topic, partition, builder } of this.#builders.values()) {
-      const chunks = builder.finish()
-      appends.push({ topic, partition, chunks })
-      for (const chunk of chunks) memory.add(chunk.bytes.buffer as ArrayBuffer)
-    }
-    return { appends, memory: [...memory] }
   }
 }

@@ -1,27 +1,18 @@
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 
 /**
  * Looks at LMDB's writer lock without taking it.
  *
- * Waiting in the mutex itself cannot be given up: a process that exits while one of its threads waits there hangs
- * until the holder goes on. So a writer looks first and sleeps while somebody holds it. It is only a hint: the
- * mutex decides, and the answer may be old when it arrives.
+ * A wait in the mutex itself cannot be cancelled: a process that exits while one of its threads waits there hangs
+ * until the holder continues. So a writer looks first and sleeps while another process holds it. This is only a hint:
+ * the mutex decides, and the answer may already be stale.
  *
- * Where the lock word lies is not assumed but found: while this process holds the lock, it is the word in the lock
- * file's mapping that names one of our threads, and afterwards it does not. A note keeps the place for those who
- * have not written yet. On platforms whose locks are elsewhere nothing is found, and writers wait in the mutex.
+ * The place of the lock word is not assumed but found: it is the word in the lock file's mapping that names one of our
+ * threads while this process holds the lock, and no longer does afterwards. A note file stores the place for processes
+ * that have not written yet. On platforms whose locks are elsewhere nothing is found, and writers wait in the mutex.
  *
- * The mapping is read through /proc/self/mem: opening and closing the lock file itself would drop the POSIX locks by
- * which LMDB knows that this process is alive.
+ * The mapping is read through /proc/self/mem: opening and closing the lock file itself would drop the POSIX locks that
+ * show LMDB that this process is alive.
  */
 export class LockWord {
   readonly #memory: number | undefined
@@ -29,13 +20,13 @@ export class LockWord {
   readonly #word = Buffer.alloc(4)
   #at: number | undefined
 
-  /** To be called while this process has the environment open, and closed before that is. */
+  /** Create it while this process has the environment open; close it before the environment. */
   constructor(lock_file: string) {
     this.#mapped_at = mappedAt(lock_file)
     this.#memory = this.#mapped_at === 0 ? undefined : openSync('/proc/self/mem', 'r')
   }
 
-  /** To be called inside a write transaction of this thread; returns what to call after its end. */
+  /** Call it inside a write transaction of this thread, and the returned function after that transaction has ended. */
   find(): () => void {
     const threads = ownThreads()
     const held = this.#words()
@@ -47,19 +38,21 @@ export class LockWord {
   }
 
   recall(note_file: string): void {
-    if (!existsSync(note_file)) return
-    const { at } = JSON.parse(readFileSync(note_file, 'utf8')) as { at?: number }
-    if (typeof at === 'number' && at >= 0 && at < SEARCHED_BYTES) this.#at = at
+    this.#at = notedAt(note_file) ?? this.#at
   }
 
   note(note_file: string): void {
-    if (this.#at === undefined || existsSync(note_file)) return
+    if (this.#at === undefined || notedAt(note_file) !== undefined) return
     const unfinished = `${note_file}.${process.pid}`
     writeFileSync(unfinished, `${JSON.stringify({ about: 'byte of the writer lock in lock.mdb', at: this.#at })}\n`)
-    renameSync(unfinished, note_file)
+    try {
+      renameSync(unfinished, note_file)
+    } catch {
+      rmSync(unfinished, { force: true }) // the path is a folder: the next process searches again
+    }
   }
 
-  /** The thread that holds the lock, or 0 when it is free or that is not known. */
+  /** The thread that holds the lock, or 0 if it is free or its place was not found. */
   holder(): number {
     if (this.#memory === undefined || this.#at === undefined) return 0
     readSync(this.#memory, this.#word, 0, 4, this.#mapped_at + this.#at)
@@ -81,7 +74,7 @@ export class LockWord {
 /** The lock lies in the head of the file, before the reader table. */
 const SEARCHED_BYTES = 512
 
-/** Linux futex words: the two upper bits say that others wait and that the owner died. */
+/** Linux futex words: the two upper bits mean that others wait and that the owner died. */
 function threadOf(word: number): number {
   return word & 0x3fffffff
 }
@@ -105,7 +98,7 @@ function ownThreads(): Set<number> {
   }
 }
 
-/** For a message: which process a thread belongs to and what it does, as far as the system tells. */
+/** For a message: the process of a thread, its name and whether it is stopped, as far as the system reports them. */
 export function describeThread(thread: number): string {
   try {
     const status = readFileSync(`/proc/${thread}/status`, 'utf8')
@@ -115,5 +108,16 @@ export function describeThread(thread: number): string {
     return `process ${process_id} (${name}${stopped ? ', stopped' : ''})`
   } catch {
     return `thread ${thread}`
+  }
+}
+
+/** Undefined if the file is missing or does not contain such a note. */
+function notedAt(note_file: string): number | undefined {
+  try {
+    const note = JSON.parse(readFileSync(note_file, 'utf8')) as { readonly at?: unknown } | null
+    const at = note?.at
+    return typeof at === 'number' && Number.isInteger(at) && at >= 0 && at < SEARCHED_BYTES ? at : undefined
+  } catch {
+    return undefined
   }
 }

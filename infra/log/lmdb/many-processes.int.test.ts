@@ -8,7 +8,7 @@ import { type Child, Processes, type Said } from './processes.ts'
 
 const LIMIT = { timeout: 120_000 }
 
-/** By producer and transaction, how many records of it there are. */
+/** The number of records of each producer and transaction. */
 function transactions(found: readonly string[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const value of found) {
@@ -22,7 +22,7 @@ function gained(...partitions: number[]): (said: Said) => boolean {
   return (said) => Array.isArray(said.gained) && said.gained.join() === partitions.join()
 }
 
-/** A topic, workers that copy it to another one, and what both hold. */
+/** A topic, workers that copy it to another one, and the values of both. */
 async function copying(processes: Processes) {
   const log = await openLmdbLog({ dir: processes.dir })
   await log.createTopics([
@@ -159,7 +159,7 @@ test(
     await first.says((said) => said.copied !== undefined)
     await stopOutsideWrites(first, processes.dir)
     const second = work()
-    // One after the other, or both at once when it took longer to start than the lease.
+    // It gains them one after the other, or both at once if it took longer to start than the lease lasts.
     await second.says(() => new Set(second.said.flatMap(({ gained = [] }) => gained as number[])).size === 2)
     await write(50)
     await second.says((said) => said.copied !== undefined)
@@ -216,7 +216,7 @@ test('a process that closes the log with a write under way comes to its end', LI
   expect(child.said).toEqual([{ closed: true }])
 })
 
-/** Stopped inside a write it would hold the lock, and nobody could take over. */
+/** Stops a worker outside its writes: inside one it would hold the lock, and no other could take over. */
 async function stopOutsideWrites(worker: Child, dir: string): Promise<void> {
   const log = await openLmdbLog({ dir, lock_wait_ms: 300 })
   for (let stopped = false; !stopped; ) {

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openLmdbLog } from './lmdb-log.ts'
-import { chunkKey, openTables } from './tables.ts'
+import { chunkKey, FORMAT, openTables } from './tables.ts'
 
-/** Three records, as the release before format 2 wrote them. */
+/** Three records written by the release before format 2. */
 const CHUNK_OF_VERSION_1 = Buffer.from(
   'AQAAAAMAAAAAsIdW/rx4Qi8AAAAAAgARAAAAAgAAAAUAAAABAAAABwAAAAEAAABrMWNlX2lkYWNlX25vdGXDqQECAwsAAAAHAAAAAAAAAAAAABsA' +
     'AAAEAQAIAAAAAgAAAAUAAAABAAAAazNjZV9pZGI=',
@@ -18,6 +18,7 @@ async function folderOfFormat1(dir: string): Promise<void> {
     catalog.putSync(['format'], 1)
     catalog.putSync(['topics'], 1)
     catalog.putSync(['topic', 't'], { id: 1, begins: [0], ends: [3] })
+    catalog.putSync(['position', 'group', 't', 0], 2)
     chunks.putSync(chunkKey(1, 0, 0), CHUNK_OF_VERSION_1)
   })
   await env.close()
@@ -37,7 +38,7 @@ const formatOf = async (dir: string) => {
   return format
 }
 
-test('a folder of format 1 is read as it is, and goes on in format 2 with the first that opens it for writing', async () => {
+test('a folder of format 1 is read as it is, and goes on in the newest format with the first that opens it for writing', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
   try {
     await folderOfFormat1(dir)
@@ -51,7 +52,37 @@ test('a folder of format 1 is read as it is, and goes on in format 2 with the fi
     await transaction.commit()
     await log.close()
     expect(await read(dir)).toEqual([...before, '3 k4'])
-    expect(await formatOf(dir)).toBe(2)
+    expect(await formatOf(dir)).toBe(FORMAT)
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})
+
+test('positions of an earlier format are given back as they are, and a log without an id gets one when it is opened for writing', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
+  try {
+    await folderOfFormat1(dir)
+    const old = await openLmdbLog({ dir, access: 'read' })
+    expect(await old.topics()).toEqual([{ name: 't', partitions: 1, id: '' }])
+    expect(await old.committed('group')).toEqual([{ topic: 't', partition: 0, next: 2n }])
+    await old.close()
+
+    const log = await openLmdbLog({ dir })
+    const [topic] = await log.topics()
+    expect(topic?.id).toMatch(/^[0-9a-f-]{36}\.1$/)
+    expect(await log.committed('group')).toEqual([{ topic: 't', partition: 0, next: 2n }])
+    const member = await log.join({ group: 'group', topics: ['t'], session_timeout_ms: 10_000 })
+    await member.poll({ max_bytes: 1e6, wait_ms: 0 })
+    const { positions, claim } = await member.poll({ max_bytes: 1e6, wait_ms: 0 })
+    expect(positions).toMatchObject([{ topic: 't', next: 3n, seen: { topic_id: topic?.id, last: { offset: 2n } } }])
+    const transaction = (await log.producer({ transactional_id: 'p' })).begin()
+    transaction.positions(claim, positions)
+    await transaction.commit()
+    await log.close()
+    const again = await openLmdbLog({ dir, access: 'read' })
+    expect(await again.topics()).toEqual([topic])
+    expect(await again.committed('group')).toEqual(positions)
+    await again.close()
   } finally {
     rmSync(dir, { recursive: true })
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
-/** Real processes for the log's recovery tests, and a folder for them; `await using` ends all of it. */
+/** Real processes for the log's recovery tests, and their folder; `await using` kills them and removes the folder. */
 export class Processes implements AsyncDisposable {
   readonly dir: string
   readonly #children: Child[] = []
@@ -14,8 +14,9 @@ export class Processes implements AsyncDisposable {
     this.dir = dir
   }
 
-  start(role: string, args: object, options: SpawnOptions = {}): Child {
-    const child = new Child(role, this.dir, args, options)
+  /** @param within A command that starts the process elsewhere, e.g. in another PID namespace, as its parent. */
+  start(role: string, args: object, options: SpawnOptions = {}, within: readonly string[] = []): Child {
+    const child = new Child(role, this.dir, args, options, within)
     this.#children.push(child)
     return child
   }
@@ -35,9 +36,10 @@ export class Child {
   readonly #process: ChildProcess
   #heard: (() => void)[] = []
 
-  constructor(role: string, dir: string, args: object, options: SpawnOptions) {
+  constructor(role: string, dir: string, args: object, options: SpawnOptions, within: readonly string[]) {
     const program = fileURLToPath(new URL('./test-process.ts', import.meta.url))
-    this.#process = spawn(process.execPath, [program, role, dir, JSON.stringify(args)], { stdio: 'pipe', ...options })
+    const [command = '', ...words] = [...within, process.execPath, program, role, dir, JSON.stringify(args)]
+    this.#process = spawn(command, words, { stdio: 'pipe', ...options })
     this.#process.stderr?.on('data', (data) => {
       this.errors += data
     })
@@ -50,7 +52,7 @@ export class Child {
     })
   }
 
-  /** The first line, said before or later, that fits. */
+  /** The first output line that fits, whether it is already there or still to come. */
   async says(fits: (said: Said) => boolean, limit_ms = 30_000): Promise<Said> {
     const deadline_ms = performance.now() + limit_ms
     for (;;) {

@@ -9,7 +9,6 @@ import {
   TEXT_IS_ASCII,
   VALUE_IS_KEY,
   VALUE_IS_NULL,
-  VERSION,
 } from './chunk.ts'
 
 export interface ChunkPlace {
@@ -27,24 +26,21 @@ export interface Budget {
 }
 
 /**
- * Appends the chunk's records from offset `from` on to `into` while the budget lasts, and returns where to go on.
+ * Appends the chunk's records from offset `from` on to `into` while the budget lasts, and returns where to continue.
  * Values are views into `bytes`; headers that the records share are the same objects.
+ *
+ * @throws RangeError when lengths in the chunk contradict each other; `checkChunk` finds most such chunks earlier.
  */
 export function readChunk(bytes: Buffer, place: ChunkPlace, from: number, budget: Budget, into: LogRecord[]): number {
   const version = bytes[0]
-  if (version !== VERSION && version !== 1) {
-    throw new Error(
-      `${place.topic} partition ${place.partition} offset ${place.first}: expected a chunk of version ${VERSION} or ` +
-        `older, found ${version}. A newer release wrote this log, or the file is damaged.`,
-    )
-  }
   const count = bytes.readUInt32LE(4)
   const appended_ms = bytes.readDoubleLE(8)
   let at = HEAD_BYTES
   let template: readonly Header[] | undefined
   if (version !== 1) {
-    template = plainHeaders(bytes, at)
-    at += bytes.readUInt32LE(at) + 4
+    const end = at + bytes.readUInt32LE(at) + 4
+    template = plainRecord(bytes, at, end).headers
+    at = end
   }
   const { topic, partition, first } = place
   for (let i = 0; i < count; i += 1) {
@@ -53,8 +49,9 @@ export function readChunk(bytes: Buffer, place: ChunkPlace, from: number, budget
       if (size > budget.bytes && !budget.at_least_one) return first + i
       budget.bytes -= size
       budget.at_least_one = false
-      const part = template === undefined ? plainRecord(bytes, at) : recordOf(bytes, at, template)
-      const value = (bytes[at + 4] as number) & VALUE_IS_NULL ? null : bytes.subarray(part.value_at, at + size)
+      const end = at + size
+      const part = template === undefined ? plainRecord(bytes, at, end) : recordOf(bytes, at, end, template)
+      const value = (bytes[at + 4] as number) & VALUE_IS_NULL ? null : bytes.subarray(part.value_at, end)
       const { key, headers } = part
       into.push({ topic, partition, offset: BigInt(first + i), appended_ms, key, headers, value })
     }
@@ -71,11 +68,14 @@ interface RecordPart {
   readonly value_at: number
 }
 
-function recordOf(bytes: Buffer, start: number, template: readonly Header[]): RecordPart {
+function recordOf(bytes: Buffer, start: number, end: number, template: readonly Header[]): RecordPart {
   const flags = bytes[start + 4] as number
   const header_count = bytes.readUInt16LE(start + 5)
-  const text_at = start + RECORD_HEAD_BYTES + bytes.readUInt32LE(start + 7)
+  const header_bytes = bytes.readUInt32LE(start + 7)
+  const text_at = start + RECORD_HEAD_BYTES + header_bytes
   const value_at = text_at + bytes.readUInt32LE(start + 11)
+  // Checked before the loop: a damaged header count must not make it run past the record.
+  if (value_at > end || header_count > header_bytes) throw tooLong()
   const text = textIn(bytes, flags, text_at, value_at)
   let cut = bytes.readUInt32LE(start + 15)
   const key = flags & KEY_IS_NULL ? null : text.slice(0, cut)
@@ -87,7 +87,7 @@ function recordOf(bytes: Buffer, start: number, template: readonly Header[]): Re
       headers.push(template[i] as Header)
       continue
     }
-    // A code without both has a header of that number in the template.
+    // The template has a header of this number, unless the record has its own name and value.
     let { name, value } = template[i] ?? NOTHING
     if (code & OWN_NAME) {
       const end = cut + bytes.readUInt32LE(at)
@@ -108,11 +108,12 @@ function recordOf(bytes: Buffer, start: number, template: readonly Header[]): Re
 }
 
 /** A record of version 1. */
-function plainRecord(bytes: Buffer, start: number): RecordPart {
+function plainRecord(bytes: Buffer, start: number, end: number): RecordPart {
   const flags = bytes[start + 4] as number
   const header_count = bytes.readUInt16LE(start + 5)
   const text_at = start + PLAIN_HEAD_BYTES + header_count * 8
   const value_at = text_at + bytes.readUInt32LE(start + 7)
+  if (value_at > end) throw tooLong()
   const text = textIn(bytes, flags, text_at, value_at)
   let cut = bytes.readUInt32LE(start + 11)
   const key = flags & KEY_IS_NULL ? null : text.slice(0, cut)
@@ -126,7 +127,7 @@ function plainRecord(bytes: Buffer, start: number): RecordPart {
   return { key, headers, value_at }
 }
 
-const plainHeaders = (bytes: Buffer, start: number): readonly Header[] => plainRecord(bytes, start).headers
+const tooLong = () => new RangeError('headers or texts are longer than their record')
 
 function textIn(bytes: Buffer, flags: number, from: number, to: number): string {
   return from === to ? '' : bytes.toString(flags & TEXT_IS_ASCII ? 'latin1' : 'utf8', from, to)

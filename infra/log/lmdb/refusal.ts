@@ -1,13 +1,18 @@
 import { constants } from 'node:os'
-import { LogFullError, LogReadOnlyError } from '../log.ts'
+import { LogFullError, LogReadOnlyError, LogUnreachableError } from '../log.ts'
 import { freeBytes } from './room.ts'
+import { logDamaged } from './sound-file.ts'
 
 const MAP_FULL = -30792
 const READERS_FULL = -30790
+/** MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_PANIC, MDB_VERSION_MISMATCH, MDB_INVALID. */
+const DAMAGED: readonly unknown[] = [-30797, -30796, -30795, -30794, -30793]
 
-/** Gives LMDB's and the system's refusals a name and says what to do; other errors pass as they are. */
+/** Turns errors of LMDB and the system into named errors that tell what to do; returns other errors unchanged. */
 export function refusal(dir: string, error: unknown): unknown {
-  const { message, code } = error as { message?: string; code?: number | string }
+  const { message, code, retry } = error as { message?: string; code?: number | string; retry?: unknown }
+  // One of our own errors.
+  if (retry !== undefined) return error
   const text = message ?? String(error)
   const is = (name: keyof typeof constants.errno, words: RegExp) =>
     code === constants.errno[name] || code === name || words.test(text)
@@ -16,7 +21,7 @@ export function refusal(dir: string, error: unknown): unknown {
       `lmdb:${dir}: expected less than 1 TiB, the largest a log may be. Delete old records. (${text})`,
     )
   }
-  // LMDB calls a write that found room for its first part only an input/output error.
+  // A write that found room for its first part only is an input/output error to LMDB.
   const cut_short = is('EIO', /input\/output error/i) && freeBytes(dir) < ALMOST_FULL_BYTES
   if (cut_short || is('ENOSPC', /no space left/i) || is('EDQUOT', /quota/i) || is('EFBIG', /file too large/i)) {
     return new LogFullError(
@@ -26,14 +31,26 @@ export function refusal(dir: string, error: unknown): unknown {
   if (is('EROFS', /read-only file system/i) || is('EACCES', /permission denied/i) || is('EPERM', /not permitted/i)) {
     return new LogReadOnlyError(
       `lmdb:${dir}: expected a folder that this user may write, found one that refuses it. ` +
-        `Change its owner or mode, or open it with access 'read' where it lies on a read-only file system. (${text})`,
+        `Change its owner or mode, or work in a copy; reading it needs no more (in code: access 'read'). (${text})`,
     )
   }
+  // SQLite (the claim on the folder) reports only that it cannot open its file.
+  if (is('EMFILE', /too many open files/i) || is('ENFILE', /unable to open database file/)) {
+    return new LogUnreachableError(
+      `lmdb:${dir}: expected to open a file of the log, was not allowed to: this process or this machine has too many open. ` +
+        `Raise the limit: ulimit -n 4096. (${text})`,
+    )
+  }
+  // Catalog values are JSON: a damaged one may fail to parse (the SyntaxError below).
+  if (DAMAGED.includes(code) || /MDB_(PAGE_NOTFOUND|CORRUPTED|PANIC|VERSION_MISMATCH|INVALID)/.test(text)) {
+    return logDamaged(dir, text)
+  }
+  if (error instanceof SyntaxError) return logDamaged(dir, `an entry of its catalog cannot be read (${text})`)
   if (code === READERS_FULL || /MDB_READERS_FULL/.test(text)) {
     return new Error(`lmdb:${dir}: expected at most 1,024 readers at a time, found no free place. Stop some. (${text})`)
   }
   return error
 }
 
-/** More than one transaction writes. */
+/** More than a single transaction writes. */
 const ALMOST_FULL_BYTES = 64 * 1024 * 1024

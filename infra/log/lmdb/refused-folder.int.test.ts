@@ -2,44 +2,41 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { anotherUser, WHY_SKIPPED } from '../../../tests/another-user.ts'
+import { SmallDisk } from '../../../tests/small-disk.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { type Log, LogFullError, LogReadOnlyError } from '../log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { Processes } from './processes.ts'
+import { Reader } from './reader.ts'
 import { freeBytes } from './room.ts'
 import { openTables } from './tables.ts'
 
-/** Folders that refuse: full, read-only, somebody else's, written by a newer release. */
+/** Folders that cannot be written: full, read-only, of another user, or written by a newer release. */
 
 const LIMIT = { timeout: 60_000 }
 
-function mount(...args: string[]): string | undefined {
-  const { status, stderr, error } = spawnSync('mount', args, { encoding: 'utf8' })
-  return status === 0 ? undefined : (error?.message ?? stderr.trim())
-}
-
-/** A file system of 6 MB of its own, or why there cannot be one. */
-const small = mkdtempSync(join(tmpdir(), 'plumbline-small-'))
-const no_mount = mount('-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', small)
-if (no_mount === undefined) spawnSync('umount', [small])
-rmSync(small, { recursive: true })
-const skipped = no_mount === undefined ? '' : ` (skipped: mounting a small file system needs root: ${no_mount})`
-const is_root = process.getuid?.() === 0
-
-class SmallDisk implements AsyncDisposable {
-  readonly dir = mkdtempSync(join(tmpdir(), 'plumbline-small-'))
-
+/** A separate file system of 6 MB and its folder; removed at the end. */
+class SmallFolder extends SmallDisk {
   constructor() {
-    const failure = mount('-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', this.dir)
-    if (failure !== undefined) throw new Error(failure)
+    super(mkdtempSync(join(tmpdir(), 'plumbline-small-')), '6m')
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    spawnSync('umount', ['--lazy', this.dir])
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]()
     rmSync(this.dir, { recursive: true, force: true })
   }
 }
+
+function whyNoMount(): string | undefined {
+  using tried = new SmallFolder()
+  return tried.refused
+}
+
+const no_mount = whyNoMount()
+const skipped = no_mount === undefined ? '' : ` (skipped: mounting a small file system needs root: ${no_mount})`
 
 async function fill(log: Log): Promise<{ committed: number; failure: unknown }> {
   for (let committed = 0; ; committed += 1) {
@@ -55,7 +52,7 @@ test.skipIf(no_mount !== undefined)(
   `a full disk: a clear error, nothing lost, nothing half, and it goes on after room was made${skipped}`,
   LIMIT,
   async () => {
-    await using disk = new SmallDisk()
+    using disk = new SmallFolder()
     const log = await openLmdbLog({ dir: disk.dir })
     await log.createTopics([{ name: 't', partitions: 1 }])
     const { committed, failure } = await fill(log)
@@ -64,7 +61,7 @@ test.skipIf(no_mount !== undefined)(
     expect(committed).toBeGreaterThan(5)
     const stored = async () => (await values(log, 't', 0)).map((value) => value.trim())
     expect(await stored()).toEqual(numbered(committed, ''))
-    expect(mount('-o', 'remount,size=40m', disk.dir)).toBeUndefined()
+    expect(disk.remount('size=40m')).toBeUndefined()
     await append(log, 't', 0, ['after'])
     expect(await stored()).toEqual([...numbered(committed, ''), 'after'])
     await log.close()
@@ -75,7 +72,7 @@ test.skipIf(no_mount !== undefined)(
 )
 
 test.skipIf(no_mount !== undefined)(`what retention deletes makes room on a full disk${skipped}`, LIMIT, async () => {
-  await using disk = new SmallDisk()
+  using disk = new SmallFolder()
   const log = await openLmdbLog({ dir: disk.dir })
   await log.createTopics([{ name: 't', partitions: 1 }])
   const { committed } = await fill(log)
@@ -93,7 +90,7 @@ test.skipIf(no_mount !== undefined)(
   `a member that a full disk kept from leaving is not kept alive: its partitions go to another${skipped}`,
   LIMIT,
   async () => {
-    await using disk = new SmallDisk()
+    using disk = new SmallFolder()
     const log = await openLmdbLog({ dir: disk.dir })
     await log.createTopics([{ name: 't', partitions: 2 }])
     const path = join(disk.dir, 'rest')
@@ -104,7 +101,7 @@ test.skipIf(no_mount !== undefined)(
     writeFileSync(path, Buffer.alloc(freeBytes(disk.dir)))
     await expect(first.leave()).rejects.toThrow(LogFullError)
     rmSync(path)
-    expect(mount('-o', 'remount,size=40m', disk.dir)).toBeUndefined()
+    expect(disk.remount('size=40m')).toBeUndefined()
     const second = await another()
     const owned = new Set<number>()
     await expect
@@ -124,7 +121,7 @@ test.skipIf(no_mount !== undefined)(
   `LMDB itself is never the one to find the disk full, where it can be seen before${skipped}`,
   LIMIT,
   async () => {
-    await using disk = new SmallDisk()
+    using disk = new SmallFolder()
     await using processes = new Processes(join(disk.dir, 'log'))
     const log = await openLmdbLog({ dir: processes.dir })
     await log.createTopics([{ name: 't', partitions: 2 }])
@@ -137,7 +134,7 @@ test.skipIf(no_mount !== undefined)(
     })
     expect(await producer.exited).toBe(1)
     expect(producer.errors).toMatch(/LogFullError: .*expected room on the disk, found none.*bytes are free/)
-    // What lmdb-js prints when it overruns its own message.
+    // lmdb-js prints this when it overruns its message buffer.
     expect(producer.errors).not.toMatch(/Write error/)
     await log.close()
   },
@@ -147,12 +144,12 @@ test.skipIf(no_mount !== undefined)(
   `a read-only file system: reading works, writing says what to do${skipped}`,
   LIMIT,
   async () => {
-    await using disk = new SmallDisk()
+    using disk = new SmallFolder()
     const log = await openLmdbLog({ dir: disk.dir })
     await log.createTopics([{ name: 't', partitions: 1 }])
     await append(log, 't', 0, numbered(3))
     await log.close()
-    expect(mount('-o', 'remount,ro', disk.dir)).toBeUndefined()
+    expect(disk.remount('ro')).toBeUndefined()
     await expect(openLmdbLog({ dir: disk.dir })).rejects.toThrow(LogReadOnlyError)
     await expect(openLmdbLog({ dir: disk.dir })).rejects.toThrow(
       /expected a folder that this user may write.*access 'read'/,
@@ -164,8 +161,8 @@ test.skipIf(no_mount !== undefined)(
   },
 )
 
-test.skipIf(!is_root)(
-  `a folder of another user: a clear error${is_root ? '' : ' (skipped: needs root, to become another user)'}`,
+test.skipIf(anotherUser.refused !== undefined)(
+  `a folder of another user: a clear error${WHY_SKIPPED}`,
   LIMIT,
   async () => {
     await using processes = new Processes()
@@ -173,7 +170,7 @@ test.skipIf(!is_root)(
     await log.createTopics([{ name: 't', partitions: 1 }])
     await append(log, 't', 0, numbered(3))
     chmodSync(processes.dir, 0o755)
-    const other = processes.start('attempt', { topic: 't', access: 'write' }, { uid: 65534, gid: 65534 })
+    const other = processes.start('attempt', { topic: 't', access: 'write' }, {}, anotherUser.within)
     const { opened } = await other.says((said) => said.opened !== undefined)
     expect(opened).toMatch(
       /LogReadOnlyError: lmdb:.*expected a folder that this user may write.*Change its owner or mode/,
@@ -181,6 +178,31 @@ test.skipIf(!is_root)(
     await log.close()
   },
 )
+
+test('a reader that writers do not see looks again when something was committed meanwhile', LIMIT, async () => {
+  await using processes = new Processes()
+  const log = await openLmdbLog({ dir: processes.dir })
+  await log.createTopics([{ name: 't', partitions: 1 }])
+  await append(log, 't', 0, numbered(3))
+  await log.close()
+  const commit = () => {
+    const program = fileURLToPath(new URL('./test-process.ts', import.meta.url))
+    const made = { topic: 't', name: 'meanwhile', transactions: 1, records: 1, value_bytes: 1 }
+    const { status } = spawnSync(process.execPath, [program, 'produce', processes.dir, JSON.stringify(made)])
+    expect(status).toBe(0)
+  }
+  const reader = new Reader(openTables(processes.dir, true, 'flushed'), 'lmdb:log', { unlocked: true })
+  const seen: unknown[] = []
+  const look = (commits: number) => () => {
+    if (seen.length < commits) commit()
+    seen.push(reader.topic('t').ends[0])
+    if (seen.length <= commits) throw new Error('what a page says that was written over')
+    return seen.at(-1)
+  }
+  expect(reader.steadily(look(2))).toBe(5)
+  expect(seen).toHaveLength(3)
+  await reader.close()
+})
 
 test('a handle opened for reading reads beside a writer and refuses to write', LIMIT, async () => {
   await using processes = new Processes()
@@ -205,7 +227,7 @@ test(
     catalog.putSync(['format'], 99)
     await env.close()
     await expect(openLmdbLog({ dir: processes.dir })).rejects.toThrow(
-      /format 2 or older, found 99. A newer release wrote it/,
+      /format 3 or older, found 99. A newer release wrote it/,
     )
     await expect(openLmdbLog({ dir: processes.dir, access: 'read' })).rejects.toThrow(/A newer release wrote it/)
   },

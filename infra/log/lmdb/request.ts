@@ -1,9 +1,12 @@
 import {
   FencedError,
   LogBusyError,
+  LogDamagedError,
   LogFullError,
   LogReadOnlyError,
+  LogUnreachableError,
   TopicMismatchError,
+  TopicReplacedError,
   type TopicSpec,
   UnknownTopicError,
 } from '../log.ts'
@@ -11,7 +14,7 @@ import { FencedProducerError, type Progress } from '../producer.ts'
 import type { Chunk } from './chunk.ts'
 import type { Durability } from './tables.ts'
 
-/** What the writer's thread is asked to do; each is one step that happens whole or not at all. */
+/** A request to the writer's thread; each is one atomic step. */
 export type Request =
   | { readonly kind: 'createTopics'; readonly topics: readonly TopicSpec[] }
   | { readonly kind: 'fence'; readonly transactional_id: string }
@@ -54,7 +57,7 @@ export interface WriterOptions {
 export type ToWriter = { readonly id: number; readonly request: Request } | 'close'
 
 export type FromWriter =
-  /** The thread runs, and from now on what it waits for is the log. */
+  /** The thread runs; from now on it can only be waiting for the log. */
   | { readonly kind: 'opening' }
   | { readonly kind: 'opened' }
   | { readonly kind: 'refused'; readonly failure: Failure }
@@ -62,29 +65,34 @@ export type FromWriter =
   | { readonly kind: 'failed'; readonly id: number; readonly failure: Failure }
   | { readonly kind: 'closed' }
 
-/** An error on its way between threads, which keep message and stack but not the class. */
+/** An error in a form that can be sent between threads: structured cloning would lose its class. */
 export interface Failure {
   readonly kind: string
   readonly message: string
+  readonly remedy?: string
 }
 
 const KINDS = {
   FencedProducerError,
   FencedError,
   LogBusyError,
+  LogDamagedError,
   LogFullError,
   LogReadOnlyError,
+  LogUnreachableError,
   TopicMismatchError,
+  TopicReplacedError,
   UnknownTopicError,
   Error,
 }
 
 export function toFailure(error: unknown): Failure {
   if (!(error instanceof Error)) return { kind: 'Error', message: String(error) }
-  return { kind: error.constructor.name, message: error.message }
+  const { remedy } = error as { readonly remedy?: string }
+  return { kind: error.constructor.name, message: error.message, ...(remedy === undefined ? {} : { remedy }) }
 }
 
 export function fromFailure(failure: Failure): Error {
   const kind = KINDS[failure.kind as keyof typeof KINDS] ?? Error
-  return new kind(failure.message)
+  return new kind(failure.message, failure.remedy)
 }

@@ -4,9 +4,9 @@ import type { Request } from './request.ts'
 import type { Tables } from './tables.ts'
 
 /**
- * Refuses writes for which there may be no room, before LMDB tries them: when LMDB itself finds none, lmdb-js 3.5.6
- * writes up to 114 bytes about it into 100 (`last_error` in mdb.c), and the process may abort at any time after that.
- * To be called inside the write transaction. What deletes is let through.
+ * Refuses writes for which there may be no room, before LMDB tries them: when LMDB itself runs out of room, lmdb-js
+ * 3.5.6 writes a message of up to 114 bytes into a buffer of 100 (`last_error` in mdb.c), and the process may abort at
+ * any time after that. To be called inside the write transaction. Deletions are always allowed.
  *
  * @throws LogFullError
  */
@@ -17,7 +17,7 @@ export function expectRoom(dir: string, tables: Tables, requests: readonly Reque
   const free = freeBytes(dir)
   if (free >= chunks + MARGIN_BYTES) return
   const { file, unused } = pagesOf(tables)
-  // A chunk needs pages that lie side by side, and only deleted records leave those: the rest comes singly, from trees.
+  // A chunk needs adjacent pages. Only deleted records leave those; the unused pages of trees are scattered.
   const fits = chunks > 0 ? unused >= file / 4 && unused >= 4 * (chunks + TREE_BYTES) : unused >= 2 * TREE_BYTES
   if (fits) return
   throw new LogFullError(
@@ -26,7 +26,7 @@ export function expectRoom(dir: string, tables: Tables, requests: readonly Reque
   )
 }
 
-/** Free for this user on the disk where a folder lies. */
+/** Free bytes for this user on the disk of a folder. */
 export function freeBytes(dir: string): number {
   try {
     const { bavail, bsize } = statfsSync(dir)
@@ -36,22 +36,22 @@ export function freeBytes(dir: string): number {
   }
 }
 
-/** The pages of the trees that a small transaction writes anew. */
+/** The tree pages that a small transaction rewrites. */
 const TREE_BYTES = 32 * 4096
-/** Others write to the disk too, between this look and LMDB's write. */
+/** Other programs may write to the disk between this check and LMDB's write. */
 const MARGIN_BYTES = 1024 * 1024
 
 function bytesOf(request: Request): number {
   if (request.kind !== 'commit') return 0
   let bytes = 0
   for (const { chunks } of request.appends) {
-    // A chunk of several pages has a page's head and tail more.
+    // On its own pages a chunk also needs a page header and the unused rest of its last page.
     for (const chunk of chunks) bytes += chunk.bytes.byteLength + 2 * 4096
   }
   return bytes
 }
 
-/** Bytes of the file, and of its pages that no table uses. */
+/** Size of the file, and of its pages that no table uses. */
 function pagesOf({ env, chunks, catalog }: Tables): { readonly file: number; readonly unused: number } {
   const { lastPageNumber, pageSize, root, free } = env.getStats() as unknown as EnvironmentStats
   const trees = [root, free, chunks.getStats() as unknown as TreeStats, catalog.getStats() as unknown as TreeStats]

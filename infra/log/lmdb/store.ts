@@ -1,8 +1,10 @@
 import {
   fencedClaim,
   fencedProducer,
+  firstReplaced,
   groupHasMembers,
   topicMismatch,
+  topicReplaced,
   unequalTopics,
   unknownPartition,
   unknownTopic,
@@ -10,25 +12,27 @@ import {
 import { EMPTY_GROUP, firstLost, type GroupState, hasLiveMembers, reading, renewed, without } from '../group.ts'
 import { FencedError, TopicMismatchError, type TopicSpec, UnknownTopicError } from '../log.ts'
 import { FencedProducerError } from '../producer.ts'
-import { chunkCount, stampChunk } from './chunk.ts'
+import { sealChunk } from './checksum.ts'
 import type { Commit, Renewal, Request } from './request.ts'
 import {
   type CatalogKey,
   chunkKey,
   groupState,
   leaseClock_ms,
-  offsetOf,
+  logId,
+  positionRow,
   type Tables,
   type TopicRow,
+  topicId,
   topicRow,
 } from './tables.ts'
 
-/** How many chunks one transaction of retention deletes, so that nobody waits long for the lock. */
+/** How many chunks one transaction of retention deletes, so that other writers do not wait long for the lock. */
 const TRIM_CHUNKS = 256
 
 /**
- * The log's writes. Each runs inside one LMDB write transaction, and several may share one: whatever is refused is
- * refused before its first put. An error after it (`half_done`) must end the whole transaction.
+ * The log's writes. Each runs inside one LMDB write transaction, and several may share one: a request is refused only
+ * before its first put. An error after that (`half_done`) must abort the whole transaction.
  */
 export class Store {
   readonly #tables: Tables
@@ -92,6 +96,7 @@ export class Store {
       const lost = firstLost(this.#group(group), member, epochs)
       if (lost !== undefined) throw new FencedError(fencedClaim(group, member, lost))
     }
+    this.#refuseReplaced(progress.claimed)
     const now_ms = leaseClock_ms()
     for (const { group, positions } of progress.standalone) {
       if (positions.length > 0 && hasLiveMembers(this.#group(group), now_ms)) throw new Error(groupHasMembers(group))
@@ -106,18 +111,33 @@ export class Store {
     for (const { topic, partition, chunks } of appends) {
       const { row, ends } = topics.get(topic) as { row: TopicRow; ends: number[] }
       for (const { count, bytes } of chunks) {
-        stampChunk(bytes, appended_ms)
         const first = ends[partition] as number
+        const key = chunkKey(row.id, partition, first)
+        sealChunk(bytes, key, appended_ms)
         this.half_done = true
-        this.#tables.chunks.putSync(chunkKey(row.id, partition, first), bytes as Buffer)
+        this.#tables.chunks.putSync(key, bytes as Buffer)
         ends[partition] = first + count
       }
     }
     for (const [name, { row, ends }] of topics) this.#putTopic(name, { ...row, ends })
     for (const { group, positions } of [...progress.claimed, ...progress.standalone]) {
-      for (const { topic, partition, next } of positions) {
-        this.#put(['position', group, topic, partition], Number(next))
+      for (const position of positions) {
+        this.#put(['position', group, position.topic, position.partition], positionRow(position))
       }
+    }
+  }
+
+  #refuseReplaced(claimed: Commit['progress']['claimed']): void {
+    const log_id = logId(this.#tables)
+    const ids = new Map<string, string>()
+    const idOf = (topic: string) => {
+      const row = ids.has(topic) ? undefined : topicRow(this.#tables, topic)
+      if (row !== undefined) ids.set(topic, topicId(log_id, row))
+      return ids.get(topic)
+    }
+    for (const { group, positions } of claimed) {
+      const replaced = firstReplaced(positions, idOf)
+      if (replaced !== undefined) throw topicReplaced(this.#address, group, replaced)
     }
   }
 
@@ -138,16 +158,16 @@ export class Store {
     if (begin > (row.begins[partition] as number)) {
       this.#putTopic(topic, { ...row, begins: row.begins.with(partition, begin) })
     }
-    const range = { start: chunkKey(row.id, partition, 0), end: chunkKey(row.id, partition, begin), limit: TRIM_CHUNKS }
-    let seen = 0
-    const passed: Buffer[] = []
-    for (const { key, value } of this.#tables.chunks.getRange(range)) {
-      seen += 1
-      if (offsetOf(key) + chunkCount(value) <= begin) passed.push(Buffer.from(key))
-    }
+    const range = { start: chunkKey(row.id, partition, 0), end: chunkKey(row.id, partition, begin) }
+    const keys = [...this.#tables.chunks.getKeys({ ...range, limit: TRIM_CHUNKS + 1 })].map((key) => Buffer.from(key))
+    const last = keys.pop()
+    // A chunk ends where the next one begins. Its own record count may be damaged, so no deletion relies on that.
+    const ended = begin === row.ends[partition] || this.#tables.chunks.doesExist(chunkKey(row.id, partition, begin))
     this.half_done = true
-    for (const key of passed) this.#tables.chunks.removeSync(key)
-    return seen < TRIM_CHUNKS
+    for (const key of keys) this.#tables.chunks.removeSync(key)
+    if (keys.length === TRIM_CHUNKS) return false
+    if (last !== undefined && ended) this.#tables.chunks.removeSync(last)
+    return true
   }
 
   #topic(name: string, partition: number): TopicRow {

@@ -1,28 +1,35 @@
 import { type Database, open, type RootDatabase } from 'lmdb'
 import type { GroupState } from '../group.ts'
+import type { Position } from '../log.ts'
+import { encodeSeen, positionOf } from '../seen.ts'
+import { logDamaged } from './sound-file.ts'
 
 /**
- * How a log folder's LMDB environment is laid out. A newer layout gets a higher number and is refused by older code.
- * Format 2 has chunks of version 2 beside those of version 1; whoever opens a folder for writing makes it one of format 2.
+ * Layout of a log folder's LMDB environment. A newer layout gets a higher number and is refused by older code.
+ * Format 2 adds chunks of version 2. Format 3 adds chunks with a checksum, an id of the log, and positions with what
+ * was read (`Seen`). Opening a folder for writing raises it to the newest format and leaves old entries unchanged.
  */
-export const FORMAT = 2
+export const FORMAT = 3
 
 /**
  * One topic. Offsets are plain numbers in here, exact up to 2⁵³, and bigint outside.
  */
 export interface TopicRow {
   readonly id: number
-  /** Per partition, the first offset that is still there. */
+  /** Per partition, the first retained offset. */
   readonly begins: readonly number[]
-  /** Per partition, the next offset to be given. */
+  /** Per partition, the next offset to assign. */
   readonly ends: readonly number[]
 }
 
 /**
- * `['format']`, `['topic', name]`, `['producer', transactional_id]`, `['group', group]`,
- * `['position', group, topic, partition]`
+ * `['format']`, `['log_id']`, `['topics']` (the highest topic id), `['topic', name]`, `['producer', transactional_id]`,
+ * `['group', group]`, `['position', group, topic, partition]`, `['lost', topic, partition]` (a list of `LostRange`)
  */
 export type CatalogKey = (string | number)[]
+
+/** Offsets whose records a repair could not copy into this folder: from the first up to, not including, the second. */
+export type LostRange = readonly [from: number, to: number]
 
 /** The environment as one thread sees it. */
 export interface Tables {
@@ -41,10 +48,10 @@ export function openTables(dir: string, read_only: boolean, durability: Durabili
     readOnly: read_only,
     maxDbs: 8,
     maxReaders: 1024,
-    // Address space, not disk: the file grows as it is written. Growing the map in steps would have to stop every
-    // reader of this process, and there is one thread that writes and another that reads.
+    // Address space, not disk: the file grows as it is written. Growing the map in steps would have to stop all readers
+    // of this process, because one thread writes and another reads.
     mapSize: 2 ** 40,
-    // What is visible is flushed: with overlapping syncs, readers could act on records that a power cut takes back.
+    // Visible records are flushed: with overlapping syncs, readers could act on records that a power cut then removes.
     overlappingSync: false,
     noSync: durability === 'survives_kill_only',
   })
@@ -54,11 +61,55 @@ export function openTables(dir: string, read_only: boolean, durability: Durabili
 }
 
 export function topicRow(tables: Tables, name: string): TopicRow | undefined {
-  return tables.catalog.get(['topic', name]) as TopicRow | undefined
+  const row = tables.catalog.get(['topic', name]) as TopicRow | undefined
+  if (row !== undefined) expectTopicRow(tables, name, row)
+  return row
+}
+
+/** Validates a row, because the catalog has no checksum. */
+export function isTopicRow(row: unknown): row is TopicRow {
+  const { id, begins, ends } = (row ?? {}) as Partial<TopicRow>
+  if (!Number.isSafeInteger(id) || !Array.isArray(begins) || !Array.isArray(ends)) return false
+  const { length } = ends
+  if (length !== begins.length || !ends.every((end) => Number.isSafeInteger(end))) return false
+  return begins.every((begin, p) => Number.isSafeInteger(begin) && begin >= 0 && begin <= (ends[p] as number))
+}
+
+function expectTopicRow(tables: Tables, name: string, row: TopicRow): void {
+  if (isTopicRow(row)) return
+  throw logDamaged(
+    (tables.env as unknown as { path: string }).path,
+    `the entry of topic ${name} in its catalog is ${JSON.stringify(row)}`,
+  )
+}
+
+/** Position of a group: the next offset, or the next offset and `Seen` as `encodeSeen` writes it. */
+export type PositionRow = number | readonly [next: number, seen: string]
+
+export function positionAt(topic: string, partition: number, row: PositionRow): Position {
+  return typeof row === 'number'
+    ? { topic, partition, next: BigInt(row) }
+    : positionOf(topic, partition, BigInt(row[0]), row[1])
+}
+
+export function positionRow({ next, seen }: Position): PositionRow {
+  return seen === undefined ? Number(next) : [Number(next), encodeSeen(seen)]
+}
+
+/** A log never reuses a topic number, so together with the log's id it is globally unique. */
+export const topicId = (log_id: string, { id }: TopicRow) => (log_id === '' ? '' : `${log_id}.${id}`)
+
+/** Empty in a log of an earlier release that has not been opened for writing since. */
+export function logId(tables: Tables): string {
+  return (tables.catalog.get(['log_id']) as string | undefined) ?? ''
 }
 
 export function groupState(tables: Tables, group: string): GroupState | undefined {
   return tables.catalog.get(['group', group]) as GroupState | undefined
+}
+
+export function lostRanges(tables: Tables, topic: string, partition: number): readonly LostRange[] {
+  return (tables.catalog.get(['lost', topic, partition]) as readonly LostRange[] | undefined) ?? []
 }
 
 export function checkFormat(dir: string, found: unknown): void {
@@ -83,7 +134,7 @@ export function offsetOf(key: Buffer): number {
   return key.readUInt32BE(8) * 2 ** 32 + key.readUInt32BE(12)
 }
 
-/** The clock of leases: the same for all processes of a host, and no one can set it. */
+/** The clock of leases: the same for all processes of a host, and it cannot be set. */
 export function leaseClock_ms(): number {
   return Number(process.hrtime.bigint() / 1_000_000n)
 }

@@ -1,7 +1,8 @@
 /**
- * A process of its own for the tests that kill, stop and starve processes:
- * `node test-process.ts ROLE DIR JSON`. Says what it did as lines of JSON.
+ * A separate process for the tests that kill, stop and starve processes:
+ * `node test-process.ts ROLE DIR JSON`. Reports what it did as lines of JSON.
  */
+import { join } from 'node:path'
 import { FencedError, type Log } from '../log.ts'
 import { ChunkBuilder } from './chunk.ts'
 import { type LmdbLogOptions, openLmdbLog } from './lmdb-log.ts'
@@ -23,7 +24,7 @@ export interface WorkArgs {
   readonly session_timeout_ms: number
 }
 
-/** Where in a write transaction a process ends or stops. */
+/** Where in a write transaction the process sends itself the signal. */
 export interface InsideArgs {
   readonly topic: string
   readonly signal: NodeJS.Signals
@@ -57,7 +58,7 @@ async function produce(args: ProduceArgs): Promise<void> {
   await log.close()
 }
 
-/** Copies values to partition 0 of `output` until it is ended. */
+/** Copies values to partition 0 of `output` until it is killed. */
 async function work(args: WorkArgs): Promise<void> {
   const log = await open()
   const { group, topic, output, session_timeout_ms } = args
@@ -76,14 +77,14 @@ async function work(args: WorkArgs): Promise<void> {
     } catch (error) {
       if (!(error instanceof FencedError)) throw error
       say({ fenced: error.message })
-      // What this transaction held comes again to whoever owns it now: start over from the committed positions.
+      // The partition's new owner will read these records again. Start over from the committed positions.
       await member.leave()
       member = await log.join({ group, topics: [topic], session_timeout_ms })
     }
   }
 }
 
-/** Gets a signal in the middle of LMDB's own write transaction, with a half of it written, or right after it. */
+/** Gets a signal inside an LMDB write transaction, with its puts made but not committed, or right after it. */
 function inside(args: InsideArgs): void {
   const tables = openTables(dir, false, 'flushed')
   const store = new Store(tables, `lmdb:${dir}`)
@@ -105,7 +106,7 @@ function inside(args: InsideArgs): void {
   say({ went_on: true })
 }
 
-/** Tries to open, append and read; says which errors came. */
+/** Tries to open, append and read; reports the errors. */
 async function attempt(args: { topic: string; access: 'read' | 'write'; lock_wait_ms?: number }): Promise<void> {
   const outcome = async (act: () => Promise<unknown>) =>
     await act().then(
@@ -129,7 +130,35 @@ async function attempt(args: { topic: string; access: 'read' | 'write'; lock_wai
   process.exit(0)
 }
 
-/** Closes the log while it waits for an answer, as who stops early does. */
+/** Opens each of these folders below `dir`, reads all records and appends one; reports the errors. */
+async function useEach(args: { names: readonly string[] }): Promise<void> {
+  for (const name of args.names) {
+    say({ name, begins: true })
+    let error = 'none'
+    let records = 0
+    try {
+      const log = await open({ dir: join(dir, name) })
+      try {
+        for (const { name: topic, partitions } of await log.topics()) {
+          for (let partition = 0; partition < partitions; partition += 1) {
+            records += (await log.read({ topic, partition, from: 0n, max_bytes: 1e9 })).records.length
+          }
+        }
+        if ((await log.integrity?.())?.damaged.length !== 0) error = 'RecordDamagedError'
+        const transaction = (await log.producer({ transactional_id: 'each' })).begin()
+        transaction.append('t', 0, { key: null, headers: [], value: Buffer.from('each') })
+        await transaction.commit()
+      } finally {
+        await log.close()
+      }
+    } catch (failure) {
+      error = failure instanceof Error ? failure.name : String(failure)
+    }
+    say({ name, error, records })
+  }
+}
+
+/** Closes the log while a request is pending, as a program that stops early does. */
 async function closeEarly(): Promise<void> {
   const log = await open()
   void log.producer({ transactional_id: 'early' })
@@ -142,5 +171,6 @@ if (role === 'produce') await produce(args)
 else if (role === 'work') await work(args)
 else if (role === 'inside') inside(args)
 else if (role === 'attempt') await attempt(args)
+else if (role === 'use each') await useEach(args)
 else if (role === 'close early') await closeEarly()
 else throw new Error(`test-process.ts: expected a role, got ${role}`)

@@ -2,12 +2,12 @@ import { Worker } from 'node:worker_threads'
 import { LogBusyError } from '../log.ts'
 import { type FromWriter, fromFailure, type Request, type ToWriter, type WriterOptions } from './request.ts'
 
-/** How many blocks of memory are kept for the next transactions: 8 MiB. */
+/** Memory blocks retained for later transactions: 8 MiB. */
 const SPARE_BLOCKS = 32
 
 /** The event loop's side of the writer. */
 export class WriterThread {
-  /** Memory that has come back from the thread. */
+  /** Memory blocks that the thread has returned for reuse. */
   readonly spare: ArrayBuffer[] = []
   readonly #options: WriterOptions
   readonly #worker: Worker
@@ -29,7 +29,7 @@ export class WriterThread {
     await new Promise<void>((resolve, reject) => {
       let late: NodeJS.Timeout | undefined
       const hear = (message: FromWriter) => {
-        // How long a busy machine takes to start a thread says nothing about the lock.
+        // The timer starts only here: the time that a busy machine needs to start a thread is not a wait for the lock.
         if (message.kind === 'opening') {
           late = setTimeout(() => settle(() => reject(writer.#stuck('to open'))), options.lock_wait_ms + GRACE_MS)
         } else if (message.kind === 'opened') settle(resolve)
@@ -58,7 +58,7 @@ export class WriterThread {
     this.#last += 1
     const id = this.#last
     const answer = new Promise<unknown>((resolve, reject) => {
-      // The thread itself gives up before this. Only one that waits in the mutex gets here; it may still succeed.
+      // The thread itself gives up earlier, unless it waits in the mutex. Then the write may still succeed.
       const warn = () => process.emitWarning(this.#stuck('to write').message, 'LogBusyWarning')
       const late = setTimeout(warn, this.#options.lock_wait_ms + GRACE_MS)
       this.#waiting.set(id, { resolve, reject, late })
@@ -82,7 +82,7 @@ export class WriterThread {
     const waiting = this.#waiting.get(message.id)
     this.#waiting.delete(message.id)
     clearTimeout(waiting?.late)
-    // One that is being closed is waited for, and answers what was asked of it before.
+    // While closing, the process waits for the thread, which answers all earlier requests.
     if (this.#waiting.size === 0 && !this.#closing) this.#worker.unref()
     if (message.kind === 'failed') waiting?.reject(fromFailure(message.failure))
     else {
@@ -109,7 +109,7 @@ export class WriterThread {
   }
 }
 
-/** What the thread gets beyond its own limit before the event loop speaks up. */
+/** How long the event loop waits beyond the thread's own limit before it reports. */
 const GRACE_MS = 2_000
 
 interface Waiting {

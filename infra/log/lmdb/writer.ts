@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
@@ -12,8 +13,8 @@ import { checkFormat, FORMAT, openTables, type Tables } from './tables.ts'
 
 /**
  * The thread that writes. LMDB has one writer at a time per folder, and its lock, its flushes and a full queue block
- * whoever waits for them: that is this thread, never the event loop. It also keeps members alive while the process
- * computes. What has queued up meanwhile shares one LMDB transaction and one flush.
+ * the waiting thread: this one, never the event loop. It also keeps members alive while the process computes.
+ * Requests that queued up meanwhile share one LMDB transaction and one flush.
  */
 class Writer {
   readonly #options: WriterOptions
@@ -34,13 +35,15 @@ class Writer {
       const found = this.#tables.catalog.get(['format'])
       if (found !== undefined) checkFormat(options.dir, found)
       if (found !== FORMAT) this.#tables.catalog.putSync(['format'], FORMAT)
+      // A new log gets its id here; a log of an earlier release gets it when it is first opened for writing.
+      if (this.#tables.catalog.get(['log_id']) === undefined) this.#tables.catalog.putSync(['log_id'], randomUUID())
       return this.#lock.find()
     })
     after()
     this.#lock.note(note)
   }
 
-  /** Does all of this in one LMDB transaction. What one request is refused for does not concern the others. */
+  /** Applies all requests in one LMDB transaction. A refused request does not affect the others. */
   handle(asked: readonly Asked[]): FromWriter[] {
     for (const { request } of asked) if (request.kind === 'leave') this.#letDie(request.member)
     try {
@@ -55,7 +58,7 @@ class Writer {
       })
       return answers
     } catch (error) {
-      // Nothing was written. Alone, each fails for its own reasons only.
+      // Nothing was written. Retry each alone, so that one request's failure does not fail the others.
       if (asked.length > 1 && !(error instanceof LogBusyError)) return asked.flatMap((one) => this.handle([one]))
       const failure = toFailure(refusal(this.#options.dir, error))
       return asked.map(({ id }) => ({ kind: 'failed', id, failure }))
@@ -67,7 +70,7 @@ class Writer {
       const value = this.#store.apply(request)
       return { kind: 'done', id, value, memory: blocksOf(request) }
     } catch (error) {
-      // LMDB's own errors carry a code: they spoil the transaction, as everything does that comes after a put.
+      // LMDB's own errors carry a code. They invalidate the transaction, as does any error after a put.
       if (this.#store.half_done || (error as { code?: unknown }).code !== undefined) throw error
       return { kind: 'failed', id, failure: toFailure(error) }
     }
@@ -79,13 +82,13 @@ class Writer {
     this.#heartbeats.set(request.member, setInterval(beat, request.session_timeout_ms / 3))
   }
 
-  /** Also when its leaving cannot be written: a member that nobody polls for must not keep its partitions. */
+  /** Called even if the leave cannot be written: a member that no longer polls must not keep its partitions. */
   #letDie(member: string): void {
     clearInterval(this.#heartbeats.get(member))
     this.#heartbeats.delete(member)
   }
 
-  /** Opening for writing takes the lock, opening for reading does not. */
+  /** Opening for writing takes the lock. Opening for reading does not, so the lock can be watched first. */
   #awaitLockToOpen(lock_file: string, note: string): void {
     const { env } = openTables(this.#options.dir, true, this.#options.durability)
     const lock = new LockWord(lock_file)
@@ -98,7 +101,7 @@ class Writer {
     }
   }
 
-  /** @throws LogBusyError when somebody holds the lock for longer than the limit. */
+  /** @throws LogBusyError when another process holds the lock for longer than the limit. */
   #awaitLock(lock: LockWord): void {
     const start_ms = performance.now()
     for (let pause_ms = 0.05; ; pause_ms = Math.min(pause_ms * 1.5, 5)) {
@@ -122,7 +125,7 @@ class Writer {
   }
 }
 
-/** Memory that a commit came in and that can go back: LMDB has copied what was in it. */
+/** Memory blocks of a commit that can be returned for reuse: LMDB has copied their content. */
 function blocksOf(request: Request): readonly ArrayBuffer[] {
   if (request.kind !== 'commit') return NONE
   const blocks = new Set<ArrayBuffer>()

@@ -1,11 +1,75 @@
 import { DIALECTS } from '../../../schemas/rollout.ts'
+import { derived } from './derived.ts'
 import type { View } from './view.ts'
 
+/** Table expressions: the events, or some of them. */
+export interface AdvantageEvents {
+  readonly formed: string
+  readonly rescored: string
+}
+
+const ALL: AdvantageEvents = {
+  formed: derived('rollout.group_formed'),
+  rescored: derived('tower.completions_rescored'),
+}
+
 /**
+ * `group_id`, `reward_name`, `dialect` and the `completions` by index of each formed group; if formed twice, the first
+ * by id.
+ */
+const liveGroups = ({ formed }: Pick<AdvantageEvents, 'formed'>) => `
+      SELECT group_id, reward_name, arg_min(dialect, ce_id) AS dialect, arg_min(completions, ce_id) AS completions
+      FROM (
+        SELECT group_id, reward_name, ce_id, any_value(dialect) AS dialect,
+          list_sort(list({
+            completion_index: completion_index, sampled_id: sampled_id, reward: reward, advantage: advantage
+          })) AS completions
+        FROM ${formed}
+        GROUP BY group_id, reward_name, ce_id
+      )
+      GROUP BY group_id, reward_name`
+
+/**
+ * The same for each rescored group, over the completions that formed live. An incomplete group is left out: its mean
+ * would be wrong.
+ */
+const rescoredGroups = ({ formed, rescored }: AdvantageEvents) => `
+      SELECT again.group_id, again.reward_name, again.dialect, again.completions
+      FROM (
+        SELECT group_id, reward_name, dialect,
+          list_transform(
+            list_filter(rows, lambda one, place: place = 1 OR rows[place - 1].completion_index <> one.completion_index),
+            lambda one: {
+              completion_index: one.completion_index, sampled_id: one.sampled_id, reward: one.reward,
+              advantage: NULL::DOUBLE
+            }
+          ) AS completions
+        FROM (
+          SELECT again.group_id, again.reward_name, any_value(again.dialect) AS dialect,
+            list_sort(list({
+              completion_index: again.completion_index, ce_id: again.ce_id, "row": again."row",
+              sampled_id: again.sampled_id, reward: again.reward
+            })) AS rows
+          FROM ${rescored} AS again
+          SEMI JOIN ${formed} AS live
+            ON live.group_id = again.group_id
+            AND live.sampled_id = again.sampled_id
+            AND live.completion_index = again.completion_index
+          WHERE again.reward IS NOT NULL
+          GROUP BY again.group_id, again.reward_name
+        )
+      ) AS again
+      JOIN (SELECT group_id, any_value(group_size) AS group_size FROM ${formed} GROUP BY group_id) AS live
+        ON live.group_id = again.group_id AND live.group_size = len(again.completions)`
+
+/**
+ * One row per completion of `groups`, with the columns of `advantages` and its ranks. A group's rewards are in one
+ * list: windows over the rows take twice as long, mostly for sorting them by texts.
+ *
  * The equations of design §10, in SQL. With r the reward, n the group's size, μ and σ its mean and deviation, and μ₋ᵢ
  * and σ₋ᵢ those of the other n − 1:
  *
- *   paper      (r − μ) / σ          ddof 1 (inferred: paper 1 §3.3 does not say); paper_ddof0 beside it
+ *   paper      (r − μ) / σ          ddof 1 (inferred: paper 1 §3.3 does not say); paper_ddof0 with ddof 0
  *   trl        (r − μ) / (σ + 1e-4) ddof 1
  *   verl       (r − μ) / (σ + 1e-6) ddof 1
  *   openrlhf   (r − μ) / (σ + 1e-9) ddof 1
@@ -14,9 +78,55 @@ import type { View } from './view.ts'
  *   prime_rl   r − μ
  *
  * A group whose rewards are all equal is 0 in every dialect.
- *
- * A rescored completion is in the groups that formed live, so rewards are compared over the same completions.
  */
+const advantagesIn = (groups: string) => `
+    SELECT
+      group_id,
+      one.completion_index AS completion_index,
+      one.sampled_id AS sampled_id,
+      reward_name,
+      one.reward AS reward,
+      mean AS reward_mean,
+      std AS reward_std,
+      flat AS zero_variance,
+      CASE WHEN flat THEN 0 ELSE (one.reward - mean) / std END AS paper,
+      CASE WHEN flat THEN 0 ELSE (one.reward - mean) / std_pop END AS paper_ddof0,
+      CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std + 1e-4::DOUBLE) END AS trl,
+      CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std + 1e-6::DOUBLE) END AS verl,
+      CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std + 1e-9::DOUBLE) END AS openrlhf,
+      CASE WHEN flat THEN 0 ELSE (one.reward - list_avg(others)) / (std + 1e-4::DOUBLE) END AS pipelinerl,
+      CASE
+        WHEN flat THEN 0
+        WHEN list_max(others) = list_min(others) THEN one.reward - list_avg(others)
+        ELSE (one.reward - list_avg(others)) / (list_stddev_samp(others) + 1e-6::DOUBLE)
+      END AS nemo_rl,
+      CASE WHEN flat THEN 0 ELSE one.reward - mean END AS prime_rl,
+      dialect AS chosen_dialect,
+      coalesce(
+        one.advantage,
+        CASE dialect ${DIALECTS.map((dialect) => `WHEN '${dialect}' THEN ${dialect}`).join(' ')} END
+      ) AS chosen,
+      1 + len(list_filter(rewards, lambda other: other > one.reward)) AS rank,
+      rank + (len(list_filter(rewards, lambda other: other = one.reward)) - 1) / 2 AS mean_rank
+    FROM (
+      SELECT *, rewards[:place - 1] || rewards[place + 1:] AS others
+      FROM (
+        SELECT group_id, reward_name, dialect, rewards,
+          unnest(completions) AS one,
+          generate_subscripts(completions, 1) AS place,
+          list_avg(rewards) AS mean,
+          coalesce(list_stddev_samp(rewards), 0) AS std,
+          list_stddev_pop(rewards) AS std_pop,
+          list_max(rewards) = list_min(rewards) AS flat
+        FROM (SELECT *, list_transform(completions, lambda one: one.reward) AS rewards FROM (${groups}))
+      )
+    )`
+
+/** Advantages of the live rewards. */
+export const LIVE_ADVANTAGES = advantagesIn(liveGroups(ALL))
+/** Advantages of the rewards of `rescore`, for these events. */
+export const rescoredAdvantages = (events: AdvantageEvents = ALL): string => advantagesIn(rescoredGroups(events))
+
 export const advantages: View = {
   name: 'advantages',
   about:
@@ -40,60 +150,9 @@ export const advantages: View = {
     prime_rl: 'r − μ',
     chosen_dialect: 'the dialect that the group was formed or rescored with',
     chosen: 'the advantage in the chosen dialect; of a live reward, as a trainer got it',
+    rank: '1 is the best of the group; equal rewards share the best place that they take together',
+    mean_rank: 'equal rewards share the mean of the places that they take',
   },
-  sql: `
-    WITH live AS (
-      SELECT group_id, completion_index, sampled_id, reward_name, reward, advantage, dialect, group_size
-      FROM rollout.group_formed
-      QUALIFY row_number() OVER (PARTITION BY group_id, reward_name, completion_index ORDER BY ce_id) = 1
-    ),
-    rescored AS (
-      SELECT again.group_id, again.completion_index, again.sampled_id, again.reward_name, again.reward,
-        NULL::DOUBLE AS advantage, again.dialect, live.group_size
-      FROM tower.completions_rescored AS again
-      JOIN (SELECT DISTINCT sampled_id, completion_index, group_size FROM live) AS live
-        ON live.sampled_id = again.sampled_id AND live.completion_index = again.completion_index
-      WHERE again.reward IS NOT NULL
-      -- A rescore that is not through has groups that are not whole: their mean would not be the group's.
-      QUALIFY count(DISTINCT again.completion_index) OVER (PARTITION BY again.group_id, again.reward_name) = live.group_size
-        AND row_number() OVER (PARTITION BY again.group_id, again.reward_name, again.completion_index ORDER BY again.ce_id) = 1
-    ),
-    completion AS (FROM live UNION ALL FROM rescored),
-    measured AS (
-      SELECT *,
-        avg(reward) OVER same_group AS mean,
-        coalesce(stddev_samp(reward) OVER same_group, 0) AS std,
-        stddev_pop(reward) OVER same_group AS std_pop,
-        max(reward) OVER same_group = min(reward) OVER same_group AS flat,
-        avg(reward) OVER the_others AS mean_others,
-        stddev_samp(reward) OVER the_others AS std_others,
-        max(reward) OVER the_others = min(reward) OVER the_others AS flat_others
-      FROM completion
-      WINDOW
-        same_group AS (PARTITION BY group_id, reward_name),
-        the_others AS (
-          PARTITION BY group_id, reward_name ORDER BY completion_index
-          ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW
-        )
-    )
-    SELECT
-      group_id,
-      completion_index,
-      sampled_id,
-      reward_name,
-      reward,
-      mean AS reward_mean,
-      std AS reward_std,
-      flat AS zero_variance,
-      CASE WHEN flat THEN 0 ELSE (reward - mean) / std END AS paper,
-      CASE WHEN flat THEN 0 ELSE (reward - mean) / std_pop END AS paper_ddof0,
-      CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-4::DOUBLE) END AS trl,
-      CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-6::DOUBLE) END AS verl,
-      CASE WHEN flat THEN 0 ELSE (reward - mean) / (std + 1e-9::DOUBLE) END AS openrlhf,
-      CASE WHEN flat THEN 0 ELSE (reward - mean_others) / (std + 1e-4::DOUBLE) END AS pipelinerl,
-      CASE WHEN flat THEN 0 WHEN flat_others THEN reward - mean_others ELSE (reward - mean_others) / (std_others + 1e-6::DOUBLE) END AS nemo_rl,
-      CASE WHEN flat THEN 0 ELSE reward - mean END AS prime_rl,
-      dialect AS chosen_dialect,
-      coalesce(advantage, CASE dialect ${DIALECTS.map((dialect) => `WHEN '${dialect}' THEN ${dialect}`).join(' ')} END) AS chosen
-    FROM measured`,
+  sql: advantagesIn(`${liveGroups(ALL)}
+      UNION ALL${rescoredGroups(ALL)}`),
 }

@@ -79,6 +79,25 @@ test('each fate is found by its cause', async () => {
   expect(await check()).toEqual(['13', '13', '0', '0', true])
 })
 
+test('a redelivery that becomes a dead letter does not change the fate of what was taken, or is not read yet', async () => {
+  await append(log, (story) =>
+    everythingRead(story)
+      .sampled('held', [0])
+      .state('held', slots('held', 0))
+      .dead('held', 'sampled-held')
+      .sampled('turned', [0])
+      .rejected('turned', 0, 'duplicate')
+      .dead('turned', 'sampled-turned')
+      .sampled('dead', [0])
+      .dead('dead', 'sampled-dead'),
+  )
+  await sink.loadOnce()
+  expect(await fatesOf('held')).toEqual({ 0: 'pending_held' })
+  expect(await fatesOf('turned')).toEqual({ 0: 'duplicate' })
+  expect(await fatesOf('dead')).toEqual({ 0: 'dead' })
+  expect(await check()).toEqual(['3', '3', '0', '0', true])
+})
+
 test('what form-groups has not read is pending, and then no more', async () => {
   await append(log, (story) => story.sampled('g', [0]))
   await sink.loadOnce()
@@ -145,7 +164,7 @@ test('nothing is lost at any moment of a load, whatever form-groups does meanwhi
           log,
           batch_bytes,
           observe: async () => {
-            await fold.work() // the fold goes on while the sink is in the middle of a pass
+            await fold.work() // the fold continues while the sink is in the middle of a pass
             const connection = await sink.connect()
             const [row] = (await connection.runAndReadAll('SELECT lost, holds FROM funnel_check')).getRowsJson()
             connection.disconnectSync()
@@ -170,7 +189,7 @@ async function reopened(
   return openDuckDbSink({ catalogue, serve: false, ...options })
 }
 
-/** Does to a log what form-groups does: reads completions in order, and commits output, state and position together. */
+/** Writes a log as form-groups does: reads completions in order, and commits output, state and position together. */
 class PretendFold {
   readonly #log: MemoryLog
   readonly #wishes: { group: string; does: string }[] = []
@@ -193,7 +212,7 @@ class PretendFold {
   }
   readonly #held: string[] = []
 
-  /** One step: one completion is read into the state, or one leaves it. */
+  /** One step: one completion is read into the state, or leaves it. */
   async work(): Promise<void> {
     const wish = this.#wishes.shift()
     if (wish === undefined) return

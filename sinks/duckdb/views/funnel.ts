@@ -1,13 +1,19 @@
 import { REJECTIONS } from '../../../schemas/rollout.ts'
+import { derived, repeatedRows } from './derived.ts'
 import type { View } from './view.ts'
 
 /**
- * Why each fate is exact although the sink loads while the fold runs (`cycle.ts` says how): state and outputs are at
- * least as new as the published position P of form-groups. A completion that lay before P is therefore in an output,
- * in a dead letter or in the state; one at or after P has not been read as far as we know.
+ * Why each fate is exact although the sink loads while the fold runs (see `loader.ts`): state and outputs are at least
+ * as new as the published position P of form-groups. A completion before P is therefore in an output, in a dead letter
+ * or in the state; one at or after P counts as not read.
  *
- * `held` and the fold's own outputs come before `duplicate`: an event that the log holds twice makes the fold reject
- * its second copy under the id of the first, which lives on.
+ * `pending_held` and the fold's own outputs precede `duplicate`: if the log holds an event twice, the fold rejects its
+ * second copy under the id of the first, which stays valid. If one event holds an index twice, the first row has the
+ * fate of that index, and every other one is a `duplicate`.
+ *
+ * A dead letter is matched by event id, since its offset is that of the log it was written to, and this may be a copy.
+ * Another record of the same id may be the dead one, so `dead` comes after outcomes and `pending_unread`: a completion
+ * that form-groups has taken, or has not read yet, is not dead.
  */
 const REJECTED: Readonly<Record<(typeof REJECTIONS)[number], string>> = {
   late: 'its group had expired, or nobody asked for it',
@@ -16,7 +22,7 @@ const REJECTED: Readonly<Record<(typeof REJECTIONS)[number], string>> = {
   scorer_failed: 'the scorer failed on it',
   duplicate: 'its index was taken',
 }
-/** A reason that is the completion's own, before `duplicate`, which may be that of a second copy. */
+/** Reasons of the completion itself. They precede `duplicate`, which may be that of a second copy. */
 const OWN_REASONS = REJECTIONS.filter((reason) => reason !== 'duplicate')
 
 const FATES: readonly (readonly [fate: string, about: string])[] = [
@@ -30,30 +36,39 @@ const FATES: readonly (readonly [fate: string, about: string])[] = [
   ['lost', 'has no fate: must be 0'],
 ]
 
-const causes = `
-    WITH formed AS (
-      SELECT DISTINCT sampled_id, completion_index FROM rollout.group_formed
-    ),
-    expired AS (
-      SELECT DISTINCT one.sampled_id, one.completion_index
-      FROM (SELECT unnest(held) AS one FROM rollout.group_expired)
-    ),
-    rejected AS (
-      SELECT sampled_id, completion_index,
-        CASE
-          ${OWN_REASONS.map((reason) => `WHEN bool_or(reason = '${reason}') THEN '${reason}'`).join('\n          ')}
-          ELSE 'duplicate'
-        END AS reason
-      FROM rollout.completion_rejected
-      GROUP BY sampled_id, completion_index
-    ),
-    dead AS (
-      SELECT DISTINCT ce_id FROM internal.dead_letters WHERE processor = 'form-groups' AND ce_id IS NOT NULL
-    ),
-    held AS (
-      SELECT DISTINCT slot.value->>'$.sampled_id' AS sampled_id, slot.key::INTEGER AS completion_index
-      FROM internal.state AS kept, json_each(kept.state, '$.slots') AS slot
-      WHERE kept.processor = 'form-groups' AND (kept.state->>'$.closed') IS NULL
+/** Fates from an outcome or the state of form-groups; if there are several, the first counts. */
+const GIVEN = FATES.map(([fate]) => fate).filter((fate) => !['dead', 'pending_unread', 'lost'].includes(fate))
+const place = (fate: string) => GIVEN.indexOf(fate) + 1
+const given = `[${GIVEN.map((fate) => `'${fate}'`).join(', ')}]`
+
+/** One row per outcome and per completion in the state: `group_id`, `sampled_id`, `completion_index`, `place`. */
+const outcomes = `(
+        SELECT group_id, sampled_id, completion_index, ${place('formed')} AS place
+        FROM ${derived('rollout.group_formed')}
+        UNION ALL
+        SELECT group_id, one.sampled_id, one.completion_index, ${place('expired')}
+        FROM (SELECT group_id, unnest(held) AS one FROM ${derived('rollout.group_expired')})
+        UNION ALL
+        SELECT group_id, sampled_id, completion_index, list_position(${given}, reason)
+        FROM ${derived('rollout.completion_rejected')}
+        UNION ALL
+        SELECT key, slot.value->>'$.sampled_id', slot.key::INTEGER, ${place('pending_held')}
+        FROM (
+          SELECT key, unnest(map_entries(json_transform(state->'$.slots', '"MAP(VARCHAR, JSON)"'))) AS slot
+          FROM internal.state
+          WHERE processor = 'form-groups' AND (state->>'$.closed') IS NULL
+        )
+      )`
+
+const sampled = `(
+      SELECT completion.group_id, completion.ce_id, completion.completion_index, completion.log_partition,
+        completion.log_offset,
+        CASE WHEN repeated.kept IS NULL OR repeated.kept = completion."row" THEN completion.ce_id END AS placed_id
+      FROM policy.completions_sampled AS completion
+      LEFT JOIN ${repeatedRows('policy.completions_sampled')} AS repeated
+        ON repeated.group_id = completion.group_id
+        AND repeated.ce_id = completion.ce_id
+        AND repeated.completion_index = completion.completion_index
     )`
 
 export const completionFates: View = {
@@ -66,39 +81,38 @@ export const completionFates: View = {
     completion_index: '0 … group_size − 1',
     fate: 'see funnel',
   },
-  sql: `${causes}
+  sql: `
     SELECT
       sampled.group_id,
       sampled.ce_id AS sampled_id,
       sampled.completion_index,
       CASE
-        WHEN formed.sampled_id IS NOT NULL THEN 'formed'
-        WHEN expired.sampled_id IS NOT NULL THEN 'expired'
-        WHEN rejected.reason <> 'duplicate' THEN rejected.reason
-        WHEN dead.ce_id IS NOT NULL THEN 'dead'
-        WHEN held.sampled_id IS NOT NULL THEN 'pending_held'
-        WHEN rejected.reason = 'duplicate' THEN 'duplicate'
+        WHEN outcome.place IS NOT NULL THEN ${given}[outcome.place]
         WHEN sampled.log_offset >= coalesce(read.next, 0) THEN 'pending_unread'
+        WHEN dead.ce_id IS NOT NULL THEN 'dead'
+        WHEN sampled.placed_id IS NULL THEN 'duplicate'
         ELSE 'lost'
       END AS fate
-    FROM policy.completions_sampled AS sampled
-    LEFT JOIN formed ON formed.sampled_id = sampled.ce_id AND formed.completion_index = sampled.completion_index
-    LEFT JOIN expired ON expired.sampled_id = sampled.ce_id AND expired.completion_index = sampled.completion_index
-    LEFT JOIN rejected ON rejected.sampled_id = sampled.ce_id AND rejected.completion_index = sampled.completion_index
-    LEFT JOIN dead ON dead.ce_id = sampled.ce_id
-    LEFT JOIN held ON held.sampled_id = sampled.ce_id AND held.completion_index = sampled.completion_index
-    LEFT JOIN internal.processor_positions AS read
-      ON read.processor = 'form-groups' AND read.topic = 'policy.completions_sampled' AND read."partition" = sampled.log_partition
+    FROM ${sampled} AS sampled
+    LEFT JOIN (
+      SELECT group_id, sampled_id, completion_index, min(place) AS place FROM ${outcomes} GROUP BY ALL
+    ) AS outcome
+      ON outcome.group_id = sampled.group_id
+      AND outcome.sampled_id = sampled.placed_id
+      AND outcome.completion_index = sampled.completion_index
+    LEFT JOIN (
+      SELECT DISTINCT ce_id FROM internal.dead_letters WHERE processor = 'form-groups' AND ce_id IS NOT NULL
+    ) AS dead ON dead.ce_id = sampled.ce_id
+    LEFT JOIN (
+      SELECT "partition", next
+      FROM internal.processor_positions
+      WHERE processor = 'form-groups' AND topic = 'policy.completions_sampled'
+    ) AS read ON read."partition" = sampled.log_partition
     UNION ALL
-    SELECT NULL, named.sampled_id, named.completion_index, 'ahead'
-    FROM (
-      FROM formed
-      UNION FROM expired
-      UNION SELECT sampled_id, completion_index FROM rejected
-      UNION FROM held
-    ) AS named
+    SELECT DISTINCT NULL, outcome.sampled_id, outcome.completion_index, 'ahead'
+    FROM ${outcomes} AS outcome
     ANTI JOIN policy.completions_sampled AS sampled
-      ON sampled.ce_id = named.sampled_id AND sampled.completion_index = named.completion_index`,
+      ON sampled.ce_id = outcome.sampled_id AND sampled.completion_index = outcome.completion_index`,
 }
 
 const fateRows = [...FATES, ['ahead', 'named by an outcome, not loaded itself yet: outside the identity']]
@@ -135,11 +149,15 @@ export const funnelCheck: View = {
   sql: `
     WITH counted AS (
       SELECT
-        (SELECT count(*) FROM policy.completions_sampled) AS sampled,
+        sum(sampled)::BIGINT AS sampled,
         coalesce(sum(completions) FILTER (fate NOT IN ('ahead', 'lost')), 0)::BIGINT AS with_a_fate,
         coalesce(sum(completions) FILTER (fate = 'lost'), 0)::BIGINT AS lost,
         coalesce(sum(completions) FILTER (fate = 'ahead'), 0)::BIGINT AS ahead
-      FROM funnel
+      FROM (
+        SELECT count(*) AS sampled, NULL AS fate, 0 AS completions FROM policy.completions_sampled
+        UNION ALL
+        SELECT 0, fate, completions FROM funnel
+      )
     )
     SELECT *, sampled = with_a_fate AND lost = 0 AS holds FROM counted`,
 }

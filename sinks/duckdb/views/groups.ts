@@ -1,3 +1,4 @@
+import { derived } from './derived.ts'
 import type { View } from './view.ts'
 
 export const groups: View = {
@@ -20,46 +21,36 @@ export const groups: View = {
     ce_time: 'when it came into this state, in the time of the events; for pending, when it was asked for',
   },
   sql: `
-    WITH formed AS (
-      SELECT
-        group_id,
-        any_value(origin) AS origin,
-        any_value(task) AS task,
-        any_value(group_size) AS group_size,
-        any_value(reward_mean) AS reward_mean,
-        any_value(reward_std) AS reward_std,
-        any_value(zero_variance) AS zero_variance,
-        any_value(reward_name) AS reward_name,
-        any_value(dialect) AS dialect,
-        any_value(policy_version_oldest) AS policy_version_oldest,
-        any_value(policy_version_newest) AS policy_version_newest,
-        any_value(lineage) AS lineage,
-        'formed' AS state,
-        any_value(ce_time) AS ce_time
-      FROM rollout.group_formed
-      GROUP BY ce_id, group_id
-    ),
-    asked AS (
-      SELECT group_id, any_value(origin) AS origin, any_value(task) AS task, any_value(group_size) AS group_size,
-        min(ce_time) AS ce_time
-      FROM rollout.requested
-      GROUP BY group_id
-    ),
-    expired AS (
-      SELECT group_id, any_value(group_size) AS group_size, min(ce_time) AS ce_time
-      FROM rollout.group_expired
-      GROUP BY group_id
-    )
-    FROM formed
+    SELECT
+      group_id,
+      any_value(origin) AS origin,
+      any_value(task) AS task,
+      any_value(group_size) AS group_size,
+      any_value(reward_mean) AS reward_mean,
+      any_value(reward_std) AS reward_std,
+      any_value(zero_variance) AS zero_variance,
+      any_value(reward_name) AS reward_name,
+      any_value(dialect) AS dialect,
+      any_value(policy_version_oldest) AS policy_version_oldest,
+      any_value(policy_version_newest) AS policy_version_newest,
+      any_value(lineage) AS lineage,
+      'formed' AS state,
+      any_value(ce_time) AS ce_time
+    FROM ${derived('rollout.group_formed')}
+    GROUP BY ce_id, group_id
     UNION ALL BY NAME
     SELECT
-      coalesce(expired.group_id, asked.group_id) AS group_id,
-      asked.origin,
-      asked.task,
-      coalesce(expired.group_size, asked.group_size) AS group_size,
-      CASE WHEN expired.group_id IS NULL THEN 'pending' ELSE 'expired' END AS state,
-      coalesce(expired.ce_time, asked.ce_time) AS ce_time
-    FROM asked
-    FULL JOIN expired ON expired.group_id = asked.group_id
-    WHERE coalesce(expired.group_id, asked.group_id) NOT IN (SELECT group_id FROM formed)`,
+      others.group_id,
+      any_value(origin) AS origin,
+      any_value(task) AS task,
+      coalesce(any_value(group_size) FILTER (expired), any_value(group_size)) AS group_size,
+      CASE WHEN bool_or(expired) THEN 'expired' ELSE 'pending' END AS state,
+      coalesce(min(ce_time) FILTER (expired), min(ce_time)) AS ce_time
+    FROM (
+      SELECT group_id, origin, task, group_size, ce_time, false AS expired FROM rollout.requested
+      UNION ALL BY NAME
+      SELECT group_id, group_size, ce_time, true AS expired FROM ${derived('rollout.group_expired')}
+    ) AS others
+    ANTI JOIN ${derived('rollout.group_formed')} AS formed ON formed.group_id = others.group_id
+    GROUP BY others.group_id`,
 }

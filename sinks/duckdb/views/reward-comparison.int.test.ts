@@ -12,7 +12,7 @@ import { openDuckDbSink } from '../sink.ts'
 const LIVE = [20, 0, 0, -5]
 const AGAIN = [1, 3, 0, 3]
 
-/** Completions of a group under a reward of one's own, from index `from` on. */
+/** Completions of a group under a custom reward, from index `from` on. */
 function rescored(
   story: Story,
   group: string,

@@ -1,6 +1,7 @@
+import { LIVE_ADVANTAGES, rescoredAdvantages } from './advantages.ts'
+import { liveOf } from './rewards.ts'
 import type { View } from './view.ts'
 
-/** Ranks are competition ranks: equal rewards share the best place that they take together. */
 export const rewardComparison: View = {
   name: 'reward_comparison',
   about:
@@ -23,14 +24,10 @@ export const rewardComparison: View = {
     live_rank: '1 is the best of the group as recorded',
     rank_change: 'live_rank − rank: positive, it rises',
     advantage_flips: 'whether the advantage has the other sign: training would push the other way',
+    mean_rank: 'as rank, but equal rewards share the mean of their places',
+    live_mean_rank: 'the same as recorded',
   },
   sql: `
-    WITH ranked AS (
-      SELECT *, rank() OVER (PARTITION BY group_id, reward_name ORDER BY reward DESC) AS rank FROM advantages
-    ),
-    rescored AS (
-      SELECT DISTINCT reward_name FROM tower.completions_rescored
-    )
     SELECT
       again.group_id,
       again.completion_index,
@@ -42,23 +39,25 @@ export const rewardComparison: View = {
       again.reward,
       again.chosen AS advantage,
       again.rank,
-      live.reward_name AS live_reward_name,
-      live.chosen_dialect AS live_dialect,
-      live.reward AS live_reward,
-      live.chosen AS live_advantage,
-      live.rank AS live_rank,
-      live.rank - again.rank AS rank_change,
-      sign(live.chosen) * sign(again.chosen) < 0 AS advantage_flips
-    FROM ranked AS again
-    JOIN ranked AS live
-      ON live.group_id = again.group_id
-      AND live.completion_index = again.completion_index
-      AND live.sampled_id = again.sampled_id
-    JOIN tower.completions_scored AS scored
-      ON scored.sampled_id = again.sampled_id
+      before.reward_name AS live_reward_name,
+      before.chosen_dialect AS live_dialect,
+      before.reward AS live_reward,
+      before.chosen AS live_advantage,
+      before.rank AS live_rank,
+      before.rank - again.rank AS rank_change,
+      sign(before.chosen) * sign(again.chosen) < 0 AS advantage_flips,
+      again.mean_rank,
+      before.mean_rank AS live_mean_rank
+    FROM (${rescoredAdvantages()}) AS again
+    JOIN (${LIVE_ADVANTAGES}) AS before
+      ON before.group_id = again.group_id
+      AND before.completion_index = again.completion_index
+      AND before.sampled_id = again.sampled_id
+    JOIN ${liveOf()} AS scored
+      ON scored.group_id = again.group_id
+      AND scored.placed_id = again.sampled_id
       AND scored.completion_index = again.completion_index
-      AND scored.reward_name = live.reward_name
-    WHERE again.reward_name IN (FROM rescored) AND live.reward_name NOT IN (FROM rescored)`,
+      AND scored.reward_name = before.reward_name`,
 }
 
 export const rewardAgreement: View = {
@@ -80,13 +79,7 @@ export const rewardAgreement: View = {
     live_zero_variance: 'the recorded rewards are all equal',
   },
   sql: `
-    WITH placed AS (
-      SELECT *,
-        rank + (count(*) OVER (PARTITION BY group_id, reward_name, live_reward_name, rank) - 1) / 2 AS mean_rank,
-        live_rank + (count(*) OVER (PARTITION BY group_id, reward_name, live_reward_name, live_rank) - 1) / 2 AS live_mean_rank
-      FROM reward_comparison
-    ),
-    measured AS (
+    WITH measured AS (
       SELECT
         group_id,
         any_value(task) AS task,
@@ -101,7 +94,7 @@ export const rewardAgreement: View = {
         avg(abs(advantage - live_advantage)) AS mean_advantage_change,
         max(reward) = min(reward) AS zero_variance,
         max(live_reward) = min(live_reward) AS live_zero_variance
-      FROM placed
+      FROM reward_comparison
       GROUP BY group_id, reward_name, live_reward_name
     )
     SELECT

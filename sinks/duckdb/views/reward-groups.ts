@@ -1,5 +1,5 @@
 import { OUTCOMES } from '../../../schemas/tower.ts'
-import { ASKED, EVERY_REWARD } from './rewards.ts'
+import { askedOf, liveOf, rescoredOf } from './rewards.ts'
 import type { View } from './view.ts'
 
 /** `report rewards` reads this: completions of one prompt are not independent, so the group is the unit of an interval. */
@@ -23,10 +23,6 @@ export const rewardGroups: View = {
     ...Object.fromEntries(OUTCOMES.map((outcome) => [outcome, `completions with the outcome ${outcome}`])),
   },
   sql: `
-    WITH asked AS (${ASKED}
-    ),
-    scored AS (${EVERY_REWARD}
-    )
     SELECT
       scored.task,
       asked.dataset,
@@ -41,9 +37,12 @@ export const rewardGroups: View = {
       count(scored.reward) FILTER (scored.outcome <> 'non_parseable') AS legal,
       coalesce(sum(scored.reward) FILTER (scored.outcome <> 'non_parseable'), 0) AS legal_sum,
       ${OUTCOMES.map((outcome) => `count(*) FILTER (scored.outcome = '${outcome}') AS ${outcome}`).join(',\n      ')}
-    FROM scored
-    LEFT JOIN asked ON asked.group_id = scored.group_id
+    FROM (FROM ${liveOf()} UNION ALL BY NAME FROM ${rescoredOf()}) AS scored
+    LEFT JOIN ${askedOf()} AS asked ON asked.group_id = scored.group_id
     LEFT JOIN policy.completions_sampled AS sampled
-      ON sampled.ce_id = scored.sampled_id AND sampled.completion_index = scored.completion_index
+      ON sampled.group_id = scored.group_id
+      AND sampled.ce_id = scored.sampled_id
+      AND sampled."row" = scored."row"
+      AND sampled.completion_index = scored.completion_index
     GROUP BY ALL`,
 }

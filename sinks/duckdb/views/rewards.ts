@@ -1,23 +1,97 @@
+import { rescoredAdvantages } from './advantages.ts'
+import { derived, type Groups, ofGroups, repeatedRows } from './derived.ts'
 import type { View } from './view.ts'
 
-/** Each scored completion under the reward that scored it live, and under every one of `rescore`. */
-export const EVERY_REWARD = `
-      SELECT ce_id AS scored_id, ce_time, sampled_id, group_id, completion_index, scene_id, task, answer, outcome, dx, dy,
-        distance_world, reward, reward_name, NULL AS rescored_dialect
-      FROM tower.completions_scored
-      UNION ALL
-      SELECT scored.ce_id, scored.ce_time, scored.sampled_id, scored.group_id, scored.completion_index, scored.scene_id,
-        scored.task, scored.answer, scored.outcome, scored.dx, scored.dy, scored.distance_world, again.reward,
-        again.reward_name, again.dialect
-      FROM tower.completions_rescored AS again
-      JOIN tower.completions_scored AS scored
-        ON scored.ce_id = again.scored_id AND scored.completion_index = again.completion_index`
-
-/** What was asked, once for each group. */
-export const ASKED = `
+/** The request of each group, as a table expression like the others here. */
+export const askedOf = (groups?: Groups): string => `(
       SELECT group_id, any_value(scene.dataset) AS dataset, any_value(scene.split) AS split, any_value(purpose) AS purpose
-      FROM rollout.requested
-      GROUP BY group_id`
+      FROM ${ofGroups('rollout.requested', groups)}
+      GROUP BY group_id
+    )`
+
+/**
+ * The scored completions of score-completions. `placed_id` is `sampled_id`, or null in a row that repeats an index of
+ * its event: form-groups uses only the first such row.
+ */
+export function liveOf(groups?: Groups): string {
+  const scored = derived('tower.completions_scored', groups)
+  return `(
+      SELECT
+        scored.*,
+        CASE WHEN repeated.kept IS NULL OR repeated.kept = scored."row" THEN scored.sampled_id END AS placed_id
+      FROM ${scored} AS scored
+      LEFT JOIN ${repeatedRows(scored)} AS repeated
+        ON repeated.group_id = scored.group_id
+        AND repeated.ce_id = scored.ce_id
+        AND repeated.completion_index = scored.completion_index
+    )`
+}
+
+/**
+ * The same under every reward of `rescore`. An event derived from a batch has one row per row of the batch, in the same
+ * order. Joined by row, an index that is in an event twice mixes nothing.
+ */
+export const rescoredOf = (groups?: Groups): string => `(
+      SELECT live.* REPLACE (again.reward AS reward, again.reward_name AS reward_name), again.dialect
+      FROM ${derived('tower.completions_rescored', groups)} AS again
+      JOIN ${liveOf(groups)} AS live
+        ON live.group_id = again.group_id
+        AND live.ce_id = again.scored_id
+        AND live."row" = again."row"
+        AND live.completion_index = again.completion_index
+    )`
+
+/** A SELECT of the rows of `rewards` for some groups, computed from the events. */
+export function rewardsOf(groups?: Groups): string {
+  const formed = derived('rollout.group_formed', groups)
+  const rescored = derived('tower.completions_rescored', groups)
+  return `
+    SELECT
+      earned.scene_id,
+      earned.group_id,
+      earned.completion_index,
+      asked.dataset,
+      earned.task,
+      asked.split,
+      sampled.policy,
+      list_max(sampled.token_policy_version) AS model_version,
+      asked.purpose,
+      earned.answer,
+      earned.outcome,
+      earned.dx,
+      earned.dy,
+      earned.distance_world,
+      earned.reward,
+      earned.reward_name,
+      earned.advantage,
+      earned.dialect,
+      sampled.text,
+      earned.ce_time
+    FROM (
+      SELECT live.*, formed.advantage, formed.dialect
+      FROM ${liveOf(groups)} AS live
+      LEFT JOIN ${formed} AS formed
+        ON formed.group_id = live.group_id
+        AND formed.sampled_id = live.placed_id
+        AND formed.completion_index = live.completion_index
+        AND formed.reward_name = live.reward_name
+      UNION ALL BY NAME
+      SELECT rescored.* EXCLUDE (dialect), again.chosen AS advantage, again.chosen_dialect AS dialect
+      FROM ${rescoredOf(groups)} AS rescored
+      LEFT JOIN (${rescoredAdvantages({ formed, rescored })}) AS again
+        ON again.group_id = rescored.group_id
+        AND again.sampled_id = rescored.placed_id
+        AND again.completion_index = rescored.completion_index
+        AND again.reward_name = rescored.reward_name
+        AND again.chosen_dialect = rescored.dialect
+    ) AS earned
+    LEFT JOIN ${askedOf(groups)} AS asked ON asked.group_id = earned.group_id
+    LEFT JOIN ${ofGroups('policy.completions_sampled', groups)} AS sampled
+      ON sampled.group_id = earned.group_id
+      AND sampled.ce_id = earned.sampled_id
+      AND sampled."row" = earned."row"
+      AND sampled.completion_index = earned.completion_index`
+}
 
 export const rewards: View = {
   name: 'rewards',
@@ -44,44 +118,10 @@ export const rewards: View = {
     text: 'the completion as the policy wrote it',
     ce_time: 'when it was scored, in the time of the events',
   },
+  // The rows that `kept-rewards.ts` stores, and the rest from the events: DuckDB joins for every query, whatever it
+  // needs.
   sql: `
-    WITH asked AS (${ASKED}
-    ),
-    scored AS (${EVERY_REWARD}
-    )
-    SELECT
-      scored.scene_id,
-      scored.group_id,
-      scored.completion_index,
-      asked.dataset,
-      scored.task,
-      asked.split,
-      sampled.policy,
-      list_max(sampled.token_policy_version) AS model_version,
-      asked.purpose,
-      scored.answer,
-      scored.outcome,
-      scored.dx,
-      scored.dy,
-      scored.distance_world,
-      scored.reward,
-      scored.reward_name,
-      coalesce(formed.advantage, again.chosen) AS advantage,
-      coalesce(formed.dialect, again.chosen_dialect) AS dialect,
-      sampled.text,
-      scored.ce_time
-    FROM scored
-    LEFT JOIN asked ON asked.group_id = scored.group_id
-    LEFT JOIN policy.completions_sampled AS sampled
-      ON sampled.ce_id = scored.sampled_id AND sampled.completion_index = scored.completion_index
-    LEFT JOIN rollout.group_formed AS formed
-      ON formed.sampled_id = scored.sampled_id
-      AND formed.completion_index = scored.completion_index
-      AND formed.reward_name = scored.reward_name
-      AND scored.rescored_dialect IS NULL
-    LEFT JOIN advantages AS again
-      ON again.sampled_id = scored.sampled_id
-      AND again.completion_index = scored.completion_index
-      AND again.reward_name = scored.reward_name
-      AND again.chosen_dialect = scored.rescored_dialect`,
+    FROM internal.kept_rewards
+    UNION ALL
+    FROM (${rewardsOf('(SELECT group_id FROM internal.rewarded_groups WHERE NOT kept)')})`,
 }

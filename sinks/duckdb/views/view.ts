@@ -1,4 +1,4 @@
-/** One view that people ask: its SQL, and what each of its columns means. */
+/** A view for users: its SQL, and the meaning of each column. */
 export interface View {
   readonly name: string
   readonly about: string

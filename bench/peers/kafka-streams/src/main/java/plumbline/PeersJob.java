@@ -64,7 +64,7 @@ public final class PeersJob {
         });
         streams.start();
         DONE.await();
-        // Commits what the last interval has not.
+        // Commits the rest, which the last interval did not.
         streams.close();
         double seconds = (System.currentTimeMillis() - firstMs) / 1000.0;
         System.out.printf(
@@ -77,7 +77,7 @@ public final class PeersJob {
         return ((OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime() / 1e9;
     }
 
-    /** How many groups a key has, and the rewards that wait for the rest of theirs. */
+    /** How many groups a key has completed, and the rewards of its incomplete group. */
     record Pending(long group, double[] rewards) {}
 
     static final class Collect implements Processor<String, byte[], String, byte[]> {

@@ -1,0 +1,9 @@
+/** The process that owns a data folder's tables, apart from the workers: loads the log into DuckDB and answers SQL. */
+import { catalogue } from '../schemas/catalogue.ts'
+import { ownTables } from '../sinks/duckdb/process/owner.ts'
+import { blobsOf, openLogForReading } from './data-folder.ts'
+
+ownTables({
+  catalogue,
+  open: async (place) => ({ log: await openLogForReading(place), blobs: blobsOf(place) }),
+})

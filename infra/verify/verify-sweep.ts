@@ -1,0 +1,96 @@
+import type { Transform } from '../../processors/processor.ts'
+import { PoisonError } from '../../schemas/codec.ts'
+import type { Event } from '../../schemas/event.ts'
+import { partitionsOf } from '../../schemas/partitions.ts'
+import { decodeRecord } from '../runtime/decode-record.ts'
+import { emission, type Output } from '../runtime/emission.ts'
+import { Comparison, type VerifyReport } from './comparison.ts'
+import { damagedPlace, readPast } from './places.ts'
+import type { VerifyOptions } from './verify-stage.ts'
+
+export interface SweepToVerify {
+  readonly transform: Transform
+  /** The group under which `sweep` committed its positions. */
+  readonly group: string
+  /** Name in the report. */
+  readonly name: string
+  /** Which of the transform's recorded outputs are this sweep's. */
+  readonly wanted: (event: Event) => boolean
+}
+
+/**
+ * Recomputes the events of a sweep and compares them by `ce_id` with the log. Outputs are expected for every input
+ * below the committed position. A copy of a log has no positions, so they are also expected for every input up to the
+ * last one whose outputs the log holds.
+ */
+export async function verifySweep(sweep: SweepToVerify, options: VerifyOptions): Promise<VerifyReport> {
+  const verification = await SweepVerification.begin(sweep, options)
+  await verification.comparison.read()
+  return await verification.finish(options.onProgress)
+}
+
+/** In three steps, like `StageVerification`. */
+export class SweepVerification {
+  readonly name: string
+  readonly comparison: Comparison
+  readonly #transform: Transform
+  readonly #options: VerifyOptions
+  /** By topic and partition. */
+  readonly #committed: ReadonlyMap<string, bigint>
+
+  private constructor(
+    { name, transform }: SweepToVerify,
+    comparison: Comparison,
+    options: VerifyOptions,
+    committed: ReadonlyMap<string, bigint>,
+  ) {
+    this.name = name
+    this.comparison = comparison
+    this.#transform = transform
+    this.#options = options
+    this.#committed = committed
+  }
+
+  static async begin(sweep: SweepToVerify, options: VerifyOptions): Promise<SweepVerification> {
+    const { transform, group, name, wanted } = sweep
+    const comparison = await Comparison.begin(transform, { ...options, name, wanted })
+    const committed = (await options.log.committed(group)).map(
+      (at) => [`${at.topic}/${at.partition}`, at.next] as const,
+    )
+    return new SweepVerification(sweep, comparison, options, new Map(committed))
+  }
+
+  async finish(onProgress?: (rebuilt: number) => void): Promise<VerifyReport> {
+    for (const { type: topic } of this.#transform.inputs) {
+      for (let partition = 0; partition < partitionsOf(this.#options.partitions, topic); partition++) {
+        await this.#partition(topic, partition, onProgress)
+      }
+    }
+    return this.comparison.report()
+  }
+
+  async #partition(topic: string, partition: number, onProgress?: (rebuilt: number) => void): Promise<void> {
+    const { log, blobs, vocabulary, partitions } = this.#options
+    const passed = this.#committed.get(`${topic}/${partition}`) ?? 0n
+    /** Recomputed outputs, not known yet to be expected in the log. */
+    let open: Output[] = []
+    const records = readPast(log, topic, partition, (damage) =>
+      this.comparison.leaveOut(`what followed from ${damagedPlace(damage)}, which is damaged`),
+    )
+    for await (const record of records) {
+      const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
+        // The sweep skipped it too.
+        if (error instanceof PoisonError) return undefined
+        throw error
+      })
+      if (event === undefined) continue
+      const { emit, outputs } = emission(this.#transform, [event])
+      await this.#transform.apply([event], emit)
+      open.push(...outputs)
+      if (record.offset >= passed && !outputs.some((output) => this.comparison.holds(output))) continue
+      for (const output of open) await this.comparison.compare(output)
+      open = []
+      onProgress?.(this.comparison.rebuilt)
+    }
+  }
+}

@@ -1,0 +1,14 @@
+import { expect, test } from 'vitest'
+import { testDriver } from '../../infra/runtime/test-driver.ts'
+import type { Event } from '../../schemas/event.ts'
+import { completionsSampled } from '../../schemas/policy.ts'
+import { requested } from '../../tests/tower-events.ts'
+import { sampleCompletions } from './sample-completions.ts'
+
+test('a request of an earlier release for more completions than an event can hold is refused, the next one is answered', async () => {
+  const policy = testDriver(sampleCompletions('random-legal'))
+  const huge = { ...requested({ group_size: 100_000_000 }, 'huge'), before_rules: true } as Event
+  await policy.when(huge, requested())
+  expect(policy.failures()).toMatchObject([{ failure: 'poison', event: { id: 'huge' } }])
+  expect(policy.said(completionsSampled).map(({ data }) => data.length)).toEqual([2])
+})

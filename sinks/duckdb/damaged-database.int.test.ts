@@ -1,0 +1,139 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type MemoryLog, memoryLog } from '../../infra/log/memory.ts'
+import { catalogue } from '../../schemas/catalogue.ts'
+import { damageIn } from './damaged-database.ts'
+import { openDatabase } from './database.ts'
+import { DatabaseDamagedError } from './database-errors.ts'
+import { append, createTopics } from './recorded-tower.ts'
+import { openDuckDbSink } from './sink.ts'
+import { openSql } from './sql-client.ts'
+
+const HEADERS_BYTES = 3 * 4096
+const BLOCK_BYTES = 256 * 1024
+
+let log: MemoryLog
+let whole: Buffer
+let folder: string
+let count = 0
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'damaged-'))
+  log = memoryLog()
+  await createTopics(log)
+  await append(log, (story) => {
+    for (let group = 0; group < 20; group++) {
+      story.requested(`g${group}`, 3)
+      story.sampled(`g${group}`, [0, 1, 2])
+      story.scored(`g${group}`, [20, 0, -5])
+    }
+  })
+  const file = join(folder, 'whole.duckdb')
+  const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+  await sink.loadOnce()
+  await sink.close()
+  whole = await readFile(file)
+}, 60_000)
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function fileOf(bytes: Uint8Array): Promise<string> {
+  const file = join(folder, `damaged-${count++}.duckdb`)
+  await writeFile(file, bytes)
+  return file
+}
+
+const flipped = (...places: readonly number[]): Buffer => {
+  const bytes = Buffer.from(whole)
+  for (const at of places) bytes[at] = (bytes[at] as number) ^ 16
+  return bytes
+}
+
+/** Flips one bit of every block but the first. The damage shows when such a block is read. */
+const flippedBlocks = (): Buffer => {
+  const places = []
+  for (let at = HEADERS_BYTES + BLOCK_BYTES; at < whole.length; at += BLOCK_BYTES) places.push(at + 5_000)
+  return flipped(...places)
+}
+
+/** Expects the file, the finding and the remedy. */
+const inWords = (file: string) => (error: unknown) => {
+  const { message } = error as Error
+  expect(message).toContain(`${file}: expected a whole DuckDB file that this release can read, found: `)
+  expect(message).toContain(`remove it and ${file}.wal, and start plumbline run`)
+  return true
+}
+
+describe('a file that cannot be opened is named with what is wrong and the remedy:', () => {
+  test.each([
+    ['an empty file', () => Buffer.alloc(0)],
+    ['a text', () => Buffer.from('not a database\n'.repeat(10_000))],
+    ['a few bytes', () => Buffer.from('abc')],
+    ['a flipped header', () => flipped(9)],
+    ['a flipped root', () => flipped(4096 + 20, 8192 + 20)],
+    ['headers alone', () => whole.subarray(0, HEADERS_BYTES)],
+    ['half a header', () => whole.subarray(0, 4096)],
+    ['a zeroed first block', () => Buffer.from(whole).fill(0, HEADERS_BYTES, HEADERS_BYTES + BLOCK_BYTES)],
+  ])('%s', async (_what, bytes) => {
+    const file = await fileOf(bytes())
+    for (const access of ['owner', 'read_only'] as const) {
+      const opened = openDatabase({ file, access })
+      await expect(opened).rejects.toBeInstanceOf(DatabaseDamagedError)
+      await expect(opened).rejects.toSatisfy(inWords(file))
+    }
+    await expect(openDuckDbSink({ file, log, catalogue, serve: false })).rejects.toSatisfy(inWords(file))
+    await expect(openSql({ file })).rejects.toSatisfy(inWords(file))
+  })
+
+  test('a folder', async () => {
+    const file = join(folder, 'folder.duckdb')
+    await mkdir(file)
+    for (const access of ['owner', 'read_only'] as const)
+      await expect(openDatabase({ file, access })).rejects.toSatisfy(inWords(file))
+  })
+
+  test('a file of a newer DuckDB', () => {
+    const says =
+      'IO Error: Trying to read a database file with version number 999, but we can only read versions 64 to 67.'
+    expect(damageIn(new Error(says), '/data/a.duckdb')).toSatisfy(inWords('/data/a.duckdb'))
+  })
+})
+
+test('damage that a question meets is told to whoever asks, and other questions are answered', async () => {
+  const file = await fileOf(flippedBlocks())
+  const session = await openSql({ file })
+  const ask = async (sql: string) => {
+    for await (const _ of (await session.query(sql)).batches);
+  }
+  await expect(ask('select max(text) from policy.completions_sampled')).rejects.toSatisfy(inWords(file))
+  await ask('select 1')
+  await session.close()
+})
+
+test('damage that loading meets ends it in words; a file that is removed is made again', async () => {
+  const file = await fileOf(flippedBlocks())
+  const loading = async () => {
+    const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+    try {
+      await sink.run(AbortSignal.timeout(20_000))
+    } finally {
+      await sink.close()
+    }
+  }
+  await append(log, (story) => story.requested('more', 3))
+  await expect(loading()).rejects.toSatisfy(inWords(file))
+  await rm(file)
+  await rm(`${file}.wal`, { force: true })
+  const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+  expect(await sink.loadOnce()).toMatchObject({ caught_up: true })
+  await sink.close()
+})
+
+test('what a question says of damage is not taken for it', () => {
+  for (const text of [
+    'Invalid Input Error: Corrupt database file',
+    'Out of Memory Error: Corrupt',
+    'Corrupt database file',
+  ])
+    expect(damageIn(new Error(text), 'a.duckdb')).toBeUndefined()
+})

@@ -1,0 +1,137 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { comparisonSql } from '../cli/report/compare.ts'
+import { FUNNEL_CHECK_SQL, FUNNEL_SQL } from '../cli/report/funnel.ts'
+import { REWARD_GROUPS_SQL } from '../cli/report/rewards.ts'
+import { memoryLog } from '../infra/log/memory.ts'
+import { catalogue } from '../schemas/catalogue.ts'
+import { type Database, openDatabase } from '../sinks/duckdb/database.ts'
+import { append, createTopics } from '../sinks/duckdb/recorded-tower.ts'
+import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { userViews } from '../sinks/duckdb/user-views.ts'
+import { documentedStatements } from './documented-statements.ts'
+
+/** Joins whose work is the sum of their sides, not the product. */
+const HASH_JOINS = ['HASH_JOIN']
+
+interface PlanNode {
+  readonly name: string
+  readonly children?: readonly PlanNode[]
+  readonly extra_info?: Readonly<Record<string, unknown>>
+}
+
+let folder: string
+let database: Database
+let connection: DuckDBConnection
+beforeAll(async () => {
+  const log = memoryLog()
+  await createTopics(log)
+  await append(log, (story) => {
+    for (let group = 0; group < 8; group++) {
+      story.requested(`g${group}`, 2).sampled(`g${group}`, [0, 1]).scored(`g${group}`, [20, 0])
+      if (group % 2 === 0) story.formed(`g${group}`, [20, 0])
+    }
+    story
+      .expired('g1', [0], [1])
+      .rejected('g3', 0, 'late')
+      .state('g5', { slots: { 0: { sampled_id: 'sampled-g5' } } })
+  })
+  folder = await mkdtemp(join(tmpdir(), 'plumbline-plans-'))
+  const file = join(folder, 'test.duckdb')
+  const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+  await sink.loadOnce()
+  await sink.close()
+  // Open the file again: DuckDB stores a view in its own words, not as the text that created it.
+  database = await openDatabase({ file, access: 'read_only' })
+  connection = await database.connect()
+})
+afterAll(async () => {
+  connection.disconnectSync()
+  await database.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function planOf(sql: string): Promise<PlanNode[]> {
+  const rows = (await connection.runAndReadAll(`EXPLAIN (FORMAT json) ${sql}`)).getRows()
+  return (JSON.parse(String(rows[0]?.[1])) as PlanNode[]).flatMap(nodesOf)
+}
+const nodesOf = (node: PlanNode): PlanNode[] => [node, ...(node.children ?? []).flatMap(nodesOf)]
+
+const otherJoins = async (sql: string) =>
+  (await planOf(sql))
+    .map(({ name }) => name.trim())
+    .filter((name) => /JOIN|CROSS|POSITIONAL/.test(name) && !HASH_JOINS.includes(name))
+
+/** `SCHEMA.TABLE` → the columns that are read from it. */
+async function readBy(sql: string): Promise<Map<string, Set<string>>> {
+  const read = new Map<string, Set<string>>()
+  for (const { name, extra_info = {} } of await planOf(sql)) {
+    if (!name.includes('SCAN') || extra_info.Table === undefined) continue
+    const table = String(extra_info.Table).replaceAll('"', '').split('.').slice(-2).join('.')
+    const columns = [extra_info.Projections ?? []].flat().map(String)
+    read.set(table, new Set([...(read.get(table) ?? []), ...columns]))
+  }
+  return read
+}
+
+test('every view, whole, in part and counted, is planned with hash joins alone', async () => {
+  for (const { name, columns } of userViews) {
+    const [column] = Object.keys(columns) as [string]
+    const asked = [
+      `FROM ${name}`,
+      `SELECT count(*) FROM ${name}`,
+      `SELECT ${column}, count(*) FROM ${name} GROUP BY ALL`,
+      `FROM ${name} ORDER BY ALL LIMIT 5`,
+      ...['group_id', 'scene_id', 'sampled_id', 'reward_name', 'fate', 'state']
+        .filter((key) => key in columns)
+        .map((key) => `FROM ${name} WHERE ${key} = 'g0'`),
+    ]
+    for (const sql of asked) expect(await otherJoins(sql), sql).toEqual([])
+  }
+  expect(await otherJoins('FROM docs')).toEqual([])
+})
+
+test('every question of a report is planned with hash joins alone', async () => {
+  const asked = [REWARD_GROUPS_SQL, FUNNEL_SQL, FUNNEL_CHECK_SQL, ...Object.values(comparisonSql('mine'))]
+  for (const sql of asked) expect(await otherJoins(sql), sql).toEqual([])
+})
+
+test('every statement of the documents is planned with hash joins alone', async () => {
+  const statements = await documentedStatements()
+  expect(statements.length).toBeGreaterThan(12)
+  for (const sql of statements) expect(await otherJoins(sql), sql).toEqual([])
+})
+
+test('a join of all with all is seen: the test can fail', async () => {
+  const all_with_all = `
+    SELECT * FROM tower.completions_scored AS a
+    LEFT JOIN rollout.group_formed AS b ON a.sampled_id = b.sampled_id AND a.reward_name IS NULL`
+  expect(await otherJoins(all_with_all)).toEqual(['BLOCKWISE_NL_JOIN'])
+})
+
+test('texts, tokens and pictures are not read by a question that does not ask for them', async () => {
+  const heavy = ['text', 'token_ids', 'logprobs', 'prompt_token_ids', 'images', 'reward_components', 'prompt']
+  const questions = [
+    'SELECT task, outcome, count(*), avg(reward) FROM rewards GROUP BY ALL',
+    'SELECT policy, avg(advantage) FROM rewards GROUP BY ALL',
+    'SELECT state, count(*) FROM groups GROUP BY ALL',
+    'SELECT reward_name, avg(paper) FROM advantages GROUP BY ALL',
+    'FROM reward_groups',
+    'FROM reward_comparison',
+    'FROM funnel',
+  ]
+  for (const sql of questions) {
+    const read = await readBy(sql)
+    expect(read.size, sql).toBeGreaterThan(0)
+    for (const [table, columns] of read) {
+      expect(
+        [...columns].filter((column) => heavy.includes(column)),
+        `${sql}: ${table}`,
+      ).toEqual([])
+    }
+  }
+  expect((await readBy('SELECT text FROM rewards')).get('policy.completions_sampled')).toContain('text')
+})
