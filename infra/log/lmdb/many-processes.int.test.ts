@@ -57,7 +57,14 @@ test(
     )
     const member = await log.join({ group: 'reader', topics: ['t'], session_timeout_ms: 10_000 })
     let seen = 0
-    while (seen < 3 * 60 * 10) seen += (await member.poll({ max_bytes: 1e5, wait_ms: 5_000 })).records.length
+    const deadline_ms = performance.now() + 90_000
+    while (seen < 3 * 60 * 10) {
+      seen += (await member.poll({ max_bytes: 1e5, wait_ms: 5_000 })).records.length
+      if (performance.now() < deadline_ms) continue
+      const written = [...(await values(log, 't', 0)), ...(await values(log, 't', 1))].length
+      const said = producers.map(({ said, errors }) => `${JSON.stringify(said.at(-1))} ${errors}`)
+      expect.fail(`the reader saw ${seen} of ${written} records; the producers said last ${said.join('; ')}`)
+    }
     for (const producer of producers) expect(await producer.exited, producer.errors).toBe(0)
     for (const partition of [0, 1]) {
       const found = (await values(log, 't', partition)).map((value) => value.trim())

@@ -65,11 +65,12 @@ test('wherever a file was cut, what is whole is copied, and the rest is named', 
     const repaired = await repair(sound.bytes.subarray(0, cut)).catch((error: unknown) => error)
     outcomes.push(repaired instanceof LogDamagedError ? 'nothing left' : (repaired as { outcome: string }).outcome)
   }
-  // If a cut removes every copy of the topic names, all is lost. LMDB writes them to other pages each time.
-  const first = outcomes.indexOf('in part')
-  expect(first).toBeGreaterThan(-1)
-  expect(new Set(outcomes.slice(0, first))).toEqual(new Set(first === 0 ? [] : ['nothing left']))
-  expect(new Set(outcomes.slice(first))).toEqual(new Set(['in part']))
+  // LMDB writes to other pages each time. A short file may lack every copy of the topic names; the end of a long one
+  // may hold free pages only. In between, a longer file never has less.
+  const better = ['nothing left', 'in part', 'whole']
+  expect(outcomes).toEqual(outcomes.toSorted((a, b) => better.indexOf(a) - better.indexOf(b)))
+  expect(outcomes).toContain('in part')
+  expect(outcomes[0]).not.toBe('whole')
 })
 
 test(
