@@ -12,8 +12,11 @@ export type Routing = 'key' | 'every_partition'
 export interface EarlierVersion {
   readonly version: number
   readonly row: Fields
-  /** Turns one row of this version into a row of the next one. Pure. */
-  readonly upcast: (row: Record<string, unknown>) => Record<string, unknown>
+  /**
+   * Turns one row of this version into a row of the next one. Pure. Absent: the values stay as they are, and fields that
+   * the next version adds are null, so that tables loaded from this version need no rebuild.
+   */
+  readonly upcast?: (row: Record<string, unknown>) => Record<string, unknown>
 }
 
 export interface EventType<E extends 'json' | 'arrow' = 'json' | 'arrow', R extends Fields = Fields> {
@@ -93,8 +96,8 @@ const TYPE_NAME = /^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$/
  * Declares an event. Everything else (TypeScript type, validation, JSON Schema, Arrow schema, DuckDB table, Python
  * reader) follows from this one object.
  *
- * @throws Error when a name is not snake_case, the key is not a required utf8 field, a row key cannot tell rows apart, or
- * versions are not consecutive.
+ * @throws Error when a name is not snake_case, the key is not a required utf8 field, a row key cannot tell rows apart,
+ * versions are not consecutive, or one needs an upcaster.
  */
 export function defineEvent<const E extends 'json' | 'arrow', const R extends Fields>(
   declared: Declaration<E, R>,
@@ -123,6 +126,15 @@ export function defineEvent<const E extends 'json' | 'arrow', const R extends Fi
     const expected = declared.version - earlier.length + index
     if (step.version !== expected)
       fail(`earlier version ${step.version}: expected ${expected}, versions are consecutive`)
+    if (step.upcast !== undefined) return
+    const next: Fields = earlier[index + 1]?.row ?? declared.row
+    for (const name of Object.keys(step.row)) {
+      if (!(name in next)) fail(`earlier version ${step.version}: expected an upcaster, for ${name} is in it alone`)
+    }
+    for (const [name, { nullable }] of Object.entries(next)) {
+      if (!nullable && !(name in step.row))
+        fail(`earlier version ${step.version}: expected an upcaster, for it has no ${name}, which cannot be null`)
+    }
   })
   return { ...declared, row_key, routing: declared.routing ?? 'key', earlier }
 }

@@ -74,7 +74,7 @@ export const rolloutRequested = defineEvent({
       upcast: ({ clock, deadline, ...row }) => ({ ...row, deadline: { clock, time: deadline } }),
     },
     // v3 adds photographs; every v2 scene is simulated and is a valid v3 scene.
-    { version: 2, row: { ...requestFieldsV2, deadline }, upcast: (row) => row },
+    { version: 2, row: { ...requestFieldsV2, deadline } },
   ],
 })
 

@@ -87,7 +87,7 @@ export const scenePresented = defineEvent({
   retention: 'source',
   about: 'A block tower was built and photographed.',
   row: sceneFields,
-  earlier: [{ version: 1, row: sceneFieldsV1, upcast: (row) => row }],
+  earlier: [{ version: 1, row: sceneFieldsV1 }],
 })
 
 export const completionsScored = defineEvent({

@@ -1,4 +1,5 @@
-import type { EventType } from './event.ts'
+import type { EarlierVersion, EventType } from './event.ts'
+import type { Fields } from './logical-types.ts'
 
 type Row = Record<string, unknown>
 
@@ -9,7 +10,10 @@ type Row = Record<string, unknown>
  * @throws Error when an upcaster throws, naming it
  */
 export function upcastData(type: EventType, from: number, data: unknown): unknown {
-  const steps = type.earlier.filter(({ version }) => version >= from)
+  const steps = stepsFrom(type, from).map(({ version, upcast }) => ({
+    version,
+    upcast: upcast ?? withNulls(rowAfter(type, version)),
+  }))
   const upcast = (row: Row) =>
     steps.reduce((current, step) => {
       try {
@@ -19,4 +23,25 @@ export function upcastData(type: EventType, from: number, data: unknown): unknow
       }
     }, row)
   return Array.isArray(data) ? data.map(upcast) : upcast(data as Row)
+}
+
+/**
+ * Whether rows of that version, or of one that this program does not read, may have other values in the current one,
+ * nulls in added fields aside.
+ */
+export function upcastChangesValues(type: EventType, from: number): boolean {
+  if (from === type.version) return false
+  const steps = stepsFrom(type, from)
+  return steps[0]?.version !== from || steps.some(({ upcast }) => upcast !== undefined)
+}
+
+const stepsFrom = (type: EventType, from: number): readonly EarlierVersion[] =>
+  type.earlier.filter(({ version }) => version >= from)
+
+const rowAfter = (type: EventType, version: number): Fields =>
+  type.earlier.find((step) => step.version === version + 1)?.row ?? type.row
+
+const withNulls = (fields: Fields) => {
+  const nulls = Object.fromEntries(Object.keys(fields).map((name) => [name, null]))
+  return (row: Row): Row => ({ ...nulls, ...row })
 }

@@ -61,6 +61,20 @@ test('a record of any version is read as the current one, by each upcaster in tu
   ])
 })
 
+test('without an upcaster the values stay, and what is new is null; what cannot be null needs one', () => {
+  const noted = { ...first.row, note: nullable(utf8()) }
+  const later = defineEvent({ ...shared, version: 2, row: noted, earlier: [{ version: 1, row: first.row }] })
+  const recorded = encodeEvent(first, eventOf(first, [{ probe_id: 'p', metres: 1.5 }]))
+  expect(decodeEvent(recorded, catalogueOf([later])).data).toEqual([{ probe_id: 'p', metres: 1.5, note: null }])
+  const earlier = [{ version: 1, row: first.row }]
+  expect(() => defineEvent({ ...shared, version: 2, row: { ...first.row, unit: utf8() }, earlier })).toThrow(
+    'event test.measured v2: earlier version 1: expected an upcaster, for it has no unit, which cannot be null',
+  )
+  expect(() => defineEvent({ ...shared, version: 2, row: { probe_id: utf8() }, earlier })).toThrow(
+    'event test.measured v2: earlier version 1: expected an upcaster, for metres is in it alone',
+  )
+})
+
 test('a version that the reader does not know is poison, not a guess', () => {
   const newer = encodeEvent(second, eventOf(second, [{ probe_id: 'p', length_mm: 3 }]))
   expect(() => decodeEvent(newer, catalogueOf([first]))).toThrow('v2 was written by a newer program: update this one')

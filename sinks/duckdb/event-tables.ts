@@ -2,6 +2,7 @@ import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
 import { type Column, type EventTable, tableOf } from '../../schemas/duckdb-table.ts'
 import type { EventType } from '../../schemas/event.ts'
 import { qualified, quoted } from '../../schemas/sql-quoting.ts'
+import { upcastChangesValues } from '../../schemas/upcast.ts'
 
 /** The table that an event type's rows are loaded into now. */
 export interface LoadTarget {
@@ -27,8 +28,9 @@ type Change = 'none' | 'comments' | 'added_columns' | 'rebuild'
 const BUILDING = '__building'
 
 /**
- * Creates or alters the tables to match the declarations, in the caller's transaction. New nullable columns are added;
- * any other change but of comments starts an empty table, loaded from the beginning of its topic.
+ * Creates or alters the tables to match the declarations, in the caller's transaction. New nullable columns are added
+ * if the rows already loaded are null there; any other change but of comments starts an empty table, loaded from the
+ * beginning of its topic.
  */
 export async function prepareTables(connection: DuckDBConnection, types: readonly EventType[]): Promise<LoadTarget[]> {
   const targets: LoadTarget[] = []
@@ -38,11 +40,11 @@ export async function prepareTables(connection: DuckDBConnection, types: readonl
 
 async function prepareTable(connection: DuckDBConnection, type: EventType): Promise<LoadTarget> {
   const declared = tableOf(type)
-  const wanted: MadeFrom = { version: type.version, columns: declared.columns }
+  const wanted = wantedFor(type)
   const made = await recorded(connection, `table:${type.type}`)
   const building = await recorded(connection, `building:${type.type}`)
-  const change = made === undefined ? 'comments' : differenceOf(made, wanted)
-  const goesOn = change === 'rebuild' && building !== undefined && differenceOf(building, wanted) === 'none'
+  const change = made === undefined ? 'comments' : differenceOf(type, made)
+  const goesOn = change === 'rebuild' && building !== undefined && differenceOf(type, building) === 'none'
   if (building !== undefined && !goesOn) {
     await dropBuilding(connection, type, declared)
     await restart(connection, type)
@@ -81,15 +83,17 @@ export async function swapIn(connection: DuckDBConnection, target: LoadTarget): 
   await connection.run(`DROP TABLE ${qualified(declared.schema, declared.table)}`)
   await connection.run(`ALTER TABLE ${qualified(target.schema, target.table)} RENAME TO ${quoted(declared.table)}`)
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
-  await record(connection, `table:${type.type}`, { version: type.version, columns: declared.columns })
+  await record(connection, `table:${type.type}`, wantedFor(type))
   return targetOf(connection, type, declared, false)
 }
 
 /** Whether a table's entry in `internal.meta` matches the declaration, comments aside. */
 export function isMadeFor(type: EventType, text: string): boolean {
-  const change = differenceOf(JSON.parse(text) as MadeFrom, { version: type.version, columns: tableOf(type).columns })
+  const change = differenceOf(type, JSON.parse(text) as MadeFrom)
   return change === 'none' || change === 'comments'
 }
+
+const wantedFor = (type: EventType): MadeFrom => ({ version: type.version, columns: tableOf(type).columns })
 
 const besideOf = (type: EventType): EventTable => tableOf({ ...type, type: `${type.type}${BUILDING}` })
 
@@ -109,7 +113,9 @@ async function restart(connection: DuckDBConnection, type: EventType): Promise<v
   }
 }
 
-function differenceOf(made: MadeFrom, wanted: MadeFrom): Change {
+function differenceOf(type: EventType, made: MadeFrom): Change {
+  const wanted = wantedFor(type)
+  if (upcastChangesValues(type, made.version)) return 'rebuild'
   const now = new Map(wanted.columns.map((column) => [column.name, column]))
   for (const before of made.columns) {
     const after = now.get(before.name)
@@ -118,10 +124,9 @@ function differenceOf(made: MadeFrom, wanted: MadeFrom): Change {
   const added = addedColumns(made, wanted)
   if (added.some(({ nullable }) => !nullable)) return 'rebuild'
   if (added.length > 0) return 'added_columns'
-  // Same columns, other version: an upcaster changes their values.
-  if (made.version !== wanted.version) return 'rebuild'
   const said = new Map(made.columns.map(({ name, about }) => [name, about]))
-  return wanted.columns.every(({ name, about }) => said.get(name) === about) ? 'none' : 'comments'
+  const same = made.version === wanted.version && wanted.columns.every(({ name, about }) => said.get(name) === about)
+  return same ? 'none' : 'comments'
 }
 
 function addedColumns(made: MadeFrom | undefined, wanted: MadeFrom): Column[] {

@@ -185,13 +185,22 @@ describe('changed declarations', () => {
     about: 'For a test.',
     row: fields,
   })
-  const earlier = [{ version: 1, row: fields, upcast: (row: Record<string, unknown>) => ({ ...row, note: null }) }]
+  const v2 = { ...fields, note: nullable(utf8('what else')) }
   const added = defineEvent({
     ...v1,
     key: 'thing_id',
     version: 2,
-    row: { ...fields, note: nullable(utf8('what else')) },
-    earlier,
+    row: v2,
+    earlier: [{ version: 1, row: fields }],
+  })
+  const noted = defineEvent({
+    ...v1,
+    key: 'thing_id',
+    version: 2,
+    row: v2,
+    earlier: [
+      { version: 1, row: fields, upcast: (row: Record<string, unknown>) => ({ ...row, note: `was ${row.weight} g` }) },
+    ],
   })
   const kilograms = [
     {
@@ -228,6 +237,20 @@ describe('changed declarations', () => {
       expect(await ask(sink, 'SELECT ce_id, weight, note FROM thing.weighed ORDER BY ALL')).toEqual([
         ['e1', 1500, null],
         ['e2', 2, 'new'],
+      ])
+    })
+  })
+
+  test('a column that an upcaster gives a value for earlier records is loaded for them too', async () => {
+    const log = await loaded()
+    await append(log, (story) =>
+      story.event(noted, eventOf(noted, 'e2', 't1', { thing_id: 't1', weight: 2, note: null })),
+    )
+    await withSink({ log, catalogue: [...catalogue, noted] }, async (sink) => {
+      expect((await sink.loadOnce()).rows).toBe(2)
+      expect(await ask(sink, 'SELECT ce_id, weight, note FROM thing.weighed ORDER BY ALL')).toEqual([
+        ['e1', 1500, 'was 1500 g'],
+        ['e2', 2, null],
       ])
     })
   })
