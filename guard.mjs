@@ -3,8 +3,9 @@
  * the pinned Node. Plain JavaScript for any Node from 20 on, because nothing is installed when it starts.
  *
  *   node guard.mjs COMMAND …    the command line (cli/main.ts)
- *   node guard.mjs --check      lint, types, import directions and every test, as `npm test` does; with CI set in the
- *                               environment also those against real brokers, if Java and Maven are installed
+ *   node guard.mjs --check      lint, types, import directions and the tests, as `npm test` does; with CI set in the
+ *                               environment also the long ones, and those against real brokers, if Java and Maven are
+ *                               installed; with words after it, the tests whose file names contain one of them
  *   node guard.mjs --check-kafka  the tests against real brokers alone, as `npm run test:kafka` does
  *   node guard.mjs --exec FILE …  any TypeScript file of this repository, e.g. a benchmark
  */
@@ -149,6 +150,8 @@ function check() {
     ],
     ['tests', node, [at('node_modules', 'vitest', 'vitest.mjs'), 'run', ...rest]],
   ]
+  if (process.env.CI || rest.length > 0) process.env.PLUMBLINE_LONG_TESTS = 'yes'
+  else say('the long tests are left out: npm test -- .long. runs them, CI=true npm test runs everything')
   if (process.env.CI && rest.length === 0) {
     const missing = ['java', 'mvn'].filter((tool) => spawnSync(tool, ['-version']).error !== undefined)
     if (missing.length === 0) steps.push(stepAgainstBrokers([]))

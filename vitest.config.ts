@@ -1,8 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
+/** Set by the guard: long tests run in CI, and if the command line names test files. */
+const long = process.env.PLUMBLINE_LONG_TESTS ? ',long' : ''
+
 export default defineConfig({
   test: {
-    include: ['**/*.{unit,int,e2e}.test.ts'],
+    include: [`**/*.{unit,int,e2e${long}}.test.ts`],
     exclude: ['node_modules/**', 'data/**', '.venv/**'],
     reporters: ['default', './tests/closing-line.ts'],
     pool: 'forks',

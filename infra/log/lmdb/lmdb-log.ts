@@ -20,6 +20,7 @@ import {
 import { BufferedProducer, type Progress } from '../producer.ts'
 import { EncodedAppends } from './encoded-appends.ts'
 import { integrityOf } from './integrity.ts'
+import { LastTransaction } from './last-transaction.ts'
 import { claimFolder } from './namespace-claim.ts'
 import { Reader } from './reader.ts'
 import { refusal } from './refusal.ts'
@@ -90,7 +91,9 @@ async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
       throw new Error(`lmdb:${dir}: expected a log to read, found none. Write one first, or name another folder.`)
     } else release = claimFolder(dir)
     const unlocked = access === 'read' && !isWritable(join(dir, 'lock.mdb'))
-    const reader = new Reader(openTables(dir, true, durability), `lmdb:${dir}`, { unlocked })
+    const tables = openTables(dir, true, durability)
+    if (access === 'read' && !unlocked) settleLastTransaction(dir)
+    const reader = new Reader(tables, `lmdb:${dir}`, { unlocked })
     waiting.nudge = () => reader.nudge()
     reader.steadily(() => checkFormat(dir, reader.tables.catalog.get(['format'])))
     const counted = access === 'write' ? WRITING : count(WRITING, dir) > 0 ? undefined : READ_ONLY
@@ -104,6 +107,15 @@ async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
     await writer?.close()
     release()
     throw refusal(dir, error)
+  }
+}
+
+function settleLastTransaction(dir: string): void {
+  const last = new LastTransaction(dir)
+  try {
+    last.settle()
+  } finally {
+    last.close()
   }
 }
 

@@ -79,7 +79,8 @@ function threadOf(word: number): number {
   return word & 0x3fffffff
 }
 
-function mappedAt(file: string): number {
+/** Address of a file's mapping in this process; 0 if there is none, or the system does not tell. */
+export function mappedAt(file: string): number {
   try {
     const line = readFileSync('/proc/self/maps', 'utf8')
       .split('\n')

@@ -16,12 +16,14 @@ export function expectSoundFile(dir: string): void {
   for (let look = 0; look < LOOKS; look += 1) {
     const found = findingIn(dir)
     if (found === undefined) return
-    // Other processes may write meanwhile. A problem seen twice in the same transaction is not caused by them.
-    if (problem !== undefined && problem.what === found.what && problem.transaction === found.transaction) break
-    problem = found
+    if (found !== 'written meanwhile') {
+      // A meta page can be read while it is written. A problem seen twice in one transaction is not caused by that.
+      if (problem?.what === found.what && problem.transaction === found.transaction) throw logDamaged(dir, found.what)
+      problem = found
+    }
     Atomics.wait(PAUSE, 0, 0, 5)
   }
-  throw logDamaged(dir, problem?.what ?? 'it changes all the time')
+  // LMDB itself writes to the file all the time, so it can be opened.
 }
 
 export function logDamaged(dir: string, problem: string): LogDamagedError {
@@ -43,7 +45,8 @@ interface Finding {
   readonly transaction: number
 }
 
-function findingIn(dir: string): Finding | undefined {
+/** From the second commit on, a transaction's pages are reused: what was found until then may be of another one. */
+function findingIn(dir: string): Finding | 'written meanwhile' | undefined {
   const path = join(dir, 'data.mdb')
   const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0
   // Opening a log for writing creates this note; without it, the log may still be in creation.
@@ -51,10 +54,18 @@ function findingIn(dir: string): Finding | undefined {
   if (size === 0) return was_there ? { what: `${path} is empty or not there`, transaction: 0 } : undefined
   const file = new PageFile(path)
   try {
-    return problemIn(file, was_there ? TABLES : [])
+    const found = problemIn(file, was_there ? TABLES : [])
+    const same = found === undefined || found.transaction === newestIn(file)
+    return same ? found : 'written meanwhile'
   } finally {
     file.close()
   }
+}
+
+/** 0 if a meta page is damaged, as in the findings about it. */
+function newestIn(file: PageFile): number {
+  const [first, second] = file.metas()
+  return 'problem' in first || 'problem' in second ? 0 : Math.max(first.transaction, second.transaction)
 }
 
 function problemIn(file: PageFile, tables: readonly string[]): Finding | undefined {

@@ -2,6 +2,7 @@
  * A separate process for the tests that kill, stop and starve processes:
  * `node test-process.ts ROLE DIR JSON`. Reports what it did as lines of JSON.
  */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { FencedError, type Log } from '../log.ts'
 import { ChunkBuilder } from './chunk.ts'
@@ -106,6 +107,15 @@ function inside(args: InsideArgs): void {
   say({ went_on: true })
 }
 
+/** Opens and closes the folder for reading, until it is killed. */
+async function openOften(): Promise<void> {
+  say({ ready: true })
+  for (let times = 1; ; times += 1) {
+    await (await open({ access: 'read' })).close()
+    if (times % 100 === 0) say({ opened: times })
+  }
+}
+
 /** Tries to open, append and read; reports the errors. */
 async function attempt(args: { topic: string; access: 'read' | 'write'; lock_wait_ms?: number }): Promise<void> {
   const outcome = async (act: () => Promise<unknown>) =>
@@ -158,6 +168,21 @@ async function useEach(args: { names: readonly string[] }): Promise<void> {
   }
 }
 
+/**
+ * Sets the number that LMDB's lock file gives as the last transaction, as a process that opens the folder does. To be
+ * done from outside: closing the lock file would drop the locks of a process that has the log open.
+ */
+function setLastTransaction(args: { back: number }): void {
+  const file = openSync(join(dir, 'lock.mdb'), 'r+')
+  const number = Buffer.alloc(8)
+  readSync(file, number, 0, 8, 8)
+  const last = Number(number.readBigUInt64LE())
+  number.writeBigUInt64LE(BigInt(Math.max(0, last - args.back)))
+  writeSync(file, number, 0, 8, 8)
+  closeSync(file)
+  say({ last })
+}
+
 /** Closes the log while a request is pending, as a program that stops early does. */
 async function closeEarly(): Promise<void> {
   const log = await open()
@@ -173,4 +198,6 @@ else if (role === 'inside') inside(args)
 else if (role === 'attempt') await attempt(args)
 else if (role === 'use each') await useEach(args)
 else if (role === 'close early') await closeEarly()
+else if (role === 'open often') await openOften()
+else if (role === 'set last transaction') setLastTransaction(args)
 else throw new Error(`test-process.ts: expected a role, got ${role}`)

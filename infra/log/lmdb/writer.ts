@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { LogBusyError } from '../log.ts'
 import { BLOCK_BYTES } from './chunk.ts'
+import { LastTransaction } from './last-transaction.ts'
 import { describeThread, LockWord } from './lock-word.ts'
 import { refusal } from './refusal.ts'
 import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOptions } from './request.ts'
@@ -21,6 +22,7 @@ class Writer {
   readonly #tables: Tables
   readonly #store: Store
   readonly #lock: LockWord
+  readonly #last: LastTransaction
   readonly #heartbeats = new Map<string, NodeJS.Timeout>()
 
   constructor(options: WriterOptions) {
@@ -30,8 +32,9 @@ class Writer {
     if (existsSync(note)) this.#awaitLockToOpen(lock_file, note)
     this.#tables = openTables(options.dir, false, options.durability)
     this.#lock = new LockWord(lock_file)
+    this.#last = new LastTransaction(options.dir)
     this.#store = new Store(this.#tables, `lmdb:${options.dir}`)
-    const after = this.#tables.env.transactionSync(() => {
+    const after = this.#transaction(() => {
       const found = this.#tables.catalog.get(['format'])
       if (found !== undefined) checkFormat(options.dir, found)
       if (found !== FORMAT) this.#tables.catalog.putSync(['format'], FORMAT)
@@ -48,7 +51,7 @@ class Writer {
     for (const { request } of asked) if (request.kind === 'leave') this.#letDie(request.member)
     try {
       this.#awaitLock(this.#lock)
-      const answers = this.#tables.env.transactionSync(() => {
+      const answers = this.#transaction(() => {
         const requests = asked.map(({ request }) => request)
         expectRoom(this.#options.dir, this.#tables, requests)
         return asked.map(({ id, request }) => this.#answer(id, request))
@@ -62,6 +65,17 @@ class Writer {
       if (asked.length > 1 && !(error instanceof LogBusyError)) return asked.flatMap((one) => this.handle([one]))
       const failure = toFailure(refusal(this.#options.dir, error))
       return asked.map(({ id }) => ({ kind: 'failed', id, failure }))
+    }
+  }
+
+  /** Runs `work` in a write transaction that follows the newest one. */
+  #transaction<T>(work: () => T): T {
+    const { env } = this.#tables
+    for (;;) {
+      const done = env.transactionSync(() => {
+        return this.#last.isPredecessor(numberOf(env)) ? { value: work() } : undefined
+      })
+      if (done !== undefined) return done.value
     }
   }
 
@@ -121,9 +135,13 @@ class Writer {
   async close(): Promise<void> {
     for (const timer of this.#heartbeats.values()) clearInterval(timer)
     this.#lock.close()
+    this.#last.close()
     await this.#tables.env.close()
   }
 }
+
+/** Number of the current write transaction; the declarations of lmdb-js lack it. */
+const numberOf = (env: Tables['env']) => (env as unknown as { getWriteTxnId(): number }).getWriteTxnId()
 
 /** Memory blocks of a commit that can be returned for reuse: LMDB has copied their content. */
 function blocksOf(request: Request): readonly ArrayBuffer[] {
