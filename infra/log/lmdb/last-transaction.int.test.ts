@@ -53,3 +53,17 @@ test('processes that open and close the folder all the time cost writers nothing
   expect(await values(log, 't', 0)).toEqual(written)
   await log.close()
 })
+
+test(
+  'processes that open and close the folder at the same moment, while no other has it open, all succeed',
+  LIMIT,
+  async () => {
+    await using processes = new Processes()
+    const log = await openLmdbLog({ dir: processes.dir })
+    await log.createTopics(TOPICS)
+    await log.close()
+    const openers = [1, 2, 3].map(() => processes.start('open often', {}))
+    for (const opener of openers) await opener.says(({ opened }) => Number(opened) >= 500, 60_000)
+    for (const opener of openers) expect(opener.errors).toBe('')
+  },
+)

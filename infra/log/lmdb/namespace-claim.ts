@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { LockFile } from '../../lock-file.ts'
@@ -60,6 +60,24 @@ function claimed(dir: string): LockFile | undefined {
   }
 }
 
+/**
+ * Excludes other processes that open or close the folder's environment. The last process that closes it destroys the
+ * mutexes in LMDB's lock file, and one that opens it at that moment would use the destroyed ones (EINVAL).
+ *
+ * @returns a function to call afterwards
+ * @throws LogBusyError when another process was stopped meanwhile
+ */
+export function openingAlone(dir: string): () => void {
+  const claims = join(dir, 'namespaces')
+  // A folder that was removed meanwhile must not come back.
+  if (!existsSync(claims) || !canMake(claims, 'opening')) return () => {}
+  const lock = new LockFile(join(claims, 'opening'), OPENING_WAIT_MS)
+  const alone = lock.takeAlone()
+  if (!alone) lock.close()
+  if (!alone) throw stillOpening(dir)
+  return () => lock.close()
+}
+
 function isAtWork(file: string): boolean {
   const lock = new LockFile(file, 0)
   try {
@@ -92,7 +110,7 @@ function canMake(folder: string, name: string): boolean {
 
 function stillOpening(dir: string): LogBusyError {
   return new LogBusyError(
-    `lmdb:${dir}: waited ${OPENING_WAIT_MS / 1_000} s for another process that opens it. Let it go on (kill -CONT) or end it, then retry.`,
+    `lmdb:${dir}: waited ${OPENING_WAIT_MS / 1_000} s for another process that opens or closes it. Let it go on (kill -CONT) or end it, then retry.`,
   )
 }
 

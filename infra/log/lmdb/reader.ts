@@ -16,6 +16,7 @@ import { chunkAt, nextChunk, readOn, type StoredChunk, type Unreadable } from '.
 import type { Budget } from './read-chunk.ts'
 import { ReadSpace } from './read-space.ts'
 import {
+  closeTables,
   logId,
   lostRanges,
   type PositionRow,
@@ -209,7 +210,7 @@ export class Reader {
   async close(): Promise<void> {
     this.#closed = true
     this.nudge()
-    await this.tables.env.close()
+    await closeTables(this.tables)
   }
 
   #lastTransaction(): number {

@@ -18,6 +18,7 @@ import {
 import {
   checkFormat,
   chunkKey,
+  closeTables,
   type LostRange,
   offsetOf,
   openTables,
@@ -79,7 +80,7 @@ export async function repairLog({ from, to, resumes }: RepairOptions): Promise<R
     try {
       return new Repair(file, found, catalog, tables, resumes).run()
     } finally {
-      await tables.env.close()
+      await closeTables(tables)
     }
   } finally {
     file.close()

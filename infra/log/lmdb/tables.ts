@@ -2,6 +2,7 @@ import { type Database, open, type RootDatabase } from 'lmdb'
 import type { GroupState } from '../group.ts'
 import type { Position } from '../log.ts'
 import { encodeSeen, positionOf } from '../seen.ts'
+import { openingAlone } from './namespace-claim.ts'
 import { logDamaged } from './sound-file.ts'
 
 /**
@@ -41,7 +42,32 @@ export interface Tables {
 
 export type Durability = 'flushed' | 'survives_kill_only'
 
+/** Opens the environment. Each thread of a process has a handle of its own. @throws LogBusyError, and LMDB's errors */
 export function openTables(dir: string, read_only: boolean, durability: Durability): Tables {
+  const release = openingAlone(dir)
+  try {
+    return opened(dir, read_only, durability)
+  } finally {
+    release()
+  }
+}
+
+/** The last handle of the last process closes the environment itself. */
+export async function closeTables({ env }: Tables): Promise<void> {
+  let release = () => {}
+  try {
+    release = openingAlone((env as unknown as { path: string }).path)
+  } catch {
+    // Another process was stopped while it opened or closed the folder: this one must be able to end.
+  }
+  try {
+    await env.close()
+  } finally {
+    release()
+  }
+}
+
+function opened(dir: string, read_only: boolean, durability: Durability): Tables {
   const env = open({
     path: dir,
     noSubdir: false,

@@ -6,11 +6,12 @@ import { LogBusyError } from '../log.ts'
 import { BLOCK_BYTES } from './chunk.ts'
 import { LastTransaction } from './last-transaction.ts'
 import { describeThread, LockWord } from './lock-word.ts'
+import { openingAlone } from './namespace-claim.ts'
 import { refusal } from './refusal.ts'
 import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOptions } from './request.ts'
 import { expectRoom } from './room.ts'
 import { Store } from './store.ts'
-import { checkFormat, FORMAT, openTables, type Tables } from './tables.ts'
+import { checkFormat, closeTables, FORMAT, openTables, type Tables } from './tables.ts'
 
 /**
  * The thread that writes. LMDB has one writer at a time per folder, and its lock, its flushes and a full queue block
@@ -111,7 +112,10 @@ class Writer {
       this.#awaitLock(lock)
     } finally {
       lock.close()
+      const release = openingAlone(this.#options.dir)
+      // Nothing is being written, so this is done when it returns.
       env.close()
+      release()
     }
   }
 
@@ -136,7 +140,7 @@ class Writer {
     for (const timer of this.#heartbeats.values()) clearInterval(timer)
     this.#lock.close()
     this.#last.close()
-    await this.#tables.env.close()
+    await closeTables(this.#tables)
   }
 }
 
