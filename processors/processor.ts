@@ -86,7 +86,8 @@ export interface Deadline {
 export interface Fold<S = unknown> extends Declared {
   readonly shape: 'fold'
   /**
-   * Outputs and states are the same in whatever order the events of a key arrive. `foldConformance` then permutes them.
+   * Outputs and states are the same in whatever order events arrive between two ticks. `foldConformance` then permutes
+   * them.
    */
   readonly any_order?: true
   readonly state: {

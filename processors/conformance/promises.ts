@@ -80,9 +80,11 @@ export const PROMISES: readonly Promised[] = [
     name: 'the order of the records changes nothing',
     applies: ({ any_order }) => any_order === true,
     async check({ fold, history, draws: [one, other] }) {
-      const places = history.flatMap((event, at) => (isTick(event) ? [] : [at]))
-      if (places.length < 2) return
-      const [from, to] = [places[one % places.length] as number, places[other % places.length] as number]
+      const from = one % history.length
+      // A tick decides which events are in time, so events change places only between ticks.
+      const places = betweenTicks(history, from)
+      const to = places[other % Math.max(1, places.length)]
+      if (to === undefined || to === from) return
       const swapped = history.map((event, at) => history[at === from ? to : at === to ? from : at] ?? event)
       const place = `${wordsOf(history[from] as Event)} and ${wordsOf(history[to] as Event)} swapped`
       expectSame(await runHistory(fold, history), await runHistory(fold, swapped), place)
@@ -119,6 +121,15 @@ export const PROMISES: readonly Promised[] = [
 function expectSame(expected: Ran, actual: Ran, how: string): void {
   const difference = differenceOf(expected, actual)
   if (difference !== undefined) throw new Error(`${how}: ${difference}`)
+}
+
+/** Places of the events around `at` that no tick separates from it; none if a tick is there. */
+function betweenTicks(history: readonly Event[], at: number): number[] {
+  const ticks = history.flatMap((event, place) => (isTick(event) ? [place] : []))
+  if (ticks.includes(at)) return []
+  const first = Math.max(-1, ...ticks.filter((place) => place < at)) + 1
+  const end = Math.min(history.length, ...ticks.filter((place) => place > at))
+  return Array.from({ length: end - first }, (_, offset) => first + offset)
 }
 
 function placeOf(history: readonly Event[], at: number): string {
