@@ -14,10 +14,9 @@ export interface FoldUnderTest {
   readonly load: () => Promise<Fold>
   /** Default: generated from the declarations of its inputs. */
   readonly histories?: Histories | undefined
-  /** Histories for each promise. */
-  readonly runs?: number
 }
 
+/** Histories for each promise. */
 const RUNS = 60
 /** Fixed, so that a failure repeats. */
 const SEED = 1
@@ -33,7 +32,7 @@ export function foldConformance(fold: Fold, under_test: FoldUnderTest): void {
 }
 
 /** @throws Error naming the fold, the promise, the first difference, and the shortest history found that shows it. */
-export async function checkPromise(promised: Promised, { load, histories, runs = RUNS }: FoldUnderTest): Promise<void> {
+export async function checkPromise(promised: Promised, { load, histories }: FoldUnderTest): Promise<void> {
   const start = async () => {
     vi.resetModules()
     return await load()
@@ -45,14 +44,14 @@ export async function checkPromise(promised: Promised, { load, histories, runs =
     expectOwnIds(history)
     await promised.check({ fold, restarted, history, draws: [one, other], seen })
   })
-  const { failed, counterexample, errorInstance } = await fc.check(check, { numRuns: runs, seed: SEED })
+  const { failed, counterexample, errorInstance } = await fc.check(check, { numRuns: RUNS, seed: SEED })
   const fail = (problem: unknown, context = '') => {
     const message = problem instanceof Error ? problem.message : String(problem)
     throw new Error(`${fold.name}: ${promised.name}: ${message}${context}`, { cause: problem })
   }
   if (failed) fail(errorInstance, `\nafter\n${counterexample?.[0].map((event) => `  ${wordsOf(event)}`).join('\n')}`)
   try {
-    promised.atEnd?.(fold, seen, { runs, is_generated: histories === undefined })
+    promised.atEnd?.(fold, seen, { runs: RUNS, is_generated: histories === undefined })
   } catch (error) {
     fail(error)
   }

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { Event } from '../../schemas/event.ts'
 import type { Fold } from '../processor.ts'
 import { differenceOf, isTick, json, type Ran, runHistory, wordsOf } from './run-history.ts'
@@ -174,7 +173,7 @@ function firstLoss(value: unknown, read: unknown, path: string): string | undefi
     if (value === read) return undefined
     return `${String(value)}${where}, which JSON makes ${json(read)}`
   }
-  const plain = Array.isArray(value) || isDeepStrictEqual(Object.getPrototypeOf(value), Object.prototype)
+  const plain = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
   if (!plain && Object.getPrototypeOf(value) !== null) {
     return `a ${value.constructor.name}${where}, which JSON makes ${json(read)}`
   }
