@@ -3,13 +3,11 @@ import { LEGAL_PAIRS } from '../environments/tower/task.ts'
 import type { Partitions } from '../schemas/partitions.ts'
 import { PROMPT_VARIANTS, PURPOSES } from '../schemas/rollout.ts'
 import { DATASETS, SPLITS, TASKS } from '../schemas/tower.ts'
-import { runSource } from '../sources/source.ts'
 import { type TowerScenesOptions, towerScenes } from '../sources/tower-scenes.ts'
 import { DEFAULTS } from '../streams/topology.ts'
-import { type DataFolder, openDataFolder } from './data-folder.ts'
-import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
-import { prepareLog, wiringOn } from './pipeline.ts'
-import { number, Progress } from './progress.ts'
+import { bringIn, runInto } from './bring-in.ts'
+import type { DataFolder } from './data-folder.ts'
+import { globals, oneOfWords, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 
 interface GenerateOptions {
@@ -25,9 +23,9 @@ interface GenerateOptions {
 }
 
 export function addGenerate(program: Command): void {
-  program
-    .command('generate')
-    .description('bring new events into the log')
+  const generate = program.command('generate').description('bring new events into the log')
+
+  generate
     .command('tower')
     .description('block towers, each with a request for a group of completions; the same seed gives the same events')
     .requiredOption('--dataset <name>', DATASETS.join(', '), oneOfWords('dataset', DATASETS))
@@ -42,22 +40,8 @@ export function addGenerate(program: Command): void {
     .action(async (options: GenerateOptions, command: Command) => {
       const global = globals(command)
       refuseImpossible(options)
-      const folder = await openDataFolder(global, { create: true })
-      try {
-        const wiring = await wiringOn(folder, global)
-        await prepareLog(folder, wiring)
-        const { prompt, groupSize, ...rest } = options
-        const result = await generate(
-          folder,
-          { ...rest, variant: prompt, group_size: groupSize },
-          global.json,
-          stopSignal(),
-          wiring.partitions,
-        )
-        if (global.json) process.stdout.write(`${JSON.stringify(result)}\n`)
-      } finally {
-        await folder.close()
-      }
+      const { prompt, groupSize, ...rest } = options
+      await bringIn(global, towers({ ...rest, variant: prompt, group_size: groupSize }))
     })
 }
 
@@ -68,19 +52,15 @@ export async function generate(
   silent: boolean,
   signal: AbortSignal,
   partitions: Partitions = DEFAULTS.partitions,
-): Promise<{ readonly done: number; readonly already: number; readonly events: number }> {
-  const progress = new Progress(`${options.dataset} ${options.task}`, { silent })
-  const result = await runSource(towerScenes(options, folder.blobs), {
-    log: folder.log,
-    blobs: folder.blobs,
-    partitions,
-    signal,
-    onProgress: (done, steps) => progress.at(done, steps),
-  })
-  const before = result.already > 0 ? `, ${number(result.already)} were there already` : ''
-  progress.done(`${number(result.done)} scenes${before}`)
-  return result
+): ReturnType<typeof runInto> {
+  return await runInto(folder, towers(options), { silent, signal, partitions })
 }
+
+const towers = (options: TowerScenesOptions) => ({
+  label: `${options.dataset} ${options.task}`,
+  unit: 'scenes',
+  source: ({ blobs }: DataFolder) => towerScenes(options, blobs),
+})
 
 /** @throws UsageError when options that are valid alone cannot be combined. */
 function refuseImpossible(options: GenerateOptions): void {

@@ -1,11 +1,9 @@
 import type { Command } from 'commander'
 import { PURPOSES } from '../schemas/rollout.ts'
 import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
-import { runSource } from '../sources/source.ts'
-import { blobsOf, openDataFolder } from './data-folder.ts'
-import { globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
-import { prepareLog, wiringOn } from './pipeline.ts'
-import { number, Progress } from './progress.ts'
+import { bringIn } from './bring-in.ts'
+import { blobsOf } from './data-folder.ts'
+import { globals, oneOfWords, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 
 interface LererCommand {
@@ -52,24 +50,6 @@ export function addIngest(program: Command): void {
           cause: error,
         })
       })
-      const folder = await openDataFolder(global, { create: true })
-      try {
-        const wiring = await wiringOn(folder, global)
-        await prepareLog(folder, wiring)
-        const { log, blobs } = folder
-        const progress = new Progress('photographs', { silent: global.json })
-        const result = await runSource(source, {
-          log,
-          blobs,
-          partitions: wiring.partitions,
-          signal: stopSignal(),
-          onProgress: (done, steps) => progress.at(done, steps),
-        })
-        const before = result.already > 0 ? `, ${number(result.already)} were there already` : ''
-        progress.done(`${number(result.done)} scenes${before}`)
-        if (global.json) process.stdout.write(`${JSON.stringify(result)}\n`)
-      } finally {
-        await folder.close()
-      }
+      await bringIn(global, { label: 'photographs', unit: 'scenes', source: () => source })
     })
 }

@@ -79,11 +79,17 @@ export interface Deadline {
 
 /**
  * Keyed state and one event at a time, synchronous and pure: grouping, joining, counting, expiring. Input events
- * with the same key share one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged. An external
- * producer may deliver an event twice; a fold for which this matters must recognise it by its id.
+ * with the same key share one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged, and every key must
+ * be forgotten in the end. An external producer may deliver an event twice; a fold for which this matters must recognise
+ * it by its id. `conformance/promises.ts` checks all of this for every fold of the topology.
  */
 export interface Fold<S = unknown> extends Declared {
   readonly shape: 'fold'
+  /**
+   * Outputs and states are the same in whatever order events arrive between two ticks. `foldConformance` then permutes
+   * them.
+   */
+  readonly any_order?: true
   readonly state: {
     readonly version: number
     /** Checks a state that is restored from a snapshot or changelog. */

@@ -1,29 +1,19 @@
-import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { catalogue } from './catalogue.ts'
+import { fingerprintsOf, GOLDEN, recordedFingerprints } from './conformance/fingerprint-golden.ts'
 import { defineEvent, type EventType } from './event.ts'
-import { dataSchemaUri, fingerprintOf, parseDataSchemaUri, versionsOf } from './fingerprint.ts'
+import { dataSchemaUri, fingerprintOf, parseDataSchemaUri } from './fingerprint.ts'
 import { float64, int32, nullable, oneOf, struct, utf8 } from './logical-types.ts'
 
-const GOLDEN = 'schemas/fingerprints.golden.txt'
-const golden = new Map(
-  readFileSync(new URL('./fingerprints.golden.txt', import.meta.url), 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => line.split(' ') as [string, string]),
-)
+const golden = await recordedFingerprints()
 
 /** Guards logs: a record names the fingerprint of its declaration, and a program with another one rejects it. */
 function problemsWith(types: readonly EventType[], recorded: ReadonlyMap<string, string>): string[] {
-  const current = new Map(
-    types.flatMap((type) =>
-      versionsOf(type).map((version) => [`${type.type}/${version.version}`, fingerprintOf(type, version)]),
-    ),
-  )
+  const current = fingerprintsOf(types)
   const changed = [...current].flatMap(([version, fingerprint]) => {
     const before = recorded.get(version)
     if (before === fingerprint) return []
-    if (before === undefined) return [`${version} is new: add the line "${version} ${fingerprint}" to ${GOLDEN}`]
+    if (before === undefined) return [`${version} is new: npm run goldens adds it to ${GOLDEN}`]
     return [
       `${version} is declared otherwise than the logs that hold it (${before.slice(0, 8)} → ${fingerprint.slice(0, 8)}): ` +
         'raise `version`, and put the row as it was into `earlier` with an upcaster to the new one. ' +
@@ -54,7 +44,7 @@ test('the gate tells what to do', () => {
   const changed = defineEvent({ ...declared, row: { ...declared.row, side: utf8() } })
   expect(problemsWith([said], recorded)).toEqual([])
   expect(problemsWith([changed], recorded)[0]).toContain('raise `version`, and put the row as it was into `earlier`')
-  expect(problemsWith([said], new Map())[0]).toContain('is new: add the line "test.said/1 ')
+  expect(problemsWith([said], new Map())[0]).toBe(`test.said/1 is new: npm run goldens adds it to ${GOLDEN}`)
   expect(problemsWith([], recorded)[0]).toContain('cannot be read any more')
 })
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import type { DataOf, Event, EventType } from '../schemas/event.ts'
+import type { DataOf, EventType } from '../schemas/event.ts'
 import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schemas/rollout.ts'
 import { scenePresented, type TASKS } from '../schemas/tower.ts'
-import type { Said } from './source.ts'
+import { type Said, said } from './source.ts'
 
 /** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */
 const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
@@ -41,47 +41,27 @@ export function presentScene(options: PresentedScene): Said[] {
   const { source, seed, index, scene, request } = options
   const { group_id } = request
   const at = START_MS + index * SCENE_MS
-  const shared = {
-    source,
-    time: iso(at),
-    clock: 'virtual',
-    causes: [],
-    ...(seed === undefined ? {} : { seed }),
-  } as const
-  const presented: Event<typeof scenePresented> = {
-    ...shared,
-    id: options.presented_id,
-    type: scenePresented.type,
-    version: scenePresented.version,
-    key: scene.scene_id,
-    data: scene,
-  }
-  const requested: Event<typeof rolloutRequested> = {
-    ...shared,
-    id: options.requested_id,
-    type: rolloutRequested.type,
-    version: rolloutRequested.version,
-    key: group_id,
-    causes: [presented.id],
-    correlation: group_id,
-    data: {
-      ...request,
-      origin: 'tower',
-      scene,
-      policy_role: 'policy',
-      sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
-      deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },
-    },
-  }
-  return [said(scenePresented, presented), said(rolloutRequested, requested)]
+  const shared = { source, time: iso(at), clock: 'virtual', ...(seed === undefined ? {} : { seed }) } as const
+  const envelope = { ...shared, id: options.requested_id, causes: [options.presented_id], correlation: group_id }
+  return [
+    said(scenePresented, scene, { ...shared, id: options.presented_id }),
+    said(
+      rolloutRequested,
+      {
+        ...request,
+        origin: 'tower',
+        scene,
+        policy_role: 'policy',
+        sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
+        deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },
+      },
+      envelope,
+    ),
+  ]
 }
 
 export function promptOf(text: string, variant: (typeof PROMPT_VARIANTS)[number]): Prompt {
   return { text, sha256: createHash('sha256').update(text).digest('hex'), variant }
-}
-
-function said<T extends EventType>(type: T, event: Event<T>): Said {
-  return { type, event: event as unknown as Event }
 }
 
 const iso = (ms: number) => new Date(ms).toISOString()

@@ -2,7 +2,7 @@ import type { Blobs } from '../infra/blobs/blobs.ts'
 import { type Log, type NewRecord, type Position, TopicReplacedError } from '../infra/log/log.ts'
 import { ResumingProducer } from '../infra/runtime/resuming-producer.ts'
 import { encodeEvent } from '../schemas/codec.ts'
-import type { Event, EventType } from '../schemas/event.ts'
+import type { DataOf, Event, EventType } from '../schemas/event.ts'
 import { type Partitions, partitionsOf } from '../schemas/partitions.ts'
 import { partitionOf } from '../schemas/routing.ts'
 
@@ -10,6 +10,22 @@ import { partitionOf } from '../schemas/routing.ts'
 export interface Said {
   readonly type: EventType
   readonly event: Event
+}
+
+/** What a source says about an event. `id`: the same for the same step, e.g. by `sourceId`. */
+type SourceEnvelope = Pick<Event, 'id' | 'source' | 'time' | 'clock' | 'correlation' | 'seed'> & {
+  readonly causes?: readonly string[]
+}
+
+/** An event of a source, from its data and the part of the envelope that its declaration does not give. */
+export function said<T extends EventType>(
+  type: T,
+  data: DataOf<T>,
+  { causes = [], ...envelope }: SourceEnvelope,
+): Said {
+  const first = (Array.isArray(data) ? data[0] : data) as Record<string, unknown>
+  const event = { ...envelope, causes, type: type.type, version: type.version, key: String(first[type.key]), data }
+  return { type, event: event as unknown as Event }
 }
 
 /**

@@ -3,7 +3,7 @@ import { rescoreCompletions } from '../processors/rescore-completions/rescore-co
 import { DERIVED_BY } from '../sinks/duckdb/views/derived.ts'
 import { DEFAULTS, topology } from './topology.ts'
 
-test('the views count each derived event of the processor that emits it in this topology', async () => {
+test('each derived event that the views count is emitted by the processor that they name', async () => {
   const { stages, events } = await topology(DEFAULTS)
   const rescore = rescoreCompletions({
     name: 'mine',
@@ -14,10 +14,11 @@ test('the views count each derived event of the processor that emits it in this 
     evaluate: () => [],
   })
   const emitters = [...stages.map((stage) => stage.create(stage.variant)), rescore]
-  const derived = events.filter(({ retention }) => retention === 'derived').map(({ type }) => type)
-  const emitted = derived.map((type) => [
-    type,
-    emitters.find(({ outputs }) => outputs.some((output) => output.type === type))?.name,
-  ])
-  expect(DERIVED_BY).toEqual(Object.fromEntries(emitted))
+  for (const [type, processor] of Object.entries(DERIVED_BY)) {
+    expect([type, events.find((event) => event.type === type)?.retention]).toEqual([type, 'derived'])
+    const names = emitters
+      .filter(({ outputs }) => outputs.some((output) => output.type === type))
+      .map(({ name }) => name)
+    expect([type, names]).toEqual([type, [processor]])
+  }
 })

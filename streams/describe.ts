@@ -38,18 +38,20 @@ function linesOf(topology: Topology): Line[] {
   ]
 }
 
-/** The wiring as text that fits a screen: each node's kind, name, inputs and outputs. */
+/** The wiring as text that fits a screen, with the fingerprint of this topology. */
 export function asText(topology: Topology): string {
+  return `${asShape(topology)}, fingerprint ${fingerprintOf(topology).slice(0, 16)}`
+}
+
+/** Each node's kind, name, inputs and outputs. Unlike the fingerprint, this stays the same when an event is declared. */
+export function asShape(topology: Topology): string {
   const text: string[] = []
   for (const line of linesOf(topology)) {
     text.push(`${line.kind.padEnd(10)}${line.name}${line.about === '' ? '' : `: ${line.about}`}`)
     for (const input of line.inputs) text.push(`            ← ${input}`)
     for (const output of line.outputs) text.push(`            → ${output}`)
   }
-  text.push(
-    '',
-    `${partitionsText(topology.partitions)} partitions by key (murmur2), fingerprint ${fingerprintOf(topology).slice(0, 16)}`,
-  )
+  text.push('', `${partitionsText(topology.partitions)} partitions by key (murmur2)`)
   return text.join('\n')
 }
 

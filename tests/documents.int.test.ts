@@ -1,24 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { asMermaid, asText } from '../streams/describe.ts'
-import { DEFAULTS, topology } from '../streams/topology.ts'
+import { documentWith, GENERATED_PARTS, UPDATE_DOCUMENTS } from './generated-parts.ts'
 
 const document = (name: string) => readFile(fileURLToPath(new URL(`../${name}`, import.meta.url)), 'utf8')
 
-test('the README shows the topology as the program prints it, and it fits a screen', async () => {
-  const text = asText(await topology(DEFAULTS))
-  // All but the fingerprint, which changes with every event that is declared.
-  const wiring = text.replace(/, fingerprint [0-9a-f]+$/, '')
-  expect(await document('README.md')).toContain(wiring)
-  expect(text.split('\n').length).toBeLessThanOrEqual(40)
-  expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
-})
-
-test('ARCHITECTURE shows its chart without the sink’s arrows', async () => {
-  const chart = asMermaid(await topology(DEFAULTS))
-  const solid = chart.split('\n').filter((line) => !line.includes('-.->'))
-  expect(await document('ARCHITECTURE.md')).toContain(solid.join('\n'))
+test.each(GENERATED_PARTS)('$file shows its $name as the program has it', async (part) => {
+  const { is, should_be } = await documentWith(part)
+  expect(is, `${part.file} is stale; to write it anew: ${UPDATE_DOCUMENTS}`).toBe(should_be)
 })
 
 test('every file that README, ARCHITECTURE and CONTRIBUTING name is there', async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { partitionOf } from '../../schemas/routing.ts'
 import { findOwner } from '../../sinks/duckdb/owner-socket.ts'
+import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { alertRules } from '../../tests/alert-rules.ts'
 import { ChatServer } from '../../tests/chat-server.ts'
 import { eventually, plumblineOk, type Running, sharedFolder, sql, start } from '../../tests/cli/plumbline.ts'
@@ -218,14 +219,16 @@ test('a process that stands still longer than its session: partitions move, and 
   const beside = start(['run', ...policy, '--no-sink', '--metrics', '127.0.0.1:0'], { cwd })
   const other = await Scraper.of(beside)
   const restored = async (n: number) => (await other.valuesOf('plumbline_restore_seconds')).length === n
-  await eventually(() => restored(6), PATIENCE_MS)
+  const names = (await topology(DEFAULTS)).stages.map(({ name }) => name).sort()
+  // Half of each stage's partitions, then the other half too.
+  const half = (names.length * Number(DEFAULTS.partitions)) / 2
+  await eventually(() => restored(half), PATIENCE_MS)
   running.child.kill('SIGSTOP')
   try {
-    await eventually(() => restored(12), PATIENCE_MS)
+    await eventually(() => restored(2 * half), PATIENCE_MS)
   } finally {
     running.child.kill('SIGCONT')
   }
-  const names = ['form-groups', 'sample-completions', 'score-completions']
   await scraper.until('PlumblinePartitionsMove', names, PATIENCE_MS)
   await end(beside, 'SIGTERM')
   await eventually(() => scraper.isReady(), PATIENCE_MS)

@@ -169,7 +169,7 @@ export function changelogReading(fold: Fold): Reading<ReturnType<typeof changelo
 }
 
 /** Reads a key and its state, upcast to the current version; undefined for a deleted key. */
-function stateReading(fold: Fold): Reading<{ readonly key: string; readonly state: unknown }> {
+export function stateReading(fold: Fold): Reading<{ readonly key: string; readonly state: unknown }> {
   const reading = changelogReading(fold)
   return (record, partitions) => {
     const { key, entry } = reading(record, partitions)

@@ -1,9 +1,14 @@
-import type { Processor } from '../../processors/processor.ts'
+import type { Fold, Processor, Transform } from '../../processors/processor.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import type { ClockDomain, DataOf, Event, EventType } from '../../schemas/event.ts'
 import { sourceId } from '../../schemas/identity.ts'
+import type { NewRecord } from '../log/log.ts'
+import { asFold } from './effect-fold.ts'
 import type { Execution, Failure } from './executed.ts'
 import { execute } from './execution.ts'
+import { isStateKey } from './internal-records.ts'
+import { changelogTopic } from './internal-topics.ts'
+import { changelogRecord, stateReading } from './state-store.ts'
 
 /**
  * Runs a processor by hand: events and ticks in, events out; no log, no clock, no files. States are frozen, so that a
@@ -14,19 +19,26 @@ import { execute } from './execution.ts'
  * await driver.given(requested, sampled)
  * await driver.when(scored)
  * driver.said(groupFormed)   // events emitted in `when`
+ * driver.restart()           // a new process: only what was committed is left
  * ```
  */
 export function testDriver(processor: Processor): TestDriver {
   return new TestDriver(processor)
 }
 
-class TestDriver {
-  readonly #execution: Execution
+export class TestDriver {
+  #given: Processor
+  #processor: Fold | Transform
+  #execution: Execution
+  /** The last record of each key, as bytes: what a compacted changelog holds. */
+  readonly #changelog = new Map<string, NewRecord>()
   #said: readonly Event[] = []
   #failures: readonly Failure[] = []
 
   constructor(processor: Processor) {
-    this.#execution = execute(processor.shape === 'fold' ? frozen(processor) : processor)
+    this.#given = processor
+    this.#processor = asRun(processor)
+    this.#execution = execute(this.#processor)
   }
 
   /** Events that happened before. Their outputs are ignored, but they must not fail. */
@@ -41,6 +53,30 @@ class TestDriver {
     const { outputs, failures } = await this.#execution.process(events)
     this.#said = outputs.map((output) => output.event)
     this.#failures = failures
+    for (const { key, state } of this.#execution.takeChanges()) {
+      this.#changelog.delete(key)
+      if (state !== undefined) this.#changelog.set(key, changelogRecord(this.#processor, key, state))
+    }
+  }
+
+  /**
+   * Ends the process and starts another. Everything given so far is committed; the states are restored from the bytes
+   * of the changelog, by the code that restores a worker's.
+   *
+   * @param processor as the new process creates it: of modules that were loaded again, or with a newer state version
+   * @throws Error when a stored state is not what this processor can read
+   */
+  restart(processor: Processor = this.#given): void {
+    this.#given = processor
+    this.#processor = asRun(processor)
+    this.#execution = execute(this.#processor)
+    if (this.#processor.shape === 'transform') return
+    const reading = stateReading(this.#processor)
+    const topic = changelogTopic(processor.name)
+    for (const [offset, record] of [...this.#changelog.values()].entries()) {
+      const { key, state } = reading({ ...record, topic, partition: 0, offset: BigInt(offset), appended_ms: 0 }, 1)
+      this.#execution.restore(key, deepFreeze(state))
+    }
   }
 
   said(): readonly Event[]
@@ -58,9 +94,19 @@ class TestDriver {
     const found = this.#execution.states().find(([name]) => name === key)
     return found === undefined ? undefined : JSON.parse(JSON.stringify(found[1]))
   }
+
+  /** Every key with its state as the fold returned it, sorted by key. The runtime's own keys are left out. */
+  states(): readonly (readonly [key: string, state: unknown])[] {
+    return this.#execution.states().filter(([key]) => isStateKey(key))
+  }
 }
 
-function frozen<P extends Extract<Processor, { shape: 'fold' }>>(fold: P): P {
+function asRun(processor: Processor): Fold | Transform {
+  if (processor.shape === 'transform') return processor
+  return frozen(processor.shape === 'effect' ? asFold(processor) : processor)
+}
+
+function frozen(fold: Fold): Fold {
   return {
     ...fold,
     apply: (state, event, emit) => deepFreeze(fold.apply(state, event, emit)),

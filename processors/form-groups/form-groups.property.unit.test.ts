@@ -6,9 +6,10 @@ import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
-import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
+import { requested, sampled, sampledRow } from '../../tests/tower-events.ts'
 import { isA } from '../processor.ts'
 import { scoreCompletions } from '../score-completions/score-completions.ts'
+import { histories } from './conformance-histories.ts'
 import { formGroups } from './form-groups.ts'
 import type { Group } from './group.ts'
 
@@ -61,57 +62,13 @@ async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ra
   return { said, fates }
 }
 
-const SIZE = 3
-const attempt = fc.constantFrom('attempt-1', 'attempt-1', 'attempt-2')
-/** −1 is poison, 3 and 4 are out of range. */
-const index = fc.constantFrom(0, 0, 1, 1, 2, 2, 3, 4, -1)
-const reward = fc.constantFrom(20, 3, 0, -5, null)
-const rowOf = fc.record({ index, attempt, reward })
-const answers = fc.array(fc.uniqueArray(rowOf, { selector: (row) => row.index, minLength: 1, maxLength: 4 }), {
-  maxLength: 6,
-})
-const TIMES = ['2026-01-01T00:30:00', '2026-01-01T01:00:00', '2026-01-05T00:00:00', '2026-01-08T01:00:00']
-const ticks = fc.array(fc.constantFrom(...TIMES), { maxLength: 3 })
-
 /** Events of one group, in any order, with restarts between them. */
-const histories = fc
-  .record({ answers, ticks, restarts: fc.nat(4), is_requested: fc.boolean() })
-  .chain(({ answers, ticks, restarts, is_requested }) => {
-    const logprobs = [Math.fround(-0.1), 0]
-    const steps: Step[] = [
-      ...(is_requested ? [{ event: requested({ group_size: SIZE }) }] : []),
-      ...ticks.map((time, at) => ({ event: tick('virtual', `${time}.00${at}Z`) })),
-      ...Array.from({ length: restarts }, () => 'restart' as const),
-      ...answers.flatMap((rows, at) => [
-        {
-          event: sampled(
-            `s${at}`,
-            ...rows.map((row) =>
-              sampledRow(row.index, {
-                attempt_id: row.attempt,
-                token_ids: [1, 2],
-                logprobs,
-                token_policy_version: [row.index, 2 ** 40],
-              }),
-            ),
-          ),
-        },
-        {
-          event: scored(
-            `c${at}`,
-            ...rows.map((row) =>
-              scoredRow(row.index, `s${at}`, {
-                attempt_id: row.attempt,
-                reward: row.reward,
-                outcome: row.reward === null ? null : 'stable',
-              }),
-            ),
-          ),
-        },
-      ]),
-    ]
-    return fc.shuffledSubarray(steps, { minLength: steps.length })
-  })
+const steps = fc.tuple(histories, fc.array(fc.nat(), { maxLength: 4 })).map(([events, restarts]) =>
+  restarts.reduce<readonly Step[]>(
+    (steps, place) => steps.toSpliced(place % (steps.length + 1), 0, 'restart'),
+    events.map((event) => ({ event })),
+  ),
+)
 
 const END: readonly Step[] = ['2026-02-01', '2026-03-01', '2026-04-01'].map((day) => ({
   event: tick('virtual', `${day}T00:00:00.000Z`),
@@ -128,7 +85,7 @@ function completionsOf(steps: readonly Step[]): string[] {
 describe('whatever comes in whatever order, with restarts between', () => {
   test('each sampled completion has exactly one fate, at every moment and in the end', async () => {
     await fc.assert(
-      fc.asyncProperty(histories, fc.nat(), async (steps, cut) => {
+      fc.asyncProperty(steps, fc.nat(), async (steps, cut) => {
         for (const part of [steps.slice(0, cut % (steps.length + 1)), steps, [...steps, ...END]]) {
           const { fates } = await run(part)
           const completions = completionsOf(part)
@@ -143,7 +100,7 @@ describe('whatever comes in whatever order, with restarts between', () => {
 
   test('nothing is pending after the deadlines, and the state is forgotten', async () => {
     await fc.assert(
-      fc.asyncProperty(histories, async (steps) => {
+      fc.asyncProperty(steps, async (steps) => {
         const { fates } = await run([...steps, ...END])
         expect([...fates.values()].flat()).not.toContain('pending')
       }),
@@ -153,7 +110,7 @@ describe('whatever comes in whatever order, with restarts between', () => {
 
   test('a restart changes nothing: the same events with the same ids and values', async () => {
     await fc.assert(
-      fc.asyncProperty(histories, async (steps) => {
+      fc.asyncProperty(steps, async (steps) => {
         const [restarted, straight] = [
           await run([...steps, ...END]),
           await run([...steps, ...END], { restarts: false }),

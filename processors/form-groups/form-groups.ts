@@ -36,7 +36,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
   return {
     shape: 'fold',
     name: 'form-groups',
-    version: 2,
+    version: 3,
     about: 'all N scored completions of a group, with advantages, or none',
     variant: [options.dialect],
     produces: 'derived',
@@ -115,9 +115,12 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
     delete group.early_scores[key]
     takeScore(group, completion_index, early, emit)
   }
-  if (group.request === undefined && group.closed === undefined && group.forget === undefined) {
-    group.forget = later({ clock: event.clock, time: event.time }, MEMORY_MS)
-  }
+  return withTimer(group, event)
+}
+
+/** Without a request, no deadline would ever forget a group. */
+function withTimer(group: Group, { clock, time }: Event): Group {
+  if (group.request === undefined && group.closed === undefined) group.forget ??= later({ clock, time }, MEMORY_MS)
   return group
 }
 
@@ -159,7 +162,7 @@ function takeScored(group: Group, event: Event<typeof completionsScored>, emit: 
     if (slot?.sampled_id === row.sampled_id) takeScore(group, row.completion_index, score, emit)
     else group.early_scores[key] = score
   }
-  return group
+  return withTimer(group, event)
 }
 
 /** The first score of a completion counts. If the scorer failed, the completion is rejected and its slot is freed. */

@@ -158,6 +158,14 @@ describe('a completion is rejected', () => {
   })
 })
 
+test('scores without a request and a completion are forgotten', async () => {
+  const group = driver()
+  await group.given(scores)
+  expect(group.state('g1')).toMatchObject({ early_scores: { 's1/0': { reward: 20 } } })
+  await group.given(tick('virtual', '2026-01-08T00:00:01.000Z'), tick('virtual', '2026-01-15T00:00:01.000Z'))
+  expect(group.state('g1')).toBeUndefined()
+})
+
 describe('a group expires', () => {
   test('on the first tick at its deadline, naming what is missing and what was there', async () => {
     const group = driver()

@@ -18,6 +18,8 @@ const scoringState = z.object({
   done: z.boolean().optional(),
   /** Completion indices that have a reward. */
   scored: z.array(z.int()),
+  /** Ids of the events whose completions are scored: a redelivered one is not scored again. Absent before version 2. */
+  scored_events: z.array(z.string()).optional(),
   /** The attempt of the first completion. */
   attempt_id: z.string().optional(),
   /** A completion arrived that form-groups may reject. */
@@ -42,13 +44,14 @@ export function scoreCompletions(scorer: Scorer): Fold<Scoring> {
   return {
     shape: 'fold',
     name: 'score-completions',
-    version: 2,
+    version: 3,
     about: 'the physics and the reward of each completion',
     variant: [scorer.reward_name, `v${scorer.reward_version}`],
     produces: 'derived',
     inputs: [rolloutRequested, completionsSampled],
     outputs: [completionsScored],
-    state: { version: 1, schema: scoringState },
+    // Version 1 had no ids of scored events; a group that it left open may score a redelivered one again.
+    state: { version: 2, schema: scoringState, upcast: { 1: (state) => state } },
     apply(state, event, emit) {
       if (isA(event, rolloutRequested)) return takeRequest(state, event, emit, scorer)
       if (isA(event, completionsSampled)) return takeCompletions(state, event, emit, scorer)
@@ -81,6 +84,7 @@ function takeCompletions(
   scorer: Scorer,
 ): Scoring {
   const cause = causeOf(event)
+  if (state !== undefined && hasTaken(state, cause)) return state
   if (state?.request !== undefined) return score(state, state.request, cause, event.data, emit, scorer)
   // A group that is done accepts no more completions: form-groups rejects later ones without a score.
   if (state?.done) return state
@@ -92,6 +96,11 @@ function takeCompletions(
   }))
   const forget = state?.forget ?? { clock: event.clock, time: later(event.time) }
   return { scored: [], forget, waiting: [...(state?.waiting ?? []), { cause, rows }] }
+}
+
+/** Whether these completions are scored, or wait for their request. A group that is done takes none. */
+function hasTaken({ scored_events, waiting }: Scoring, { id }: Cause): boolean {
+  return scored_events?.includes(id) === true || waiting.some(({ cause }) => cause.id === id)
 }
 
 function score(
@@ -106,7 +115,8 @@ function score(
   emit(completionsScored, results, { causes: [request.cause, cause] })
   const next = results.reduce((before, row) => count(before, row, request.group_size), state)
   const all = next.scored.length === request.group_size && !next.irregular
-  return all ? { done: true, scored: NONE, waiting: NONE, forget: state.forget } : next
+  if (all) return { done: true, scored: NONE, waiting: NONE, forget: state.forget }
+  return { ...next, scored_events: [...(state.scored_events ?? []), cause.id] }
 }
 
 /**

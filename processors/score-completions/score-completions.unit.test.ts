@@ -25,6 +25,20 @@ test('a completion is scored whether its request comes before or after it', asyn
   expect(after.said()).toEqual(before.said())
 })
 
+test('completions that are delivered again are scored once, before their request and after it', async () => {
+  const some = sampled('s1', best)
+  const early = testDriver(scoreCompletions(paper))
+  await early.given(some, some)
+  await early.when(requested())
+  expect(early.said()).toHaveLength(1)
+  const late = testDriver(scoreCompletions(paper))
+  await late.given(requested(), some)
+  await late.when(some)
+  expect(late.said()).toEqual([])
+  await late.given(sampled('s2', nonsense))
+  expect(late.state('g1')).toMatchObject({ done: true })
+})
+
 test('a scorer that throws gives a row without a reward, and the other rows keep theirs', async () => {
   const broken: Scorer = {
     ...paper,

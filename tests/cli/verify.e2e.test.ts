@@ -61,25 +61,22 @@ test('verify --json tells the same in JSON', async () => {
   const { code, stdout, stderr } = await plumbline(['verify', '--json', '--log', 'lmdb:reward'], { cwd })
   expect(code).toBe(1)
   expect(stderr).toBe('')
-  expect(JSON.parse(stdout)).toMatchObject({
-    passed: false,
-    reports: [
-      { processor: 'sample-completions', differences: 0 },
-      {
-        processor: 'score-completions',
-        differences: 1,
-        first: {
-          kind: 'different',
-          processor: 'score-completions',
-          ce_id: idOf(victim),
-          where: `${victim.topic} partition ${victim.partition} offset ${victim.offset}`,
-          message: expect.stringMatching(/reward: recorded 19\.5, rebuilt /),
-        },
-      },
-      // form-groups reads the changed reward, so its recorded event is not the one computed from it.
-      { processor: 'form-groups', differences: 1 },
-    ],
+  const { passed, reports } = JSON.parse(stdout) as { passed: boolean; reports: { processor: string }[] }
+  expect(passed).toBe(false)
+  const report = (name: string) => reports.find(({ processor }) => processor === name)
+  expect(report('sample-completions')).toMatchObject({ differences: 0 })
+  expect(report('score-completions')).toMatchObject({
+    differences: 1,
+    first: {
+      kind: 'different',
+      processor: 'score-completions',
+      ce_id: idOf(victim),
+      where: `${victim.topic} partition ${victim.partition} offset ${victim.offset}`,
+      message: expect.stringMatching(/reward: recorded 19\.5, rebuilt /),
+    },
   })
+  // It reads the changed reward, so its recorded event is not the one computed from it.
+  expect(report('form-groups')).toMatchObject({ differences: 1 })
 })
 
 test('a bit flipped where no value can be read any more is named too', async () => {

@@ -1,7 +1,8 @@
 import { beforeAll, expect, test } from 'vitest'
 import { plumblineOk, sharedFolder } from './plumbline.ts'
 
-/** Goldens: look at the difference before you accept one (`npx vitest run tests/cli -u`). */
+/** Goldens: look at the difference before you accept it with this command. */
+const UPDATE_GOLDENS = 'npm run goldens'
 
 let cwd = ''
 beforeAll(async () => {
@@ -43,7 +44,8 @@ test.concurrent.for([
   const text = await plumblineOk(args, { cwd })
   // CSV ends its lines in \r\n, as RFC 4180 says.
   for (const line of text.split(/\r?\n/)) expect(line, 'a line ends in spaces').toBe(line.trimEnd())
-  await expect(text).toMatchFileSnapshot(`goldens/${name}.golden.txt`)
+  const stale = `goldens/${name}.golden.txt is stale; if the new text is right: ${UPDATE_GOLDENS}`
+  await expect(text, stale).toMatchFileSnapshot(`goldens/${name}.golden.txt`)
 })
 
 test.concurrent.each([

@@ -14,8 +14,13 @@ export const outcomesCounted = defineEvent({
   row: { group_id: utf8(), outcomes: mapOf(int32()) },
 })
 
+const state = z.object({ forget: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }) })
+
+/** A second delivery of a group may arrive this long after the first one. Inferred; the same as in form-groups. */
+const MEMORY_MS = 7 * 24 * 3_600_000
+
 /** A processor as an outside developer would write it: it knows Plumbline's events and nothing else. */
-export function countOutcomes(): Fold<{ groups: number }> {
+export function countOutcomes(): Fold<z.infer<typeof state>> {
   return {
     shape: 'fold',
     name: 'count-outcomes',
@@ -25,14 +30,16 @@ export function countOutcomes(): Fold<{ groups: number }> {
     produces: 'derived',
     inputs: [groupFormed],
     outputs: [outcomesCounted],
-    state: { version: 1, schema: z.object({ groups: z.int() }) },
-    apply(state, event, emit) {
-      if (isA(event, groupFormed)) {
-        const outcomes: Record<string, number> = {}
-        for (const { outcome } of event.data) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
-        emit(outcomesCounted, { group_id: event.key, outcomes })
-      }
-      return { groups: (state?.groups ?? 0) + 1 }
+    state: { version: 1, schema: state },
+    apply(counted, event, emit) {
+      if (counted !== undefined || !isA(event, groupFormed)) return counted
+      const outcomes: Record<string, number> = {}
+      for (const { outcome } of event.data) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+      emit(outcomesCounted, { group_id: event.key, outcomes })
+      const time = new Date(Date.parse(event.time) + MEMORY_MS).toISOString()
+      return { forget: { clock: event.clock, time } }
     },
+    deadline: ({ forget }) => ({ ...forget, housekeeping: true }),
+    expire: () => undefined,
   }
 }

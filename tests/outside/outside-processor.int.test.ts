@@ -3,11 +3,14 @@ import { openDataFolder } from '../../cli/data-folder.ts'
 import { generate } from '../../cli/generate.ts'
 import { prepareLog } from '../../cli/pipeline.ts'
 import { verifyFolder } from '../../cli/verify.ts'
+import { foldConformance } from '../../processors/conformance/fold-conformance.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, stage, topology } from '../../streams/topology.ts'
 import { runUntilIdle } from '../run-until-idle.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { countOutcomes, outcomesCounted } from './count-outcomes.ts'
+
+foldConformance(countOutcomes(), { load: async () => (await import('./count-outcomes.ts')).countOutcomes() })
 
 test('a processor from outside is one new file and one line in the topology: it runs, has a table, and verifies', async () => {
   const folder = await openDataFolder({ data: await temporaryFolder() }, { create: true })

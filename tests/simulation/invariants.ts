@@ -12,9 +12,8 @@ import { decodeEvent } from '../../schemas/codec.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
-import { completionsScored } from '../../schemas/tower.ts'
 import { type GroupPlan, rewardOf } from './inputs.ts'
-import { derivingOf, estimated, vocabulary } from './stages.ts'
+import { derivingOf, EVENTS, vocabulary } from './stages.ts'
 import { checkForgotten, compareRebuilt, compareRestored, reading } from './state-invariants.ts'
 import { isAnswer } from './witness.ts'
 import type { World } from './world.ts'
@@ -97,7 +96,9 @@ function countDeadLetters(world: World, found: string[]): void {
   )
   const garbage = recordsOf(world, completionsSampled.type).filter(({ key }) => key === 'garbage')
   const expected = garbage.flatMap(({ topic, partition, offset }) =>
-    derivingOf(world.inputs).map(({ name }) => `${name} ${topic}/${partition}@${offset}`),
+    world.stages
+      .filter((processor) => inputTopics(processor).includes(topic))
+      .map(({ name }) => `${name} ${topic}/${partition}@${offset}`),
   )
   if (places.sort().join() === expected.sort().join()) return
   const errors = letters.map(({ error }) => error)
@@ -107,13 +108,13 @@ function countDeadLetters(world: World, found: string[]): void {
 /** No output twice, except outputs of an event that a source has appended twice. */
 function countOutputs(world: World, found: string[]): void {
   const times = new Map<string, number>()
-  const records = EVERY_TYPE.flatMap(({ type }) => recordsOf(world, type))
-  for (const record of records) {
+  for (const record of EVENTS.flatMap(({ type }) => recordsOf(world, type))) {
     const id = headerOf(record, 'ce_id') ?? ''
     times.set(id, (times.get(id) ?? 0) + 1)
   }
+  const types = new Set(world.stages.flatMap(({ outputs }) => outputs.map(({ type }) => type)))
   const counted = new Set<string>()
-  for (const record of records) {
+  for (const record of [...types].flatMap((type) => recordsOf(world, type))) {
     const id = headerOf(record, 'ce_id') ?? ''
     const source = headerOf(record, 'ce_source') ?? ''
     const count = times.get(id) ?? 0
@@ -124,15 +125,6 @@ function countOutputs(world: World, found: string[]): void {
     if (count > most) found.push(`${record.topic} ${id}: expected it ${most} times in the log, got ${count}`)
   }
 }
-
-const EVERY_TYPE: readonly EventType[] = [
-  completionsSampled,
-  completionsScored,
-  groupFormed,
-  groupExpired,
-  completionRejected,
-  estimated,
-]
 
 /** Completions and their outcomes. Events with the same id count once. */
 class Said {

@@ -1,6 +1,5 @@
 import { topicsOf } from '../../infra/runtime/topics.ts'
 import { askPolicy } from '../../processors/ask-policy/ask-policy.ts'
-import { formGroups } from '../../processors/form-groups/form-groups.ts'
 import { causeOf, type Effect, isA, type Processor, type Stage, type Transform } from '../../processors/processor.ts'
 import { scoreCompletions } from '../../processors/score-completions/score-completions.ts'
 import type { Scorer } from '../../processors/score-completions/scored-row.ts'
@@ -9,6 +8,8 @@ import { defineEvent } from '../../schemas/event.ts'
 import { int32, utf8 } from '../../schemas/logical-types.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { catalogueOf } from '../../schemas/registry.ts'
+import { processorsOf } from '../../streams/describe.ts'
+import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { rewardOf, UNSCORABLE } from './inputs.ts'
 
 export const estimated = defineEvent({
@@ -17,7 +18,7 @@ export const estimated = defineEvent({
   row: { group_id: utf8(), position: int32('in its batch'), batch_size: int32(), first_id: utf8('of its batch') },
 })
 
-const EVENTS = [...catalogue, estimated]
+export const EVENTS = [...catalogue, estimated]
 export const vocabulary = catalogueOf(EVENTS)
 
 /** A scorer without physics: the reward is the number in the text. The real scorer is a pure function too. */
@@ -45,7 +46,10 @@ const SCORER: Scorer = {
 
 export const ASKING = askPolicy({ url: 'http://simulated/v1', model: 'simulated' }) as Effect
 const SCORING = scoreCompletions(SCORER)
-const GROUPING = formGroups({ dialect: 'paper' })
+
+/** Stages of the topology that need a world or a model here have something else in their place. */
+const IN_PLACE_OF: ReadonlyMap<string, Processor> = new Map([ASKING, SCORING].map((one) => [one.name, one]))
+const STAGES = processorsOf(await topology(DEFAULTS)).map((one) => IN_PLACE_OF.get(one.name) ?? one)
 
 const MODEL_BATCH = 4
 
@@ -70,9 +74,9 @@ const ESTIMATING: Transform = {
   },
 }
 
-/** The tower loop, as `streams/topology.ts` wires it, and in some schedules a model. */
+/** Every stage of `streams/topology.ts`, a new one too, and in some schedules a model. */
 export function stagesOf({ has_policy, has_model }: StagesAsked): readonly Processor[] {
-  return [...(has_policy ? [ASKING] : []), SCORING, GROUPING, ...(has_model ? [ESTIMATING] : [])]
+  return [...STAGES.filter((one) => has_policy || one !== ASKING), ...(has_model ? [ESTIMATING] : [])]
 }
 
 interface StagesAsked {
@@ -87,4 +91,4 @@ export function derivingOf(asked: StagesAsked): readonly Stage[] {
     .map((processor) => ({ name: processor.name, variant: processor.variant, create: () => processor }))
 }
 
-export const topicsFor = (partitions: number) => topicsOf(EVENTS, [ASKING, SCORING, GROUPING, ESTIMATING], partitions)
+export const topicsFor = (partitions: number) => topicsOf(EVENTS, [...STAGES, ESTIMATING], partitions)

@@ -1,0 +1,44 @@
+import type { Partitions } from '../schemas/partitions.ts'
+import { runSource, type Source } from '../sources/source.ts'
+import { type DataFolder, openDataFolder } from './data-folder.ts'
+import { type GlobalOptions, stopSignal } from './options.ts'
+import { prepareLog, wiringOn } from './pipeline.ts'
+import { number, Progress } from './progress.ts'
+
+interface BroughtIn {
+  /** What the progress line is about. */
+  readonly label: string
+  /** What a step of the source is, in the plural. */
+  readonly unit: string
+  readonly source: (folder: DataFolder) => Source
+}
+
+/** What a command that runs a source does: opens its data folder, runs the source to its end or until stopped, reports. */
+export async function bringIn(global: GlobalOptions, brought: BroughtIn): Promise<void> {
+  const folder = await openDataFolder(global, { create: true })
+  try {
+    const wiring = await wiringOn(folder, global)
+    await prepareLog(folder, wiring)
+    const how = { silent: global.json, signal: stopSignal(), partitions: wiring.partitions }
+    const result = await runInto(folder, brought, how)
+    if (global.json) process.stdout.write(`${JSON.stringify(result)}\n`)
+  } finally {
+    await folder.close()
+  }
+}
+
+/** Runs a source to its end or until stopped, and reports progress. */
+export async function runInto(
+  folder: DataFolder,
+  { label, unit, source }: BroughtIn,
+  how: { readonly silent: boolean; readonly signal: AbortSignal; readonly partitions: Partitions },
+): ReturnType<typeof runSource> {
+  const { silent, signal, partitions } = how
+  const progress = new Progress(label, { silent })
+  const { log, blobs } = folder
+  const onProgress = (done: number, steps: number) => progress.at(done, steps)
+  const result = await runSource(source(folder), { log, blobs, partitions, signal, onProgress })
+  const before = result.already > 0 ? `, ${number(result.already)} were there already` : ''
+  progress.done(`${number(result.done)} ${unit}${before}`)
+  return result
+}

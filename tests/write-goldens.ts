@@ -1,0 +1,14 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { catalogue } from '../schemas/catalogue.ts'
+import { addFingerprints } from '../schemas/conformance/fingerprint-golden.ts'
+
+/**
+ * npm run goldens: adds the fingerprints of new events, and writes anew what the program prints. Look at the difference
+ * before you commit it.
+ */
+const added = await addFingerprints(catalogue)
+process.stdout.write(added.length === 0 ? 'every event has its fingerprint\n' : `added: ${added.join(', ')}\n`)
+const root = fileURLToPath(new URL('..', import.meta.url))
+const vitest = ['node_modules/vitest/vitest.mjs', 'run', 'tests/cli/what-people-read', '--update']
+process.exitCode = spawnSync(process.execPath, vitest, { cwd: root, stdio: 'inherit' }).status ?? 1
