@@ -25,7 +25,7 @@ export interface Remote {
    * Requests a blob, or a part of it with the header `range`.
    *
    * @returns an answer of status 200 or 206
-   * @throws BlobMissingError, BlobsAwayError
+   * @throws BlobMissingError, BlobsAwayError. BlobCorruptError when the stored blob is shorter.
    */
   open(ref: BlobRef, range: string | undefined, signal: AbortSignal): Promise<Response>
   /** Whether the stored bytes are wrong, as the store itself sees them. `actual`: the hash of those that arrived. */
@@ -34,14 +34,14 @@ export interface Remote {
 
 /** A whole blob. Bytes that were damaged on the way are requested again. */
 export async function download(remote: Remote, ref: BlobRef, call: BlobCall = {}): Promise<Uint8Array> {
-  let actual = ''
-  for (let attempt = 0; attempt < remote.tries; attempt++) {
-    await backOff(attempt, call)
+  for (let attempt = 1; ; attempt++) {
     const bytes = await collect(pieces(remote, ref, call))
-    actual = sha256Of(bytes)
+    const actual = sha256Of(bytes)
     if (actual === ref.sha256) return bytes
+    const error = await wrong(remote, ref, actual, call)
+    if (error instanceof BlobCorruptError || attempt >= remote.tries) throw error
+    await backOff(attempt, call)
   }
-  throw await wrong(remote, ref, actual, call)
 }
 
 /** As `getStream` of the port. */
@@ -62,6 +62,9 @@ export async function* downloadStream(
   const actual = hash.digest('hex')
   if (actual !== ref.sha256) throw await wrong(remote, ref, actual, call)
 }
+
+/** Errors that another attempt at the transfer does not mend. */
+const OF_THE_STORE = [BlobMissingError, BlobCorruptError, BlobsAwayError]
 
 /** The bytes as they arrive. A transfer that breaks off or stalls is resumed where it stopped. */
 export async function* pieces(
@@ -98,7 +101,7 @@ export async function* pieces(
       if (wanted === undefined) return
     } catch (error) {
       signal?.throwIfAborted()
-      if (error instanceof BlobMissingError || error instanceof BlobsAwayError) throw error
+      if (OF_THE_STORE.some((kind) => error instanceof kind)) throw error
     } finally {
       clearTimeout(timer)
     }

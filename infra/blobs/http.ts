@@ -1,6 +1,14 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { BlobRef } from '../../schemas/logical-types.ts'
-import { type BlobCall, BlobMissingError, type BlobStore, BlobsAwayError, named, type StoredBlob } from './blobs.ts'
+import {
+  type BlobCall,
+  BlobCorruptError,
+  BlobMissingError,
+  type BlobStore,
+  BlobsAwayError,
+  named,
+  type StoredBlob,
+} from './blobs.ts'
 import { anyOf, download, downloadStream, type Remote } from './download.ts'
 import { refOf } from './hashing.ts'
 import { awayBecause, beginningOf, bodyOf, wasClosed } from './request.ts'
@@ -79,6 +87,10 @@ export function httpBlobs(options: HttpBlobsOptions): BlobStore {
       if (answer.status === 404) {
         await answer.body?.cancel()
         throw new BlobMissingError(`${named(ref)} is not at ${base}`)
+      }
+      if (answer.status === 416) {
+        await answer.body?.cancel()
+        throw new BlobCorruptError(`${named(ref)} at ${base} has fewer bytes; restore the file there from a copy`)
       }
       if (answer.status !== 200 && answer.status !== 206) throw await refused(answer)
       return answer

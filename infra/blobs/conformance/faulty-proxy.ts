@@ -42,7 +42,7 @@ export async function faultyProxy(port: number, fault: Fault): Promise<FaultyPro
     const { method, url, headers } = request
     const upstream = requestOf({ host: '127.0.0.1', port, method, path: url, headers, agent: false })
     const cut = () => {
-      request.destroy()
+      request.socket.destroy()
       upstream.destroy()
     }
     const mayPass = halfOf('up', headers, cut)

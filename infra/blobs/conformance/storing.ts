@@ -56,6 +56,10 @@ export const STORING: readonly ConformanceCase[] = [
         await assert.rejects(blobs.get(ref), BlobCorruptError)
         await assert.rejects(collect(blobs.getStream(ref)), BlobCorruptError)
       }
+      await harness.damage(ref, bytes.subarray(0, 5_000))
+      for (const from of [4_000, 6_000]) {
+        await assert.rejects(collect(blobs.getStream(ref, { range: { from, to: 10_000 } })), BlobCorruptError)
+      }
     },
   },
   {
