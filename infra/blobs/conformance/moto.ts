@@ -18,21 +18,22 @@ export const NO_MOTO =
 
 export interface Moto {
   readonly port: number
-  /** A new bucket, and any credentials. */
+  /** A new bucket, and any credentials: one of the requests that are not checked. */
   bucket(name: string): Promise<S3Place>
   stop(): Promise<void>
 }
 
-/** @param checks whether credentials are checked; moto knows none then */
-export async function startMoto({ checks = false } = {}): Promise<Moto> {
-  const process = spawn(PYTHON, [SCRIPT, ...(checks ? ['0'] : [])], { stdio: ['pipe', 'pipe', 'inherit'] })
+/** @param unchecked the number of requests after which credentials and permissions are checked; left out: never */
+export async function startMoto(unchecked?: number): Promise<Moto> {
+  const words = unchecked === undefined ? [] : [String(unchecked)]
+  const process = spawn(PYTHON, [SCRIPT, ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
   const port = Number(await firstLine(process))
   const endpoint = `http://127.0.0.1:${port}`
   return {
     port,
     async bucket(bucket) {
       const place = { bucket, prefix: '', endpoint, region: 'us-east-1', access_key_id: 'a', secret_access_key: 'b' }
-      if (!checks) await signing(place).fetch(`${endpoint}/${bucket}`, { method: 'PUT' })
+      await signing(place).fetch(`${endpoint}/${bucket}`, { method: 'PUT' })
       return place
     },
     async stop() {
