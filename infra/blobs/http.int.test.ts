@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
-import { cachedBlobs } from './cached.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
 import { httpBlobs } from './http.ts'
 import { serveBlobs } from './server.ts'
@@ -208,17 +207,6 @@ test.each([
   expect(answer.status).toBe(status)
   const body = Buffer.from(await answer.arrayBuffer())
   if (part !== undefined) expect(body).toEqual(LARGE.subarray(part[0], part[1]))
-})
-
-test('what was brought once is not asked for again', async () => {
-  const { blobs: there } = await served()
-  const ref = await there.put(LARGE, 'image/png')
-  const here = directoryBlobs(await temporaryFolder())
-  const cached = cachedBlobs(here, there)
-  expect(Buffer.from(await cached.get(ref))).toEqual(LARGE)
-  expect(await here.has(ref)).toBe(true)
-  const gone = cachedBlobs(here, httpBlobs({ url: 'http://127.0.0.1:1', token: TOKEN }))
-  expect(Buffer.from(await gone.get(ref))).toEqual(LARGE)
 })
 
 test('a server that sends without end costs a bounded amount of memory, in a blob and in an error', async () => {
