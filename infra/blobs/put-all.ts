@@ -2,10 +2,10 @@ import type { Blob } from '../../schemas/offload.ts'
 import type { Blobs } from './blobs.ts'
 
 /**
- * Puts that are under way at a time: enough to hide the delay of a network, few enough that several stages and hosts do
- * not exhaust the connections of one server. Inferred: at 20 ms of delay, more is hardly faster (docs/performance.md).
+ * Puts that are under way at a time: enough to hide the delay of a network, few enough that the stages of several hosts
+ * do not exhaust the connections of one server. Inferred.
  */
-export const PARALLEL_PUTS = 16
+export const PARALLEL_PUTS = 32
 
 /**
  * Puts the blobs of a commit, several at a time. When this resolves, all of them are durable. After a failure no more

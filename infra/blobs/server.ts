@@ -31,7 +31,7 @@ const BLOB = `${BLOBS}/:sha256{[0-9a-f]{64}}`
 /** The most blobs in one answer to a list. */
 const LISTED_AT_ONCE = 1_000
 
-/** Each host opens up to 16 for each of its stages (`put-all.ts`). */
+/** Each stage of each host opens up to 32 (`put-all.ts`). */
 const MAX_CONNECTIONS = 1_024
 
 /** Enough for one blob of the largest size over a slow network. */
