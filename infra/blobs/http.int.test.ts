@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
+import { listed } from './conformance/steps.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
 import { httpBlobs } from './http.ts'
 import { serveBlobs } from './server.ts'
@@ -207,6 +208,21 @@ test.each([
   expect(answer.status).toBe(status)
   const body = Buffer.from(await answer.arrayBuffer())
   if (part !== undefined) expect(body).toEqual(LARGE.subarray(part[0], part[1]))
+})
+
+test('without being allowed to, a client deletes nothing', async () => {
+  const { blobs } = await served()
+  const ref = await blobs.put(LARGE, 'image/png')
+  await expect(blobs.delete(ref)).rejects.toThrow(/answered 403: .*start it with --allow-delete/)
+  expect(Buffer.from(await blobs.get(ref))).toEqual(LARGE)
+})
+
+test('a list of more than one answer is complete', async () => {
+  const { root, blobs } = await served()
+  const here = directoryBlobs(root, { flush: false })
+  const puts = Array.from({ length: 1_005 }, (_, at) => here.put(Buffer.from(`${at}`), 'text/plain'))
+  const expected = (await Promise.all(puts)).map(({ sha256 }) => sha256).sort()
+  expect(await listed(blobs)).toEqual(expected)
 })
 
 test('a server that sends without end costs a bounded amount of memory, in a blob and in an error', async () => {
