@@ -24,7 +24,7 @@ export interface BlobStore extends Blobs {
   /**
    * Stores bytes whose hash the caller knows, without holding all of them in memory.
    *
-   * @param open the bytes from the beginning; called again for each attempt
+   * @param open the bytes from the beginning; called for each attempt, and not at all if the blob is stored already
    * @throws BlobCorruptError when they do not hash to `ref.sha256`; nothing is stored then
    */
   putStream(ref: BlobRef, open: () => AsyncIterable<Uint8Array>, call?: BlobCall): Promise<void>
@@ -62,6 +62,9 @@ export interface StoredBlob {
   readonly sha256: string
   readonly bytes: number
 }
+
+/** Largest blob that a server accepts, and that a client accepts from a store. */
+export const MAX_BLOB_BYTES = 1024 * 1024 * 1024
 
 /** The store cannot be reached, refuses, or something else answers in its place. */
 export class BlobsAwayError extends Error {

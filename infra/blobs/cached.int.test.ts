@@ -1,4 +1,4 @@
-import { readdir, stat, writeFile } from 'node:fs/promises'
+import { readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
@@ -10,6 +10,7 @@ import { DiskCache } from './disk-cache.ts'
 
 const MAX_BYTES = 200_000
 const BLOB_BYTES = 5_000
+const BYTES = Buffer.from('a tower')
 const blobs = Array.from({ length: 100 }, (_, at) => bytesOf(`blob ${at}`, BLOB_BYTES))
 
 async function folders() {
@@ -55,7 +56,6 @@ test('what was read or put once is not asked for again, also by another process,
   }
   expect(gets).toEqual([ref.sha256])
 })
-const BYTES = Buffer.from('a tower')
 
 test('a put that the store does not take is not in the cache either', async () => {
   const { open, store } = await folders()
@@ -114,6 +114,16 @@ test('a cache that cannot be written costs nothing but time', async () => {
   expect(Buffer.from(await cached.get(ref))).toEqual(BYTES)
   expect(await cached.put(BYTES, 'text/plain')).toEqual(ref)
   expect(await cached.has(ref)).toBe(true)
+})
+
+test('a cache that is deleted while it is in use is made again', async () => {
+  const { open, cache_root, store } = await folders()
+  const ref = await store.put(BYTES, 'text/plain')
+  const cached = open()
+  await cached.get(ref)
+  await rm(cache_root, { recursive: true })
+  for (let turn = 0; turn < 3; turn++) expect(Buffer.from(await cached.get(ref))).toEqual(BYTES)
+  expect(Buffer.from(await open(UNREACHABLE).get(ref))).toEqual(BYTES)
 })
 
 test('blobs that the data folder had before are read, and never deleted', async () => {

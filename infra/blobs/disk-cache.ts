@@ -20,7 +20,7 @@ const LARGEST = 0.1
 export class DiskCache {
   readonly #root: string
   readonly #max_bytes: number
-  readonly #files: Blobs
+  #files: Blobs
   /** Bytes added since the folder was measured; the first put measures it. */
   #added = Number.POSITIVE_INFINITY
   #trimming: Promise<void> | undefined
@@ -28,8 +28,7 @@ export class DiskCache {
   constructor(root: string, max_bytes: number) {
     this.#root = root
     this.#max_bytes = max_bytes
-    // A copy that a crash damages is read from the store again.
-    this.#files = directoryBlobs(root, { flush: false })
+    this.#files = this.#open()
   }
 
   /** @returns undefined when the blob is not here, or its bytes are damaged */
@@ -57,8 +56,14 @@ export class DiskCache {
       })
       await this.#trimming
     } catch {
-      // A full disk, or a folder of another user.
+      // A full disk, a folder of another user, or one that was deleted, which the next put creates again.
+      this.#files = this.#open()
     }
+  }
+
+  /** A copy that a crash damages is read from the store again, so puts do not wait for the disk. */
+  #open(): Blobs {
+    return directoryBlobs(this.#root, { flush: false })
   }
 
   async #trim(): Promise<void> {

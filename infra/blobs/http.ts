@@ -6,6 +6,7 @@ import {
   BlobMissingError,
   type BlobStore,
   BlobsAwayError,
+  MAX_BLOB_BYTES,
   named,
   type StoredBlob,
 } from './blobs.ts'
@@ -23,9 +24,6 @@ export interface HttpBlobsOptions {
   readonly tries?: number
   readonly max_bytes?: number
 }
-
-/** Largest blob that a server accepts, and that a client accepts from a server. */
-export const MAX_BLOB_BYTES = 1024 * 1024 * 1024
 
 /** In every answer of a blob server: a proxy that answers in its place does not send it. */
 export const SERVER_HEADER = 'plumbline-blobs'

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { BlobRef } from '../../schemas/logical-types.ts'
-import { type BlobCall, BlobCorruptError, BlobMissingError, type BlobStore, named } from './blobs.ts'
+import { type BlobCall, BlobCorruptError, BlobMissingError, type BlobStore, MAX_BLOB_BYTES, named } from './blobs.ts'
 import { download, downloadStream, pieces, type Remote } from './download.ts'
 import { collect, refOf, sha256Of } from './hashing.ts'
-import { MAX_BLOB_BYTES } from './http.ts'
 import { bodyOf } from './request.ts'
 import { S3Client, type S3Request } from './s3-client.ts'
 import type { S3Place } from './s3-options.ts'
@@ -15,6 +14,9 @@ export interface S3BlobsOptions extends S3Place {
   readonly tries?: number
   readonly max_bytes?: number
 }
+
+/** Larger blobs are looked up before they are sent: a store may close the connection when it refuses a long body. */
+const LOOK_FIRST_OVER_BYTES = 256 * 1024
 
 /**
  * Blobs as objects `PREFIX/ab/cdef…` of a bucket, named like the files of `directoryBlobs`. A put is conditional
@@ -54,9 +56,11 @@ export function s3Blobs(options: S3BlobsOptions): BlobStore {
     }
   }
 
-  const isWhole = async (ref: BlobRef, call: BlobCall) => {
+  /** `unsure`: something exists, and the store does not vouch for its bytes. */
+  async function stateOf(ref: BlobRef, call: BlobCall): Promise<'absent' | 'whole' | 'unsure'> {
     const { exists, bytes, checksum } = await remembered(ref, call)
-    return exists && bytes === ref.bytes && checksum === base64Of(ref)
+    if (!exists) return 'absent'
+    return bytes === ref.bytes && checksum === base64Of(ref) ? 'whole' : 'unsure'
   }
 
   const remote: Remote = {
@@ -90,11 +94,13 @@ export function s3Blobs(options: S3BlobsOptions): BlobStore {
     const timeout_ms = stall_ms + Math.ceil(ref.bytes / 100)
     const put = (condition: Record<string, string>) =>
       client.ask('PUT', pathOf(ref), call, { headers: { ...headers, ...condition }, body, timeout_ms })
-    let answer = await put({ 'if-none-match': '*' })
+    const before = ref.bytes > LOOK_FIRST_OVER_BYTES ? await stateOf(ref, call) : 'absent'
+    if (before === 'whole') return
+    let answer = await put(before === 'absent' ? { 'if-none-match': '*' } : {})
     // 501: a store without conditional puts.
     if (answer.status === 412 || answer.status === 501) {
       await answer.body?.cancel()
-      if (answer.status === 412 && (await isWhole(ref, call))) return
+      if (answer.status === 412 && (await stateOf(ref, call)) === 'whole') return
       answer = await put({})
     }
     if (answer.status !== 200 || !answer.headers.has('etag')) throw await refused(answer, ref, 'expected an ETag')
@@ -124,8 +130,6 @@ export function s3Blobs(options: S3BlobsOptions): BlobStore {
     },
 
     async putStream(ref, open, call = {}) {
-      // A stream is long: what is there is not sent again.
-      if (await isWhole(ref, call)) return
       const source = bodyOf(ref, open)
       await store(ref, source.body, call).catch((error: unknown) => {
         throw source.failure() ?? error

@@ -6,9 +6,9 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { type Context, Hono } from 'hono'
 import { plainText, RefusedError, serveHttp } from '../http/http-server.ts'
 import type { Listening } from '../http/listen.ts'
-import { BlobCorruptError, BlobMissingError, type BlobStore, type StoredBlob } from './blobs.ts'
+import { BlobCorruptError, BlobMissingError, type BlobStore, MAX_BLOB_BYTES, type StoredBlob } from './blobs.ts'
 import { directoryBlobs, openBlob } from './directory.ts'
-import { CHECK, DAMAGED, MAX_BLOB_BYTES, SERVER_HEADER } from './http.ts'
+import { CHECK, DAMAGED, SERVER_HEADER } from './http.ts'
 
 export interface BlobServerOptions {
   /** The folder of `directoryBlobs`. */
