@@ -24,7 +24,7 @@ export interface BlobStore extends Blobs {
   /**
    * Stores bytes whose hash the caller knows, without holding all of them in memory.
    *
-   * @param open the bytes from the beginning; called for each attempt, and not at all if the blob is stored already
+   * @param open the bytes from the beginning; called for each attempt; a store that has the blob need not call it
    * @throws BlobCorruptError when they do not hash to `ref.sha256`; nothing is stored then
    */
   putStream(ref: BlobRef, open: () => AsyncIterable<Uint8Array>, call?: BlobCall): Promise<void>

@@ -79,10 +79,11 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
   const missing = (ref: BlobRef) =>
     new BlobMissingError(`${named(ref)} is not in ${root}; was the folder copied without its blobs?`)
 
-  const corrupt = ({ sha256 }: BlobRef, actual: string) =>
+  const corrupt = ({ sha256 }: BlobRef, expected: string, actual: string) =>
     new BlobCorruptError(
-      `blob ${pathOf(sha256)}: expected SHA-256 ${sha256}, its bytes have ${actual}; restore the file from a copy`,
+      `blob ${pathOf(sha256)}: expected ${expected}, its bytes have ${actual}; restore the file from a copy`,
     )
+  const otherHash = (ref: BlobRef, actual: string) => corrupt(ref, `SHA-256 ${ref.sha256}`, actual)
 
   /** Writes a temporary file and moves it to the blob's place when it is complete. */
   async function write(
@@ -139,7 +140,7 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
         (await bytesOf(ref.sha256, signal)) ?? (await store.whileThere(named(ref), () => bytesOf(ref.sha256, signal)))
       if (bytes === undefined) throw missing(ref)
       const actual = sha256Of(bytes)
-      if (actual !== ref.sha256) throw corrupt(ref, actual)
+      if (actual !== ref.sha256) throw otherHash(ref, actual)
       return bytes
     },
 
@@ -157,7 +158,7 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
             position: at,
           })
           signal?.throwIfAborted()
-          if (bytesRead === 0) throw corrupt(ref, `only ${at} bytes`)
+          if (bytesRead === 0) throw corrupt(ref, `at least ${to} bytes`, `a length of ${at}`)
           at += bytesRead
           const piece = buffer.subarray(0, bytesRead)
           if (range === undefined) hash.update(piece)
@@ -167,10 +168,11 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
         await file.close()
       }
       const actual = range === undefined ? hash.digest('hex') : ref.sha256
-      if (actual !== ref.sha256) throw corrupt(ref, actual)
+      if (actual !== ref.sha256) throw otherHash(ref, actual)
     },
 
     async *list({ after = '', signal } = {}) {
+      signal?.throwIfAborted()
       // A new store lists nothing; an unmounted one is no empty store.
       if (await store.isAway()) throw store.away('its blobs cannot be listed')
       for await (const { sha256, bytes } of blobFiles(root, after)) {
