@@ -32,6 +32,9 @@ export const SERVER_HEADER = 'plumbline-blobs'
 export const CHECK = 'check'
 export const DAMAGED = 422
 
+/** Larger blobs are sent only if the server lacks them. Smaller ones cost less than asking. */
+const LOOK_FIRST_OVER_BYTES = 256 * 1024
+
 /**
  * Blobs of another host, over HTTP. A broken download resumes where it stopped. Its bytes must match the SHA-256 before
  * they are returned.
@@ -100,10 +103,12 @@ export function httpBlobs(options: HttpBlobsOptions): BlobStore {
   }
 
   async function store(ref: BlobRef, body: () => Body, call: BlobCall): Promise<void> {
-    // If the server's copy is damaged, this put repairs it.
-    const stored = await ask('HEAD', `/${ref.sha256}?${CHECK}`, call)
-    if (stored.status === 200) return
-    if (stored.status !== 404 && stored.status !== DAMAGED) throw await refused(stored)
+    if (ref.bytes > LOOK_FIRST_OVER_BYTES) {
+      // If the server's copy is damaged, this put repairs it.
+      const stored = await ask('HEAD', `/${ref.sha256}?${CHECK}`, call)
+      if (stored.status === 200) return
+      if (stored.status !== 404 && stored.status !== DAMAGED) throw await refused(stored)
+    }
     const headers = { 'content-type': ref.media_type, 'content-length': String(ref.bytes) }
     const timeout_ms = stall_ms + Math.ceil(ref.bytes / 100)
     const answer = await ask('PUT', `/${ref.sha256}`, call, { body, headers, timeout_ms })
