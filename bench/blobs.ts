@@ -52,7 +52,6 @@ export const open: OpenBench = async ({ quick }) => {
         seconds: 'wall',
         goal: 8,
         most_pairs: 3,
-        cold: true,
         candidate: { what: 'as a source puts them', run: () => commitWith(blobs) },
         ceiling: { what: 'one at a time', run: () => commitWith(oneAtATime(blobs)) },
       },
