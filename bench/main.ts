@@ -3,7 +3,7 @@
  *
  *   npm run bench -- [NAME …] [--pairs N] [--completions N,N,…] [--quick] [--json]
  *
- * Benchmarks that take a quarter of an hour run only when they are named.
+ * Benchmarks that take many minutes run only when they are named.
  */
 
 import { parseArgs } from 'node:util'
@@ -20,12 +20,13 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   'score-completions': () => import('./score-completions.ts'),
   'form-groups': () => import('./form-groups.ts'),
   backlog: () => import('./backlog.ts'),
+  blobs: () => import('./blobs.ts'),
   'duckdb-sink': () => import('./duckdb-sink.ts'),
   rescore: () => import('./rescore.ts'),
   sql: () => import('./sql.ts'),
   growth: () => import('./growth.ts'),
 }
-const WHEN_NAMED = ['sql', 'growth']
+const WHEN_NAMED = ['blobs', 'sql', 'growth']
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { serveBlobs } from '../infra/blobs/server.ts'
-import { BLOBS_TOKEN, blobFolder, makeDataFolder } from './data-folder.ts'
+import { BLOBS_TOKEN, blobFolder } from './blob-stores.ts'
+import { makeDataFolder } from './data-folder.ts'
 import { type Listen, listenAddress } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
 import { UsageError } from './usage-error.ts'
@@ -18,18 +19,20 @@ export function addBlobs(program: Command): void {
       host: '127.0.0.1',
       port: 8790,
     })
+    .option('--allow-delete', 'let clients delete blobs; without it, one who has the token can only add', false)
     .addHelpText(
       'after',
       `\nThe token is ${BLOBS_TOKEN} of the environment; without it one is made and printed.\n` +
         '\nOn the other hosts:\n' +
         `  export ${BLOBS_TOKEN}=…\n  ./plumbline run --log kafka://broker:9092 --blobs http://this-host:8790\n`,
     )
-    .action(async ({ listen }: { listen: Listen }, command: Command) => {
+    .action(async ({ listen, allowDelete }: { listen: Listen; allowDelete: boolean }, command: Command) => {
       const global = globals(command)
       makeDataFolder(global)
       const given = process.env[BLOBS_TOKEN]
       const token = given || randomBytes(24).toString('base64url')
-      const server = await serveBlobs({ ...blobFolder(global.data), token, ...listen }).catch((cause: unknown) => {
+      const options = { ...blobFolder(global.data), token, ...listen, allow_delete: allowDelete }
+      const server = await serveBlobs(options).catch((cause: unknown) => {
         const problem = cause instanceof Error ? cause.message : String(cause)
         throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
       })

@@ -55,7 +55,7 @@ export const emptyProgram = () =>
     )
     .option(
       '--blobs [url]',
-      'of a `blobs serve`; the data folder’s own blobs when left out. With verify: also read every blob',
+      'of a `blobs serve`, or s3://BUCKET/PREFIX; the data folder’s own blobs when left out. With verify: also read every blob',
       process.env.PLUMBLINE_BLOBS || undefined,
     )
     .option('--partitions <n>', 'of topics that are made (4; 4,EVENT=8 for one); a log keeps its own', partitionCounts)

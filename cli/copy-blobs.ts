@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MARK } from '../infra/blobs/directory-store.ts'
 import { makeFolder } from '../infra/make-folder.ts'
-import { blobFolder } from './data-folder.ts'
+import { blobFolder } from './blob-stores.ts'
 
 /** Copies each blob whose bytes match the hash in its name. @returns also the files that do not match */
 export async function copyBlobs(

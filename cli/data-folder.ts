@@ -1,11 +1,9 @@
 import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import type { Blobs } from '../infra/blobs/blobs.ts'
-import { cachedBlobs } from '../infra/blobs/cached.ts'
-import { directoryBlobs } from '../infra/blobs/directory.ts'
-import { httpBlobs } from '../infra/blobs/http.ts'
 import { type Log, LogReadOnlyError } from '../infra/log/log.ts'
 import { makeFolder } from '../infra/make-folder.ts'
+import { type BlobsPlace, blobsOf } from './blob-stores.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Raised when the contents of a data folder change in a way that an older program would misread. */
@@ -23,17 +21,11 @@ export interface DataFolder {
   close(): Promise<void>
 }
 
-export interface DataOptions {
-  readonly data: string
+export interface DataOptions extends BlobsPlace {
   readonly log?: string
   /** New files get the permissions that the umask leaves; the folder remembers it. */
   readonly shared?: boolean
-  /** URL of a blob server; the data folder's own blobs when left out. */
-  readonly blobs?: string | true
 }
-
-/** The environment variable that holds the token of `blobs serve`. */
-export const BLOBS_TOKEN = 'PLUMBLINE_BLOBS_TOKEN'
 
 export interface Opening {
   /** Creates the folder if it does not exist. */
@@ -156,31 +148,6 @@ function formatOf(text: string): number | undefined {
   } catch {
     return undefined
   }
-}
-
-/** The folder of a data folder's blobs, and the file that records that blobs were put into it. */
-export function blobFolder(data: string): { readonly root: string; readonly made: string } {
-  return { root: join(resolve(data), 'blobs'), made: join(resolve(data), '.blobs-made') }
-}
-
-export function folderBlobs(data: string): Blobs {
-  const { root, made } = blobFolder(data)
-  return directoryBlobs(root, { made })
-}
-
-/** The blobs of a data folder, or those of another host with the data folder as a cache. */
-export function blobsOf({ data, blobs: url }: DataOptions): Blobs {
-  const here = folderBlobs(data)
-  if (url === undefined) return here
-  if (url === true || !/^https?:\/\//.test(url) || !URL.canParse(url))
-    throw new UsageError(
-      `--blobs${url === true ? '' : ` ${url}`}: expected the URL of a blob server`,
-      'e.g. --blobs http://10.0.0.5:8790',
-    )
-  const token = process.env[BLOBS_TOKEN]
-  if (!token)
-    throw new UsageError(`--blobs ${url}: ${BLOBS_TOKEN} is not set`, 'set it to the token that `blobs serve` printed')
-  return cachedBlobs(here, httpBlobs({ url, token }))
 }
 
 /** Opens a data folder's log for reading only, which needs neither the write lock nor permission to write. */

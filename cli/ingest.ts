@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import { PURPOSES } from '../schemas/rollout.ts'
 import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
+import { blobsOf } from './blob-stores.ts'
 import { bringIn } from './bring-in.ts'
-import { blobsOf } from './data-folder.ts'
 import { globals, oneOfWords, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 

@@ -6,7 +6,8 @@ import { decodeRecord } from '../infra/runtime/decode-record.ts'
 import { mergeRanges, type Range } from '../infra/runtime/merge-ranges.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
 import { PoisonError } from '../schemas/codec.ts'
-import { blobsOf, openLogForReading } from './data-folder.ts'
+import { blobsOf } from './blob-stores.ts'
+import { openLogForReading } from './data-folder.ts'
 import {
   type Condition,
   condition,

@@ -1,4 +1,5 @@
 import type { Blobs } from '../infra/blobs/blobs.ts'
+import { putAll } from '../infra/blobs/put-all.ts'
 import { type Log, type NewRecord, type Position, TopicReplacedError } from '../infra/log/log.ts'
 import { ResumingProducer } from '../infra/runtime/resuming-producer.ts'
 import { encodeEvent } from '../schemas/codec.ts'
@@ -76,10 +77,13 @@ export async function runSource(
     while (next < source.steps && !signal?.aborted) {
       const to = Math.min(source.steps, next + (source.stepsAt?.(next) ?? STEPS_AT_A_TIME))
       const said = await source.produce(next, to)
+      const encoded = said.map(({ type, event }) => ({ type, event, ...encodeEvent(type, event) }))
+      await putAll(
+        options.blobs,
+        encoded.flatMap(({ blobs }) => blobs),
+      )
       const appends: { topic: string; partition: number; record: NewRecord }[] = []
-      for (const { type, event } of said) {
-        const { key, headers, value, blobs } = encodeEvent(type, event)
-        for (const blob of blobs) await options.blobs.put(blob.bytes, blob.ref.media_type)
+      for (const { type, event, key, headers, value } of encoded) {
         const partition = partitionOf(event.key, partitionsOf(partitions, type.type))
         appends.push({ topic: type.type, partition, record: { key, headers, value } })
       }

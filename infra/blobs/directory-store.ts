@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { BlobsAwayError } from './blobs.ts'
 
 /** Blobs are stored in folders of these names, so a folder that has some is a store. */
-const SHARD = /^[0-9a-f]{2}$/
+export const SHARD = /^[0-9a-f]{2}$/
 
 /**
  * Marks a folder as a store. It is written into a new store before the file `made` outside of it. A person who creates

@@ -3,12 +3,13 @@ import { once } from 'node:events'
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
-import { BlobCorruptError, BlobMissingError } from './blobs.ts'
-import { cachedBlobs } from './cached.ts'
+import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
+import { listed } from './conformance/steps.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
-import { BlobServerError, httpBlobs } from './http.ts'
+import { httpBlobs } from './http.ts'
 import { serveBlobs } from './server.ts'
 
 const TOKEN = 'a secret'
@@ -94,7 +95,7 @@ test('a server that stalls is given up on, not waited for', async () => {
   })
   const blobs = httpBlobs({ url: stalled.url, token: TOKEN, stall_ms: 150, tries: 2 })
   await expect(blobs.get(ref)).rejects.toThrow(/did not answer in time/)
-  await expect(blobs.has(ref)).rejects.toThrow(BlobServerError)
+  await expect(blobs.has(ref)).rejects.toThrow(BlobsAwayError)
 })
 
 test('a blob that was changed at the server never arrives', async () => {
@@ -131,9 +132,9 @@ test.each([
   const url = await answering((_, response) => response.writeHead(status).end(body || undefined))
   const blobs = httpBlobs({ url, token: TOKEN, tries: 1 })
   const ref = { sha256: 'e'.repeat(64), bytes: 1, media_type: 'text/plain' }
-  await expect(blobs.get(ref)).rejects.toThrow(BlobServerError)
-  await expect(blobs.has(ref)).rejects.toThrow(BlobServerError)
-  await expect(blobs.put(LARGE, 'image/png')).rejects.toThrow(BlobServerError)
+  await expect(blobs.get(ref)).rejects.toThrow(BlobsAwayError)
+  await expect(blobs.has(ref)).rejects.toThrow(BlobsAwayError)
+  await expect(blobs.put(LARGE, 'image/png')).rejects.toThrow(BlobsAwayError)
 })
 
 test('a server whose folder is not mounted answers 503, and 404 once it is back', async () => {
@@ -143,9 +144,9 @@ test('a server whose folder is not mounted answers 503, and 404 once it is back'
   await rename(root, `${root}-away`)
   await mkdir(root)
   await expect(blobs.get(ref)).rejects.toThrow(/answered 503: .*is it mounted\?/)
-  await expect(blobs.get(elsewhere)).rejects.toThrow(BlobServerError)
-  await expect(blobs.has(ref)).rejects.toThrow(BlobServerError)
-  await expect(blobs.put(LARGE.subarray(1), 'image/png')).rejects.toThrow(BlobServerError)
+  await expect(blobs.get(elsewhere)).rejects.toThrow(BlobsAwayError)
+  await expect(blobs.has(ref)).rejects.toThrow(BlobsAwayError)
+  await expect(blobs.put(LARGE.subarray(1), 'image/png')).rejects.toThrow(BlobsAwayError)
   await rm(root, { recursive: true })
   await rename(`${root}-away`, root)
   expect(Buffer.from(await blobs.get(ref))).toEqual(LARGE)
@@ -165,7 +166,7 @@ test.each([
     response.writeHead(answer.status).end(request.method === 'GET' ? body : undefined)
   })
   const blobs = httpBlobs({ url, token: TOKEN, tries: 2 })
-  await expect(blobs.get(ref)).rejects.toThrow(BlobServerError)
+  await expect(blobs.get(ref)).rejects.toThrow(BlobsAwayError)
   await expect(blobs.get(ref)).rejects.toThrow(/its server finds it whole; look at what lies between/)
 })
 
@@ -177,8 +178,8 @@ test('bytes under another name are refused, and nothing of them stays', async ()
     headers: { authorization: `Bearer ${TOKEN}` },
   })
   expect(answer.status).toBe(422)
-  expect(await answer.text()).toMatch(/expected bytes of SHA-256 a{64}, those that came have [0-9a-f]{64}/)
-  expect(await readdir(root)).toEqual([])
+  expect(await answer.text()).toMatch(/expected bytes of SHA-256 a{64}, the 11 that came have [0-9a-f]{64}/)
+  expect(await readdir(join(root, 'aa'))).toEqual([])
 })
 
 test('without the token nothing is said; with a wrong one the remedy is', async () => {
@@ -187,9 +188,9 @@ test('without the token nothing is said; with a wrong one the remedy is', async 
   expect((await fetch(`${url}/v1/blobs/${ref.sha256}`)).status).toBe(401)
   const wrong = httpBlobs({ url, token: 'another' })
   await expect(wrong.get(ref)).rejects.toThrow(/token was refused; set PLUMBLINE_BLOBS_TOKEN/)
-  await expect(wrong.put(LARGE.subarray(1), 'image/png')).rejects.toThrow(BlobServerError)
+  await expect(wrong.put(LARGE.subarray(1), 'image/png')).rejects.toThrow(BlobsAwayError)
   const nowhere = httpBlobs({ url: 'http://127.0.0.1:1', token: TOKEN })
-  await expect(nowhere.get(ref)).rejects.toThrow(BlobServerError)
+  await expect(nowhere.get(ref)).rejects.toThrow(BlobsAwayError)
 })
 
 test.each([
@@ -209,15 +210,19 @@ test.each([
   if (part !== undefined) expect(body).toEqual(LARGE.subarray(part[0], part[1]))
 })
 
-test('what was brought once is not asked for again', async () => {
-  const { blobs: there } = await served()
-  const ref = await there.put(LARGE, 'image/png')
-  const here = directoryBlobs(await temporaryFolder())
-  const cached = cachedBlobs(here, there)
-  expect(Buffer.from(await cached.get(ref))).toEqual(LARGE)
-  expect(await here.has(ref)).toBe(true)
-  const gone = cachedBlobs(here, httpBlobs({ url: 'http://127.0.0.1:1', token: TOKEN }))
-  expect(Buffer.from(await gone.get(ref))).toEqual(LARGE)
+test('without being allowed to, a client deletes nothing', async () => {
+  const { blobs } = await served()
+  const ref = await blobs.put(LARGE, 'image/png')
+  await expect(blobs.delete(ref)).rejects.toThrow(/answered 403: .*start it with --allow-delete/)
+  expect(Buffer.from(await blobs.get(ref))).toEqual(LARGE)
+})
+
+test('a list of more than one answer is complete', async () => {
+  const { root, blobs } = await served()
+  const here = directoryBlobs(root, { flush: false })
+  const puts = Array.from({ length: 1_005 }, (_, at) => here.put(Buffer.from(`${at}`), 'text/plain'))
+  const expected = (await Promise.all(puts)).map(({ sha256 }) => sha256).sort()
+  expect(await listed(blobs)).toEqual(expected)
 })
 
 test('a server that sends without end costs a bounded amount of memory, in a blob and in an error', async () => {

@@ -6,9 +6,9 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { type Context, Hono } from 'hono'
 import { plainText, RefusedError, serveHttp } from '../http/http-server.ts'
 import type { Listening } from '../http/listen.ts'
-import { BlobCorruptError, BlobMissingError, type Blobs } from './blobs.ts'
+import { BlobCorruptError, BlobMissingError, type BlobStore, MAX_BLOB_BYTES, type StoredBlob } from './blobs.ts'
 import { directoryBlobs, openBlob } from './directory.ts'
-import { CHECK, DAMAGED, MAX_BLOB_BYTES, SERVER_HEADER } from './http.ts'
+import { CHECK, DAMAGED, SERVER_HEADER } from './http.ts'
 
 export interface BlobServerOptions {
   /** The folder of `directoryBlobs`. */
@@ -21,9 +21,18 @@ export interface BlobServerOptions {
   readonly token: string
   /** Largest blob that is accepted. */
   readonly max_bytes?: number
+  /** Whether a client may delete blobs. Without it, one who has the token can add blobs and destroy none. */
+  readonly allow_delete?: boolean
 }
 
-const BLOB = '/v1/blobs/:sha256{[0-9a-f]{64}}'
+const BLOBS = '/v1/blobs'
+const BLOB = `${BLOBS}/:sha256{[0-9a-f]{64}}`
+
+/** The most blobs in one answer to a list. */
+const LISTED_AT_ONCE = 1_000
+
+/** Each stage of each host opens up to 32 (`put-all.ts`). */
+const MAX_CONNECTIONS = 1_024
 
 /** Enough for one blob of the largest size over a slow network. */
 const REQUEST_TIMEOUT_MS = 3_600_000
@@ -31,12 +40,13 @@ const REQUEST_TIMEOUT_MS = 3_600_000
 /**
  * Serves the blobs of a folder: `GET`, `HEAD` (one byte range, if asked) and `PUT /v1/blobs/SHA256`. The body of a put
  * must hash to its name, and is on disk when 201 is answered. 404 means that the store was reached and lacks the blob;
- * 503, that it cannot be reached. `?check` hashes the blob: 422 when other bytes are stored.
+ * 503, that it cannot be reached. `?check` hashes the blob: 422 when other bytes are stored. `GET /v1/blobs?after=SHA256`
+ * lists by ascending SHA-256, until an answer is empty; `DELETE /v1/blobs/SHA256`, if allowed, answers 204.
  *
  * @throws Error when the address cannot be listened on
  */
 export async function serveBlobs(options: BlobServerOptions): Promise<Listening> {
-  const { root, made, token, max_bytes = MAX_BLOB_BYTES } = options
+  const { root, made, token, max_bytes = MAX_BLOB_BYTES, allow_delete = false } = options
   const blobs = directoryBlobs(root, made === undefined ? {} : { made })
   const app = new Hono<{ Bindings: HttpBindings }>()
   app.use(async (context, next) => {
@@ -57,12 +67,28 @@ export async function serveBlobs(options: BlobServerOptions): Promise<Listening>
     return await give(context, sha256, file).finally(() => file.close())
   })
   app.put(BLOB, (context) => take(context, context.req.param('sha256'), max_bytes, blobs))
+  app.delete(BLOB, async (context) => {
+    if (!allow_delete) throw new RefusedError(403, 'this server deletes nothing; start it with --allow-delete')
+    await blobs.delete({ sha256: context.req.param('sha256'), bytes: 0, media_type: 'any' })
+    return context.body(null, 204)
+  })
+  app.get(BLOBS, async (context) => {
+    const listed: StoredBlob[] = []
+    for await (const blob of blobs.list({ after: context.req.query('after') ?? '' })) {
+      if (listed.push(blob) === LISTED_AT_ONCE) break
+    }
+    return context.json({ blobs: listed })
+  })
   app.all(BLOB, (context) => {
-    context.header('allow', 'GET, HEAD, PUT')
-    return plainText(context, 405, 'expected GET, HEAD or PUT')
+    context.header('allow', 'GET, HEAD, PUT, DELETE')
+    return plainText(context, 405, 'expected GET, HEAD, PUT or DELETE')
   })
   app.notFound((context) => plainText(context, 404, 'expected /v1/blobs/ and the SHA-256 of a blob in hexadecimal'))
-  return await serveHttp(app, { ...options, request_timeout_ms: REQUEST_TIMEOUT_MS })
+  return await serveHttp(app, {
+    ...options,
+    request_timeout_ms: REQUEST_TIMEOUT_MS,
+    max_connections: MAX_CONNECTIONS,
+  })
 }
 
 /** Maps errors of a blob to a status: 404 if the store lacks it, 422 if other bytes are stored. */
@@ -120,22 +146,25 @@ function rangeOf(header: string | undefined, size: number): { from: number; to: 
   return from >= size ? 'beyond' : { from, to }
 }
 
-async function take(context: Context, sha256: string, max_bytes: number, blobs: Blobs): Promise<Response> {
-  const chunks: Uint8Array[] = []
+async function take(context: Context, sha256: string, max_bytes: number, blobs: BlobStore): Promise<Response> {
   let size = 0
-  for await (const chunk of (context.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength
-    if (size > max_bytes) {
-      context.header('connection', 'close')
-      return plainText(context, 413, `expected at most ${max_bytes} bytes`)
+  const bounded = async function* () {
+    for await (const chunk of (context.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
+      size += chunk.byteLength
+      if (size > max_bytes) throw new RefusedError(413, `expected at most ${max_bytes} bytes`)
+      yield chunk
     }
-    chunks.push(chunk)
   }
-  const bytes = Buffer.concat(chunks)
-  const actual = createHash('sha256').update(bytes).digest('hex')
-  if (actual !== sha256) {
-    return plainText(context, 422, `expected bytes of SHA-256 ${sha256}, those that came have ${actual}`)
+  const media_type = context.req.header('content-type') ?? 'application/octet-stream'
+  // Only the hash counts: a client need not name the length.
+  const ref = { sha256, bytes: max_bytes, media_type }
+  try {
+    await blobs.putStream(ref, bounded)
+  } catch (error) {
+    // The rest of the body is not read.
+    context.header('connection', 'close')
+    if (error instanceof BlobCorruptError) throw new RefusedError(422, error.message)
+    throw error
   }
-  await blobs.put(bytes, context.req.header('content-type') ?? 'application/octet-stream')
   return context.body(null, 201)
 }

@@ -2,6 +2,7 @@ import type { Processor } from '../../processors/processor.ts'
 import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
+import { putAll } from '../blobs/put-all.ts'
 import type { Claim, Position, Transaction } from '../log/log.ts'
 import type { StateChange } from './executed.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from './internal-topics.ts'
@@ -91,9 +92,9 @@ function appendOutput(
 
 /** Blobs are durable before the transaction that names them commits. */
 export async function putBlobs({ parts }: Batch, blobs: Blobs): Promise<void> {
-  for (const { unsaved } of parts) {
-    for (const output of unsaved.outputs) {
-      for (const blob of output.encoded.blobs) await blobs.put(blob.bytes, blob.ref.media_type)
-    }
-  }
+  const outputs = parts.flatMap(({ unsaved }) => unsaved.outputs)
+  await putAll(
+    blobs,
+    outputs.flatMap(({ encoded }) => encoded.blobs),
+  )
 }

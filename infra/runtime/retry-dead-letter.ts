@@ -4,6 +4,7 @@ import { derivedId, sourceId } from '../../schemas/identity.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
+import { putAll } from '../blobs/put-all.ts'
 import type { Log, LogRecord, Position, Topic } from '../log/log.ts'
 import { decodeRecord } from './decode-record.ts'
 import type { ForeignRecordError } from './foreign-record.ts'
@@ -97,7 +98,7 @@ export async function retryDeadLetter(found: FoundLetter, { log, blobs, vocabula
   const { producer_version: _version, ...kept } = event
   const again = { ...kept, id, source: RETRY_SOURCE, causes } as Event
   const { key, headers, value, blobs: columns } = encodeEvent(type, again)
-  for (const column of columns) await blobs.put(column.bytes, column.ref.media_type)
+  await putAll(blobs, columns)
 
   const producer = await ResumingProducer.open(log, { transactional_id: 'dlq-retry', group: groupOf(found) })
   try {

@@ -5,6 +5,7 @@ import { type Partitions, partitionsOf } from '../../schemas/partitions.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
 import { partitionOf } from '../../schemas/routing.ts'
 import type { Blobs } from '../blobs/blobs.ts'
+import { putAll } from '../blobs/put-all.ts'
 import type { Log, NewRecord, Position } from '../log/log.ts'
 import { seenAfter } from '../log/seen.ts'
 import { decodeRecord } from './decode-record.ts'
@@ -81,8 +82,11 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
         })
         if (outputs === undefined) break
         const appends = [...toSay]
+        await putAll(
+          blobs,
+          outputs.flatMap(({ encoded }) => encoded.blobs),
+        )
         for (const { type, event: said, encoded } of outputs) {
-          for (const blob of encoded.blobs) await blobs.put(blob.bytes, blob.ref.media_type)
           const { key, headers, value } = encoded
           const partition = partitionOf(key, partitionsOf(partitions, type.type))
           appends.push({ topic: type.type, partition, record: { key, headers, value } })

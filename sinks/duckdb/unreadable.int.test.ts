@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { type Blobs, BlobsAwayError } from '../../infra/blobs/blobs.ts'
 import { directoryBlobs } from '../../infra/blobs/directory.ts'
-import { BlobServerError } from '../../infra/blobs/http.ts'
 import type { LogRecord } from '../../infra/log/log.ts'
 import { memoryLog } from '../../infra/log/memory.ts'
 import { ForeignRecordError } from '../../infra/runtime/foreign-record.ts'
@@ -84,7 +83,7 @@ describe('a blob store that is away', () => {
 
   test.each([
     ['it cannot be reached', new BlobsAwayError('away')],
-    ['its server refuses', new BlobServerError('503')],
+    ['its server refuses', new BlobsAwayError('503')],
     ['its disk fails', Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })],
     ['an error that nobody knows', new Error('something')],
     ['a bug', new TypeError('x is not a function')],

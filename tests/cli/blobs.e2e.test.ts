@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { NO_MOTO, startMoto } from '../../infra/blobs/conformance/moto.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
 const SCENES = 5
@@ -32,3 +33,37 @@ test('a host with a folder of its own brings in scenes: their pictures are at th
   server.child.kill('SIGTERM')
   expect((await server.ended).code).toBe(0)
 })
+
+if (NO_MOTO !== undefined) test.skip(`a bucket holds the blobs of several hosts (skipped: ${NO_MOTO})`)
+else {
+  test('a bucket holds the blobs of several hosts', async () => {
+    const cwd = await sharedFolder()
+    const moto = await startMoto()
+    onTestFinished(() => moto.stop())
+    const { endpoint, access_key_id, secret_access_key } = await moto.bucket('towers')
+    const log = ['--log', `lmdb:${join(cwd, 'log')}`, '--blobs', 's3://towers/some/prefix']
+    const generate = 'generate tower --dataset top_block --task x_only --seed 1 --scenes'
+      .split(' ')
+      .concat(String(SCENES))
+
+    const refused = await plumbline(['--data', 'mine', ...log, ...generate], { cwd })
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('AWS_ACCESS_KEY_ID is not set')])
+
+    const keys = { AWS_ACCESS_KEY_ID: access_key_id, AWS_SECRET_ACCESS_KEY: secret_access_key }
+    const env = { ...keys, AWS_ENDPOINT_URL_S3: endpoint }
+    const absent = [...log.slice(0, 3), 's3://absent']
+    const wrong = await plumbline(['--data', 'mine', ...absent, ...generate], { cwd, env })
+    expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringMatching(/NoSuchBucket.*there is no such bucket/)])
+
+    await plumblineOk(['--data', 'mine', ...log, ...generate], { cwd, env })
+    expect(blobsOf(join(cwd, 'mine', 'blob-cache'))).toHaveLength(SCENES)
+    expect(readdirSync(join(cwd, 'mine'))).not.toContain('blobs')
+
+    await plumblineOk(['--data', 'third', ...log, 'replay', '--to', 'copy'], { cwd, env })
+    expect(blobsOf(join(cwd, 'copy', 'blobs')).sort()).toEqual(blobsOf(join(cwd, 'mine', 'blob-cache')).sort())
+
+    const options = { cwd, env: { ...env, PLUMBLINE_BLOBS: 's3://towers/some/prefix', PLUMBLINE_BLOB_CACHE_GIB: 'x' } }
+    const limit = await plumbline(['--data', 'third', ...log.slice(0, 2), 'replay', '--to', 'other'], options)
+    expect([limit.code, limit.stderr]).toEqual([2, expect.stringContaining('PLUMBLINE_BLOB_CACHE_GIB x: expected')])
+  })
+}

@@ -1,4 +1,5 @@
-import { blobsOf, openLogForReading } from '../../cli/data-folder.ts'
+import { blobsOf } from '../../cli/blob-stores.ts'
+import { openLogForReading } from '../../cli/data-folder.ts'
 import type { Log } from '../../infra/log/log.ts'
 import { DEAD_LETTERS_TOPIC, type DeadLetter } from '../../infra/runtime/internal-topics.ts'
 import { headerOf, readJson, readRange } from '../../infra/runtime/json-records.ts'

@@ -1,6 +1,6 @@
 import { renameSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
-import { blobFolder } from '../../cli/data-folder.ts'
+import { blobFolder } from '../../cli/blob-stores.ts'
 import { random } from '../../environments/tower/random.ts'
 import type { Crew } from './crew.ts'
 import { times } from './kills.ts'

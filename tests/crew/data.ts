@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { type DataFolder, duckdbFile, folderBlobs } from '../../cli/data-folder.ts'
+import { folderBlobs } from '../../cli/blob-stores.ts'
+import { type DataFolder, duckdbFile } from '../../cli/data-folder.ts'
 import { wiringOf } from '../../cli/pipeline.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
