@@ -29,6 +29,7 @@ interface RunOptions {
   untilIdle: boolean
   expirePending: boolean
   sink: boolean
+  jsonl?: string
   sqlMemory?: number
   metrics?: Listen
 }
@@ -62,6 +63,7 @@ export function addRun(program: Command): void {
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
     .option('--no-sink', 'do not load into DuckDB')
+    .option('--jsonl <dir>', 'also write every event as a line of JSON into files of this folder, one for each type')
     .option(...SQL_MEMORY)
     .option(
       '--metrics <host:port>',
@@ -118,7 +120,7 @@ export function addRun(program: Command): void {
             `${number(done)} parts of groups${already > 0 ? `, ${number(already)} were there already` : ''}`,
           )
         }
-        const sinks = await started.open(folder)
+        const sinks = await started.open(folder, wiring)
         let watched: Awaited<ReturnType<typeof startMetrics>> | undefined
         try {
           if (options.metrics !== undefined) {

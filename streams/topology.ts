@@ -27,8 +27,8 @@ export interface TopologyOptions {
   readonly sinks: readonly SinkName[]
 }
 
-/** Every sink that a run can have. */
-export const SINKS = ['duckdb'] as const
+/** Every sink that a run can have. `jsonl` needs a folder, so it is in no topology by default. */
+export const SINKS = ['duckdb', 'jsonl'] as const
 export type SinkName = (typeof SINKS)[number]
 
 /** The data flow. Sources and sinks are only listed here, with their events; stages are created from it. */
