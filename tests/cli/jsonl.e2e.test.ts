@@ -33,6 +33,8 @@ test('killed with kill -9 while it loads, run writes each event as one line, as 
     expect(told).toHaveLength(SCENES)
     expect(linesOf(type).toSorted(), type).toEqual(told.toSorted())
   }
+  const lag = JSON.parse(await plumblineOk(['lag', ...JSONL, '--json'], { cwd })) as { groups: { group: string }[] }
+  expect(lag.groups.find(({ group }) => group === 'jsonl')).toMatchObject({ messages: 0, bytes: 0 })
   const open = readdirSync(join(cwd, 'events')).filter((name) => lstatSync(join(cwd, 'events', name)).mode & 0o077)
   expect([open, lstatSync(join(cwd, 'events')).mode & 0o077]).toEqual([[], 0])
 })
@@ -73,4 +75,6 @@ test('lines of another log are refused, with what to do', async () => {
     1,
     expect.stringMatching(/events was loaded from another log than .*To begin anew: remove .*--jsonl/),
   ])
+  const listed = await plumbline(['positions', 'list', ...JSONL], place)
+  expect([listed.code, listed.stdout]).toEqual([1, expect.stringMatching(/^jsonl .*NOT IN THIS LOG/m)])
 })
