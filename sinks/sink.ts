@@ -16,7 +16,9 @@ import type { UnreadableCounts } from './unreadable-counts.ts'
  *   Nothing is lost meanwhile. An error with `retry: 'never'` ends `run`.
  * - A record that is itself at fault is counted in `health`, listed with its place and the reason, and passed over. It is
  *   never dropped silently.
- * - A sink only reads the log. One that is slow, fails or is killed slows no worker and no other sink.
+ * - A sink only reads the log, and nothing waits for it: one that is slow, fails or is killed slows no worker and no
+ *   other sink. One that computes in the workers' process yields to them often; to share no processor time, give it a
+ *   process of its own (as DuckDB has, or with `run --only`).
  * - What it reads at once is bounded in bytes.
  * - A place that it writes to has one owner. A second process is refused, and is told so.
  *

@@ -15,7 +15,7 @@ import { STORING } from './storing.ts'
 /** Every promise of the sink port. */
 export const SINK_CONFORMANCE: readonly SinkCase[] = [...STORING, ...ENDURING]
 
-const LOGS = { memory: async () => memoryHarness(), LMDB: lmdbHarness } as const
+export const LOGS = { memory: async () => memoryHarness(), LMDB: lmdbHarness } as const
 
 /** Runs the suite with vitest, on a log in memory and on the embedded one. */
 export function sinkConformance(driver: SinkDriver): void {
@@ -30,7 +30,7 @@ export function sinkConformance(driver: SinkDriver): void {
   }
 }
 
-async function runCase(one: SinkCase, driver: SinkDriver, open: () => Promise<LogHarness>): Promise<void> {
+export async function runCase(one: SinkCase, driver: SinkDriver, open: () => Promise<LogHarness>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'plumbline-sink-'))
   const logs = await open()
   try {

@@ -10,7 +10,16 @@ import { retryOf } from '../../infra/retry.ts'
 import type { BlobRef } from '../../schemas/logical-types.ts'
 import { append, createTopics } from '../duckdb/recorded-tower.ts'
 import type { SinkCase } from './driver.ts'
-import { addGroups, blobFolder, caughtUp, expectAllStored, failureOf, loadAll } from './steps.ts'
+import {
+  addGroups,
+  blobFolder,
+  caughtUp,
+  eventually,
+  expectAllStored,
+  failureOf,
+  loadAll,
+  whileRunning,
+} from './steps.ts'
 
 const SAMPLED = 'policy.completions_sampled'
 
@@ -58,18 +67,16 @@ export const ENDURING: readonly SinkCase[] = [
       const messages: string[] = []
       const report = (message: string) => messages.push(message)
       const sink = await scene.driver.open(scene.folder, { log, blobs, report })
-      const stop = new AbortController()
-      const running = sink.run(stop.signal)
-      await expect.poll(() => sink.health.trouble).toContain('no answer')
-      unreachable = false
-      await expect.poll(() => sink.health.trouble).toContain('not mounted')
-      const failure = await failureOf(sink.loadOnce())
-      expect([retryOf(failure), failure.message]).toEqual(['later', expect.stringContaining(`${SAMPLED} partition`)])
-      away = false
-      await caughtUp(sink)
-      await expect.poll(() => sink.health.trouble).toBeUndefined()
-      stop.abort()
-      await running
+      await whileRunning([sink], async () => {
+        await eventually(() => sink.health.trouble).toContain('no answer')
+        unreachable = false
+        await eventually(() => sink.health.trouble).toContain('not mounted')
+        const failure = await failureOf(sink.loadOnce())
+        expect([retryOf(failure), failure.message]).toEqual(['later', expect.stringContaining(`${SAMPLED} partition`)])
+        away = false
+        await caughtUp(sink)
+        await eventually(() => sink.health.trouble).toBeUndefined()
+      })
       expect(sink.health.unreadable).toEqual({})
       await sink.close()
       expect(messages).toEqual([expect.stringContaining('no answer'), expect.stringMatching(/loads again$/)])
@@ -110,7 +117,7 @@ export const ENDURING: readonly SinkCase[] = [
       await addGroups({ log }, 2, 6)
       await sink.close()
       const opened = await scene.driver.open(scene.folder, { ...scene, log })
-      const failure = await failureOf(opened.run(new AbortController().signal))
+      const failure = await failureOf(opened.loadOnce())
       expect(failure.message).toMatch(new RegExp(`${SAMPLED} partition \\d .*made again.*from the log`))
       expect(retryOf(failure)).toBe('never')
       await opened.close()
@@ -151,14 +158,12 @@ export const ENDURING: readonly SinkCase[] = [
       const gate = Promise.withResolvers<void>()
       const slow = await scene.driver.open(of_slow, { ...scene, observe: () => gate.promise })
       const quick = await scene.driver.open(of_quick, scene)
-      const stop = new AbortController()
-      const running = [slow, quick].map((sink) => sink.run(stop.signal))
-      await addGroups(scene, 0, 3)
-      await caughtUp(quick)
-      gate.resolve()
-      await caughtUp(slow)
-      stop.abort()
-      await Promise.all(running)
+      await whileRunning([slow, quick], async () => {
+        await addGroups(scene, 0, 3)
+        await caughtUp(quick)
+        gate.resolve()
+        await caughtUp(slow)
+      })
       await Promise.all([slow, quick].map((sink) => sink.close()))
       for (const folder of folders) await expectAllStored({ ...scene, folder })
     },

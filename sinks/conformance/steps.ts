@@ -79,8 +79,27 @@ export function killedAt({ driver, folder, log_dir = '' }: Scene, stage: string,
 
 export const blobFolder = (folder: string) => join(folder, 'blobs')
 
-export const caughtUp = (sink: Sink) =>
-  expect.poll(async () => sink.lag().catch(() => undefined), { timeout: 30_000, interval: 20 }).toBe(0n)
+/** Does something while the sink runs. @throws Error when `run` ends before that */
+export async function whileRunning(sinks: readonly Sink[], work: () => Promise<unknown>): Promise<void> {
+  const stop = new AbortController()
+  const running = sinks.map(async (sink) => {
+    await sink.run(stop.signal)
+    if (!stop.signal.aborted) throw new Error(`${sink.name}: run has ended unasked`)
+  })
+  try {
+    // The sinks end only after `stop`, or with an error.
+    await Promise.race([work(), ...running])
+  } finally {
+    stop.abort()
+    await Promise.allSettled(running)
+  }
+  await Promise.all(running)
+}
+
+/** Waits until something is so. */
+export const eventually = <T>(look: () => T) => expect.poll(look, { timeout: 20_000, interval: 20 })
+
+export const caughtUp = (sink: Sink) => eventually(async () => sink.lag().catch(() => undefined)).toBe(0n)
 
 /** @returns the error */
 export async function failureOf(

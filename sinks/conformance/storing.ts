@@ -3,7 +3,7 @@ import { changed } from '../../infra/log/conformance/altered-log.ts'
 import { LogUnreachableError } from '../../infra/log/log.ts'
 import { append } from '../duckdb/recorded-tower.ts'
 import type { SinkCase } from './driver.ts'
-import { addGroups, caughtUp, expectAllStored, expectConsistent, killedAt, loadAll } from './steps.ts'
+import { addGroups, caughtUp, expectAllStored, expectConsistent, killedAt, loadAll, whileRunning } from './steps.ts'
 
 /** Records and positions are stored together or not at all. */
 export const STORING: readonly SinkCase[] = [
@@ -57,11 +57,7 @@ export const STORING: readonly SinkCase[] = [
         throw new Error(`no room at ${stage}`)
       }
       const sink = await scene.driver.open(scene.folder, { ...scene, observe })
-      const stop = new AbortController()
-      const running = sink.run(stop.signal)
-      await caughtUp(sink)
-      stop.abort()
-      await running
+      await whileRunning([sink], () => caughtUp(sink))
       expect(sink.health).toMatchObject({ trouble: undefined, retries: scene.driver.stages.length })
       await sink.close()
       expect(failing).toEqual([])
@@ -107,11 +103,7 @@ export const STORING: readonly SinkCase[] = [
         },
       })
       const sink = await scene.driver.open(scene.folder, { ...scene, log })
-      const stop = new AbortController()
-      const running = sink.run(stop.signal)
-      await caughtUp(sink)
-      stop.abort()
-      await running
+      await whileRunning([sink], () => caughtUp(sink))
       await sink.close()
       expect([failures < 0, sink.health.retries > 0]).toEqual([true, true])
       await expectAllStored(scene)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log, LogRecord } from '../../infra/log/log.ts'
 import { decodeSoon } from '../../infra/runtime/decode-record.ts'
@@ -40,7 +41,9 @@ export interface JsonlSinkOptions {
 
 const DEFAULT_BATCH_BYTES = 4 * 2 ** 20
 /** Rows written out take more room than in Arrow, where columns that are null take none. */
-const BATCH_CHARACTERS = 32 * 2 ** 20
+const BATCH_CHARACTERS = 8 * 2 ** 20
+/** It runs in the workers' process: after so many records it lets them have their turn. */
+const YIELD_RECORDS = 64
 const DEFAULT_POLL_MS = 200
 
 /**
@@ -136,7 +139,11 @@ export class JsonlSink implements Sink {
     const ends = await this.#positions.endsOf(this.#topics.filter((topic) => this.#positions.topics.has(topic)))
     const isFull = ({ bytes, characters }: JsonlBatch) => bytes >= batch_bytes || characters >= BATCH_CHARACTERS
     const reading = { log, positions: this.#positions, batch_bytes, isFull }
-    const take = (record: LogRecord, batch: JsonlBatch) => this.#take(record, batch, ends)
+    let taken = 0
+    const take = async (record: LogRecord, batch: JsonlBatch) => {
+      await this.#take(record, batch, ends)
+      if (++taken % YIELD_RECORDS === 0) await setImmediate()
+    }
     let records = 0
     for (let is_last = false; !is_last && !signal?.aborted; ) {
       const batch = new JsonlBatch()
