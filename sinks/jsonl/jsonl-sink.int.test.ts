@@ -16,9 +16,11 @@ import { directoryBlobs } from '../../infra/blobs/directory.ts'
 import type { LogRecord } from '../../infra/log/log.ts'
 import { memoryLog } from '../../infra/log/memory.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
-import { offloadedBlobs } from '../../schemas/codec.ts'
+import { encodeEvent, offloadedBlobs } from '../../schemas/codec.ts'
+import { defineEvent } from '../../schemas/event.ts'
+import { int32, list, utf8 } from '../../schemas/logical-types.ts'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
-import { append, createTopics } from '../duckdb/recorded-tower.ts'
+import { append, createTopics, eventOf } from '../duckdb/recorded-tower.ts'
 import { openJsonlSink } from './jsonl-sink.ts'
 import { JsonlFolderError } from './positions-file.ts'
 
@@ -96,6 +98,43 @@ test('a large column is a reference to its blob, with type and statistics, and i
   expect(Object.keys(line.rows[0])).not.toContain('token_ids')
   expect(line.rows[0]).toMatchObject({ completion_index: 0, logprobs: [-0.5, -0.25, -1] })
   expect(statSync(fileOf(SAMPLED)).size).toBeLessThan(5_000)
+})
+
+test('a large column of an event of an earlier version is in the rows, as its upcaster made it', async () => {
+  const measured = (version: number, more: Partial<Parameters<typeof defineEvent>[0]> = {}) =>
+    defineEvent({
+      type: 'test.measured',
+      version,
+      key: 'id',
+      encoding: 'arrow',
+      about: '',
+      retention: 'source',
+      row: { id: utf8(''), values: list(int32(), '') },
+      ...more,
+    })
+  const [v1, v2] = [
+    measured(1),
+    measured(2, {
+      earlier: [
+        {
+          version: 1,
+          row: measured(1).row,
+          upcast: (row) => ({ ...row, values: (row.values as number[]).map((value) => value + 1) }),
+        },
+      ],
+    }),
+  ]
+  const values = Array.from({ length: 20_000 }, (_, at) => at)
+  const event = eventOf(v1, 'm', 'm', [{ id: 'm', values }])
+  await createTopics(log, [v1])
+  for (const { bytes, ref } of encodeEvent(v1, event).blobs) await blobs.put(bytes, ref.media_type)
+  await append(log, (story) => story.event(v1, event))
+  const sink = await openJsonlSink({ dir, log, blobs, catalogue: [v2] })
+  await sink.loadOnce()
+  await sink.close()
+  const [line] = linesOf('test.measured')
+  expect(line).toMatchObject({ envelope: { version: 2 }, rows: [{ id: 'm', values: { 0: 1, 19999: 20_000 } }] })
+  expect(line).not.toHaveProperty('offloaded')
 })
 
 test('a record that is no event has a line in unreadable.jsonl with its place and the reason', async () => {
