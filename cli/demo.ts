@@ -70,7 +70,7 @@ export function addDemo(program: Command): void {
         await runPipeline({
           folder,
           topology: wiring,
-          sink,
+          sinks: [sink],
           only: [],
           until_idle: true,
           expire_pending: false,

@@ -1,40 +1,9 @@
-import type { LogRecord } from '../infra/log/log.ts'
-import type { Event, EventType } from '../schemas/event.ts'
-import { rowsOf } from '../schemas/event.ts'
-import { jsonCodec } from '../schemas/json-codec.ts'
+import type { PlainEvent } from '../infra/runtime/plain-event.ts'
+import type { EventType } from '../schemas/event.ts'
 import type { Fields, Logical } from '../schemas/logical-types.ts'
 import { printableLine, shortened } from './terminal-text.ts'
 import { textColumns } from './text-table.ts'
 import { UsageError } from './usage-error.ts'
-
-/** One event as plain JSON: its place in the log, its envelope, and its rows. */
-export interface PlainEvent {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-  readonly appended: string
-  readonly key: string | null
-  /** Absent for workers' internal records and for unreadable records. */
-  readonly envelope?: Readonly<Record<string, unknown>>
-  readonly rows: readonly Readonly<Record<string, unknown>>[]
-  /** Why the record cannot be read. */
-  readonly unreadable?: string
-}
-
-export function placeOf({ topic, partition, offset, appended_ms, key }: LogRecord) {
-  return { topic, partition, offset: Number(offset), appended: new Date(appended_ms).toISOString(), key }
-}
-
-export function plainEvent(record: LogRecord, type: EventType, event: Event): PlainEvent {
-  const codec = jsonCodec(type.row)
-  const { id, source, version, time, clock, causes, correlation, producer_version, model_hash, seed } = event
-  const envelope = { id, source, version, time, clock, causes, correlation, producer_version, model_hash, seed }
-  return {
-    ...placeOf(record),
-    envelope,
-    rows: rowsOf(event).map((row) => codec.toJson(row) as Record<string, unknown>),
-  }
-}
 
 /** A row matches when every condition holds. */
 export interface Condition {

@@ -8,16 +8,17 @@ import { publicTopics } from '../infra/runtime/topics.ts'
 import { catalogue } from '../schemas/catalogue.ts'
 import { processorsOf } from '../streams/describe.ts'
 import { openLogForReading } from './data-folder.ts'
-import { type GlobalOptions, globals, stopSignal, wholeNumber } from './options.ts'
+import { globals, stopSignal, wholeNumber } from './options.ts'
 import { wiringOf } from './pipeline.ts'
 import { readersOf, warningOf } from './positions.ts'
-import { sinkPositions } from './sink-positions.ts'
+import { JSONL, positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
 import { type Column, textTable } from './text-table.ts'
 import { writeOut } from './write-out.ts'
 
 interface LagOptions {
   watch?: number | true
   topics: boolean
+  jsonl?: string
 }
 
 export interface GroupLag {
@@ -31,6 +32,7 @@ export function addLag(program: Command): void {
     .description('how far each reader is behind: messages, bytes and event time, per group and partition')
     .option('--watch [seconds]', 'again and again, until Ctrl-C; every 2 seconds', wholeNumber('watch', 1, 86_400))
     .option('--topics', 'a line for each topic of a partition', false)
+    .option(...JSONL)
     .addHelpText(
       'after',
       '\nMessages are an upper bound; bytes are counted up to 4 MiB a topic and partition (then: more than);\n' +
@@ -44,11 +46,12 @@ export function addLag(program: Command): void {
       const stop = stopSignal({ silent: true })
       const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
       try {
-        const warnings = (await readersOf(log, global)).flatMap((reader) => warningOf(reader, global) ?? [])
+        const places = { data: global.data, jsonl: options.jsonl }
+        const warnings = (await readersOf(log, places)).flatMap((reader) => warningOf(reader) ?? [])
         if (!global.json) for (const warning of warnings) process.stderr.write(`plumbline: ${warning}\n`)
         do {
           const offsets = await endsOf(log, catalogue)
-          const groups = await lagOfGroups(log, global)
+          const groups = await lagOfGroups(log, places)
           const text = global.json
             ? `${JSON.stringify({ ...lagJson(offsets, groups), warnings })}\n`
             : lagText(groups, options.topics)
@@ -62,8 +65,8 @@ export function addLag(program: Command): void {
     })
 }
 
-/** Every processor's group, and the DuckDB sink if it has a file. */
-export async function lagOfGroups(log: Log, global: GlobalOptions): Promise<GroupLag[]> {
+/** Every processor's group, and every sink that has stored positions. */
+export async function lagOfGroups(log: Log, places: SinkPlaces): Promise<GroupLag[]> {
   const exists = new Set((await log.topics()).map(({ name }) => name))
   const groups: GroupLag[] = []
   for (const processor of processorsOf(await wiringOf({}))) {
@@ -71,10 +74,9 @@ export async function lagOfGroups(log: Log, global: GlobalOptions): Promise<Grou
     const positions = await inThisLog(log, await log.committed(processor.name))
     groups.push({ group: processor.name, lags: await lagByPartition(log, topics, positions) })
   }
-  const loaded = await sinkPositions(global.data)
-  if (loaded !== undefined) {
-    const positions = await inThisLog(log, loaded)
-    groups.push({ group: 'duckdb', lags: await lagByPartition(log, await publicTopics(log, catalogue), positions) })
+  for (const { name, positions } of await positionsOfSinks(places)) {
+    const topics = await publicTopics(log, catalogue)
+    groups.push({ group: name, lags: await lagByPartition(log, topics, await inThisLog(log, positions)) })
   }
   return groups
 }

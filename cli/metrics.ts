@@ -5,7 +5,7 @@ import { DEAD_LETTERS_TOPIC } from '../infra/runtime/internal-topics.ts'
 import { lagOf } from '../infra/runtime/lag.ts'
 import { serveMetrics } from '../infra/runtime/metrics-server.ts'
 import { type Health, RunMetrics } from '../infra/runtime/run-metrics.ts'
-import type { TablesSink } from '../sinks/duckdb/tables-sink.ts'
+import type { Sink } from '../sinks/sink.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -16,8 +16,11 @@ const SINK_PATIENCE_MS = 500
 /** Well within the 10 seconds that Prometheus waits for an answer. */
 const LOG_PATIENCE_MS = 5_000
 
-/** Reports every topic from the first scrape on, with 0: an alert rule needs an existing series. */
-function healthOf({ health }: TablesSink, { events }: Topology): Health {
+/**
+ * Reports every topic from the first scrape on, with 0: an alert rule needs an existing series. A driver's health may
+ * have more than the port's: DuckDB's has the restarts and the memory of its process.
+ */
+function healthOf({ health }: Sink, { events }: Topology): Health {
   const none = Object.fromEntries([...events.map(({ type }) => type), DEAD_LETTERS_TOPIC].map((topic) => [topic, 0]))
   return { ...health, unreadable: { ...none, ...health.unreadable } }
 }
@@ -28,23 +31,24 @@ export async function startMetrics(
   { log }: DataFolder,
   topology: Topology,
   only: readonly string[],
-  sink: TablesSink | undefined,
+  sinks: readonly Sink[],
 ): Promise<{ readonly metrics: RunMetrics; readonly server: Listening }> {
   const processors = processorsOf(topology).filter(({ name }) => only.length === 0 || only.includes(name))
-  let sink_lag: number | undefined
+  const sink_lags = new Map<string, number>()
   const lookUp = async () => {
     const found = new Map<string, number>()
     for (const processor of processors) {
       found.set(processor.name, Number(await lagOf(log, processor.name, inputTopics(processor))))
     }
-    if (sink !== undefined) {
-      // The sink answers between two passes. During a long pass, its last reported lag is used.
+    // A sink answers between two passes. During a long pass, its last reported lag is used.
+    const answers = sinks.map(async (sink) => {
       const known = sink.lag().then((lag) => {
-        sink_lag = Number(lag)
+        sink_lags.set(sink.name, Number(lag))
       })
       await Promise.race([known.catch(() => {}), wait(SINK_PATIENCE_MS)])
-      if (sink_lag !== undefined) found.set('duckdb', sink_lag)
-    }
+    })
+    await Promise.all(answers)
+    for (const [name, lag] of sink_lags) found.set(name, lag)
     return found
   }
   // An unreachable broker is retried for longer than a scraper waits, so all scrapes share one look-up.
@@ -58,7 +62,7 @@ export async function startMetrics(
   const metrics = new RunMetrics(
     processors.map(({ name, outputs }) => ({ name, outputs: outputs.map(({ type }) => type) })),
     lags,
-    new Map(sink === undefined ? [] : [['duckdb', () => healthOf(sink, topology)]]),
+    new Map(sinks.map((sink) => [sink.name, () => healthOf(sink, topology)])),
   )
   try {
     return { metrics, server: await serveMetrics(metrics, listen) }

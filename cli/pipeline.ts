@@ -11,7 +11,7 @@ import type { Processor } from '../processors/processor.ts'
 import type { ClockDomain } from '../schemas/event.ts'
 import { partitionsText } from '../schemas/partitions.ts'
 import { catalogueOf } from '../schemas/registry.ts'
-import type { TablesSink } from '../sinks/duckdb/tables-sink.ts'
+import type { Sink } from '../sinks/sink.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
 import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -22,9 +22,9 @@ import { UsageError } from './usage-error.ts'
 export interface PipelineOptions {
   readonly folder: DataFolder
   readonly topology: Topology
-  /** Undefined: only workers run. */
-  readonly sink: TablesSink | undefined
-  /** Names of the processors to run; all when empty. */
+  /** Opened; the caller closes them. */
+  readonly sinks: readonly Sink[]
+  /** Names of the processors to run, and of sinks; all processors when empty. */
   readonly only: readonly string[]
   readonly until_idle: boolean
   readonly expire_pending: boolean
@@ -80,9 +80,9 @@ export async function prepareLog(folder: DataFolder, topology: Topology): Promis
   await claimTopology(folder.log, { ...identityOf(topology), fingerprint: fingerprintOf(topology) })
 }
 
-/** Runs workers and the sink until the signal or, with `until_idle`, until no work is left. */
+/** Runs workers and sinks until the signal or, with `until_idle`, until no work is left. */
 export async function runPipeline(options: PipelineOptions): Promise<void> {
-  const { folder, topology, sink, signal } = options
+  const { folder, topology, sinks, signal } = options
   await prepareLog(folder, topology)
   const processors = processorsOf(topology).filter(
     ({ name }) => options.only.length === 0 || options.only.includes(name),
@@ -105,11 +105,11 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
       ? effectWorker({ ...shared, processor, outside: options.outside ?? outsideOf({}) })
       : new Worker({ ...shared, processor })
   })
-  const running = [...workers.map((worker) => worker.run(stop.signal)), ...(sink ? [sink.run(stop.signal)] : [])]
+  const running = [...workers, ...sinks].map((part) => part.run(stop.signal))
   const failed = Promise.all(running).then(() => undefined)
   const clock = options.until_idle
     ? untilIdle(options, processors, workers, stop.signal)
-    : tickWall(options, stop.signal)
+    : whileRunning(options, processors, stop.signal)
   try {
     await Promise.race([failed, clock])
   } finally {
@@ -118,9 +118,25 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     await Promise.allSettled([...running, clock])
   }
   await failed
-  if (!options.until_idle || sink === undefined) return
-  // After a stop, the current pass is still committed. The log retains the rest for the next run.
-  while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
+  if (options.until_idle) await loadAll(sinks, signal)
+}
+
+/** Lets every sink catch up, whether or not another one fails. After a stop, the log retains the rest. */
+async function loadAll(sinks: readonly Sink[], signal: AbortSignal): Promise<void> {
+  const loading = sinks.map(async (sink) => {
+    while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
+  })
+  await Promise.allSettled(loading)
+  await Promise.all(loading)
+}
+
+/** Only processors have timers: where no processor runs, no tick is appended. */
+async function whileRunning(options: PipelineOptions, processors: readonly Processor[], signal: AbortSignal) {
+  if (processors.length > 0) return await tickWall(options, signal)
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }
 
 async function untilIdle(
@@ -129,6 +145,7 @@ async function untilIdle(
   workers: readonly Worker[],
   signal: AbortSignal,
 ): Promise<void> {
+  if (processors.length === 0) return
   const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
   try {
     await idle()

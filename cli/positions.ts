@@ -1,4 +1,3 @@
-import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { Log } from '../infra/log/log.ts'
 import { listed, type Misplaced, misplacedIn } from '../infra/runtime/misplaced.ts'
@@ -6,11 +5,11 @@ import { resetProcessor } from '../infra/runtime/reset-positions.ts'
 import { ResumingProducer } from '../infra/runtime/resuming-producer.ts'
 import { misplacedOf } from '../infra/runtime/task-positions.ts'
 import { processorsOf } from '../streams/describe.ts'
-import { type DataFolder, duckdbFile, openDataFolder, openLogForReading } from './data-folder.ts'
+import { type DataFolder, openDataFolder, openLogForReading } from './data-folder.ts'
 import { type GlobalOptions, globals } from './options.ts'
 import { prepareLog, wiringOf, wiringOn } from './pipeline.ts'
 import { number } from './progress.ts'
-import { sinkPositions } from './sink-positions.ts'
+import { JSONL, positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
 import { textTable } from './text-table.ts'
 import { UsageError } from './usage-error.ts'
 import { writeOut } from './write-out.ts'
@@ -18,11 +17,12 @@ import { writeOut } from './write-out.ts'
 /** The DuckDB sink, which is listed with the processors. */
 const SINK = 'duckdb'
 
-/** A reader, how many positions it has, and those that do not belong to this log. */
+/** A reader, how many positions it has, those that do not belong to this log, and how to begin anew. */
 export interface Reader {
   readonly reader: string
   readonly positions: number
   readonly misplaced: readonly Misplaced[]
+  readonly remedy: string
 }
 
 export function addPositions(program: Command): void {
@@ -32,11 +32,12 @@ export function addPositions(program: Command): void {
   positions
     .command('list')
     .description('every reader; exit 1 when one cannot go on: its topic was deleted and made again, or is a copy')
-    .action(async (_options: unknown, command: Command) => {
+    .option(...JSONL)
+    .action(async ({ jsonl }: { jsonl?: string }, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
       try {
-        const readers = await readersOf(log, global)
+        const readers = await readersOf(log, { data: global.data, jsonl })
         await writeOut(global.json ? `${JSON.stringify(readers.map(jsonOf))}\n` : tableOf(readers))
         if (readers.some(({ misplaced }) => misplaced.length > 0)) process.exitCode = 1
       } finally {
@@ -67,25 +68,24 @@ export function addPositions(program: Command): void {
     })
 }
 
-/** Every processor, and the DuckDB sink if it has a file. */
-export async function readersOf(log: Log, global: Pick<GlobalOptions, 'data'>): Promise<Reader[]> {
+/** Every processor, and every sink that has stored positions. */
+export async function readersOf(log: Log, places: SinkPlaces): Promise<Reader[]> {
   const readers: Reader[] = []
   for (const processor of processorsOf(await wiringOf({}))) {
     const { length } = await log.committed(processor.name)
-    readers.push({ reader: processor.name, positions: length, misplaced: await misplacedOf(log, processor) })
+    const remedy = `./plumbline positions reset --only ${processor.name}`
+    readers.push({ reader: processor.name, positions: length, misplaced: await misplacedOf(log, processor), remedy })
   }
-  const loaded = await sinkPositions(global.data)
-  if (loaded !== undefined) {
-    readers.push({ reader: SINK, positions: loaded.length, misplaced: await misplacedIn(log, loaded) })
+  for (const { name, positions, remedy } of await positionsOfSinks(places)) {
+    const misplaced = await misplacedIn(log, positions)
+    readers.push({ reader: name, positions: positions.length, misplaced, remedy })
   }
   return readers
 }
 
 /** Warns that a reader's positions belong to another log, and what to do; undefined if none do. */
-export function warningOf({ reader, misplaced }: Reader, { data }: Pick<GlobalOptions, 'data'>): string | undefined {
+export function warningOf({ reader, misplaced, remedy }: Reader): string | undefined {
   if (misplaced.length === 0) return undefined
-  const remedy =
-    reader === SINK ? `delete ${duckdbFile(resolve(data))}` : `./plumbline positions reset --only ${reader}`
   return `${reader} cannot go on in this log: ${listed(misplaced)}. To begin anew: ${remedy}`
 }
 
@@ -121,6 +121,8 @@ async function reset(
   const unknown = names.find((name) => !name.startsWith('source/') && !processors.some((one) => one.name === name))
   if (unknown === SINK)
     throw new UsageError(`--only ${SINK}: its positions lie in its file`, `delete ${folder.duckdb_file}`)
+  if (unknown === 'jsonl')
+    throw new UsageError('--only jsonl: its positions lie in its folder', 'remove the folder of run --jsonl')
   if (unknown !== undefined) {
     const known = processors.map(({ name }) => name).join(', ')
     throw new UsageError(`--only ${unknown}: no such reader`, `there are ${known}, and sources: source/…`)

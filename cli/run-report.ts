@@ -1,6 +1,7 @@
 import type { WorkerEvent } from '../infra/runtime/worker.ts'
 import { ToldOnce } from '../infra/told-once.ts'
-import { type UnreadableCounts, unreadableText, unreadableTotal } from '../sinks/duckdb/unreadable-counts.ts'
+import type { Sink } from '../sinks/sink.ts'
+import { type UnreadableCounts, unreadableTotal } from '../sinks/unreadable-counts.ts'
 import { number } from './progress.ts'
 import { printable } from './terminal-text.ts'
 
@@ -18,7 +19,7 @@ export class RunReport {
   readonly #troubles = new ToldOnce((message) => this.say(message))
   #lag: ReadonlyMap<string, bigint> = new Map()
   #drawn_ms = 0
-  #unreadable: UnreadableCounts = {}
+  #sinks: readonly Sink[] = []
 
   constructor(options: { readonly silent: boolean }) {
     this.#silent = options.silent
@@ -60,13 +61,16 @@ export class RunReport {
     this.#draw()
   }
 
-  end({ stopped = false } = {}): void {
+  /** @param only_sinks no processor ran */
+  end({ stopped = false, only_sinks = false } = {}): void {
     if (this.#silent) return
-    const unreadable = unreadableTotal(this.#unreadable)
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
     const seconds = (performance.now() - this.#started) / 1_000
-    if (unreadable > 0) process.stderr.write(`duckdb: cannot read ${unreadableText(unreadable)}\n`)
-    if ([...this.#stages.values()].every(({ records }) => records === 0)) {
+    for (const sink of this.#sinks) {
+      const unreadable = unreadableTotal(sink.health.unreadable)
+      if (unreadable > 0) process.stderr.write(`${sink.name}: cannot read ${sink.unreadableText(unreadable)}\n`)
+    }
+    if (!only_sinks && [...this.#stages.values()].every(({ records }) => records === 0)) {
       if (!stopped) process.stderr.write('run: nothing to compute; new work comes from ./plumbline generate\n')
       return
     }
@@ -77,13 +81,18 @@ export class RunReport {
     process.stderr.write(`run: ${seconds.toFixed(1)} s\n`)
   }
 
-  /** Counts of unreadable records, which no table contains, by topic. */
-  unreadable(counts: UnreadableCounts): void {
-    this.#unreadable = counts
+  /** Reports what these sinks could not read. */
+  sinks(sinks: readonly Sink[]): void {
+    this.#sinks = sinks
   }
 
+  /** `unreadable` has the records of each topic that a sink could not read: of the sink that lacks most of them. */
   totals(): { readonly stages: Record<string, Stage>; readonly unreadable?: UnreadableCounts } {
-    const unreadable = Object.keys(this.#unreadable).length === 0 ? {} : { unreadable: this.#unreadable }
+    const most: Record<string, number> = {}
+    for (const { health } of this.#sinks) {
+      for (const [topic, count] of Object.entries(health.unreadable)) most[topic] = Math.max(count, most[topic] ?? 0)
+    }
+    const unreadable = Object.keys(most).length === 0 ? {} : { unreadable: most }
     return { stages: Object.fromEntries(this.#stages), ...unreadable }
   }
 

@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
 import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/worker.ts'
 import { DIALECTS } from '../schemas/rollout.ts'
-import type { TablesSink } from '../sinks/duckdb/tables-sink.ts'
+import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
-import { DEFAULTS, isHttpPolicy, isRecorded } from '../streams/topology.ts'
+import { DEFAULTS, isHttpPolicy, isRecorded, SINKS } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { type Listen, listenAddress } from './listen.ts'
 import { startMetrics } from './metrics.ts'
@@ -13,7 +13,8 @@ import { outsideOf } from './outside.ts'
 import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
 import { number, Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
-import { SQL_MEMORY, startTables, tablesOf } from './tables.ts'
+import { chosenSinks, isSink, startSinks } from './sinks.ts'
+import { SQL_MEMORY } from './tables.ts'
 import { UsageError } from './usage-error.ts'
 
 interface RunOptions {
@@ -28,6 +29,7 @@ interface RunOptions {
   untilIdle: boolean
   expirePending: boolean
   sink: boolean
+  jsonl?: string
   sqlMemory?: number
   metrics?: Listen
 }
@@ -35,7 +37,7 @@ interface RunOptions {
 export function addRun(program: Command): void {
   program
     .command('run')
-    .description('run the workers in this process, and the DuckDB sink in one of its own')
+    .description('run the workers and sinks in this process, and the DuckDB sink in one of its own')
     .option(
       '--policy <policy>',
       'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl) or openai(URL, MODEL)',
@@ -51,7 +53,7 @@ export function addRun(program: Command): void {
       oneOfWords('dialect', DIALECTS),
       DEFAULTS.dialect,
     )
-    .option('--only <name...>', 'only these processors')
+    .option('--only <name...>', 'only these processors and sinks')
     .option(
       '--when-gone <policy>',
       `when retention has removed what was not read yet: ${WHEN_GONE.join(', ')}`,
@@ -61,6 +63,7 @@ export function addRun(program: Command): void {
     .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
     .option('--no-sink', 'do not load into DuckDB')
+    .option('--jsonl <dir>', 'also write every event as a line of JSON into files of this folder, one for each type')
     .option(...SQL_MEMORY)
     .option(
       '--metrics <host:port>',
@@ -82,11 +85,16 @@ export function addRun(program: Command): void {
           "leave them out, or say --policy 'openai(URL, MODEL)'",
         )
       }
-      const chosen = { policy, dialect, sampling: { temperature, max_tokens } }
+      const { only = [] } = options
+      const sink_names = chosenSinks(options)
+      const chosen = { policy, dialect, sampling: { temperature, max_tokens }, sinks: sink_names }
+      const only_sinks = only.length > 0 && only.every((name) => isSink(name))
       const names = (await wiringOf(chosen)).stages.map((stage) => stage.name)
-      const unknown = options.only?.find((name) => !names.includes(name))
-      if (unknown !== undefined)
-        throw new UsageError(`--only ${unknown}: no such processor`, `there are ${names.join(', ')}`)
+      const unknown = only.find((name) => ![...names, ...sink_names].includes(name))
+      if (unknown !== undefined) {
+        const there = [...names, ...SINKS].join(', ')
+        throw new UsageError(`--only ${unknown}: no such processor or sink`, `there are ${there}`)
+      }
 
       const recording = isRecorded(options.policy) ? await recordedCompletions(options.policy) : undefined
 
@@ -94,7 +102,7 @@ export function addRun(program: Command): void {
       const signal = stopSignal()
       const stopped = () => options.untilIdle && signal.aborted
       const report = new RunReport({ silent: global.json })
-      const sink = options.sink ? startTables(options.sqlMemory, (message) => report.say(message)) : undefined
+      const started = startSinks(sink_names, options, (message) => report.say(message))
       try {
         const wiring = await wiringOn(folder, global, chosen)
         await prepareLog(folder, wiring)
@@ -112,19 +120,19 @@ export function addRun(program: Command): void {
             `${number(done)} parts of groups${already > 0 ? `, ${number(already)} were there already` : ''}`,
           )
         }
-        await sink?.open(tablesOf(folder))
+        const sinks = await started.open(folder, wiring)
         let watched: Awaited<ReturnType<typeof startMetrics>> | undefined
         try {
           if (options.metrics !== undefined) {
-            watched = await startMetrics(options.metrics, folder, wiring, options.only ?? [], sink)
+            watched = await startMetrics(options.metrics, folder, wiring, only, sinks)
             signal.addEventListener('abort', () => watched?.metrics.stop(), { once: true })
             report.say(`metrics at http://${watched.server.address}/metrics`)
           }
           await runPipeline({
             folder,
             topology: wiring,
-            sink,
-            only: options.only ?? [],
+            sinks,
+            only,
             until_idle: options.untilIdle,
             expire_pending: options.expirePending,
             signal,
@@ -137,24 +145,30 @@ export function addRun(program: Command): void {
             onLag: (lag) => report.lag(lag),
           })
           if (stopped()) {
-            report.say(`stopped before the end${await notLoaded(sink)}; the same command goes on`)
+            report.say(`stopped before the end${await notLoaded(sinks)}; the same command goes on`)
           }
         } finally {
           await watched?.server.close()
         }
-        await sink?.close()
-        if (sink !== undefined) report.unreadable(sink.health.unreadable)
-        report.end({ stopped: stopped() })
+        await started.close()
+        report.sinks(sinks)
+        report.end({ stopped: stopped(), only_sinks })
         if (global.json) process.stdout.write(`${JSON.stringify(report.totals())}\n`)
       } finally {
-        await sink?.close()
+        await started.close()
         await folder.close()
       }
     })
 }
 
 /** How many records are not loaded yet, if the lag can still be read. */
-async function notLoaded(sink: TablesSink | undefined): Promise<string> {
-  const behind = await sink?.lag().catch(() => undefined)
-  return behind === undefined ? '' : `: ${number(Number(behind))} records are not loaded yet`
+async function notLoaded(sinks: readonly Sink[]): Promise<string> {
+  const lags: string[] = []
+  for (const sink of sinks) {
+    const behind = await sink.lag().catch(() => undefined)
+    if (behind === undefined) continue
+    const of = sinks.length > 1 ? ` into ${sink.name}` : ''
+    lags.push(`${number(Number(behind))} records are not loaded${of} yet`)
+  }
+  return lags.length === 0 ? '' : `: ${lags.join(', ')}`
 }

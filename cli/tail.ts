@@ -4,20 +4,12 @@ import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { Log, LogRecord } from '../infra/log/log.ts'
 import { decodeRecord } from '../infra/runtime/decode-record.ts'
 import { mergeRanges, type Range } from '../infra/runtime/merge-ranges.ts'
+import { type PlainEvent, plainEvent, plainPlace } from '../infra/runtime/plain-event.ts'
 import { vocabulary } from '../schemas/catalogue.ts'
 import { PoisonError } from '../schemas/codec.ts'
 import { blobsOf } from './blob-stores.ts'
 import { openLogForReading } from './data-folder.ts'
-import {
-  type Condition,
-  condition,
-  eventLines,
-  onlyWhere,
-  type PlainEvent,
-  placeOf,
-  plainEvent,
-  refuseUnknownFields,
-} from './event-rows.ts'
+import { type Condition, condition, eventLines, onlyWhere, refuseUnknownFields } from './event-rows.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { UsageError } from './usage-error.ts'
 import { writeOut } from './write-out.ts'
@@ -133,12 +125,12 @@ async function startOf(log: Log, topic: string, { from, follow }: Pick<TailOptio
 /** The record as plain JSON. An unreadable record gives the reason instead of an error, so that a listing continues. */
 export async function readable(record: LogRecord, blobs: Blobs, partitions: number): Promise<PlainEvent> {
   const type = vocabulary.get(record.topic)
-  if (type === undefined) return { ...placeOf(record), ...internalRow(record) }
+  if (type === undefined) return { ...plainPlace(record), ...internalRow(record) }
   try {
     return plainEvent(record, type, await decodeRecord(record, vocabulary, partitions, blobs))
   } catch (error) {
     if (!(error instanceof PoisonError)) throw error
-    return { ...placeOf(record), rows: [], unreadable: (error as PoisonError).message }
+    return { ...plainPlace(record), rows: [], unreadable: (error as PoisonError).message }
   }
 }
 

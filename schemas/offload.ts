@@ -25,8 +25,8 @@ export interface Blob {
 /** Bytes by SHA-256, or undefined when they were not fetched. */
 export type FetchedBlobs = (sha256: string) => Uint8Array | undefined
 
-/** Describes an offloaded column, in the event itself. */
-interface Offloaded extends BlobRef {
+/** Describes an offloaded column, in the event itself: the blob, shape and statistics. */
+export interface Offloaded extends BlobRef {
   readonly rows: number
   /** The declared type; for a tensor it includes dtype and shape. */
   readonly type: Json
@@ -66,6 +66,15 @@ export function offloadedIn(field: ArrowField): BlobRef | undefined {
   if (said === undefined) return undefined
   const { sha256, bytes, media_type } = JSON.parse(said) as Offloaded
   return { sha256, bytes, media_type }
+}
+
+/** The offloaded columns of an event's Arrow stream, by name. @throws Error when the bytes are not such a stream */
+export function offloadedColumns(value: Uint8Array): Readonly<Record<string, Offloaded>> {
+  const described = readStream(value).schema.fields.flatMap(({ name, metadata }) => {
+    const said = metadata.get(METADATA)
+    return said === undefined ? [] : [[name, JSON.parse(said) as Offloaded] as const]
+  })
+  return Object.fromEntries(described)
 }
 
 /**

@@ -24,7 +24,12 @@ export interface TopologyOptions {
   readonly sampling?: SamplingOptions | undefined
   readonly dialect: (typeof DIALECTS)[number]
   readonly partitions: Partitions
+  readonly sinks: readonly SinkName[]
 }
+
+/** Every sink that a run can have. `jsonl` needs a folder, so it is in no topology by default. */
+export const SINKS = ['duckdb', 'jsonl'] as const
+export type SinkName = (typeof SINKS)[number]
 
 /** The data flow. Sources and sinks are only listed here, with their events; stages are created from it. */
 export interface Topology {
@@ -33,10 +38,15 @@ export interface Topology {
   readonly events: readonly EventType[]
   readonly sources: readonly { readonly name: string; readonly outputs: readonly EventType[] }[]
   readonly stages: readonly Stage[]
-  readonly sinks: readonly { readonly name: string; readonly inputs: 'every event' }[]
+  readonly sinks: readonly { readonly name: SinkName; readonly inputs: 'every event' }[]
 }
 
-export const DEFAULTS: TopologyOptions = { policy: 'noisy-oracle(150)', dialect: 'paper', partitions: 4 }
+export const DEFAULTS: TopologyOptions = {
+  policy: 'noisy-oracle(150)',
+  dialect: 'paper',
+  partitions: 4,
+  sinks: ['duckdb'],
+}
 
 /**
  * The whole wiring. A new processor is one file and one line in `stages`.
@@ -59,7 +69,7 @@ export async function topology(options: TopologyOptions): Promise<Topology> {
       stage(scoreCompletions(scorer), () => scoreCompletions(scorer)),
       stage(formGroups(options), ([dialect]) => formGroups({ dialect: dialectOf(dialect) })),
     ],
-    sinks: [{ name: 'duckdb', inputs: 'every event' }],
+    sinks: options.sinks.map((name) => ({ name, inputs: 'every event' })),
   }
   expectJoinable(wiring)
   return wiring

@@ -46,7 +46,7 @@ async function measured(policy: string, pairs: readonly (typeof PAIRS)[number][]
   const { log, blobs, duckdb_file: file } = folder
   const sink = await openDuckDbSink({ file, log, blobs, catalogue: wiring.events, serve: false })
   const how = { only: [], until_idle: true, expire_pending: false, signal, onWorkerEvent: () => {} }
-  await runPipeline({ folder, topology: wiring, sink, ...how })
+  await runPipeline({ folder, topology: wiring, sinks: [sink], ...how })
   await sink.close()
   await folder.close()
   const session = await openSql({ file })

@@ -15,7 +15,7 @@ export async function runUntilIdle(
     await runPipeline({
       folder,
       topology,
-      sink,
+      sinks: [sink],
       only: [],
       until_idle: true,
       expire_pending: false,

@@ -3,11 +3,10 @@ import type { LogRecord, Position } from '../../infra/log/log.ts'
 import { encodeSeen } from '../../infra/log/seen.ts'
 import type { DeadLetter } from '../../infra/runtime/internal-topics.ts'
 import type { Event } from '../../schemas/event.ts'
+import type { Collecting } from '../read-in-order.ts'
+import { placeOf } from '../read-positions.ts'
 import { changeGroups, REWARD_EVENTS } from './kept-rewards.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
-
-/** A partition's key in maps. */
-export const placeOf = (topic: string, partition: number) => `${topic}\0${partition}`
 
 /** Where a test may kill the process. */
 export type CommitStage = 'appended' | 'committed'
@@ -57,7 +56,7 @@ export class Carefulness {
  * The content of one DuckDB transaction: rows, unreadable records, and the log positions after them. All of it stays in
  * memory until the commit succeeds, so a failed commit can be retried or dropped without a trace.
  */
-export class Batch {
+export class Batch implements Collecting {
   bytes = 0
   records = 0
   readonly #tables = new Map<string, TableRows>()

@@ -1,31 +1,25 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
-import type { Log, LogRecord, Position, Topic } from '../../infra/log/log.ts'
-import { lastRead, positionOf, seenAfter } from '../../infra/log/seen.ts'
+import type { Log, LogRecord, Position } from '../../infra/log/log.ts'
+import { lastRead, positionOf } from '../../infra/log/seen.ts'
 import { DEAD_LETTERS_TOPIC, isCompacted } from '../../infra/runtime/internal-topics.ts'
 import { headerOf } from '../../infra/runtime/json-records.ts'
 import { lastRecord } from '../../infra/runtime/lag-report.ts'
-import { listed, type Misplaced, misplacedByTopic, misplacedIn } from '../../infra/runtime/misplaced.ts'
+import type { Misplaced } from '../../infra/runtime/misplaced.ts'
 import { qualified } from '../../schemas/sql-quoting.ts'
-import { placeOf } from './batch.ts'
+import { ReadPositions } from '../read-positions.ts'
+import { wrongLog } from '../wrong-log.ts'
 import type { LoadTarget } from './event-tables.ts'
 import { OTHER_LOG } from './other-log.ts'
-
-/** The file was loaded from another log, or from a topic that was deleted and recreated. */
-export class WrongLogError extends Error {
-  override readonly name = 'WrongLogError'
-  readonly retry = 'never'
-}
 
 /** How many records before an adopted position are looked up in the tables: some events have no rows. */
 const LOOKED_FOR = 16
 
-/** How far each topic is loaded, and the id of the topic that was read. */
+/** How far each topic is loaded, as the file stores it. */
 export class LoadedPositions {
+  readonly read: ReadPositions
   readonly #log: Log
   readonly #file: string
   readonly #connection: DuckDBConnection
-  readonly #at = new Map<string, Position>()
-  #topics: ReadonlyMap<string, Topic> = new Map()
   /** Positions of an earlier release, which stored only offsets, completed here until they are committed. */
   #adopted: Position[] = []
   #compared = false
@@ -34,35 +28,19 @@ export class LoadedPositions {
     this.#log = log
     this.#file = file
     this.#connection = connection
-  }
-
-  /** The log's topics as `compare` saw them, by name. */
-  get topics(): ReadonlyMap<string, Topic> {
-    return this.#topics
+    this.read = new ReadPositions(log, (misplaced) => this.#refuse(misplaced))
   }
 
   /** Replaces the positions in memory with the committed ones. */
   async reload(): Promise<void> {
     const found = await this.#connection.runAndReadAll('SELECT topic, "partition", next, seen FROM internal.positions')
-    this.#at.clear()
-    for (const [topic, partition, next, seen] of found.getRows()) {
-      this.settle(positionOf(topic as string, partition as number, next as bigint, seen as string | null))
-    }
-  }
-
-  settle(position: Position): void {
-    this.#at.set(placeOf(position.topic, position.partition), position)
-  }
-
-  of(topic: string, partition: number): Position {
-    return this.#at.get(placeOf(topic, partition)) ?? { topic, partition, next: 0n }
-  }
-
-  /** The position after one read. For a changelog it names no last record, since compaction may remove that. */
-  after(before: Position, next: bigint, last: LogRecord | undefined): Position {
-    const { topic, partition } = before
-    const named = isCompacted(topic) ? undefined : last
-    return { topic, partition, next, seen: seenAfter(before, this.#topics.get(topic)?.id ?? '', named) }
+    this.read.reload(
+      found
+        .getRows()
+        .map(([topic, partition, next, seen]) =>
+          positionOf(topic as string, partition as number, next as bigint, seen as string | null),
+        ),
+    )
   }
 
   /**
@@ -71,45 +49,30 @@ export class LoadedPositions {
    * @throws WrongLogError
    */
   async compare(targets: readonly LoadTarget[]): Promise<readonly Position[]> {
-    const topics = await this.#log.topics()
-    this.#topics = new Map(topics.map((topic) => [topic.name, topic]))
-    const positions = [...this.#at.values()]
+    await this.read.compare(this.#compared ? 'by id' : 'in full')
     if (this.#compared) {
-      await this.#refuse(misplacedByTopic(topics, positions))
-      return this.#adopted.filter(({ topic, partition }) => this.of(topic, partition).seen === undefined)
+      return this.#adopted.filter(({ topic, partition }) => this.read.of(topic, partition).seen === undefined)
     }
-    await this.#refuse(await misplacedIn(this.#log, positions))
-    const old = positions.filter(({ seen }) => seen === undefined)
     const misplaced: Misplaced[] = []
-    for (const position of old) {
+    for (const position of this.read.all.filter(({ seen }) => seen === undefined)) {
       const adopted = await this.#adopt(position, targets)
       if ('why' in adopted) misplaced.push(adopted)
       else this.#adopted.push(adopted)
     }
-    await this.#refuse(misplaced)
+    if (misplaced.length > 0) await this.#refuse(misplaced)
     await this.#connection.run('DELETE FROM internal.meta WHERE name = $1', [OTHER_LOG])
     this.#compared = true
     return this.#adopted
   }
 
-  /** Checks that records read since `compare` are from the topics it saw. @throws WrongLogError */
-  async compareAgain(positions: Iterable<Position>): Promise<void> {
-    await this.#refuse(misplacedByTopic(await this.#log.topics(), [...positions]))
-  }
-
-  /** Handles a position beyond its topic's end. @throws WrongLogError unless the condition was temporary */
-  async beyondEnd(position: Position): Promise<void> {
-    await this.#refuse(await misplacedIn(this.#log, [position]))
-  }
-
   async #adopt(position: Position, targets: readonly LoadTarget[]): Promise<Position | Misplaced> {
     const { topic, partition, next } = position
     const last = await lastRecord(this.#log, topic, partition, next)
-    if (isCompacted(topic) || last === undefined) return this.after(position, next, undefined)
+    if (isCompacted(topic) || last === undefined) return this.read.after(position, next, undefined)
     let record: LogRecord | undefined = last
     for (let looked = 0; record !== undefined && looked < LOOKED_FOR; looked++) {
       if (await this.#holds(record, targets)) {
-        const { seen } = this.after(position, next, undefined)
+        const { seen } = this.read.after(position, next, undefined)
         return { ...position, seen: { topic_id: seen?.topic_id ?? '', last: lastRead(last) } }
       }
       record = await lastRecord(this.#log, topic, partition, record.offset)
@@ -136,12 +99,9 @@ export class LoadedPositions {
   }
 
   /** Also records the reason in the file, so that SQL clients learn why loading has stopped. */
-  async #refuse(misplaced: readonly Misplaced[]): Promise<void> {
-    if (misplaced.length === 0) return
-    const error = new WrongLogError(
-      `${this.#file} was loaded from another log than ${this.#log.address} is now: ${listed(misplaced)}. ` +
-        'Delete the file: everything in it is made again from the log. Or name with --log the log that it was loaded from.',
-    )
+  async #refuse(misplaced: readonly Misplaced[]): Promise<never> {
+    const remedy = 'Delete the file: everything in it is made again from the log.'
+    const error = wrongLog(this.#file, this.#log, misplaced, remedy)
     await this.#connection.run('INSERT OR REPLACE INTO internal.meta VALUES ($1, $2)', [OTHER_LOG, error.message])
     throw error
   }

@@ -1,16 +1,18 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
-import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../../infra/log/log.ts'
+import type { Log, LogRecord, Position } from '../../infra/log/log.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
-import { Batch, Carefulness, type CommitStage, type Published, placeOf } from './batch.ts'
+import { type InOrder, readInOrder, type Take } from '../read-in-order.ts'
+import { type Ends, placeOf } from '../read-positions.ts'
+import type { UnreadableCounts } from '../unreadable-counts.ts'
+import { Batch, Carefulness, type CommitStage, type Published } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
 import { KeptRewards } from './kept-rewards.ts'
 import { LoadedPositions } from './loaded-positions.ts'
 import { type Rereadable, Rereading } from './rereading.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
 import { takeEvent, takeState } from './take-record.ts'
-import type { UnreadableCounts } from './unreadable-counts.ts'
 import { createViews } from './user-views.ts'
 
 export interface LoaderOptions {
@@ -35,11 +37,6 @@ export interface Loaded {
   readonly records: number
 }
 
-/** Up to this lag, first pages are read together; with more, the loader is catching up. */
-const FEW_RECORDS = 4_096n
-
-type Ends = ReadonlyMap<string, readonly bigint[]>
-
 /**
  * One pass over the log, in an order that keeps the funnel exact while the folds keep running:
  *
@@ -56,6 +53,7 @@ export class Loader {
   readonly #options: LoaderOptions
   readonly #shapes = new Map<string, RowShape>()
   readonly #positions: LoadedPositions
+  readonly #inOrder: InOrder<Batch>
   readonly #careful = new Carefulness()
   readonly #published = new Map<string, bigint>()
   readonly #rereading: Rereading
@@ -66,6 +64,9 @@ export class Loader {
     this.#keptRewards = new KeptRewards(options.connection, options.kept_from_groups)
     this.#rereading = new Rereading({ ...options, careful: this.#careful })
     this.#positions = new LoadedPositions(options.log, options.file, options.connection)
+    const { log, batch_bytes, batch_rows } = options
+    const isFull = ({ bytes, rows }: Batch) => bytes >= batch_bytes || rows >= batch_rows
+    this.#inOrder = { log, positions: this.#positions.read, batch_bytes, isFull }
     for (const target of options.targets) this.#shapes.set(target.type.type, rowShapeOf(target))
   }
 
@@ -110,10 +111,10 @@ export class Loader {
   async pass(reread: 'all' | 'when due', signal?: AbortSignal): Promise<Loaded> {
     const { log, folds } = this.#options
     const adopted = await this.#compare()
-    const exists = this.#positions.topics
+    const exists = this.#positions.read.topics
     const committed = new Map<string, readonly Position[]>()
     for (const fold of folds) committed.set(fold, await log.committed(fold))
-    const changelogs = await this.#endsOf(folds.map(changelogTopic).filter((topic) => exists.has(topic)))
+    const changelogs = await this.#positions.read.endsOf(folds.map(changelogTopic).filter((topic) => exists.has(topic)))
     const events = await this.#eventEnds()
 
     const loading = new Loading()
@@ -138,17 +139,8 @@ export class Loader {
 
   /** An upper bound of the records that are not loaded yet. */
   async lag(): Promise<bigint> {
-    const { log, folds } = this.#options
-    const exists = new Set((await log.topics()).map(({ name }) => name))
-    const topics = [...this.#shapes.keys(), DEAD_LETTERS_TOPIC, ...folds.map(changelogTopic)]
-    let behind = 0n
-    for (const [topic, ends] of await this.#endsOf(topics.filter((topic) => exists.has(topic)))) {
-      ends.forEach((end, partition) => {
-        const { next } = this.#positions.of(topic, partition)
-        if (end > next) behind += end - next
-      })
-    }
-    return behind
+    const topics = [...this.#shapes.keys(), DEAD_LETTERS_TOPIC, ...this.#options.folds.map(changelogTopic)]
+    return await this.#positions.read.lag(topics)
   }
 
   #compare(): Promise<readonly Position[]> {
@@ -156,8 +148,10 @@ export class Loader {
   }
 
   async #eventEnds(): Promise<Ends> {
-    const exists = this.#positions.topics
-    return await this.#endsOf([...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => exists.has(topic)))
+    const exists = this.#positions.read.topics
+    return await this.#positions.read.endsOf(
+      [...this.#shapes.keys(), DEAD_LETTERS_TOPIC].filter((topic) => exists.has(topic)),
+    )
   }
 
   #rereadable(ends: Ends): Rereadable {
@@ -167,20 +161,10 @@ export class Loader {
     return { topics: new Set(ends.keys()), take: (record, batch) => takeEvent(record, batch, taking) }
   }
 
-  async #endsOf(topics: readonly string[]): Promise<Ends> {
-    const ends = await Promise.all(topics.map((topic) => this.#options.log.endOffsets(topic)))
-    return new Map(topics.map((topic, at) => [topic, ends[at] as readonly bigint[]]))
-  }
-
   /** Loads up to `ends`. The last batch is left uncommitted, so that the caller can add to it. */
-  async #load(
-    loading: Loading,
-    ends: Ends,
-    take: (record: LogRecord, batch: Batch) => unknown,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
+  async #load(loading: Loading, ends: Ends, take: Take<Batch>, signal: AbortSignal | undefined): Promise<void> {
     while (!signal?.aborted) {
-      if (await this.#fill(loading.batch, ends, take)) return
+      if (await readInOrder(this.#inOrder, loading.batch, ends, take)) return
       await this.#commit(loading)
     }
   }
@@ -188,9 +172,9 @@ export class Loader {
   async #commit(loading: Loading): Promise<void> {
     const { batch, loaded } = loading
     if (batch.isEmpty) return
-    await this.#positions.compareAgain(batch.positions)
+    await this.#positions.read.compareAgain(batch.positions)
     await batch.commit(this.#options.connection, this.#careful, this.#options.observe)
-    for (const position of batch.positions) this.#positions.settle(position)
+    for (const position of batch.positions) this.#positions.read.settle(position)
     for (const { fold, topic, partition, next } of batch.published) {
       this.#published.set(publishedAs(fold, topic, partition), next)
     }
@@ -198,92 +182,6 @@ export class Loader {
     loaded.records += batch.records
     if (batch.unreadable.length > 0) await this.#rereading.count()
     loading.batch = new Batch()
-  }
-
-  /**
-   * Reads topic by topic, causes before effects, until the batch is full or nothing is left.
-   * @returns whether nothing is left
-   */
-  async #fill(batch: Batch, ends: Ends, take: (record: LogRecord, batch: Batch) => unknown): Promise<boolean> {
-    const { batch_bytes, batch_rows } = this.#options
-    const pages = await this.#firstPages(ends)
-    for (const [topic, partitionEnds] of ends) {
-      for (const [partition, end] of partitionEnds.entries()) {
-        for (;;) {
-          const from = batch.positionOf(topic, partition) ?? this.#positions.of(topic, partition)
-          if (from.next > end) await this.#positions.beyondEnd(from)
-          if (from.next >= end) break
-          if (batch.bytes >= batch_bytes || batch.rows >= batch_rows) return false
-          const to = await this.#readOn(batch, from, end, take, pages)
-          if (to.next === from.next) break
-          batch.moveTo(to)
-        }
-      }
-    }
-    return true
-  }
-
-  /**
-   * Reads the first page of every partition with a lag, all at once: over a network each request takes its time, and
-   * near the end of the log there are as many as partitions. With a backlog this gains nothing.
-   */
-  async #firstPages(ends: Ends): Promise<Map<string, ReadResult>> {
-    const { log, batch_bytes } = this.#options
-    const wanted: Position[] = []
-    let pending = 0n
-    for (const [topic, partitionEnds] of ends) {
-      for (const [partition, end] of partitionEnds.entries()) {
-        const from = this.#positions.of(topic, partition)
-        if (from.next >= end) continue
-        pending += end - from.next
-        wanted.push(from)
-      }
-    }
-    const pages = new Map<string, ReadResult>()
-    if (pending > FEW_RECORDS) return pages
-    const max_bytes = Math.floor(batch_bytes / Math.max(1, wanted.length))
-    await Promise.all(
-      wanted.map(async ({ topic, partition, next: from }) => {
-        // A failed read is repeated on its own later, and throws there.
-        const page = await log.read({ topic, partition, from, max_bytes }).catch(() => undefined)
-        if (page !== undefined) pages.set(placeOf(topic, partition), page)
-      }),
-    )
-    return pages
-  }
-
-  async #readOn(
-    batch: Batch,
-    before: Position,
-    end: bigint,
-    take: (record: LogRecord, batch: Batch) => unknown,
-    pages: Map<string, ReadResult>,
-  ): Promise<Position> {
-    const { log, batch_bytes } = this.#options
-    const { topic, partition, next: from } = before
-    const place = placeOf(topic, partition)
-    const page = pages.get(place)
-    pages.delete(place)
-    try {
-      const { records, next } =
-        page ?? (await log.read({ topic, partition, from, max_bytes: batch_bytes - batch.bytes }))
-      let last: LogRecord | undefined
-      for (const record of records) {
-        if (record.offset >= end) break
-        last = record
-        await take(record, batch)
-        batch.records += 1
-        batch.bytes += (record.value?.length ?? 0) + (record.key?.length ?? 0)
-      }
-      return this.#positions.after(before, next < end ? next : end, last)
-    } catch (cause) {
-      if (!(cause instanceof OffsetGoneError)) throw cause
-      const first = (await log.beginningOffsets(topic))[partition] ?? end
-      if (first <= from) throw cause
-      const error = `retention removed offsets ${from} … ${first - 1n} before they were loaded`
-      batch.addUnreadable(topic, partition, from, null, error)
-      return this.#positions.after(before, first < end ? first : end, undefined)
-    }
   }
 
   /** Rebuilt tables are loaded as far as the others: they replace the old ones. */

@@ -9,7 +9,7 @@ import { memoryLog } from '../../infra/log/memory.ts'
 import { MemoryBroker } from '../../infra/log/memory-broker.ts'
 import { changelogTopic } from '../../infra/runtime/internal-topics.ts'
 import { catalogue } from '../../schemas/catalogue.ts'
-import { WrongLogError } from './loaded-positions.ts'
+import { WrongLogError } from '../wrong-log.ts'
 import { append, createTopics } from './recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
 

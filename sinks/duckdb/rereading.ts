@@ -2,9 +2,10 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import { type Log, type LogRecord, OffsetGoneError, type Position } from '../../infra/log/log.ts'
 import { retryOf } from '../../infra/retry.ts'
 import { SkippedRecords } from '../../infra/runtime/skipped-records.ts'
-import { Batch, type Carefulness, type CommitStage, placeOf } from './batch.ts'
-import { UnloadedRecordError } from './take-record.ts'
-import { type UnreadableCounts, unreadableTotal } from './unreadable-counts.ts'
+import { placeOf } from '../read-positions.ts'
+import { UnloadedRecordError } from '../unloaded-record.ts'
+import { type UnreadableCounts, unreadableTotal } from '../unreadable-counts.ts'
+import { Batch, type Carefulness, type CommitStage } from './batch.ts'
 
 /** How many unreadable records one round rereads before new records are loaded. */
 const ROUND_RECORDS = 512

@@ -7,7 +7,7 @@ import { catalogue } from '../../schemas/catalogue.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import { defineEvent, type EventType } from '../../schemas/event.ts'
 import { float64, int32, nullable, utf8 } from '../../schemas/logical-types.ts'
-import { WrongLogError } from './loaded-positions.ts'
+import { WrongLogError } from '../wrong-log.ts'
 import { append, createTopics, eventOf, PARTITIONS } from './recorded-tower.ts'
 import { type DuckDbSink, type DuckDbSinkOptions, openDuckDbSink } from './sink.ts'
 

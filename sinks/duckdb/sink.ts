@@ -1,10 +1,11 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log } from '../../infra/log/log.ts'
-import { retryOf } from '../../infra/retry.ts'
 import type { EventType } from '../../schemas/event.ts'
 import { catalogueOf } from '../../schemas/registry.ts'
+import { Retrying } from '../retrying.ts'
+import type { LoadedOnce } from '../sink.ts'
+import { type UnreadableCounts, unreadableTotal } from '../unreadable-counts.ts'
 import type { CommitStage } from './batch.ts'
 import { damageIn } from './damaged-database.ts'
 import { type Database, databaseName, openDatabase } from './database.ts'
@@ -12,10 +13,9 @@ import { prepareTables } from './event-tables.ts'
 import { INTERNAL_SCHEMA, INTERNAL_VERSION, STATE_STAGING } from './internal-schema.ts'
 import { CHANGED_GROUPS } from './kept-rewards.ts'
 import { inTransaction, type Loaded, Loader } from './loader.ts'
-
 import { type SqlServer, serveSql } from './sql-server.ts'
-import type { SinkHealth, TablesSink } from './tables-sink.ts'
-import { type UnreadableCounts, unreadableText, unreadableTotal } from './unreadable-counts.ts'
+import type { TablesHealth, TablesSink } from './tables-sink.ts'
+import { unreadableText } from './unreadable-text.ts'
 import { createViews } from './user-views.ts'
 
 export interface DuckDbSinkOptions {
@@ -60,7 +60,6 @@ export class DatabaseVersionError extends Error {
 const DEFAULT_BATCH_BYTES = 4 * 2 ** 20
 const DEFAULT_BATCH_ROWS = 65_536
 const DEFAULT_POLL_MS = 200
-const LONGEST_BACKOFF_MS = 10_000
 
 /**
  * Opens the file as its one owner, makes its tables and views fit the catalogue, and answers SQL.
@@ -81,18 +80,21 @@ interface Opened {
 
 /** Loads the log into DuckDB: every event in its table exactly once, the funnel exact at every moment. */
 export class DuckDbSink implements TablesSink {
+  readonly name = 'duckdb'
+  readonly unreadableText = unreadableText
   readonly #options: DuckDbSinkOptions
+  readonly #retrying: Retrying
   #opening: Promise<Opened> | undefined
   #server: SqlServer | undefined
   #closed = false
-  #trouble: string | undefined
-  #retries = 0
   #unreadable: UnreadableCounts = {}
   /** The work that runs now; passes never overlap. */
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(options: DuckDbSinkOptions) {
     this.#options = options
+    const { poll_ms = DEFAULT_POLL_MS, report } = options
+    this.#retrying = new Retrying({ who: 'the DuckDB sink', poll_ms, report })
   }
 
   async open(): Promise<void> {
@@ -136,7 +138,7 @@ export class DuckDbSink implements TablesSink {
    *
    * @throws Error when the log, a blob or the disk failed. Nothing is lost or doubled: call it again.
    */
-  loadOnce(signal?: AbortSignal): Promise<Loaded & { readonly caught_up: boolean }> {
+  loadOnce(signal?: AbortSignal): Promise<Loaded & LoadedOnce> {
     return this.#inTurn(async () => {
       const loaded = await this.#pass('all', signal)
       return { ...loaded, caught_up: (await (await this.#current()).loader.lag()) === 0n }
@@ -182,31 +184,14 @@ export class DuckDbSink implements TablesSink {
    * @throws WrongLogError, DatabaseVersionError and other errors that a retry cannot fix.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { poll_ms = DEFAULT_POLL_MS, report } = this.#options
-    let pause = 0
-    while (!signal.aborted) {
-      try {
-        const { records } = await this.#inTurn(() => this.#pass('when due', signal))
-        if (pause > 0) report?.('the DuckDB sink loads again')
-        pause = 0
-        this.#trouble = undefined
-        if (records === 0) await rest(poll_ms, signal)
-      } catch (cause) {
-        if (retryOf(cause) === 'never' || this.#closed) throw cause
-        const first = pause === 0
-        pause = Math.min(LONGEST_BACKOFF_MS, Math.max(100, pause * 2))
-        const message = cause instanceof Error ? cause.message : String(cause)
-        this.#trouble = message
-        this.#retries += 1
-        if (first) report?.(`the DuckDB sink cannot load and tries again, nothing is lost: ${message}`)
-        await rest(pause, signal)
-      }
-    }
+    const pass = async () => (await this.#inTurn(() => this.#pass('when due', signal))).records
+    await this.#retrying.run(pass, signal, () => this.#closed)
   }
 
   /** Why `run` cannot load now, if so; how often it has retried; how many records it cannot read. */
-  get health(): SinkHealth {
-    return { trouble: this.#trouble, retries: this.#retries, unreadable: this.#unreadable }
+  get health(): TablesHealth {
+    const { trouble, retries } = this.#retrying
+    return { trouble, retries, unreadable: this.#unreadable }
   }
 
   /** An upper bound of the records that are not loaded yet. */
@@ -328,5 +313,3 @@ function refuseHidingName(file: string, catalogue: readonly EventType[]): void {
   if (schemas.includes(name))
     throw new Error(`${file}: ${name} is also the name of a schema in it; name the file otherwise`)
 }
-
-const rest = (ms: number, signal: AbortSignal) => wait(ms, undefined, { signal }).catch(() => {})

@@ -7,6 +7,7 @@ import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal
 import { SkippedRecords } from '../../infra/runtime/skipped-records.ts'
 import { PoisonError } from '../../schemas/codec.ts'
 import type { Catalogue } from '../../schemas/registry.ts'
+import { UnloadedRecordError } from '../unloaded-record.ts'
 import type { Batch } from './batch.ts'
 import { type RowShape, UnfitValueError } from './table-rows.ts'
 
@@ -53,17 +54,6 @@ export async function takeEvent(record: LogRecord, batch: Batch, taking: Taking)
 
 const isAtFault = (cause: unknown): cause is Error =>
   cause instanceof PoisonError || cause instanceof ForeignRecordError || cause instanceof UnfitValueError
-
-/** Loading is stuck at a record, for a cause outside the record. */
-export class UnloadedRecordError extends Error {
-  override readonly name = 'UnloadedRecordError'
-  readonly retry = 'later'
-
-  constructor({ topic, partition, offset }: LogRecord, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    super(`${topic} partition ${partition} offset ${offset}: ${reason}`, { cause })
-  }
-}
 
 /**
  * Adds the state of a key, from a fold's changelog.

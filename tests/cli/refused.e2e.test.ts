@@ -53,7 +53,12 @@ const CASES: readonly Case[] = [
   {
     type: ['run', '--only', 'from-groups'],
     code: 2,
-    says: /--only from-groups: no such processor\n {2}there are sample-completions, score-completions, form-groups/,
+    says: /--only from-groups: no such processor or sink\n {2}there are sample-completions, score-completions, form-groups/,
+  },
+  {
+    type: ['run', '--no-sink', '--only', 'duckdb'],
+    code: 2,
+    says: /--no-sink and --only duckdb: expected one of the two/,
   },
   { type: ['run', '--expire-pending'], code: 2, says: /add --until-idle/ },
   { type: ['run', '--dialect', 'papr'], code: 2, says: /--dialect papr: not known\n {2}expected one of paper, trl, / },

@@ -92,16 +92,18 @@ test('a first Ctrl-C ends run --until-idle with what is in hand, and the same co
   expect(await funnel(here('left'))).toEqual({ formed: scenes * GROUP_SIZE })
 })
 
-test('processors can run one after another, each in a process of its own, and give what they give together', async () => {
+test('processors and a sink can run one after another, each in a process of its own, and give what they give together', async () => {
   await generate('apart', 6)
   const untilIdle = ['run', '--until-idle', '--policy', 'random-legal', '--json']
   for (const name of ['sample-completions', 'score-completions', 'form-groups']) {
-    const totals = await plumblineOk([...untilIdle, '--only', name, '--no-sink'], here('apart'))
+    const totals = await plumblineOk([...untilIdle, '--only', name], here('apart'))
     expect(JSON.parse(totals)).toEqual({
       stages: { [name]: { records: expect.any(Number), outputs: 6, dead_letters: 0 } },
     })
   }
-  await plumblineOk(untilIdle, here('apart'))
+  expect(existsSync(join(root, 'apart', 'plumbline.duckdb'))).toBe(false)
+  const loaded = await plumbline(['run', '--until-idle', '--only', 'duckdb'], here('apart'))
+  expect(loaded).toMatchObject({ code: 0, stdout: '', stderr: expect.stringMatching(/^run: [\d.]+ s\n$/) })
   expect(await funnel(here('apart'))).toEqual({ formed: 6 * GROUP_SIZE })
   expect(await plumblineOk(['verify'], here('apart'))).toBe('verify: passed\n')
 })

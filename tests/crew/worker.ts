@@ -31,7 +31,7 @@ try {
       blobs: planted === 'lost-blobs' ? withLostBlobs(folder.blobs) : folder.blobs,
     },
     topology: await wiring(),
-    sink: undefined,
+    sinks: [],
     only: [],
     until_idle: false,
     expire_pending: false,

@@ -12,6 +12,8 @@ export interface LogHarness {
   deleteTopic(name: string): Promise<void>
   /** Closes all handles, as a clean stop does, and removes their data. */
   close(): Promise<void>
+  /** The folder of a log that other processes can open. */
+  readonly dir?: string
   /** The shortest session that is safe with this driver on a busy machine. */
   readonly session_timeout_ms: number
 }

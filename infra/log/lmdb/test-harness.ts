@@ -16,6 +16,7 @@ export async function lmdbHarness(): Promise<LogHarness> {
     return log
   }
   return {
+    dir,
     session_timeout_ms: 600,
     open: () => open('always'),
     openSilent: () => open('poll'),

@@ -7,7 +7,7 @@ import {
   DatabaseProcessEndedError,
   NoDatabaseError,
 } from '../database-errors.ts'
-import type { SinkHealth } from '../tables-sink.ts'
+import type { TablesHealth } from '../tables-sink.ts'
 import { inGibibytes, type MemoryShares, MemoryWatch } from './memory.ts'
 import { type Call, type FromProcess, fromFailure, type ToProcess } from './messages.ts'
 import { QuestionWatch } from './question-watch.ts'
@@ -17,7 +17,7 @@ export interface DatabaseProcessOptions {
   readonly entry: URL
   readonly memory: MemoryShares
   readonly report?: (message: string) => void
-  readonly onHealth?: (health: SinkHealth) => void
+  readonly onHealth?: (health: TablesHealth) => void
 }
 
 /** Error classes that callers distinguish. */

@@ -1,5 +1,5 @@
 import { retryOf } from '../../../infra/retry.ts'
-import type { SinkHealth } from '../tables-sink.ts'
+import type { TablesHealth } from '../tables-sink.ts'
 
 /** A request to a process that has a DuckDB file open, from the process that started it. */
 export interface Call {
@@ -18,7 +18,7 @@ export type FromProcess =
   /** For a person. */
   | { readonly kind: 'report'; readonly message: string }
   /** After a change, checked every 250 ms, after each load and on close. */
-  | { readonly kind: 'health'; readonly health: SinkHealth }
+  | { readonly kind: 'health'; readonly health: TablesHealth }
   /** A question has begun, with its time limit; then it has ended. */
   | { readonly kind: 'question'; readonly question: number; readonly time_limit_ms: number }
   | { readonly kind: 'answered'; readonly question: number }

@@ -4,7 +4,7 @@ import type { Log } from '../../../infra/log/log.ts'
 import type { EventType } from '../../../schemas/event.ts'
 import type { CommitStage } from '../batch.ts'
 import { DuckDbSink, type DuckDbSinkOptions } from '../sink.ts'
-import type { SinkHealth } from '../tables-sink.ts'
+import type { TablesHealth } from '../tables-sink.ts'
 import { answerStarter, tellQuestion, tellStarter } from './answer-starter.ts'
 
 /** How a process opens its tables. Every field can be sent to another process. */
@@ -30,7 +30,7 @@ const HEALTH_MS = 250
 export function ownTables({ catalogue, open, observe }: OwnerParts): void {
   let log: Log | undefined
   let sink: DuckDbSink | undefined
-  let told: SinkHealth | undefined
+  let told: TablesHealth | undefined
   const opened = () => {
     if (sink === undefined) throw new Error('the tables are not open')
     return sink

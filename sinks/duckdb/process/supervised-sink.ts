@@ -1,10 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { retryOf } from '../../../infra/retry.ts'
+import type { LoadedOnce } from '../../sink.ts'
 import { damaged } from '../damaged-database.ts'
 import { DatabaseProcessEndedError } from '../database-errors.ts'
 import type { Loaded } from '../loader.ts'
 import { noteEnd } from '../owner-record.ts'
-import type { SinkHealth, TablesSink } from '../tables-sink.ts'
+import type { TablesHealth, TablesSink } from '../tables-sink.ts'
+import { unreadableText } from '../unreadable-text.ts'
 import { DatabaseProcess } from './database-process.ts'
 import { inMebibytes, memoryShares } from './memory.ts'
 import type { OwnerOptions } from './owner.ts'
@@ -36,6 +38,8 @@ const MOST_UNOPENED = 8
  * committed with the rows, and the workers of this process never stop.
  */
 export class SupervisedSink implements TablesSink {
+  readonly name = 'duckdb'
+  readonly unreadableText = unreadableText
   readonly #options: SupervisedSinkOptions
   #how: OwnerHow | undefined
   /** Started before `open` is called, so that it loads its program meanwhile. */
@@ -44,7 +48,7 @@ export class SupervisedSink implements TablesSink {
   #opened_ms = Number.POSITIVE_INFINITY
   #socket: string | undefined
   #closed = false
-  #health: SinkHealth = { trouble: undefined, retries: 0, unreadable: {} }
+  #health: TablesHealth = { trouble: undefined, retries: 0, unreadable: {} }
   /** Retries of processes that have ended. */
   #earlier_retries = 0
   #restarts = 0
@@ -75,7 +79,7 @@ export class SupervisedSink implements TablesSink {
     return this.#process?.pid
   }
 
-  get health(): SinkHealth {
+  get health(): TablesHealth {
     const { trouble, retries, ...more } = this.#health
     return {
       ...more,
@@ -100,7 +104,7 @@ export class SupervisedSink implements TablesSink {
     }
   }
 
-  async loadOnce(signal?: AbortSignal): Promise<Loaded & { readonly caught_up: boolean }> {
+  async loadOnce(signal?: AbortSignal): Promise<Loaded & LoadedOnce> {
     for (let deaths = 1; ; deaths += 1) {
       try {
         const process = await this.#current()

@@ -1,0 +1,14 @@
+import { expect, test } from 'vitest'
+import { sharedFolder } from '../tests/cli/plumbline.ts'
+import { commandsOf, typed } from '../tests/page-commands.ts'
+
+test('docs/json-lines.md does what it says', { timeout: 240_000 }, async () => {
+  const cwd = await sharedFolder()
+  const ended = []
+  for (const line of await commandsOf('docs/json-lines.md')) ended.push(await typed(line, { cwd }))
+  expect(ended.map(({ code, stderr }) => (code === 0 ? 0 : stderr))).toEqual([0, 0, 0, 0, 0, 0])
+  const [, , group, count, , lag] = ended
+  expect(JSON.parse(group?.stdout ?? '')).toMatchObject({ topic: 'rollout.group_formed', rows: { length: 4 } })
+  expect(count?.stdout).toMatch(/^20 /)
+  expect(lag?.stdout).toMatch(/^jsonl +0 +0 +0 +0 s$/m)
+})

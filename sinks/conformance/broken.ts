@@ -1,0 +1,128 @@
+import { readdirSync, rmSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { delegate } from '../../infra/log/conformance/altered-log.ts'
+import type { Position } from '../../infra/log/log.ts'
+import { readStored, type Stored, writeStored } from '../jsonl/positions-file.ts'
+import type { Sink } from '../sink.ts'
+import type { SinkDriver } from './driver.ts'
+import { DRIVERS } from './drivers.ts'
+
+/** A sink that breaks a promise, to show that the suite notices. */
+export interface BrokenSink {
+  readonly name: string
+  readonly driver: SinkDriver
+  /** The case that must fail. */
+  readonly caught_by: string
+}
+
+const jsonl = DRIVERS.jsonl as SinkDriver
+const dirOf = (folder: string) => join(folder, 'events')
+
+const opening = (change: (folder: string) => unknown): SinkDriver => ({
+  ...jsonl,
+  async open(folder, how) {
+    await change(folder)
+    return await jsonl.open(folder, how)
+  },
+})
+
+const changing = (change: (sink: Sink) => Partial<Sink>): SinkDriver => ({
+  ...jsonl,
+  async open(folder, how) {
+    const sink = await jsonl.open(folder, how)
+    return delegate(sink, change(sink))
+  },
+})
+
+const rewriting = (change: (stored: Stored) => Partial<Stored>): SinkDriver =>
+  opening(async (folder) => {
+    const stored = await readStored(dirOf(folder)).catch(() => undefined)
+    if (stored !== undefined) await writeStored(dirOf(folder), { ...stored, ...change(stored) })
+  })
+
+const withoutSeen = ({ topic, partition, next }: Position): Position => ({ topic, partition, next })
+
+/** The files as they lie there, with what was not committed. */
+const withTails: SinkDriver = {
+  ...jsonl,
+  async contents(folder) {
+    const stored = await readStored(dirOf(folder))
+    const files = readdirSync(dirOf(folder)).filter((name) => name.endsWith('.jsonl'))
+    const lengths = new Map(files.map((name) => [name, 2 ** 30]))
+    if (stored !== undefined) await writeStored(dirOf(folder), { ...stored, lengths })
+    return await jsonl.contents(folder)
+  },
+}
+
+export const BROKEN_SINKS: readonly BrokenSink[] = [
+  {
+    name: 'forgets where it was',
+    driver: rewriting(() => ({ positions: [] })),
+    caught_by: 'a sink that is opened again reads on where it was, and stores nothing twice',
+  },
+  {
+    name: 'loses a line that it has committed',
+    driver: {
+      ...jsonl,
+      async contents(folder) {
+        const { records, positions } = await jsonl.contents(folder)
+        return { records: records.slice(1), positions }
+      },
+    },
+    caught_by: 'every event and dead letter is stored once, and in order within a partition',
+  },
+  {
+    name: 'shows what was not committed',
+    driver: withTails,
+    caught_by: 'killed at any stage of a commit, records and positions agree, and the next process completes them',
+  },
+  {
+    name: 'moves its positions without the lines',
+    driver: {
+      ...jsonl,
+      open: (folder, how) =>
+        jsonl.open(folder, {
+          ...how,
+          observe: (stage) => {
+            if (stage === 'appended') truncateSync(join(dirOf(folder), 'rollout.requested.jsonl'), 0)
+            return how.observe?.(stage)
+          },
+        }),
+    },
+    caught_by: 'a commit that fails at any stage is made again, and stores nothing twice',
+  },
+  {
+    name: 'goes on in any topic of the name',
+    driver: rewriting(({ positions }) => ({ positions: positions.map(withoutSeen) })),
+    caught_by: 'a topic that was deleted and made again is refused, and nothing of it is stored',
+  },
+  {
+    name: 'goes on in any log',
+    driver: rewriting(({ positions }) => ({ positions: positions.map(withoutSeen) })),
+    caught_by: 'another log is refused, and nothing of it is stored',
+  },
+  {
+    name: 'has no lag',
+    driver: changing(() => ({ lag: async () => 0n })),
+    caught_by: 'the lag counts what is not stored yet, and is 0 after loading',
+  },
+  {
+    name: 'is silent about records that it cannot read',
+    driver: changing(({ health }) => ({ health: { ...health, unreadable: {} } })),
+    caught_by: 'a record that is no event is passed over, counted and named; the others are stored',
+  },
+  {
+    name: 'ends when its surroundings fail',
+    driver: changing((sink) => ({
+      run: async (signal) => {
+        await sink.loadOnce(signal)
+      },
+    })),
+    caught_by: 'a log or a blob store that is away is reported once and tried again, and nothing is lost',
+  },
+  {
+    name: 'takes a place that another has',
+    driver: opening((folder) => rmSync(join(dirOf(folder), '.lock'), { force: true })),
+    caught_by: 'a place has one writer: a second one is refused, and can open it once the first has closed it',
+  },
+]
