@@ -53,7 +53,7 @@ export function addRun(program: Command): void {
       oneOfWords('dialect', DIALECTS),
       DEFAULTS.dialect,
     )
-    .option('--only <name...>', 'only these processors and sinks')
+    .option('--only <name...>', 'only these processors, or only these sinks')
     .option(
       '--when-gone <policy>',
       `when retention has removed what was not read yet: ${WHEN_GONE.join(', ')}`,

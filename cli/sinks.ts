@@ -28,7 +28,8 @@ export function chosenSinks({ only = [], sink, jsonl }: SinkOptions): readonly S
   if (!sink) return []
   if (named.includes('jsonl') && jsonl === undefined)
     throw new UsageError('--only jsonl: expected a folder for the files', 'add --jsonl DIR')
-  if (only.length === 0) return jsonl === undefined ? ['duckdb'] : SINKS
+  // Naming processors alone selects no sinks: all of them run.
+  if (named.length === 0) return jsonl === undefined ? ['duckdb'] : SINKS
   if (jsonl !== undefined && !named.includes('jsonl'))
     throw new UsageError(`--jsonl ${jsonl}: --only leaves that sink out`, `add it: --only ${only.join(' ')} jsonl`)
   return named

@@ -4,7 +4,8 @@ import { chosenSinks } from './sinks.ts'
 test.each([
   [{ sink: true }, ['duckdb']],
   [{ sink: true, jsonl: 'events' }, ['duckdb', 'jsonl']],
-  [{ sink: true, only: ['form-groups'] }, []],
+  [{ sink: true, only: ['form-groups'] }, ['duckdb']],
+  [{ sink: true, only: ['form-groups'], jsonl: 'events' }, ['duckdb', 'jsonl']],
   [{ sink: true, only: ['duckdb'] }, ['duckdb']],
   [{ sink: true, only: ['form-groups', 'jsonl'], jsonl: 'events' }, ['jsonl']],
   [{ sink: false, only: ['form-groups'] }, []],
