@@ -1,3 +1,4 @@
+import { rmSync, symlinkSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { append, values } from '../conformance/steps.ts'
 import { openLmdbLog } from './lmdb-log.ts'
@@ -22,6 +23,21 @@ test.each([1, 2, 3, 20, 1_000])(
     await log.close()
   },
 )
+
+test('a writer that opened the folder through a symbolic link does so, too', LIMIT, async () => {
+  await using processes = new Processes()
+  await (await openLmdbLog({ dir: processes.dir })).close()
+  const link = `${processes.dir}-link`
+  symlinkSync(processes.dir, link)
+  const log = await openLmdbLog({ dir: link })
+  await log.createTopics(TOPICS)
+  await append(log, 't', 0, ['a'])
+  expect(await processes.start('set last transaction', { back: 1 }).exited).toBe(0)
+  await append(log, 't', 0, ['b'])
+  expect(await values(log, 't', 0)).toEqual(['a', 'b'])
+  await log.close()
+  rmSync(link)
+})
 
 test('a process that opens the folder sees the newest transaction, and so do those that read on', LIMIT, async () => {
   await using processes = new Processes()

@@ -1,4 +1,14 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 
 /**
  * Looks at LMDB's writer lock without taking it.
@@ -82,9 +92,11 @@ function threadOf(word: number): number {
 /** Address of a file's mapping in this process; 0 if there is none, or the system does not tell. */
 export function mappedAt(file: string): number {
   try {
+    // The system lists mappings without symbolic links.
+    const real = realpathSync(file)
     const line = readFileSync('/proc/self/maps', 'utf8')
       .split('\n')
-      .find((l) => l.endsWith(` ${file}`))
+      .find((l) => l.endsWith(` ${real}`))
     return line === undefined ? 0 : Number.parseInt(line, 16)
   } catch {
     return 0
