@@ -10,9 +10,9 @@ import {
   named,
   type StoredBlob,
 } from './blobs.ts'
-import { anyOf, download, downloadStream, type Remote } from './download.ts'
-import { refOf } from './hashing.ts'
-import { awayBecause, beginningOf, bodyOf, wasClosed } from './request.ts'
+import { anyOf, type Remote } from './download.ts'
+import { awayBecause, type Body, beginningOf, wasClosed } from './request.ts'
+import { transfersOf } from './transfers.ts'
 
 export interface HttpBlobsOptions {
   /** Address of a `plumbline blobs serve`, e.g. http://10.0.0.5:8790 */
@@ -124,21 +124,7 @@ export function httpBlobs(options: HttpBlobsOptions): BlobStore {
       throw await refused(answer)
     },
 
-    async put(bytes, media_type, call = {}) {
-      const ref = refOf(bytes, media_type)
-      await store(ref, () => Buffer.from(bytes), call)
-      return ref
-    },
-
-    async putStream(ref, open, call = {}) {
-      const source = bodyOf(ref, open)
-      await store(ref, source.body, call).catch((error: unknown) => {
-        throw source.failure() ?? error
-      })
-    },
-
-    get: (ref, call) => download(remote, ref, call),
-    getStream: (ref, call) => downloadStream(remote, ref, call),
+    ...transfersOf(remote, store),
 
     async *list({ after = '', ...call } = {}) {
       for (let last = after; ; ) {
@@ -162,8 +148,6 @@ export function httpBlobs(options: HttpBlobsOptions): BlobStore {
     },
   }
 }
-
-type Body = NonNullable<RequestInit['body']>
 
 interface Sent {
   readonly headers?: Record<string, string>

@@ -4,6 +4,8 @@ import { checked } from './hashing.ts'
 
 /** Requests to a blob store over HTTP, and their failures in words. */
 
+export type Body = NonNullable<RequestInit['body']>
+
 /**
  * The body of a put, streamed and checked. `fetch` reports a failing source as its own failure: `failure` returns the
  * error of the source.

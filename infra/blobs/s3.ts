@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { BlobRef } from '../../schemas/logical-types.ts'
 import { type BlobCall, BlobCorruptError, BlobMissingError, type BlobStore, MAX_BLOB_BYTES, named } from './blobs.ts'
-import { download, downloadStream, pieces, type Remote } from './download.ts'
-import { collect, refOf, sha256Of } from './hashing.ts'
-import { bodyOf } from './request.ts'
+import { pieces, type Remote } from './download.ts'
+import { collect, sha256Of } from './hashing.ts'
 import { S3Client, type S3Request } from './s3-client.ts'
 import type { S3Place } from './s3-options.ts'
+import { transfersOf } from './transfers.ts'
 
 export interface S3BlobsOptions extends S3Place {
   /** Time without any data after which a transfer counts as broken. */
@@ -123,21 +123,7 @@ export function s3Blobs(options: S3BlobsOptions): BlobStore {
       throw error
     },
 
-    async put(bytes, media_type, call = {}) {
-      const ref = refOf(bytes, media_type)
-      await store(ref, () => Buffer.from(bytes), call)
-      return ref
-    },
-
-    async putStream(ref, open, call = {}) {
-      const source = bodyOf(ref, open)
-      await store(ref, source.body, call).catch((error: unknown) => {
-        throw source.failure() ?? error
-      })
-    },
-
-    get: (ref, call) => download(remote, ref, call),
-    getStream: (ref, call) => downloadStream(remote, ref, call),
+    ...transfersOf(remote, store),
 
     async *list({ after = '', ...call } = {}) {
       let last = after && `${folder}${after.slice(0, 2)}/${after.slice(2)}`
