@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { LogBusyError } from '../log.ts'
 import { mappedAt } from './lock-word.ts'
-import { PAGE_HEAD_BYTES, PageFile } from './page-file.ts'
+import { PageFile } from './page-file.ts'
 
 /**
  * Corrects the number of the last transaction in LMDB's lock file.
@@ -21,17 +21,13 @@ export class LastTransaction {
   readonly #dir: string
   readonly #memory: number | undefined
   readonly #mapped_at: number
-  readonly #metas: number
-  readonly #meta_at: readonly [number, number]
+  readonly #file: PageFile
   readonly #word = Buffer.alloc(8)
 
   /** Create it while this process has the environment open; close it before the environment. */
   constructor(dir: string) {
     this.#dir = dir
-    const file = new PageFile(join(dir, 'data.mdb'))
-    file.close()
-    this.#meta_at = [PAGE_HEAD_BYTES + NUMBER_IN_META, file.page_bytes + PAGE_HEAD_BYTES + NUMBER_IN_META]
-    this.#metas = openSync(join(dir, 'data.mdb'), 'r')
+    this.#file = new PageFile(join(dir, 'data.mdb'))
     this.#mapped_at = mappedAt(join(dir, 'lock.mdb'))
     this.#memory = this.#mapped_at === 0 ? undefined : openToWrite('/proc/self/mem')
   }
@@ -43,7 +39,7 @@ export class LastTransaction {
    * @throws LogBusyError when the number is wrong and cannot be corrected here.
    */
   isPredecessor(of_transaction: number): boolean {
-    const newest = this.#newest()
+    const newest = this.#file.newestTransaction()
     if (of_transaction === newest + 1) return true
     if (this.#memory === undefined) {
       throw new LogBusyError(
@@ -60,40 +56,30 @@ export class LastTransaction {
   settle(): void {
     if (this.#memory === undefined) return
     for (let look = 0; look < MOST_LOOKS; look += 1) {
-      const newest = this.#newest()
+      const newest = this.#file.newestTransaction()
       if (this.#stored() >= newest) return
       this.#store(newest)
     }
   }
 
   close(): void {
-    closeSync(this.#metas)
+    this.#file.close()
     if (this.#memory !== undefined) closeSync(this.#memory)
   }
 
-  #newest(): number {
-    const [first, second] = this.#meta_at
-    return Math.max(this.#read(this.#metas, first), this.#read(this.#metas, second))
-  }
-
   #stored(): number {
-    return this.#read(this.#memory as number, this.#mapped_at + NUMBER_IN_LOCK_FILE)
+    readSync(this.#memory as number, this.#word, 0, 8, this.#mapped_at + NUMBER_IN_LOCK_FILE)
+    return Number(this.#word.readBigUInt64LE())
   }
 
   #store(newest: number): void {
     this.#word.writeBigUInt64LE(BigInt(newest))
     writeSync(this.#memory as number, this.#word, 0, 8, this.#mapped_at + NUMBER_IN_LOCK_FILE)
   }
-
-  #read(file: number, at: number): number {
-    readSync(file, this.#word, 0, 8, at)
-    return Number(this.#word.readBigUInt64LE())
-  }
 }
 
-/** Places of the numbers in `MDB_txninfo` and in `MDB_meta`, bytes. */
+/** Place of the number in `MDB_txninfo`, bytes. */
 const NUMBER_IN_LOCK_FILE = 8
-const NUMBER_IN_META = 128
 /** Only commits make a look fail, and each look takes microseconds. */
 const MOST_LOOKS = 1_000
 

@@ -43,9 +43,8 @@ function claimed(dir: string): LockFile | undefined {
   const own = `${namespace}@${hostname().replace(/[^\w.-]/g, '_')}`
   if (namespace === undefined || !canMake(claims, 'opening') || !canMake(claims, own)) return undefined
   // One process at a time: otherwise two that start together would refuse each other.
-  const opening = new LockFile(join(claims, 'opening'), OPENING_WAIT_MS)
+  const release = openingAlone(dir)
   try {
-    if (!opening.takeAlone()) throw stillOpening(dir)
     for (const name of readdirSync(claims)) {
       const [, other, host] = /^(\d+)@(.*)$/.exec(name) ?? []
       if (other === undefined || other === namespace) continue
@@ -56,7 +55,7 @@ function claimed(dir: string): LockFile | undefined {
     if (!lock.takeShared()) throw stillOpening(dir)
     return lock
   } finally {
-    opening.close()
+    release()
   }
 }
 

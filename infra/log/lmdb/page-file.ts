@@ -9,6 +9,7 @@ export class PageFile {
   readonly bytes: number
   readonly page_bytes: number
   readonly #file: number
+  readonly #word = Buffer.alloc(8)
 
   constructor(path: string) {
     this.#file = openSync(path, 'r')
@@ -32,6 +33,12 @@ export class PageFile {
     return [this.#meta(0), this.#meta(1)]
   }
 
+  /** The greater number of both meta pages, which are not checked: a look that is cheap enough for every commit. */
+  newestTransaction(): number {
+    const [first, second] = [PAGE_HEAD_BYTES + TRANSACTION_AT, this.page_bytes + PAGE_HEAD_BYTES + TRANSACTION_AT]
+    return Math.max(this.#number(first), this.#number(second))
+  }
+
   close(): void {
     closeSync(this.#file)
   }
@@ -43,7 +50,7 @@ export class PageFile {
     if (problem !== undefined) return { problem: `meta page ${index} ${problem}` }
     const db = PAGE_HEAD_BYTES + 24
     return {
-      transaction: Number(page.readBigUInt64LE(PAGE_HEAD_BYTES + 128)),
+      transaction: Number(page.readBigUInt64LE(PAGE_HEAD_BYTES + TRANSACTION_AT)),
       last_page: Number(page.readBigUInt64LE(PAGE_HEAD_BYTES + 120)),
       free: treeIn(page.subarray(db)),
       main: treeIn(page.subarray(db + TREE_BYTES)),
@@ -59,6 +66,11 @@ export class PageFile {
       if (PAGE_SIZES.includes(bytes) && (at === 0 || at === bytes)) return bytes
     }
     return 4096
+  }
+
+  #number(at: number): number {
+    readSync(this.#file, this.#word, 0, 8, at)
+    return Number(this.#word.readBigUInt64LE())
   }
 
   #read(from: number, length: number): Buffer | undefined {
@@ -90,6 +102,8 @@ const MAGIC = 0xbeefc0de
 const VERSION = 2
 const PAGE_SIZES: readonly number[] = [4096, 8192, 16_384, 32_768, 65_536]
 const META_PAGE = 0x08
+/** Place of the transaction's number in `MDB_meta`, bytes. */
+const TRANSACTION_AT = 128
 const NO_PAGE = 0xffff_ffff_ffff_ffffn
 
 /** @param bytes an MDB_db */
@@ -110,7 +124,7 @@ function metaProblem(page: Buffer, index: number, page_bytes: number): string | 
     return `has version ${page.readUInt32LE(at + 4)}, expected ${VERSION}`
   if (page.readUInt32LE(at + 24) !== page_bytes)
     return `tells pages of ${page.readUInt32LE(at + 24)} bytes, expected ${page_bytes}`
-  const transaction = page.readBigUInt64LE(at + 128)
+  const transaction = page.readBigUInt64LE(at + TRANSACTION_AT)
   if (transaction !== 0n && Number(transaction & 1n) !== index)
     return `holds transaction ${transaction}, which belongs on the other`
   if (page.readBigUInt64LE(at + 120) >= 2n ** 48n) return `tells a last page of ${page.readBigUInt64LE(at + 120)}`
