@@ -1,5 +1,5 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import { retryOf } from '../infra/retry.ts'
+import { sleep } from '../infra/runtime/sleep.ts'
 
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 10_000
@@ -39,7 +39,7 @@ export class Retrying {
         if (pause_ms > 0) report?.(`${who} loads again`)
         pause_ms = 0
         this.trouble = undefined
-        if (records === 0) await rest(poll_ms, signal)
+        if (records === 0) await sleep(poll_ms, signal)
       } catch (cause) {
         if (retryOf(cause) === 'never' || is_over()) throw cause
         const first = pause_ms === 0
@@ -48,10 +48,8 @@ export class Retrying {
         this.trouble = message
         this.retries += 1
         if (first) report?.(`${who} cannot load and tries again, nothing is lost: ${message}`)
-        await rest(pause_ms, signal)
+        await sleep(pause_ms, signal)
       }
     }
   }
 }
-
-const rest = (ms: number, signal: AbortSignal) => wait(ms, undefined, { signal }).catch(() => {})

@@ -3,9 +3,10 @@ import { constants } from 'node:fs'
 import { access, type FileHandle, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { BlobRef } from '../../schemas/logical-types.ts'
+import { flushFolder } from '../flush-folder.ts'
 import { BlobCorruptError, BlobMissingError, type BlobStore, named } from './blobs.ts'
 import { blobFiles } from './directory-files.ts'
-import { DirectoryStore, flushFolder, isAbsent } from './directory-store.ts'
+import { DirectoryStore, isAbsent } from './directory-store.ts'
 import { checked, expectWithin, refOf, sha256Of } from './hashing.ts'
 
 export interface DirectoryOptions {

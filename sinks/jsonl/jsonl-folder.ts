@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, type FileHandle, open, readdir, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
-import { flushFolder } from '../../infra/blobs/directory-store.ts'
+import { flushFolder } from '../../infra/flush-folder.ts'
 import { LockFile } from '../../infra/lock-file.ts'
 import { makeFolder } from '../../infra/make-folder.ts'
 import {
