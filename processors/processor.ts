@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { clockTicked } from '../schemas/clock.ts'
 import type { ClockDomain, DataOf, Event, EventType } from '../schemas/event.ts'
 import type { BlobRef } from '../schemas/logical-types.ts'
 
@@ -257,3 +258,18 @@ export class InvariantError extends Error {
   override readonly name = 'InvariantError'
   readonly retry = 'never'
 }
+
+/** The events that a processor reads: its inputs, and ticks if it has timers. */
+export function inputsOf(processor: Processor): readonly EventType[] {
+  const timers = processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)
+  return timers ? [...processor.inputs, clockTicked] : processor.inputs
+}
+
+/** The topics of these events. */
+export const inputTopics = (processor: Processor): string[] => inputsOf(processor).map(({ type }) => type)
+
+/**
+ * How long a fold remembers a key after its work on it is done, to recognize redelivered and late events: a week.
+ * Inferred.
+ */
+export const REDELIVERY_MEMORY_MS = 7 * 24 * 3_600_000

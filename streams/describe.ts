@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { Processor } from '../processors/processor.ts'
+import { inputsOf, type Processor } from '../processors/processor.ts'
 import { type Partitions, partitionsText } from '../schemas/partitions.ts'
-import { inputsOf, type Topology } from './topology.ts'
+import type { Topology } from './topology.ts'
 
 interface Line {
   readonly kind: 'source' | Processor['shape'] | 'sink'

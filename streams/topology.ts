@@ -2,7 +2,7 @@ import { askPolicy } from '../processors/ask-policy/ask-policy.ts'
 import type { SamplingOptions } from '../processors/ask-policy/chat-request.ts'
 import { isHttpPolicy, parseHttpPolicy } from '../processors/ask-policy/policy-name.ts'
 import { formGroups } from '../processors/form-groups/form-groups.ts'
-import type { Processor, Stage } from '../processors/processor.ts'
+import { inputsOf, type Processor, type Stage } from '../processors/processor.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
@@ -90,12 +90,6 @@ function expectJoinable({ events, partitions, stages }: Topology): void {
     const found = counts.map(([type, count]) => `${type} has ${count}`).join(', ')
     throw new RangeError(`${name} joins its inputs by partition: expected equal counts, but ${found}`)
   }
-}
-
-/** The events that a processor reads: its inputs, and ticks if it has timers. */
-export function inputsOf(processor: Processor): readonly EventType[] {
-  const timers = processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)
-  return timers ? [...processor.inputs, clockTicked] : processor.inputs
 }
 
 /** All policies share one processor name, so that a request answered by one is not answered again by another. */

@@ -1,6 +1,7 @@
+import { inputsOf } from '../processors/processor.ts'
 import type { EventType } from '../schemas/event.ts'
 import { processorsOf } from '../streams/describe.ts'
-import { DEFAULTS, inputsOf, topology } from '../streams/topology.ts'
+import { DEFAULTS, topology } from '../streams/topology.ts'
 
 /** Names of the processors that read an event in the default topology, sorted. */
 export async function readersOf(type: EventType): Promise<readonly string[]> {

@@ -1,7 +1,7 @@
+import { lastRecord } from '../log/last-record.ts'
 import type { Log, Position } from '../log/log.ts'
 import { lastRead } from '../log/seen.ts'
 import { journalTopic } from './internal-topics.ts'
-import { lastRecord } from './lag-report.ts'
 import type { Misplaced } from './misplaced.ts'
 
 /** How far the clocks of two brokers may differ: one may have the journal, the other the inputs. Inferred. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { causeOf, InvariantError, isA, type Transform } from '../../processors/processor.ts'
+import { causeOf, InvariantError, inputTopics, isA, type Transform } from '../../processors/processor.ts'
 import type { Event } from '../../schemas/event.ts'
 import {
   add,
@@ -21,7 +21,7 @@ import type { Claim, Log, LogRecord, Member, NewRecord, Position, Producer } fro
 import { memoryLog } from '../log/memory.ts'
 import { verifyStage } from '../verify/verify-stage.ts'
 import { appendBatch, takeParts } from './commit-tasks.ts'
-import { execute, inputTopics } from './execution.ts'
+import { execute } from './execution.ts'
 import { DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from './internal-topics.ts'
 import { readJson, toJson } from './json-records.ts'
 import { Task } from './task.ts'

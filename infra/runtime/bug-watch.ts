@@ -1,10 +1,5 @@
 import type { DeadLetter } from './internal-topics.ts'
-
-/** Too many recent records made the processor fail: a bug in its code. Nothing of the last batch was committed. */
-export class ProcessorBrokenError extends Error {
-  override readonly name = 'ProcessorBrokenError'
-  readonly retry = 'never'
-}
+import { ProcessorBrokenError } from './processor-broken-error.ts'
 
 /** Distinguishes a few records that a processor fails on from a broken processor. */
 export class BugWatch {

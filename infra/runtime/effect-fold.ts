@@ -1,6 +1,16 @@
 import { z } from 'zod'
-import type { Answer, Cause, Deadline, Effect, Emit, Fold } from '../../processors/processor.ts'
-import { causeOf, causeSchema, InvariantError } from '../../processors/processor.ts'
+import {
+  type Answer,
+  type Cause,
+  causeOf,
+  causeSchema,
+  type Deadline,
+  type Effect,
+  type Emit,
+  type Fold,
+  InvariantError,
+  REDELIVERY_MEMORY_MS,
+} from '../../processors/processor.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { EventTooLargeError } from '../../schemas/event-errors.ts'
 
@@ -16,9 +26,6 @@ export interface Pending<Q = unknown> {
   readonly request?: Q | undefined
   readonly deadline: Deadline
 }
-
-/** How long a plan is stored after its deadline, so that a redelivered event makes no calls. Same as in form-groups. */
-const MEMORY_MS = 7 * 24 * 3_600_000
 
 /** Bounded because the state of a key lists its missing indices and is written with every result. */
 const MOST_WANTED = 100_000
@@ -64,7 +71,7 @@ export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
     },
     deadline({ request, deadline }) {
       if (request !== undefined) return deadline
-      const time = new Date(Date.parse(deadline.time) + MEMORY_MS).toISOString()
+      const time = new Date(Date.parse(deadline.time) + REDELIVERY_MEMORY_MS).toISOString()
       return { clock: deadline.clock, time, housekeeping: true }
     },
     expire({ request, ...pending }) {

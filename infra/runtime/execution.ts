@@ -1,12 +1,12 @@
 import type { Deadline, Fold, Processor } from '../../processors/processor.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import type { ClockDomain, Event } from '../../schemas/event.ts'
-import { ProcessorBrokenError } from './bug-watch.ts'
 import { Deadlines } from './deadlines.ts'
 import { asFold } from './effect-fold.ts'
 import { emission, type Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded, type StateChange } from './executed.ts'
-import { CLOCKS_KEY } from './internal-records.ts'
+import { ProcessorBrokenError } from './processor-broken-error.ts'
+import { CLOCKS_KEY } from './state-keys.ts'
 import { TransformExecution } from './transform-execution.ts'
 
 export function execute(processor: Processor): Execution {
@@ -169,12 +169,3 @@ class FoldExecution<S> implements Execution {
  * for days would retain all headers of its record.
  */
 const ownText = (text: string): string => Buffer.from(text).toString()
-
-/** The topics a task reads: its processor's inputs, and the clock if it has deadlines. */
-export function inputTopics(processor: Processor): string[] {
-  const topics = processor.inputs.map((input) => input.type)
-  if (processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)) {
-    topics.push(clockTicked.type)
-  }
-  return topics
-}

@@ -17,6 +17,7 @@ import {
   TOPOLOGY_TOPIC,
 } from './internal-topics.ts'
 import { readJson } from './json-records.ts'
+import { isStateKey } from './state-keys.ts'
 
 /**
  * Decodes a record of an internal topic. The only way to read one.
@@ -123,10 +124,6 @@ export const deadLetterIn: Reading<DeadLetter> = (record) =>
   inItsPartition(record, checked(record, deadLetter, 'a dead letter'))
 
 export const skippedIn: Reading<SkippedRecord> = (record) => checked(record, skipped, 'a record that is to be skipped')
-
-/** The key under which a fold's task stores its clocks, in every partition. No event key contains U+0000. */
-export const CLOCKS_KEY = '\u0000clocks'
-export const isStateKey = (key: string) => key !== CLOCKS_KEY
 
 /**
  * A key and its state; `entry` is undefined for a tombstone. Checked by hand, because a restore reads millions of them.

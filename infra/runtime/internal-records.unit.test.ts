@@ -3,7 +3,6 @@ import { partitionOf } from '../../schemas/routing.ts'
 import type { LogRecord, NewRecord } from '../log/log.ts'
 import { ForeignRecordError } from './foreign-record.ts'
 import {
-  CLOCKS_KEY,
   changelogEntryIn,
   deadLetterIn,
   journalEntryIn,
@@ -12,6 +11,7 @@ import {
   topologyIn,
 } from './internal-records.ts'
 import { toJson } from './json-records.ts'
+import { CLOCKS_KEY } from './state-keys.ts'
 
 const PARTITIONS = 4
 /** The partition of ann's records. */

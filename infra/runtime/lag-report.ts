@@ -1,5 +1,6 @@
 import type { EventType } from '../../schemas/event.ts'
 import { sizeOfAll } from '../log/consumer.ts'
+import { lastRecord, SCAN_BYTES } from '../log/last-record.ts'
 import type { Log, LogRecord, Position } from '../log/log.ts'
 import { headerOf } from './json-records.ts'
 import { publicTopics } from './topics.ts'
@@ -19,9 +20,6 @@ export interface TopicLag {
   /** Event time from the first unread record to the newest one. Null if their clocks differ or a time is missing. */
   readonly behind_ms: number | null
 }
-
-/** Bytes that are read at most to measure the size of a lag, per partition of a topic. */
-export const SCAN_BYTES = 4 * 1024 * 1024
 
 /** The lag of a reader with these positions, per topic and partition. A partition without one starts at its beginning. */
 export async function lagByPartition(
@@ -51,27 +49,6 @@ async function weigh(log: Log, { topic, partition, next: from }: Position, end: 
   const bytes = sizeOfAll(unread)
   const newest = next >= end ? unread.at(-1) : await lastRecord(log, topic, partition, end)
   return { bytes, bytes_complete: next >= end, behind_ms: timeBetween(unread[0], newest) }
-}
-
-/** The last record below an offset. Transaction markers may follow it, so the search looks back in growing steps. */
-export async function lastRecord(
-  log: Log,
-  topic: string,
-  partition: number,
-  end: bigint,
-): Promise<LogRecord | undefined> {
-  const begin = (await log.beginningOffsets(topic))[partition] ?? 0n
-  for (let step = 1n; ; step *= 2n) {
-    let from = end - step > begin ? end - step : begin
-    let last: LogRecord | undefined
-    while (from < end) {
-      const { records, next } = await log.read({ topic, partition, from, max_bytes: SCAN_BYTES })
-      last = records.filter((record) => record.offset < end).at(-1) ?? last
-      if (next <= from) break
-      from = next
-    }
-    if (last !== undefined || end - step <= begin) return last
-  }
 }
 
 function timeBetween(first: LogRecord | undefined, last: LogRecord | undefined): number | null {

@@ -1,6 +1,5 @@
-import type { Processor } from '../../processors/processor.ts'
+import { inputTopics, type Processor } from '../../processors/processor.ts'
 import type { Log, Position, Transaction } from '../log/log.ts'
-import { inputTopics } from './execution.ts'
 import { changelogTopic, type JournalEntry, journalTopic, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { readRange, toJson } from './json-records.ts'
 import { noSnapshot } from './state-store.ts'
@@ -41,7 +40,7 @@ export async function resetProcessor(log: Log, processor: Processor): Promise<Re
       transaction.append(journal, partition, { key: null, headers: [], value: toJson(entry) })
     }
     const positions: Position[] = []
-    for (const topic of await inputsOf(log, processor)) {
+    for (const topic of await topicsRead(log, processor)) {
       for (const [partition, next] of (await log.beginningOffsets(topic)).entries()) {
         positions.push(topics.bind({ topic, partition, next }))
       }
@@ -56,7 +55,7 @@ export async function resetProcessor(log: Log, processor: Processor): Promise<Re
 }
 
 /** The processor's inputs, and topics that only another of its variants reads. */
-async function inputsOf(log: Log, processor: Processor): Promise<readonly string[]> {
+async function topicsRead(log: Log, processor: Processor): Promise<readonly string[]> {
   const exist = new Set((await log.topics()).map(({ name }) => name))
   const committed = (await log.committed(processor.name)).map(({ topic }) => topic)
   return [...new Set([...inputTopics(processor), ...committed])].filter((topic) => exist.has(topic))

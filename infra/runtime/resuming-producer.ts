@@ -7,6 +7,7 @@ import {
   type Producer,
   type Transaction,
 } from '../log/log.ts'
+import { placeOf } from '../log/place.ts'
 
 /** Another live process does the same work. Continuing would fence it, and it would fence this one. */
 export class RivalError extends Error {
@@ -108,7 +109,6 @@ export class ResumingProducer {
   }
 }
 
-const placeOf = ({ topic, partition }: Position) => `${topic}/${partition}`
 
 const isAmong = (position: Position, positions: readonly Position[]) =>
   positions.some(

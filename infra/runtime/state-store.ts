@@ -4,7 +4,7 @@ import type { Log, NewRecord } from '../log/log.ts'
 import type { Execution } from './executed.ts'
 import { execute } from './execution.ts'
 import { ForeignRecordError } from './foreign-record.ts'
-import { changelogEntryIn, isStateKey, type Reading, snapshotEntryIn } from './internal-records.ts'
+import { changelogEntryIn, type Reading, snapshotEntryIn } from './internal-records.ts'
 import {
   type ChangelogEntry,
   changelogTopic,
@@ -16,6 +16,7 @@ import { toJson } from './json-records.ts'
 import { misplacedError, misplacedIn } from './misplaced.ts'
 import { readEntries } from './read-entries.ts'
 import { type RerunOptions, rerun } from './rerun.ts'
+import { isStateKey } from './state-keys.ts'
 
 /** A stored state was written by a newer program, does not fit its schema, or cannot be recomputed. */
 export class StateVersionError extends Error {

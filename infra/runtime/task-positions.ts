@@ -1,7 +1,7 @@
-import type { Processor } from '../../processors/processor.ts'
+import { inputTopics, type Processor } from '../../processors/processor.ts'
 import type { Log, Position } from '../log/log.ts'
+import { placeOf } from '../log/place.ts'
 import { adoptPositions } from './adopt-positions.ts'
-import { inputTopics } from './execution.ts'
 import { journalTopic } from './internal-topics.ts'
 import { CauseExpiredError } from './journal-reader.ts'
 import { type Misplaced, misplacedError, misplacedIn } from './misplaced.ts'
@@ -154,5 +154,3 @@ async function compared(log: Log, processor: string, topics: TaskTopics, positio
   }
   return { misplaced, adopted }
 }
-
-const placeOf = ({ topic, partition }: Omit<Position, 'next'>) => `${topic}/${partition}`

@@ -6,8 +6,8 @@ import type { NewRecord } from '../log/log.ts'
 import { asFold } from './effect-fold.ts'
 import type { Execution, Failure } from './executed.ts'
 import { execute } from './execution.ts'
-import { isStateKey } from './internal-records.ts'
 import { changelogTopic } from './internal-topics.ts'
+import { isStateKey } from './state-keys.ts'
 import { changelogRecord, stateReading } from './state-store.ts'
 
 /**

@@ -19,10 +19,10 @@ import {
 import { type Log, OffsetGoneError } from '../log/log.ts'
 import { memoryLog } from '../log/memory.ts'
 import { verifyStage } from '../verify/verify-stage.ts'
-import { ProcessorBrokenError } from './bug-watch.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from './internal-topics.ts'
 import { CauseExpiredError } from './journal-reader.ts'
 import { readJson } from './json-records.ts'
+import { ProcessorBrokenError } from './processor-broken-error.ts'
 import { StateVersionError } from './state-store.ts'
 import type { WhenGone } from './worker-options.ts'
 

@@ -9,7 +9,16 @@ import {
 } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
 import { checkGroupSize } from '../largest-group.ts'
-import { type Cause, causeOf, type Deadline, type Emit, type Fold, InvariantError, isA } from '../processor.ts'
+import {
+  type Cause,
+  causeOf,
+  type Deadline,
+  type Emit,
+  type Fold,
+  InvariantError,
+  isA,
+  REDELIVERY_MEMORY_MS,
+} from '../processor.ts'
 import type { Dialect } from './advantages.ts'
 import { formedRows } from './formed-rows.ts'
 import {
@@ -19,7 +28,6 @@ import {
   groupState,
   isComplete,
   later,
-  MEMORY_MS,
   missingOf,
   type Sampled,
   type Score,
@@ -120,7 +128,8 @@ function takeSampled(group: Group, event: Event<typeof completionsSampled>, emit
 
 /** Without a request, no deadline would ever forget a group. */
 function withTimer(group: Group, { clock, time }: Event): Group {
-  if (group.request === undefined && group.closed === undefined) group.forget ??= later({ clock, time }, MEMORY_MS)
+  if (group.request === undefined && group.closed === undefined)
+    group.forget ??= later({ clock, time }, REDELIVERY_MEMORY_MS)
   return group
 }
 
@@ -220,7 +229,7 @@ function whole(group: Group, dialect: Dialect, emit: Emit): Group {
 
 function closedGroup(group: Group, closed: 'formed' | 'expired', at: Deadline): Group {
   const attempt = group.attempt_id === undefined ? {} : { attempt_id: group.attempt_id }
-  const forget = { ...later(at, MEMORY_MS), housekeeping: true }
+  const forget = { ...later(at, REDELIVERY_MEMORY_MS), housekeeping: true }
   return { ...emptyGroup(group.group_id), ...attempt, closed, settled: sampledIdsOf(group), forget }
 }
 

@@ -74,9 +74,6 @@ export function fromVersion1(state: unknown): unknown {
   return { ...group, request: { ...rest, deadline: { clock, time: deadline } } }
 }
 
-/** How long a closed group is remembered to reject late completions, and completions wait for a request. Inferred. */
-export const MEMORY_MS = 7 * 24 * 3_600_000
-
 export function later(deadline: Deadline, by_ms: number): Deadline {
   return { clock: deadline.clock, time: new Date(Date.parse(deadline.time) + by_ms).toISOString() }
 }

@@ -3,7 +3,7 @@ import type { Event } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { rolloutRequested } from '../../schemas/rollout.ts'
 import { completionsScored } from '../../schemas/tower.ts'
-import { type Cause, causeOf, type Emit, type Fold, isA } from '../processor.ts'
+import { type Cause, causeOf, type Emit, type Fold, isA, REDELIVERY_MEMORY_MS } from '../processor.ts'
 import { type CompletionToScore, type ScoredRow, type Scorer, scoredRow } from './scored-row.ts'
 
 const cause = z.custom<Cause>((value) => typeof value === 'object' && value !== null && 'id' in value)
@@ -32,9 +32,6 @@ const scoringState = z.object({
 type Requested = Event<typeof rolloutRequested>['data']
 type RequestState = Pick<Requested, 'scene' | 'task' | 'group_size'> & { cause: Cause }
 type Scoring = z.infer<typeof scoringState>
-
-/** How long a request is retained after its deadline, for late completions. Inferred; the same as in form-groups. */
-const MEMORY_MS = 7 * 24 * 3_600_000
 
 /**
  * Scores completions: joins them with the scene of their request, whichever arrives first, and emits one
@@ -139,4 +136,4 @@ function count(state: Scoring, row: ScoredRow, group_size: number): Scoring {
 /** Shared by all groups that are done: there are hundreds of thousands in a week. */
 const NONE: never[] = []
 
-const later = (time: string) => new Date(Date.parse(time) + MEMORY_MS).toISOString()
+const later = (time: string) => new Date(Date.parse(time) + REDELIVERY_MEMORY_MS).toISOString()

@@ -1,5 +1,4 @@
 import type { LogRecord } from '../../infra/log/log.ts'
-import { inputTopics } from '../../infra/runtime/execution.ts'
 import {
   DEAD_LETTERS_TOPIC,
   type DeadLetter,
@@ -8,6 +7,7 @@ import {
 } from '../../infra/runtime/internal-topics.ts'
 import { headerOf, readJson } from '../../infra/runtime/json-records.ts'
 import { verifyStage } from '../../infra/verify/verify-stage.ts'
+import { inputTopics } from '../../processors/processor.ts'
 import { decodeEvent } from '../../schemas/codec.ts'
 import type { Event, EventType } from '../../schemas/event.ts'
 import { completionsSampled } from '../../schemas/policy.ts'

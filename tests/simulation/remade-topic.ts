@@ -1,7 +1,6 @@
 import { memoryLog } from '../../infra/log/memory.ts'
-import { inputTopics } from '../../infra/runtime/execution.ts'
 import { resetProcessor } from '../../infra/runtime/reset-positions.ts'
-import type { Processor } from '../../processors/processor.ts'
+import { inputTopics, type Processor } from '../../processors/processor.ts'
 import { encodeEvent } from '../../schemas/codec.ts'
 import { completionsSampled } from '../../schemas/policy.ts'
 import { partitionOf } from '../../schemas/routing.ts'
