@@ -13,11 +13,33 @@ const MAY_IMPORT = {
   streams: ['processors', 'sources', 'sinks', 'schemas', 'environments'],
 }
 
-const folderRules = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
-  name: `${folder}-imports`,
+const BELOW_RUNTIME = ['schemas', 'processors/processor[.]ts', 'infra/[a-z-]+[.]ts', 'infra/log/port', 'infra/blobs']
+
+/** The same within a folder: each room may import itself and what its line names. */
+const ROOMS = {
+  'schemas/declare': [],
+  'schemas/events': ['schemas/declare'],
+  'schemas/wire': ['schemas/declare'],
+  'schemas/derive': ['schemas/declare', 'schemas/wire'],
+  'infra/log/port': ['schemas', 'infra/[a-z-]+[.]ts'],
+  'infra/log/memory': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/log/port'],
+  'infra/log/lmdb': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/log/port'],
+  'infra/log/kafka': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/log/port'],
+  'infra/blobs': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/http'],
+  'infra/http': ['infra/[a-z-]+[.]ts', 'processors/processor[.]ts'],
+  'infra/runtime/execute': BELOW_RUNTIME,
+  'infra/runtime/internal': [...BELOW_RUNTIME, 'infra/runtime/execute'],
+  'infra/runtime/state': [...BELOW_RUNTIME, 'infra/runtime/(execute|internal)'],
+  'infra/runtime/work': [...BELOW_RUNTIME, 'infra/runtime/(execute|internal|state)'],
+  'infra/runtime/rebuild': [...BELOW_RUNTIME, 'infra/runtime/(execute|internal|state|work)'],
+  'infra/runtime/watch': [...BELOW_RUNTIME, 'infra/http', 'infra/runtime/(execute|internal|state|work)'],
+}
+
+const folderRules = [...Object.entries(MAY_IMPORT), ...Object.entries(ROOMS)].map(([folder, allowed]) => ({
+  name: `${folder.replaceAll('/', '-')}-imports`,
   comment: `${folder}/ may import ${[folder, ...allowed].join(', ')} and packages`,
   severity: 'error',
-  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance' },
+  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/test-harness\\.ts$' },
   to: {
     path: '^[a-z]',
     pathNot: ['^node_modules/', '^node:', ...[folder, ...allowed].map((to) => `^${to}`)],

@@ -1,6 +1,6 @@
 import { open as openLmdb } from 'lmdb'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
-import type { NewRecord } from '../infra/log/log.ts'
+import type { NewRecord } from '../infra/log/port/log.ts'
 import { benchFolder } from './folder.ts'
 import type { Measure, OpenBench } from './pairs.ts'
 import { recordsOf } from './records.ts'

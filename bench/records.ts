@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { NewRecord } from '../infra/log/log.ts'
+import type { NewRecord } from '../infra/log/port/log.ts'
 
 /** Records with the headers that an event of the tower loop has, and `bytes` of value. */
 export function recordsOf(count: number, bytes: number): NewRecord[] {

@@ -1,8 +1,8 @@
-import type { Log } from '../infra/log/log.ts'
-import { encodeEvent } from '../schemas/codec.ts'
-import { type Event, rowsOf } from '../schemas/event.ts'
-import { sourceId } from '../schemas/identity.ts'
-import { partitionOf } from '../schemas/routing.ts'
+import type { Log } from '../infra/log/port/log.ts'
+import { type Event, rowsOf } from '../schemas/declare/event.ts'
+import { encodeEvent } from '../schemas/wire/codec.ts'
+import { sourceId } from '../schemas/wire/identity.ts'
+import { partitionOf } from '../schemas/wire/routing.ts'
 import type { Said } from '../sources/source.ts'
 import { PARTITIONS } from './tower-log.ts'
 

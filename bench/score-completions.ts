@@ -1,6 +1,6 @@
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
-import { decodeEvent, encodeEvent } from '../schemas/codec.ts'
+import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import type { OpenBench } from './pairs.ts'
 import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
 import { openWorkBench } from './work.ts'

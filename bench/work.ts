@@ -1,6 +1,6 @@
 import { cpSync } from 'node:fs'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
-import type { Log } from '../infra/log/log.ts'
+import type { Log } from '../infra/log/port/log.ts'
 import type { Processor } from '../processors/processor.ts'
 import type { Said } from '../sources/source.ts'
 import { benchFolder } from './folder.ts'

@@ -1,4 +1,4 @@
-import type { Partitions } from '../schemas/partitions.ts'
+import type { Partitions } from '../schemas/wire/partitions.ts'
 import { runSource, type Source } from '../sources/source.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { type GlobalOptions, stopSignal } from './options.ts'

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import type { Blobs } from '../infra/blobs/blobs.ts'
-import { type Log, LogReadOnlyError } from '../infra/log/log.ts'
+import { type Log, LogReadOnlyError } from '../infra/log/port/log.ts'
 import { makeFolder } from '../infra/make-folder.ts'
 import { type BlobsPlace, blobsOf } from './blob-stores.ts'
 import { UsageError } from './usage-error.ts'

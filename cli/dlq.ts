@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { Blobs } from '../infra/blobs/blobs.ts'
-import type { Log, LogRecord } from '../infra/log/log.ts'
+import type { Log, LogRecord } from '../infra/log/port/log.ts'
 import {
   deadLetters,
   type FoundLetter,
@@ -8,8 +8,8 @@ import {
   rawValue,
   retryDeadLetter,
   wasRetried,
-} from '../infra/runtime/retry-dead-letter.ts'
-import { vocabulary } from '../schemas/catalogue.ts'
+} from '../infra/runtime/rebuild/retry-dead-letter.ts'
+import { vocabulary } from '../schemas/events/catalogue.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
 import { blobsOf } from './blob-stores.ts'
 import { type DataFolder, openDataFolder, openLogForReading } from './data-folder.ts'

@@ -1,7 +1,7 @@
-import type { EventType } from '../schemas/event.ts'
-import { fingerprintOf } from '../schemas/fingerprint.ts'
-import type { Field, Fields, Logical } from '../schemas/logical-types.ts'
-import { physical } from '../schemas/physical-types.ts'
+import type { EventType } from '../schemas/declare/event.ts'
+import type { Field, Fields, Logical } from '../schemas/declare/logical-types.ts'
+import { fingerprintOf } from '../schemas/wire/fingerprint.ts'
+import { physical } from '../schemas/wire/type-table.ts'
 import { textColumns } from './text-table.ts'
 
 /** The catalogue, a line for each event. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { PURPOSES } from '../schemas/rollout.ts'
+import { PURPOSES } from '../schemas/events/rollout.ts'
 import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
 import { blobsOf } from './blob-stores.ts'
 import { bringIn } from './bring-in.ts'

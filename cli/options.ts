@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { type Partitions, partitionsFrom } from '../schemas/partitions.ts'
+import { type Partitions, partitionsFrom } from '../schemas/wire/partitions.ts'
 import { UsageError } from './usage-error.ts'
 
 export interface GlobalOptions {

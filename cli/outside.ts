@@ -1,5 +1,5 @@
 import { httpClient } from '../infra/http/http-client.ts'
-import { DEFAULT_LIMITS, type Outside } from '../infra/runtime/effect-worker.ts'
+import { DEFAULT_LIMITS, type Outside } from '../infra/runtime/work/effect-worker.ts'
 
 /** The HTTP client and call limits of policies over HTTP. Only the client gets the API key of the environment. */
 export function outsideOf(options: {

@@ -1,4 +1,4 @@
-import type { WorkerEvent } from '../infra/runtime/worker.ts'
+import type { WorkerEvent } from '../infra/runtime/work/worker.ts'
 import { ToldOnce } from '../infra/told-once.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { type UnreadableCounts, unreadableTotal } from '../sinks/unreadable-counts.ts'

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/worker.ts'
-import { DIALECTS } from '../schemas/rollout.ts'
+import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/work/worker.ts'
+import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'

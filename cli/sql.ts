@@ -64,8 +64,8 @@ async function asOfTyped(text: string, global: GlobalOptions): Promise<AsOf> {
   if (/^\s*[{@]/.test(text)) return offsetVector(text, '--as-of')
   const time_ms = typedTime(text, '--as-of', 'a time, or offsets as `lag --json` prints them (JSON or @FILE)')
   const [{ offsetsAt }, { catalogue }] = await Promise.all([
-    import('../infra/runtime/offsets-at.ts'),
-    import('../schemas/catalogue.ts'),
+    import('../infra/runtime/watch/offsets-at.ts'),
+    import('../schemas/events/catalogue.ts'),
   ])
   const log = await openLogForReading(global)
   try {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { rolloutRequested } from '../schemas/rollout.ts'
+import { rolloutRequested } from '../schemas/events/rollout.ts'
 import { condition, refuseUnknownFields } from './event-rows.ts'
 import { typedTime } from './typed-time.ts'
 

@@ -1,4 +1,4 @@
-import type { Integrity } from '../infra/log/log.ts'
+import type { Integrity } from '../infra/log/port/log.ts'
 import type { VerifyReport } from '../infra/verify/comparison.ts'
 import type { Difference } from '../infra/verify/difference.ts'
 import type { BlobsReport } from '../infra/verify/named-blobs.ts'

@@ -1,9 +1,9 @@
 import { globSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { CallFailedError } from '../processors/processor.ts'
-import { PoisonError } from '../schemas/event-errors.ts'
+import { PoisonError } from '../schemas/declare/event-errors.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs/blobs.ts'
-import { FencedError, LogFullError, LogUnreachableError, OffsetGoneError } from './log/log.ts'
+import { FencedError, LogFullError, LogUnreachableError, OffsetGoneError } from './log/port/log.ts'
 import { retryOf } from './retry.ts'
 
 const system = (code: string) => Object.assign(new Error('refused'), { code })

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { clockTicked } from '../schemas/clock.ts'
-import type { ClockDomain, DataOf, Event, EventType } from '../schemas/event.ts'
-import type { BlobRef } from '../schemas/logical-types.ts'
+import type { ClockDomain, DataOf, Event, EventType } from '../schemas/declare/event.ts'
+import type { BlobRef } from '../schemas/declare/logical-types.ts'
+import { clockTicked } from '../schemas/events/clock.ts'
 
 /**
  * A processor has one of three shapes: a fold, a transform or an effect. It declares the events that it reads and

@@ -1,6 +1,6 @@
 import type { SceneFacts } from '../environments/tower/scene.ts'
-import type { RowOfEvent } from '../schemas/event.ts'
-import type { rolloutRequested } from '../schemas/rollout.ts'
+import type { RowOfEvent } from '../schemas/declare/event.ts'
+import type { rolloutRequested } from '../schemas/events/rollout.ts'
 import { InvariantError } from './processor.ts'
 
 export type RecordedScene = RowOfEvent<typeof rolloutRequested>['scene']

@@ -1,4 +1,4 @@
-import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../infra/log/log.ts'
+import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../infra/log/port/log.ts'
 import { type Ends, placeOf, type ReadPositions } from './read-positions.ts'
 
 /** What a sink commits together: in memory until the commit succeeds. */

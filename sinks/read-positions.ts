@@ -1,7 +1,7 @@
-import type { Log, LogRecord, Position, Topic } from '../infra/log/log.ts'
-import { seenAfter } from '../infra/log/seen.ts'
-import { isCompacted } from '../infra/runtime/internal-topics.ts'
-import { type Misplaced, misplacedByTopic, misplacedIn } from '../infra/runtime/misplaced.ts'
+import type { Log, LogRecord, Position, Topic } from '../infra/log/port/log.ts'
+import { seenAfter } from '../infra/log/port/seen.ts'
+import { isCompacted } from '../infra/runtime/internal/internal-topics.ts'
+import { type Misplaced, misplacedByTopic, misplacedIn } from '../infra/runtime/state/misplaced.ts'
 
 /** A partition's key in maps. */
 export const placeOf = (topic: string, partition: number) => `${topic}\0${partition}`

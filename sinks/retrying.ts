@@ -1,5 +1,5 @@
 import { retryOf } from '../infra/retry.ts'
-import { sleep } from '../infra/runtime/sleep.ts'
+import { sleep } from '../infra/sleep.ts'
 
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 10_000

@@ -1,4 +1,4 @@
-import type { LogRecord } from '../infra/log/log.ts'
+import type { LogRecord } from '../infra/log/port/log.ts'
 
 /** Loading is stuck at a record, for a cause outside the record: an unreachable blob store, a bug. */
 export class UnloadedRecordError extends Error {

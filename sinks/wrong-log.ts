@@ -1,5 +1,5 @@
-import type { Log } from '../infra/log/log.ts'
-import { listed, type Misplaced } from '../infra/runtime/misplaced.ts'
+import type { Log } from '../infra/log/port/log.ts'
+import { listed, type Misplaced } from '../infra/runtime/state/misplaced.ts'
 
 /** A place was loaded from another log, or from a topic that was deleted and recreated. */
 export class WrongLogError extends Error {

@@ -1,5 +1,5 @@
 import { pixelsOf } from '../infra/blobs/pixels.ts'
-import type { ImageRef } from '../schemas/logical-types.ts'
+import type { ImageRef } from '../schemas/declare/logical-types.ts'
 
 /** A decoded photograph, as a viewer shows it: 8 bits, sRGB, rotated by its EXIF orientation. */
 export interface Photograph {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { DataOf, EventType } from '../schemas/event.ts'
-import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schemas/rollout.ts'
-import { scenePresented, type TASKS } from '../schemas/tower.ts'
+import type { DataOf, EventType } from '../schemas/declare/event.ts'
+import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
+import { scenePresented, type TASKS } from '../schemas/events/tower.ts'
 import { type Said, said } from './source.ts'
 
 /** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */

@@ -1,11 +1,11 @@
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import { putAll } from '../infra/blobs/put-all.ts'
-import { type Log, type NewRecord, type Position, TopicReplacedError } from '../infra/log/log.ts'
-import { ResumingProducer } from '../infra/runtime/resuming-producer.ts'
-import { encodeEvent } from '../schemas/codec.ts'
-import type { DataOf, Event, EventType } from '../schemas/event.ts'
-import { type Partitions, partitionsOf } from '../schemas/partitions.ts'
-import { partitionOf } from '../schemas/routing.ts'
+import { type Log, type NewRecord, type Position, TopicReplacedError } from '../infra/log/port/log.ts'
+import { ResumingProducer } from '../infra/runtime/work/resuming-producer.ts'
+import type { DataOf, Event, EventType } from '../schemas/declare/event.ts'
+import { encodeEvent } from '../schemas/wire/codec.ts'
+import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
+import { partitionOf } from '../schemas/wire/routing.ts'
 
 /** An event to append, with its declaration. */
 export interface Said {

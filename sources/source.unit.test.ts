@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { TopicReplacedError } from '../infra/log/log.ts'
-import { memoryLog } from '../infra/log/memory.ts'
-import { MemoryBroker } from '../infra/log/memory-broker.ts'
-import type { Event } from '../schemas/event.ts'
+import { MemoryBroker } from '../infra/log/memory/broker.ts'
+import { memoryLog } from '../infra/log/memory/memory-log.ts'
+import { TopicReplacedError } from '../infra/log/port/log.ts'
+import type { Event } from '../schemas/declare/event.ts'
 import { add, added, double, doubled, memoryBlobs, PARTITIONS, recordsOf, TOPICS } from '../tests/counting.ts'
 import { runSource, type Source } from './source.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { inputsOf, type Processor } from '../processors/processor.ts'
-import { type Partitions, partitionsText } from '../schemas/partitions.ts'
+import { type Partitions, partitionsText } from '../schemas/wire/partitions.ts'
 import type { Topology } from './topology.ts'
 
 interface Line {

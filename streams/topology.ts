@@ -6,13 +6,13 @@ import { inputsOf, type Processor, type Stage } from '../processors/processor.ts
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
-import { catalogue } from '../schemas/catalogue.ts'
-import { clockTicked } from '../schemas/clock.ts'
-import type { EventType } from '../schemas/event.ts'
-import { type Partitions, partitionsOf } from '../schemas/partitions.ts'
-import { completionsSampled } from '../schemas/policy.ts'
-import { DIALECTS, rolloutRequested } from '../schemas/rollout.ts'
-import { scenePresented } from '../schemas/tower.ts'
+import type { EventType } from '../schemas/declare/event.ts'
+import { catalogue } from '../schemas/events/catalogue.ts'
+import { clockTicked } from '../schemas/events/clock.ts'
+import { completionsSampled } from '../schemas/events/policy.ts'
+import { DIALECTS, rolloutRequested } from '../schemas/events/rollout.ts'
+import { scenePresented } from '../schemas/events/tower.ts'
+import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
 
 export interface TopologyOptions {
   /**

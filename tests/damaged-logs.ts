@@ -4,8 +4,8 @@ import type { Random } from '../environments/tower/random.ts'
 import { append, numbered } from '../infra/log/conformance/steps.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import type { Repaired } from '../infra/log/lmdb/repair.ts'
-import type { Log, LogRecord } from '../infra/log/log.ts'
-import { digestOf, seenAfter } from '../infra/log/seen.ts'
+import type { Log, LogRecord } from '../infra/log/port/log.ts'
+import { digestOf, seenAfter } from '../infra/log/port/seen.ts'
 
 /** A log to be damaged, and its records and positions, with which the remains are compared. */
 export interface SoundLog {

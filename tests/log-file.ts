@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import type { Log, LogRecord } from '../infra/log/log.ts'
-import { readRange } from '../infra/runtime/json-records.ts'
+import type { Log, LogRecord } from '../infra/log/port/log.ts'
+import { readRange } from '../infra/runtime/internal/json-records.ts'
 
 /** A whole small log in one file of JSON lines, so that a test can use a log that an earlier release wrote. */
 

@@ -1,5 +1,5 @@
 import { inputsOf } from '../processors/processor.ts'
-import type { EventType } from '../schemas/event.ts'
+import type { EventType } from '../schemas/declare/event.ts'
 import { processorsOf } from '../streams/describe.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
 

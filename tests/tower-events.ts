@@ -1,8 +1,8 @@
 import { example } from '../infra/runtime/test-driver.ts'
-import type { Event, RowOfEvent } from '../schemas/event.ts'
-import { completionsSampled, NO_MODEL, NO_TOKENS } from '../schemas/policy.ts'
-import { rolloutRequested } from '../schemas/rollout.ts'
-import { completionsScored } from '../schemas/tower.ts'
+import type { Event, RowOfEvent } from '../schemas/declare/event.ts'
+import { completionsSampled, NO_MODEL, NO_TOKENS } from '../schemas/events/policy.ts'
+import { rolloutRequested } from '../schemas/events/rollout.ts'
+import { completionsScored } from '../schemas/events/tower.ts'
 
 /** Hand-made events of one group, for tests of the processors. Fields that a test omits are plausible and constant. */
 

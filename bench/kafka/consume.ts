@@ -1,6 +1,6 @@
 import type { Consumer } from 'kafkajs'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import type { Log, Member } from '../../infra/log/log.ts'
+import type { Log, Member } from '../../infra/log/port/log.ts'
 import type { Measure, Side } from '../pairs.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
 import { type GatedConsumer, gatedConsumer } from './gated-consumer.ts'

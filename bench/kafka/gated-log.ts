@@ -1,4 +1,4 @@
-import type { Log, Member } from '../../infra/log/log.ts'
+import type { Log, Member } from '../../infra/log/port/log.ts'
 
 /** A log whose members get their partitions, but no records before `open` is called. */
 export interface GatedLog {

@@ -4,9 +4,9 @@
  */
 
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import type { Log, Member } from '../../infra/log/log.ts'
-import { Worker } from '../../infra/runtime/worker.ts'
-import { catalogueOf } from '../../schemas/registry.ts'
+import type { Log, Member } from '../../infra/log/port/log.ts'
+import { Worker } from '../../infra/runtime/work/worker.ts'
+import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { noBlobs, PARTITIONS } from '../tower-log.ts'
 import { groupRewards } from './group-rewards.ts'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type Cause, causeOf, type Fold, InvariantError, isA } from '../../processors/processor.ts'
-import { defineEvent } from '../../schemas/event.ts'
-import { float64, int32, list, utf8 } from '../../schemas/logical-types.ts'
+import { defineEvent } from '../../schemas/declare/event.ts'
+import { float64, int32, list, utf8 } from '../../schemas/declare/logical-types.ts'
 
 /** The peers' job as events and a fold, written as by a reader of `processors/processor.ts` alone. */
 

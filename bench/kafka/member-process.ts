@@ -3,8 +3,8 @@
  * SESSION_MS`. Restores its partitions but reads no records before it is told to go; reports restores and commits.
  */
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import { Worker } from '../../infra/runtime/worker.ts'
-import { catalogueOf } from '../../schemas/registry.ts'
+import { Worker } from '../../infra/runtime/work/worker.ts'
+import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { noBlobs, PARTITIONS } from '../tower-log.ts'
 import { gated } from './gated-log.ts'
 import { groupRewards } from './group-rewards.ts'

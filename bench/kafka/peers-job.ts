@@ -1,6 +1,6 @@
-import { encodeEvent } from '../../schemas/codec.ts'
-import type { DataOf, Event } from '../../schemas/event.ts'
-import { sourceId } from '../../schemas/identity.ts'
+import type { DataOf, Event } from '../../schemas/declare/event.ts'
+import { encodeEvent } from '../../schemas/wire/codec.ts'
+import { sourceId } from '../../schemas/wire/identity.ts'
 import { GROUP, rewardObserved, statisticsOf } from './group-rewards.ts'
 
 /** The job of all programs: read messages of 256 bytes under 64 keys, write a group for every 16 rewards of a key. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { partitionOf } from '../../schemas/routing.ts'
+import { partitionOf } from '../../schemas/wire/routing.ts'
 import { PARTITIONS } from '../tower-log.ts'
 import { differenceOf, groupCount, groupsOf, KEYS, messageOf, rewardOf, VALUE_BYTES } from './peers-job.ts'
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Log, NewRecord } from '../../infra/log/log.ts'
+import type { Log, NewRecord } from '../../infra/log/port/log.ts'
 import { PARTITIONS } from '../tower-log.ts'
 
 /** Records with incompressible values of `bytes` bytes, a key and no headers. */

@@ -4,7 +4,7 @@
  * works until it has committed all records.
  */
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import type { WorkerEvent } from '../../infra/runtime/worker.ts'
+import type { WorkerEvent } from '../../infra/runtime/work/worker.ts'
 import { PARTITIONS, vocabulary } from '../tower-log.ts'
 import { gated } from './gated-log.ts'
 import { stages } from './stages.ts'

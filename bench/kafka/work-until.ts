@@ -1,7 +1,7 @@
-import type { Log } from '../../infra/log/log.ts'
-import { Worker, type WorkerEvent } from '../../infra/runtime/worker.ts'
+import type { Log } from '../../infra/log/port/log.ts'
+import { Worker, type WorkerEvent } from '../../infra/runtime/work/worker.ts'
 import type { Processor } from '../../processors/processor.ts'
-import type { Catalogue } from '../../schemas/registry.ts'
+import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { noBlobs, PARTITIONS } from '../tower-log.ts'
 
 /** A worker that fails instead of retrying, and at a dead letter. */

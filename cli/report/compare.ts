@@ -1,4 +1,4 @@
-import { literal } from '../../schemas/sql-quoting.ts'
+import { literal } from '../../schemas/derive/sql-quoting.ts'
 import { textTable } from '../text-table.ts'
 import type { Row } from './ask-rows.ts'
 import { dot, FAINT, heatmap, line, short, svgDocument, text, ticks, viridis } from './svg.ts'

@@ -1,4 +1,4 @@
-import { OUTCOMES } from '../../schemas/tower.ts'
+import { OUTCOMES } from '../../schemas/events/tower.ts'
 import { textTable } from '../text-table.ts'
 import type { Row } from './ask-rows.ts'
 import { type Cluster, clusteredMean, describeInterval, type Interval, type IntervalMethod } from './interval.ts'

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { partitionOf } from '../../schemas/routing.ts'
+import { partitionOf } from '../../schemas/wire/routing.ts'
 import { findOwner } from '../../sinks/duckdb/owner-socket.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { alertRules } from '../../tests/alert-rules.ts'

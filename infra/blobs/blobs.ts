@@ -1,4 +1,4 @@
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 
 /**
  * Immutable bytes under their own SHA-256. The contract, which `conformance/` tests on every driver:

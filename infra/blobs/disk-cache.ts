@@ -1,5 +1,5 @@
 import { rm, utimes } from 'node:fs/promises'
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import type { BlobCall, Blobs } from './blobs.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
 import { type CachedFile, cachedFiles } from './directory-files.ts'

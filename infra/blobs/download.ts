@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import {
   type BlobCall,
   BlobCorruptError,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import { BlobCorruptError, type ByteRange, named } from './blobs.ts'
 
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')

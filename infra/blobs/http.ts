@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import {
   type BlobCall,
   BlobCorruptError,

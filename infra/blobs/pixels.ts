@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { ImageRef } from '../../schemas/logical-types.ts'
+import type { ImageRef } from '../../schemas/declare/logical-types.ts'
 
 const MAX_PIXELS = 100_000_000
 

@@ -1,4 +1,4 @@
-import type { Blob } from '../../schemas/offload.ts'
+import type { Blob } from '../../schemas/wire/offload.ts'
 import type { Blobs } from './blobs.ts'
 
 /**

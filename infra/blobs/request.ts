@@ -1,4 +1,4 @@
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import { BlobsAwayError } from './blobs.ts'
 import { checked } from './hashing.ts'
 

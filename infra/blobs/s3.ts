@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import { type BlobCall, BlobCorruptError, BlobMissingError, type BlobStore, MAX_BLOB_BYTES, named } from './blobs.ts'
 import { pieces, type Remote } from './download.ts'
 import { collect, sha256Of } from './hashing.ts'

@@ -1,4 +1,4 @@
-import type { BlobRef } from '../../schemas/logical-types.ts'
+import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import type { BlobCall, BlobStore } from './blobs.ts'
 import { download, downloadStream, type Remote } from './download.ts'
 import { refOf } from './hashing.ts'

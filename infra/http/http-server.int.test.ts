@@ -4,8 +4,8 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { sendRawHttp } from '../../tests/fuzz/raw-http.ts'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
 import { serveBlobs } from '../blobs/server.ts'
-import { serveMetrics } from '../runtime/metrics-server.ts'
-import { RunMetrics } from '../runtime/run-metrics.ts'
+import { serveMetrics } from '../runtime/watch/metrics-server.ts'
+import { RunMetrics } from '../runtime/watch/run-metrics.ts'
 import { RefusedError, serveHttp } from './http-server.ts'
 
 const AT = { host: '127.0.0.1', port: 0 }

@@ -1,4 +1,4 @@
-import type { BlobRef, ImageRef } from '../../schemas/logical-types.ts'
+import type { BlobRef, ImageRef } from '../../schemas/declare/logical-types.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs, BlobsAwayError } from '../blobs/blobs.ts'
 import { pixelsOf } from '../blobs/pixels.ts'
 import { Findings } from './difference.ts'

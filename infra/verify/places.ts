@@ -1,6 +1,6 @@
-import type { Damage, Log, LogRecord } from '../log/log.ts'
-import { RecordDamagedError } from '../log/log.ts'
-import { readRange } from '../runtime/json-records.ts'
+import type { Damage, Log, LogRecord } from '../log/port/log.ts'
+import { RecordDamagedError } from '../log/port/log.ts'
+import { readRange } from '../runtime/internal/json-records.ts'
 
 export const placeOf = ({ topic, partition, offset }: Pick<LogRecord, 'topic' | 'partition' | 'offset'>) =>
   `${topic} partition ${partition} offset ${offset}`

@@ -1,9 +1,9 @@
-import type { EventType } from '../../schemas/event.ts'
-import type { LogRecord } from '../log/log.ts'
-import { factSourceOf, sourceOf } from '../runtime/emission.ts'
-import type { DeadLetter } from '../runtime/internal-topics.ts'
-import { headerOf } from '../runtime/json-records.ts'
-import { letterId, RETRY_SOURCE, retryId } from '../runtime/retry-dead-letter.ts'
+import type { EventType } from '../../schemas/declare/event.ts'
+import type { LogRecord } from '../log/port/log.ts'
+import { factSourceOf, sourceOf } from '../runtime/execute/emission.ts'
+import type { DeadLetter } from '../runtime/internal/internal-topics.ts'
+import { headerOf } from '../runtime/internal/json-records.ts'
+import { letterId, RETRY_SOURCE, retryId } from '../runtime/rebuild/retry-dead-letter.ts'
 
 /** A program of this release that appends events, and their types. */
 export interface Producer {

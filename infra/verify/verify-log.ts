@@ -1,5 +1,5 @@
 import type { Stage } from '../../processors/processor.ts'
-import type { Integrity } from '../log/log.ts'
+import type { Integrity } from '../log/port/log.ts'
 import type { VerifyReport } from './comparison.ts'
 import { type BlobsReport, NamedBlobs } from './named-blobs.ts'
 import type { Producers } from './producers.ts'

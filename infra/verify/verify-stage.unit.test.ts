@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest'
-import { decodeEvent, encodeEvent } from '../../schemas/codec.ts'
-import type { Event } from '../../schemas/event.ts'
+import type { Event } from '../../schemas/declare/event.ts'
+import { decodeEvent, encodeEvent } from '../../schemas/wire/codec.ts'
 import {
   add,
   append,
@@ -15,8 +15,8 @@ import {
   TOPICS,
   vocabulary,
 } from '../../tests/counting.ts'
-import type { Log } from '../log/log.ts'
-import { memoryLog } from '../log/memory.ts'
+import { memoryLog } from '../log/memory/memory-log.ts'
+import type { Log } from '../log/port/log.ts'
 import { verifyStage } from './verify-stage.ts'
 
 let log: Log

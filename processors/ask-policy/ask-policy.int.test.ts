@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { memoryLog } from '../../infra/log/memory.ts'
+import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import {
   answer,
   ChatServer,

@@ -1,7 +1,7 @@
-import type { RowOfEvent } from '../../schemas/event.ts'
-import { sourceId } from '../../schemas/identity.ts'
-import { completionsSampled, NO_MODEL } from '../../schemas/policy.ts'
-import { rolloutRequested } from '../../schemas/rollout.ts'
+import type { RowOfEvent } from '../../schemas/declare/event.ts'
+import { completionsSampled, NO_MODEL } from '../../schemas/events/policy.ts'
+import { rolloutRequested } from '../../schemas/events/rollout.ts'
+import { sourceId } from '../../schemas/wire/identity.ts'
 import {
   type Answer,
   AnswerTooLargeError,

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import type { RowOfEvent } from '../../schemas/event.ts'
-import type { completionsSampled } from '../../schemas/policy.ts'
-import type { rolloutRequested } from '../../schemas/rollout.ts'
+import type { RowOfEvent } from '../../schemas/declare/event.ts'
+import type { completionsSampled } from '../../schemas/events/policy.ts'
+import type { rolloutRequested } from '../../schemas/events/rollout.ts'
 
 type Requested = RowOfEvent<typeof rolloutRequested>
 

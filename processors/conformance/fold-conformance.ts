@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, test, vi } from 'vitest'
-import type { Event } from '../../schemas/event.ts'
+import type { Event } from '../../schemas/declare/event.ts'
 import type { Fold } from '../processor.ts'
 import { generatedHistories, type Histories } from './histories.ts'
 import { PROMISES, type Promised } from './promises.ts'

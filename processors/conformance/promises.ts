@@ -1,4 +1,4 @@
-import type { Event } from '../../schemas/event.ts'
+import type { Event } from '../../schemas/declare/event.ts'
 import type { Fold } from '../processor.ts'
 import { differenceOf, isTick, json, type Ran, runHistory, wordsOf } from './run-history.ts'
 

@@ -1,4 +1,4 @@
-import type { DIALECTS } from '../../schemas/rollout.ts'
+import type { DIALECTS } from '../../schemas/events/rollout.ts'
 
 export type Dialect = (typeof DIALECTS)[number]
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { DIALECTS } from '../../schemas/rollout.ts'
+import { DIALECTS } from '../../schemas/events/rollout.ts'
 import { advantagesOf, type Dialect, statisticsOf } from './advantages.ts'
 
 /** Rewards [20, 0, 0, −5], normalised by the libraries themselves (design §10). */

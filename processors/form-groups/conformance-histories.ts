@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { tick } from '../../infra/runtime/test-driver.ts'
-import type { Event } from '../../schemas/event.ts'
+import type { Event } from '../../schemas/declare/event.ts'
 import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
 import type { Histories } from '../conformance/histories.ts'
 

@@ -1,13 +1,13 @@
-import type { Event } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
+import type { Event } from '../../schemas/declare/event.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
 import {
   completionRejected,
   groupExpired,
   groupFormed,
   type REJECTIONS,
   rolloutRequested,
-} from '../../schemas/rollout.ts'
-import { completionsScored } from '../../schemas/tower.ts'
+} from '../../schemas/events/rollout.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
 import { checkGroupSize } from '../largest-group.ts'
 import {
   type Cause,

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
-import type { Event } from '../../schemas/event.ts'
-import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
+import type { Event } from '../../schemas/declare/event.ts'
+import { completionRejected, groupExpired, groupFormed } from '../../schemas/events/rollout.ts'
 import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
 import { formGroups } from './form-groups.ts'
 

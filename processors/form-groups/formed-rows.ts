@@ -1,7 +1,7 @@
-import type { DataOf } from '../../schemas/event.ts'
-import type { ImageRef } from '../../schemas/logical-types.ts'
-import { type groupFormed, ORIGINS } from '../../schemas/rollout.ts'
-import { TASKS } from '../../schemas/tower.ts'
+import type { DataOf } from '../../schemas/declare/event.ts'
+import type { ImageRef } from '../../schemas/declare/logical-types.ts'
+import { type groupFormed, ORIGINS } from '../../schemas/events/rollout.ts'
+import { TASKS } from '../../schemas/events/tower.ts'
 import { advantagesOf, type Dialect, statisticsOf } from './advantages.ts'
 import type { Group, Sampled, Slot } from './group.ts'
 

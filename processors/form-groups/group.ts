@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { RowOfEvent } from '../../schemas/event.ts'
-import type { completionsSampled } from '../../schemas/policy.ts'
-import type { rolloutRequested } from '../../schemas/rollout.ts'
+import type { RowOfEvent } from '../../schemas/declare/event.ts'
+import type { completionsSampled } from '../../schemas/events/policy.ts'
+import type { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { checkGroupSize } from '../largest-group.ts'
 import { causeSchema, type Deadline } from '../processor.ts'
 

@@ -1,6 +1,6 @@
-import type { RowOfEvent } from '../../schemas/event.ts'
-import type { DIALECTS } from '../../schemas/rollout.ts'
-import type { completionsScored } from '../../schemas/tower.ts'
+import type { RowOfEvent } from '../../schemas/declare/event.ts'
+import type { DIALECTS } from '../../schemas/events/rollout.ts'
+import type { completionsScored } from '../../schemas/events/tower.ts'
 
 type ScoredRow = RowOfEvent<typeof completionsScored>
 

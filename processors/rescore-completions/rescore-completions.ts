@@ -1,6 +1,6 @@
-import type { DataOf, Event, RowOfEvent } from '../../schemas/event.ts'
-import { completionsRescored } from '../../schemas/reward.ts'
-import { completionsScored } from '../../schemas/tower.ts'
+import type { DataOf, Event, RowOfEvent } from '../../schemas/declare/event.ts'
+import { completionsRescored } from '../../schemas/events/reward.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
 import type { CustomReward, RecordedCompletion } from './custom-reward.ts'
 

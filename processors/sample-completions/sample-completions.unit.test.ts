@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { testDriver } from '../../infra/runtime/test-driver.ts'
-import type { Event } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
+import type { Event } from '../../schemas/declare/event.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
 import { requested } from '../../tests/tower-events.ts'
 import { sampleCompletions } from './sample-completions.ts'
 

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import type { Event } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
-import { rolloutRequested } from '../../schemas/rollout.ts'
-import { completionsScored } from '../../schemas/tower.ts'
+import type { Event } from '../../schemas/declare/event.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
+import { rolloutRequested } from '../../schemas/events/rollout.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
 import { type Cause, causeOf, type Emit, type Fold, isA, REDELIVERY_MEMORY_MS } from '../processor.ts'
 import { type CompletionToScore, type ScoredRow, type Scorer, scoredRow } from './scored-row.ts'
 

@@ -1,7 +1,7 @@
-import type { DataOf, RowOfEvent } from '../../schemas/event.ts'
-import type { completionsSampled } from '../../schemas/policy.ts'
-import type { rolloutRequested } from '../../schemas/rollout.ts'
-import type { completionsScored } from '../../schemas/tower.ts'
+import type { DataOf, RowOfEvent } from '../../schemas/declare/event.ts'
+import type { completionsSampled } from '../../schemas/events/policy.ts'
+import type { rolloutRequested } from '../../schemas/events/rollout.ts'
+import type { completionsScored } from '../../schemas/events/tower.ts'
 
 export type ScoredRow = DataOf<typeof completionsScored>[number]
 type Scene = RowOfEvent<typeof rolloutRequested>['scene']

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
-import type { DataOf, Event, EventType } from '../event.ts'
-import { defineEvent } from '../event.ts'
+import type { DataOf, Event, EventType } from '../declare/event.ts'
+import { defineEvent } from '../declare/event.ts'
 import {
   blob,
   bool,
@@ -22,8 +22,8 @@ import {
   tensor,
   timestamp,
   utf8,
-} from '../logical-types.ts'
-import { repeatedRow } from '../row-key.ts'
+} from '../declare/logical-types.ts'
+import { repeatedRow } from '../declare/row-key.ts'
 
 /** For tests: arbitrary valid values of any declaration, independent of the codecs under test. */
 

@@ -1,11 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import type { EventType } from '../event.ts'
-import { fingerprintOf, versionsOf } from '../fingerprint.ts'
+import type { EventType } from '../declare/event.ts'
+import { fingerprintOf, versionsOf } from '../wire/fingerprint.ts'
 
 /** Fingerprints of every version that a log may hold, by `type/version`. A line is added, and never changed. */
-export const GOLDEN = 'schemas/fingerprints.golden.txt'
-const path = fileURLToPath(new URL('../fingerprints.golden.txt', import.meta.url))
+export const GOLDEN = 'schemas/events/fingerprints.golden.txt'
+const path = fileURLToPath(new URL('../events/fingerprints.golden.txt', import.meta.url))
 
 export async function recordedFingerprints(): Promise<ReadonlyMap<string, string>> {
   const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line !== '')

@@ -1,7 +1,7 @@
 import { readdirSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { delegate } from '../../infra/log/conformance/altered-log.ts'
-import type { Position } from '../../infra/log/log.ts'
+import type { Position } from '../../infra/log/port/log.ts'
 import { readStored, type Stored, writeStored } from '../jsonl/positions-file.ts'
 import type { Sink } from '../sink.ts'
 import type { SinkDriver } from './driver.ts'

@@ -1,6 +1,6 @@
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { LogHarness } from '../../infra/log/conformance/harness.ts'
-import type { Log, Position } from '../../infra/log/log.ts'
+import type { Log, Position } from '../../infra/log/port/log.ts'
 import type { Sink } from '../sink.ts'
 
 /** How the suite opens a sink. */

@@ -1,6 +1,6 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
-import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
+import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
+import { literal, qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { SqlRefusedError } from './sql-errors.ts'
 import type { ArrowResult } from './sql-result.ts'
 import { runStatement, type SqlLimits } from './sql-statement.ts'

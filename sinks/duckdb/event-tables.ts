@@ -1,8 +1,8 @@
 import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
-import { type Column, type EventTable, tableOf } from '../../schemas/duckdb-table.ts'
-import type { EventType } from '../../schemas/event.ts'
-import { qualified, quoted } from '../../schemas/sql-quoting.ts'
-import { upcastChangesValues } from '../../schemas/upcast.ts'
+import type { EventType } from '../../schemas/declare/event.ts'
+import { upcastChangesValues } from '../../schemas/declare/upcast.ts'
+import { type Column, type EventTable, tableOf } from '../../schemas/derive/duckdb-table.ts'
+import { qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 
 /** The table that an event type's rows are loaded into now. */
 export interface LoadTarget {

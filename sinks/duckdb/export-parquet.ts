@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { literal, qualified, quoted } from '../../schemas/sql-quoting.ts'
+import { literal, qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-errors.ts'
 
 export interface ParquetRequest {

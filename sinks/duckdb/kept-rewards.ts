@@ -1,8 +1,8 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { completionsSampled } from '../../schemas/policy.ts'
-import { completionsRescored } from '../../schemas/reward.ts'
-import { groupFormed, rolloutRequested } from '../../schemas/rollout.ts'
-import { completionsScored } from '../../schemas/tower.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
+import { completionsRescored } from '../../schemas/events/reward.ts'
+import { groupFormed, rolloutRequested } from '../../schemas/events/rollout.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
 import { rewardsOf } from './views/rewards.ts'
 
 /**

@@ -1,5 +1,5 @@
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
-import { catalogue } from '../../schemas/catalogue.ts'
+import { catalogue } from '../../schemas/events/catalogue.ts'
 import type { CommitStage } from './batch.ts'
 import { openDuckDbSink } from './sink.ts'
 

@@ -1,23 +1,23 @@
-import type { Log, NewRecord } from '../../infra/log/log.ts'
-import { sourceOf } from '../../infra/runtime/emission.ts'
-import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal-topics.ts'
-import { toJson } from '../../infra/runtime/json-records.ts'
-import { topicsOf } from '../../infra/runtime/topics.ts'
-import { catalogue } from '../../schemas/catalogue.ts'
-import { encodeEvent } from '../../schemas/codec.ts'
-import type { DataOf, Event, EventType, RowOfEvent } from '../../schemas/event.ts'
-import type { Blob } from '../../schemas/offload.ts'
-import { completionsSampled, NO_MODEL } from '../../schemas/policy.ts'
-import { completionsRescored } from '../../schemas/reward.ts'
+import type { Log, NewRecord } from '../../infra/log/port/log.ts'
+import { sourceOf } from '../../infra/runtime/execute/emission.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
+import { toJson } from '../../infra/runtime/internal/json-records.ts'
+import { topicsOf } from '../../infra/runtime/state/topics.ts'
+import type { DataOf, Event, EventType, RowOfEvent } from '../../schemas/declare/event.ts'
+import { catalogue } from '../../schemas/events/catalogue.ts'
+import { completionsSampled, NO_MODEL } from '../../schemas/events/policy.ts'
+import { completionsRescored } from '../../schemas/events/reward.ts'
 import {
   completionRejected,
   groupExpired,
   groupFormed,
   type REJECTIONS,
   rolloutRequested,
-} from '../../schemas/rollout.ts'
-import { partitionOf } from '../../schemas/routing.ts'
-import { completionsScored } from '../../schemas/tower.ts'
+} from '../../schemas/events/rollout.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
+import { encodeEvent } from '../../schemas/wire/codec.ts'
+import type { Blob } from '../../schemas/wire/offload.ts'
+import { partitionOf } from '../../schemas/wire/routing.ts'
 import { DERIVED_BY } from './views/derived.ts'
 
 /** For tests of the sink: a log of a tower pipeline with hand-made events, one story at a time. */

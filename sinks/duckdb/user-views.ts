@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { literal, quoted } from '../../schemas/sql-quoting.ts'
+import { literal, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { restartKeptRewards } from './kept-rewards.ts'
 import { advantages } from './views/advantages.ts'
 import { completionFates, funnel, funnelCheck } from './views/funnel.ts'

@@ -1,4 +1,4 @@
-import type { Position } from '../../infra/log/log.ts'
+import type { Position } from '../../infra/log/port/log.ts'
 import type { Collecting } from '../read-in-order.ts'
 import { placeOf } from '../read-positions.ts'
 

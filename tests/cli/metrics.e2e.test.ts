@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type MetricFamily, OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/open-metrics.ts'
+import { type MetricFamily, OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
 import { parseOpenMetrics, type Sample } from '../open-metrics.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 

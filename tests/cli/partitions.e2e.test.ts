@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
-import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic } from '../../infra/runtime/internal-topics.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC, journalTopic } from '../../infra/runtime/internal/internal-topics.ts'
 import { inputsOf } from '../../processors/processor.ts'
-import type { EventType } from '../../schemas/event.ts'
+import type { EventType } from '../../schemas/declare/event.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { funnel, plumbline, plumblineOk, sharedFolder, sql } from './plumbline.ts'
 

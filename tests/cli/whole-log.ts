@@ -1,6 +1,6 @@
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
-import type { Log, LogRecord, NewRecord } from '../../infra/log/log.ts'
-import { headerOf, readRange } from '../../infra/runtime/json-records.ts'
+import type { Log, LogRecord, NewRecord } from '../../infra/log/port/log.ts'
+import { headerOf, readRange } from '../../infra/runtime/internal/json-records.ts'
 
 /** Opens the log in this folder, calls `use`, and closes the log. */
 export async function withLog<T>(dir: string, use: (log: Log) => Promise<T>): Promise<T> {

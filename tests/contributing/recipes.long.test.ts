@@ -92,7 +92,7 @@ test('the recipes of CONTRIBUTING do what they say', { timeout: 900_000 }, async
   await node(copy, ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'])
   const cruiser = 'node_modules/dependency-cruiser/bin/dependency-cruiser.mjs'
   await node(copy, [cruiser, '--config', '.dependency-cruiser.mjs', '.'])
-  await node(copy, [...VITEST, 'schemas/fingerprint', 'streams', 'tests/documents', 'tests/sql-plans'])
+  await node(copy, [...VITEST, 'schemas/wire/fingerprint', 'streams', 'tests/documents', 'tests/sql-plans'])
   const simulated = await node(copy, ['tests/simulation/main.ts', '--seed', '1', '--schedules', '40'])
   expect(simulated).toContain('40 schedules, 0 failed')
 })

@@ -4,8 +4,8 @@ import { type DataFolder, duckdbFile } from '../../cli/data-folder.ts'
 import { wiringOf } from '../../cli/pipeline.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
-import type { Log } from '../../infra/log/log.ts'
-import type { Tuning } from '../../infra/runtime/worker.ts'
+import type { Log } from '../../infra/log/port/log.ts'
+import type { Tuning } from '../../infra/runtime/work/worker.ts'
 import type { Topology } from '../../streams/topology.ts'
 
 /** A policy whose answers are right or wrong at random, so that every outcome occurs. */

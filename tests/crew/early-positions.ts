@@ -1,4 +1,4 @@
-import type { Claim, Log, NewRecord, Position, Producer, Transaction } from '../../infra/log/log.ts'
+import type { Claim, Log, NewRecord, Position, Producer, Transaction } from '../../infra/log/port/log.ts'
 
 /**
  * The bug that the fault test must catch: positions are committed in a separate transaction, before the output. A

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { LogRecord } from '../../infra/log/log.ts'
+import type { LogRecord } from '../../infra/log/port/log.ts'
 
 /** Digest of the records read from one partition: another record, order or offset changes it. */
 export class PartitionDigest {

@@ -3,9 +3,9 @@
  * `node producer.ts DATA SEED FIRST_JOB`. One in three requests is on the wall clock.
  */
 
-import type { Event } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
-import { rolloutRequested } from '../../schemas/rollout.ts'
+import type { Event } from '../../schemas/declare/event.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
+import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { RECORDED_SOURCES } from '../../sources/recorded-completions.ts'
 import { runSource, type Source } from '../../sources/source.ts'
 import { towerScenes } from '../../sources/tower-scenes.ts'

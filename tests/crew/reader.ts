@@ -5,8 +5,8 @@
  * in the topics that are read after it. An open transaction that is visible in part breaks that. On Kafka the end of a
  * transaction reaches its partitions one after another, so a cause may appear a little later than its effect.
  */
-import { headerOf } from '../../infra/runtime/json-records.ts'
-import { sleep } from '../../infra/runtime/sleep.ts'
+import { headerOf } from '../../infra/runtime/internal/json-records.ts'
+import { sleep } from '../../infra/sleep.ts'
 import { openData } from './data.ts'
 import { belongToStarter, say } from './message.ts'
 import { type Checkpoint, PartitionDigest } from './partition-digest.ts'

@@ -3,7 +3,7 @@
  * `node worker.ts DATA [early-positions | lost-blobs]`.
  */
 import { runPipeline } from '../../cli/pipeline.ts'
-import type { WorkerEvent } from '../../infra/runtime/worker.ts'
+import type { WorkerEvent } from '../../infra/runtime/work/worker.ts'
 import { openData, TUNING, wiring } from './data.ts'
 import { withEarlyPositions } from './early-positions.ts'
 import { withLostBlobs } from './lost-blobs.ts'

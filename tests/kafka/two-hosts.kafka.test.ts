@@ -1,6 +1,6 @@
 import { afterAll, expect, inject, test } from 'vitest'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import type { Log } from '../../infra/log/log.ts'
+import type { Log } from '../../infra/log/port/log.ts'
 import {
   eventually,
   funnel,

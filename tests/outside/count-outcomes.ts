@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { type Fold, isA } from '../../processors/processor.ts'
-import { defineEvent } from '../../schemas/event.ts'
-import { int32, mapOf, utf8 } from '../../schemas/logical-types.ts'
-import { groupFormed } from '../../schemas/rollout.ts'
+import { defineEvent } from '../../schemas/declare/event.ts'
+import { int32, mapOf, utf8 } from '../../schemas/declare/logical-types.ts'
+import { groupFormed } from '../../schemas/events/rollout.ts'
 
 export const outcomesCounted = defineEvent({
   type: 'lab.outcomes_counted',

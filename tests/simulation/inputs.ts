@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { type Random, random } from '../../environments/tower/random.ts'
 import { example } from '../../infra/runtime/test-driver.ts'
-import type { ClockDomain, Event } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
+import type { ClockDomain, Event } from '../../schemas/declare/event.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
 import { pick } from '../pick.ts'
 import { requested, SCENE, sampledRow } from '../tower-events.ts'
 

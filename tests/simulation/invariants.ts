@@ -1,17 +1,17 @@
-import type { LogRecord } from '../../infra/log/log.ts'
+import type { LogRecord } from '../../infra/log/port/log.ts'
 import {
   DEAD_LETTERS_TOPIC,
   type DeadLetter,
   type JournalEntry,
   journalTopic,
-} from '../../infra/runtime/internal-topics.ts'
-import { headerOf, readJson } from '../../infra/runtime/json-records.ts'
+} from '../../infra/runtime/internal/internal-topics.ts'
+import { headerOf, readJson } from '../../infra/runtime/internal/json-records.ts'
 import { verifyStage } from '../../infra/verify/verify-stage.ts'
 import { inputTopics } from '../../processors/processor.ts'
-import { decodeEvent } from '../../schemas/codec.ts'
-import type { Event, EventType } from '../../schemas/event.ts'
-import { completionsSampled } from '../../schemas/policy.ts'
-import { completionRejected, groupExpired, groupFormed } from '../../schemas/rollout.ts'
+import type { Event, EventType } from '../../schemas/declare/event.ts'
+import { completionsSampled } from '../../schemas/events/policy.ts'
+import { completionRejected, groupExpired, groupFormed } from '../../schemas/events/rollout.ts'
+import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { type GroupPlan, rewardOf } from './inputs.ts'
 import { derivingOf, EVENTS, vocabulary } from './stages.ts'
 import { checkForgotten, compareRebuilt, compareRestored, reading } from './state-invariants.ts'

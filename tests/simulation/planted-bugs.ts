@@ -1,13 +1,13 @@
-import { EpochClaim } from '../../infra/log/consumer.ts'
-import type { NewRecord, Polled, Producer } from '../../infra/log/log.ts'
-import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
+import type { MemoryBroker } from '../../infra/log/memory/broker.ts'
+import { EpochClaim } from '../../infra/log/port/consumer.ts'
+import type { NewRecord, Polled, Producer } from '../../infra/log/port/log.ts'
 import {
   changelogTopic,
   type JournalEntry,
   journalTopic,
   SNAPSHOTS_TOPIC,
-} from '../../infra/runtime/internal-topics.ts'
-import { toJson } from '../../infra/runtime/json-records.ts'
+} from '../../infra/runtime/internal/internal-topics.ts'
+import { toJson } from '../../infra/runtime/internal/json-records.ts'
 import { withLostBlobs } from '../crew/lost-blobs.ts'
 import { type Conduct, commitWhole, RIGHT, type Written } from './simulated-log.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { random } from '../../environments/tower/random.ts'
-import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
+import type { MemoryBroker } from '../../infra/log/memory/broker.ts'
 import { type Fault, Faults } from './faults.ts'
 import { standInForHost } from './host-stand-ins.ts'
 import { BEYOND_ENDS_MS, ENDS, inputsOf, PICTURE_BYTES } from './inputs.ts'

@@ -1,4 +1,6 @@
 import type { Blobs } from '../../infra/blobs/blobs.ts'
+import type { MemoryBroker } from '../../infra/log/memory/broker.ts'
+import type { MemoryLog } from '../../infra/log/memory/memory-log.ts'
 import {
   type Claim,
   FencedError,
@@ -15,9 +17,7 @@ import {
   type Topic,
   type TopicSpec,
   type Transaction,
-} from '../../infra/log/log.ts'
-import type { MemoryLog } from '../../infra/log/memory.ts'
-import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
+} from '../../infra/log/port/log.ts'
 import type { Actor } from './actor.ts'
 import type { FaultKind } from './fault-kinds.ts'
 import type { Scheduler } from './scheduler.ts'

@@ -1,6 +1,6 @@
-import type { EpochClaim } from '../../infra/log/consumer.ts'
-import type { MemoryLog } from '../../infra/log/memory.ts'
-import type { MemoryBroker } from '../../infra/log/memory-broker.ts'
+import type { MemoryBroker } from '../../infra/log/memory/broker.ts'
+import type { MemoryLog } from '../../infra/log/memory/memory-log.ts'
+import type { EpochClaim } from '../../infra/log/port/consumer.ts'
 import type { Processor } from '../../processors/processor.ts'
 import type { Actor } from './actor.ts'
 

@@ -1,7 +1,7 @@
 import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { catalogueOf } from '../../schemas/registry.ts'
+import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { type Database, openDatabase } from '../../sinks/duckdb/database.ts'
 import { KeptRewards } from '../../sinks/duckdb/kept-rewards.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'

@@ -1,6 +1,6 @@
 import type { DuckDBType } from '@duckdb/node-api'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { qualified, quoted } from '../../schemas/sql-quoting.ts'
+import { qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { ChangedTables } from './changed-tables.ts'
 import { RecordedFolder } from './recorded-folder.ts'
 import { changesOf } from './value-changes.ts'

@@ -6,7 +6,7 @@ import {
   type DuckDBType,
   DuckDBTypeId,
 } from '@duckdb/node-api'
-import { literal, quoted } from '../../schemas/sql-quoting.ts'
+import { literal, quoted } from '../../schemas/derive/sql-quoting.ts'
 
 /** The smallest changes of a value, as SQL: at least one for each part of a nested value. Null becomes a value. */
 export function changesOf(type: DuckDBType, value: string): string[] {

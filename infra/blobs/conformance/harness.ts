@@ -1,4 +1,4 @@
-import type { BlobRef } from '../../../schemas/logical-types.ts'
+import type { BlobRef } from '../../../schemas/declare/logical-types.ts'
 import type { BlobStore } from '../blobs.ts'
 import type { Fault } from './faulty-proxy.ts'
 

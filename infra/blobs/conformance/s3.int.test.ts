@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, test } from 'vitest'
-import type { BlobRef } from '../../../schemas/logical-types.ts'
+import type { BlobRef } from '../../../schemas/declare/logical-types.ts'
 import { s3Blobs } from '../s3.ts'
 import { blobConformance } from './conformance.ts'
 import { type FaultyProxy, faultyProxy } from './faulty-proxy.ts'

@@ -1,4 +1,4 @@
-import type { JoinOptions, Log, Member, Polled, Producer, Transaction } from '../log.ts'
+import type { JoinOptions, Log, Member, Polled, Producer, Transaction } from '../port/log.ts'
 
 /** Wrappers that change one behaviour of a log. */
 

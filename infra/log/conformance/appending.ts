@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { FencedError, type LogRecord, type NewRecord, UnknownTopicError } from '../log.ts'
+import { FencedError, type LogRecord, type NewRecord, UnknownTopicError } from '../port/log.ts'
 import type { ConformanceCase } from './harness.ts'
 import { append, createTopic, fresh, numbered, readAll, record, rejectsWith, text, values } from './steps.ts'
 

@@ -7,7 +7,7 @@ import {
   type Position,
   TopicReplacedError,
   type Transaction,
-} from '../log.ts'
+} from '../port/log.ts'
 import { changed, delegate, withMembers, withPolls, withTransactions } from './altered-log.ts'
 
 /** A log that breaks one promise, and the case that must notice. */

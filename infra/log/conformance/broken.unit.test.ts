@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, expect, test } from 'vitest'
-import { memoryHarness } from '../memory-harness.ts'
+import { memoryHarness } from '../memory/test-harness.ts'
 import { BROKEN_LOGS } from './broken.ts'
 import { CONFORMANCE, runCase } from './conformance.ts'
 

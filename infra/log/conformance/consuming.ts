@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { TopicMismatchError, UnknownTopicError } from '../log.ts'
+import { TopicMismatchError, UnknownTopicError } from '../port/log.ts'
 import type { ConformanceCase } from './harness.ts'
 import { append, createTopic, Follower, fresh, numbered, record, rejectsWith, text, until, values } from './steps.ts'
 

@@ -1,4 +1,4 @@
-import type { Log } from '../log.ts'
+import type { Log } from '../port/log.ts'
 
 /** What a driver provides so that the suite can test it. */
 export interface LogHarness {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { sizeOfAll } from '../consumer.ts'
-import { OffsetGoneError, TopicMismatchError, UnknownTopicError } from '../log.ts'
+import { sizeOfAll } from '../port/consumer.ts'
+import { OffsetGoneError, TopicMismatchError, UnknownTopicError } from '../port/log.ts'
 import type { ConformanceCase } from './harness.ts'
 import {
   append,

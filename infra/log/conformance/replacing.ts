@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { type Log, type Position, TopicReplacedError, UnknownTopicError } from '../log.ts'
-import { digestOf } from '../seen.ts'
+import { type Log, type Position, TopicReplacedError, UnknownTopicError } from '../port/log.ts'
+import { digestOf } from '../port/seen.ts'
 import type { ConformanceCase, LogHarness } from './harness.ts'
 import { append, createTopic, Follower, fresh, numbered, readAll, rejectsWith, text, until, values } from './steps.ts'
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { FencedError } from '../log.ts'
+import { FencedError } from '../port/log.ts'
 import type { ConformanceCase } from './harness.ts'
 import {
   append,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Claim, Log, LogRecord, Member, NewRecord, Position } from '../log.ts'
+import type { Claim, Log, LogRecord, Member, NewRecord, Position } from '../port/log.ts'
 
 /** The steps that the cases are composed of. */
 

@@ -1,4 +1,4 @@
-import { balanced, EMPTY_GROUP, type GroupState } from '../group.ts'
+import { balanced, EMPTY_GROUP, type GroupState } from '../port/group.ts'
 import { MemberAssignment, MemberMetadata } from './kafkajs.ts'
 
 /** A member's report to the group leader, which assigns: the partitions it owned, and in which generation. */

@@ -1,6 +1,6 @@
 import { crc32c } from '@node-rs/crc32'
-import { writeShortAscii } from '../../../schemas/short-text.ts'
-import type { NewRecord } from '../log.ts'
+import { writeShortAscii } from '../../../schemas/wire/short-text.ts'
+import type { NewRecord } from '../port/log.ts'
 import { type Compression, compress } from './codecs.ts'
 import { CRC_FROM, HEAD_BYTES, MAGIC_AT, TRANSACTIONAL } from './record-batch.ts'
 

@@ -1,5 +1,5 @@
-import type { NewRecord } from '../log.ts'
-import type { Appends } from '../producer.ts'
+import type { NewRecord } from '../port/log.ts'
+import type { Appends } from '../port/producer.ts'
 import { BatchBuilder } from './batch-builder.ts'
 
 /** Below the broker's default limit of 1 MiB per batch, even for records that do not compress. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
-import type { NewRecord } from '../log.ts'
+import type { NewRecord } from '../port/log.ts'
 import { parseKafkaAddress } from './address.ts'
 import { COMPRESSIONS } from './codecs.ts'
 import { Connection } from './connection.ts'

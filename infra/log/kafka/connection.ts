@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { unknownPartition, unknownTopic } from '../failure.ts'
-import { LogDeniedError, UnknownTopicError } from '../log.ts'
+import { unknownPartition, unknownTopic } from '../port/failure.ts'
+import { LogDeniedError, UnknownTopicError } from '../port/log.ts'
 import type { KafkaAddress } from './address.ts'
 import { isTemporary, kindOf, rootOf, told } from './errors.ts'
 import { firstOf } from './first-of.ts'

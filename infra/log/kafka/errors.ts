@@ -8,7 +8,7 @@ import {
   TopicMismatchError,
   TopicReplacedError,
   UnknownTopicError,
-} from '../log.ts'
+} from '../port/log.ts'
 
 /**
  * What an error of a broker or its connection means for the caller:

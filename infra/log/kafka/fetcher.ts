@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ReadRequest, ReadResult } from '../log.ts'
+import type { ReadRequest, ReadResult } from '../port/log.ts'
 import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'

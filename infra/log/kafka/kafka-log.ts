@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
-import { Consumer, type GroupAccess } from '../consumer.ts'
-import { isReplaced, otherTopics, topicMismatch, topicReplaced, unequalTopics } from '../failure.ts'
+import { Consumer, type GroupAccess } from '../port/consumer.ts'
+import { isReplaced, otherTopics, topicMismatch, topicReplaced, unequalTopics } from '../port/failure.ts'
 import {
   type JoinOptions,
   type Log,
@@ -14,8 +14,8 @@ import {
   type Topic,
   TopicMismatchError,
   type TopicSpec,
-} from '../log.ts'
-import { BufferedProducer } from '../producer.ts'
+} from '../port/log.ts'
+import { BufferedProducer } from '../port/producer.ts'
 import { parseKafkaAddress } from './address.ts'
 import { topicsOfMember } from './assigner.ts'
 import { BufferedAppends } from './buffered-appends.ts'

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { denyClient } from '../../../tests/kafka-tool.ts'
 import { describeWithBroker, testBroker } from '../../../tests/with-broker.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
-import { LogDeniedError, LogUnreachableError } from '../log.ts'
+import { LogDeniedError, LogUnreachableError } from '../port/log.ts'
 import { openKafkaLog } from './kafka-log.ts'
 
 /** Opens a log with this environment. @returns the failure, if any, and the time it took */

@@ -1,5 +1,5 @@
-import type { Position } from '../log.ts'
-import { positionOf } from '../seen.ts'
+import type { Position } from '../port/log.ts'
+import { positionOf } from '../port/seen.ts'
 import type { Connection } from './connection.ts'
 import { KafkaProtocolError } from './protocol.ts'
 import { offsetFetch } from './transaction-protocol.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, inject, test } from 'vitest'
 import { append, Follower, numbered, readAll, record, text, until } from '../conformance/steps.ts'
-import { OffsetGoneError, RecordTooLargeError, TopicMismatchError } from '../log.ts'
+import { OffsetGoneError, RecordTooLargeError, TopicMismatchError } from '../port/log.ts'
 import { parseKafkaAddress } from './address.ts'
 import { BatchBuilder } from './batch-builder.ts'
 import { Connection } from './connection.ts'

@@ -1,5 +1,5 @@
-import { sizeOf } from '../consumer.ts'
-import type { LogRecord, ReadResult } from '../log.ts'
+import { sizeOf } from '../port/consumer.ts'
+import type { LogRecord, ReadResult } from '../port/log.ts'
 import { type Batch, BatchRecords, batchesIn, isAbort } from './record-batch.ts'
 import type { Fetched } from './records-protocol.ts'
 

@@ -1,5 +1,5 @@
-import { offsetGone } from '../failure.ts'
-import type { ReadRequest, ReadResult } from '../log.ts'
+import { offsetGone } from '../port/failure.ts'
+import type { ReadRequest, ReadResult } from '../port/log.ts'
 import type { Connection } from './connection.ts'
 import { offsetsOf } from './offsets.ts'
 import { PartitionBuffer } from './partition-buffer.ts'

@@ -1,6 +1,6 @@
 import { crc32c } from '@node-rs/crc32'
-import { REFUSED_RECORD } from '../../../schemas/headers.ts'
-import type { Header, LogRecord } from '../log.ts'
+import { REFUSED_RECORD } from '../../../schemas/wire/headers.ts'
+import type { Header, LogRecord } from '../port/log.ts'
 import { BatchTooLargeError, CODEC_MASK, decompress } from './codecs.ts'
 import { Cursor } from './cursor.ts'
 

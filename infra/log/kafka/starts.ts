@@ -1,4 +1,4 @@
-import type { Position } from '../log.ts'
+import type { Position } from '../port/log.ts'
 import type { Connection } from './connection.ts'
 import { committedOf, offsetsOf } from './offsets.ts'
 

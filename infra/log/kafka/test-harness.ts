@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogHarness } from '../conformance/harness.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../port/log.ts'
 import { parseKafkaAddress } from './address.ts'
 import { Connection } from './connection.ts'
 import { openKafkaLog } from './kafka-log.ts'

@@ -1,5 +1,5 @@
-import { topicMismatch } from '../failure.ts'
-import { type Topic, TopicMismatchError, type TopicRetention, type TopicSpec } from '../log.ts'
+import { topicMismatch } from '../port/failure.ts'
+import { type Topic, TopicMismatchError, type TopicRetention, type TopicSpec } from '../port/log.ts'
 import type { Connection } from './connection.ts'
 import { rootOf } from './errors.ts'
 import { KafkaProtocolError } from './protocol.ts'

@@ -1,4 +1,4 @@
-import type { LogRecord } from '../log.ts'
+import type { LogRecord } from '../port/log.ts'
 import { checkChunk, type Soundness } from './checksum.ts'
 import { chunkCount } from './chunk.ts'
 import { type Budget, readChunk } from './read-chunk.ts'

@@ -1,4 +1,4 @@
-import type { Header, NewRecord } from '../log.ts'
+import type { Header, NewRecord } from '../port/log.ts'
 
 /**
  * Consecutive records of one partition, as one LMDB value: a B-tree entry per record would cost more than the record.

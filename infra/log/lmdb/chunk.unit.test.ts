@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { LogRecord, NewRecord } from '../log.ts'
+import type { LogRecord, NewRecord } from '../port/log.ts'
 import { checkChunk, sealChunk } from './checksum.ts'
 import { ChunkBuilder, HEAD_BYTES } from './chunk.ts'
 import { type Budget, readChunk } from './read-chunk.ts'

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { append, numbered, values } from '../conformance/steps.ts'
-import { type Log, RecordDamagedError } from '../log.ts'
+import { type Log, RecordDamagedError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { Processes } from './processes.ts'
 import { chunkKey, openTables, type Tables } from './tables.ts'

@@ -1,5 +1,5 @@
-import type { NewRecord } from '../log.ts'
-import type { Appends } from '../producer.ts'
+import type { NewRecord } from '../port/log.ts'
+import type { Appends } from '../port/producer.ts'
 import { ChunkBuilder } from './chunk.ts'
 import type { Reader } from './reader.ts'
 import type { PartitionAppends } from './request.ts'

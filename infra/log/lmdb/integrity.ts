@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Damage, Integrity, LogRecord } from '../log.ts'
+import type { Damage, Integrity, LogRecord } from '../port/log.ts'
 import { chunkAt, nextChunk, readOn } from './chunk-table.ts'
 import { ReadSpace } from './read-space.ts'
 import type { Reader } from './reader.ts'

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { LogBusyError } from '../log.ts'
+import { LogBusyError } from '../port/log.ts'
 import { mappedAt } from './lock-word.ts'
 import { PageFile } from './page-file.ts'
 

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { makeFolder } from '../../make-folder.ts'
-import { Consumer, type GroupAccess } from '../consumer.ts'
-import { EMPTY_GROUP, hasExpiredMembers, ownedBy } from '../group.ts'
+import { Consumer, type GroupAccess } from '../port/consumer.ts'
+import { EMPTY_GROUP, hasExpiredMembers, ownedBy } from '../port/group.ts'
 import {
   type Integrity,
   type JoinOptions,
@@ -16,8 +16,8 @@ import {
   type ReadResult,
   type Topic,
   type TopicSpec,
-} from '../log.ts'
-import { BufferedProducer, type Progress } from '../producer.ts'
+} from '../port/log.ts'
+import { BufferedProducer, type Progress } from '../port/producer.ts'
 import { EncodedAppends } from './encoded-appends.ts'
 import { integrityOf } from './integrity.ts'
 import { LastTransaction } from './last-transaction.ts'

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { numbered, record, values } from '../conformance/steps.ts'
-import { LogBusyError } from '../log.ts'
+import { LogBusyError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { type Child, Processes, type Said } from './processes.ts'
 

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { LockFile } from '../../lock-file.ts'
 import { makeFolder } from '../../make-folder.ts'
-import { LogBusyError } from '../log.ts'
+import { LogBusyError } from '../port/log.ts'
 
 /**
  * Lets the processes of one PID namespace at a time use a log folder. LMDB tells processes apart by their PIDs, and the

@@ -1,4 +1,4 @@
-import type { Header, LogRecord } from '../log.ts'
+import type { Header, LogRecord } from '../port/log.ts'
 import {
   HEAD_BYTES,
   KEY_IS_NULL,

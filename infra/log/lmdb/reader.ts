@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type GroupRead, sizeOfAll } from '../consumer.ts'
-import { isReplaced, offsetGone, recordDamaged, topicReplaced, unknownPartition, unknownTopic } from '../failure.ts'
+import { type GroupRead, sizeOfAll } from '../port/consumer.ts'
+import {
+  isReplaced,
+  offsetGone,
+  recordDamaged,
+  topicReplaced,
+  unknownPartition,
+  unknownTopic,
+} from '../port/failure.ts'
 import {
   type Damage,
   LogBusyError,
@@ -10,7 +17,7 @@ import {
   type ReadResult,
   type Topic,
   UnknownTopicError,
-} from '../log.ts'
+} from '../port/log.ts'
 import { chunkCount } from './chunk.ts'
 import { chunkAt, nextChunk, readOn, type StoredChunk, type Unreadable } from './chunk-table.ts'
 import type { Budget } from './read-chunk.ts'

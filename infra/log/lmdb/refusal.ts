@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { LogFullError, LogReadOnlyError, LogUnreachableError } from '../log.ts'
+import { LogFullError, LogReadOnlyError, LogUnreachableError } from '../port/log.ts'
 import { freeBytes } from './room.ts'
 import { logDamaged } from './sound-file.ts'
 

@@ -9,8 +9,8 @@ import {
   TopicReplacedError,
   type TopicSpec,
   UnknownTopicError,
-} from '../log.ts'
-import { FencedProducerError, type Progress } from '../producer.ts'
+} from '../port/log.ts'
+import { FencedProducerError, type Progress } from '../port/producer.ts'
 import type { Chunk } from './chunk.ts'
 import type { Durability } from './tables.ts'
 

@@ -1,5 +1,5 @@
 import { statfsSync } from 'node:fs'
-import { LogFullError } from '../log.ts'
+import { LogFullError } from '../port/log.ts'
 import type { Request } from './request.ts'
 import type { Tables } from './tables.ts'
 

@@ -1,5 +1,5 @@
-import type { Position } from '../log.ts'
-import { decodeSeen } from '../seen.ts'
+import type { Position } from '../port/log.ts'
+import { decodeSeen } from '../port/seen.ts'
 import type { CatalogCopy } from './salvage.ts'
 import { isTopicRow, type PositionRow, positionAt, type TopicRow, topicId } from './tables.ts'
 

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { LogDamagedError } from '../log.ts'
+import { LogDamagedError } from '../port/log.ts'
 import { PageFile, type SoundMeta, TREE_BYTES, treeIn } from './page-file.ts'
 import { PageSet, storedValue, walkTree } from './tree-walk.ts'
 

@@ -8,10 +8,10 @@ import {
   unequalTopics,
   unknownPartition,
   unknownTopic,
-} from '../failure.ts'
-import { EMPTY_GROUP, firstLost, type GroupState, hasLiveMembers, reading, renewed, without } from '../group.ts'
-import { FencedError, TopicMismatchError, type TopicSpec, UnknownTopicError } from '../log.ts'
-import { FencedProducerError } from '../producer.ts'
+} from '../port/failure.ts'
+import { EMPTY_GROUP, firstLost, type GroupState, hasLiveMembers, reading, renewed, without } from '../port/group.ts'
+import { FencedError, TopicMismatchError, type TopicSpec, UnknownTopicError } from '../port/log.ts'
+import { FencedProducerError } from '../port/producer.ts'
 import { sealChunk } from './checksum.ts'
 import type { Commit, Renewal, Request } from './request.ts'
 import {

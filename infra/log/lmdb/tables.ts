@@ -1,7 +1,7 @@
 import { type Database, open, type RootDatabase } from 'lmdb'
-import type { GroupState } from '../group.ts'
-import type { Position } from '../log.ts'
-import { encodeSeen, positionOf } from '../seen.ts'
+import type { GroupState } from '../port/group.ts'
+import type { Position } from '../port/log.ts'
+import { encodeSeen, positionOf } from '../port/seen.ts'
 import { openingAlone } from './namespace-claim.ts'
 import { logDamaged } from './sound-file.ts'
 

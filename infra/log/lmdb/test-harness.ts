@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogHarness } from '../conformance/harness.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { chunkKey, openTables, type TopicRow } from './tables.ts'
 

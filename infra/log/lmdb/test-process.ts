@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { FencedError, type Log } from '../log.ts'
+import { FencedError, type Log } from '../port/log.ts'
 import { ChunkBuilder } from './chunk.ts'
 import { type LmdbLogOptions, openLmdbLog } from './lmdb-log.ts'
 import { Store } from './store.ts'

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { LogBusyError } from '../log.ts'
+import { LogBusyError } from '../port/log.ts'
 import { type FromWriter, fromFailure, type Request, type ToWriter, type WriterOptions } from './request.ts'
 
 /** Memory blocks retained for later transactions: 8 MiB. */

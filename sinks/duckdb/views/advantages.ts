@@ -1,4 +1,4 @@
-import { DIALECTS } from '../../../schemas/rollout.ts'
+import { DIALECTS } from '../../../schemas/events/rollout.ts'
 import { derived } from './derived.ts'
 import type { View } from './view.ts'
 

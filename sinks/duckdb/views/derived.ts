@@ -1,5 +1,5 @@
-import { sourceOf } from '../../../infra/runtime/emission.ts'
-import { literal } from '../../../schemas/sql-quoting.ts'
+import { sourceOf } from '../../../infra/runtime/execute/emission.ts'
+import { literal } from '../../../schemas/derive/sql-quoting.ts'
 
 /** Which processor derives each event that the views count. */
 export const DERIVED_BY = {

@@ -1,4 +1,4 @@
-import { REJECTIONS } from '../../../schemas/rollout.ts'
+import { REJECTIONS } from '../../../schemas/events/rollout.ts'
 import { derived, repeatedRows } from './derived.ts'
 import type { View } from './view.ts'
 

@@ -1,4 +1,4 @@
-import { OUTCOMES } from '../../../schemas/tower.ts'
+import { OUTCOMES } from '../../../schemas/events/tower.ts'
 import { askedOf, liveOf, rescoredOf } from './rewards.ts'
 import type { View } from './view.ts'
 

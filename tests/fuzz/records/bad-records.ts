@@ -1,5 +1,5 @@
 import type { Random } from '../../../environments/tower/random.ts'
-import type { Header, LogRecord, NewRecord } from '../../../infra/log/log.ts'
+import type { Header, LogRecord, NewRecord } from '../../../infra/log/port/log.ts'
 import { pick } from '../../pick.ts'
 
 /** A record as a broken or hostile program would append it. */

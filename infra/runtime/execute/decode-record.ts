@@ -1,0 +1,81 @@
+import type { Event } from '../../../schemas/declare/event.ts'
+import type { BlobRef } from '../../../schemas/declare/logical-types.ts'
+import type { Catalogue } from '../../../schemas/declare/registry.ts'
+import { decodeEvent, offloadedBlobs, PoisonError } from '../../../schemas/wire/codec.ts'
+import type { FetchedBlobs } from '../../../schemas/wire/offload.ts'
+import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
+import { partitionOf } from '../../../schemas/wire/routing.ts'
+import { BlobCorruptError, BlobMissingError, type Blobs, named } from '../../blobs/blobs.ts'
+import type { LogRecord } from '../../log/port/log.ts'
+
+/**
+ * The event in a record, upcast to the current version.
+ *
+ * @throws PoisonError when it is not an event of this topic, cannot be decoded (a missing or damaged blob included),
+ * breaks its declaration, or is in the wrong partition for its key. Other errors (unreachable blob store) are
+ * transient.
+ */
+export async function decodeRecord(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: Blobs,
+): Promise<Event> {
+  const refs = offloadedBlobs(record)
+  return eventOf(record, vocabulary, partitions, refs.length === 0 ? undefined : await fetchAll(refs, blobs))
+}
+
+/** Like `decodeRecord`, but synchronous when no blob is fetched: an await costs a third of decoding a small event. */
+export function decodeSoon(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: Blobs,
+): Event | Promise<Event> {
+  return offloadedBlobs(record).length === 0
+    ? eventOf(record, vocabulary, partitions, undefined)
+    : decodeRecord(record, vocabulary, partitions, blobs)
+}
+
+/** A larger file cannot be read in one call. */
+const MAX_COLUMN_BYTES = 2 ** 31 - 1
+
+async function fetchAll(refs: readonly BlobRef[], blobs: Blobs): Promise<FetchedBlobs> {
+  const fetched = new Map<string, Uint8Array>()
+  for (const ref of refs) {
+    if (fetched.has(ref.sha256)) continue
+    if (ref.bytes > MAX_COLUMN_BYTES) {
+      throw new PoisonError(`${named(ref)} holds a column: expected at most ${MAX_COLUMN_BYTES} bytes`)
+    }
+    const bytes = await blobs.get(ref).catch((error: unknown) => {
+      if (error instanceof BlobMissingError || error instanceof BlobCorruptError) {
+        throw new PoisonError(error.message, { cause: error })
+      }
+      throw error
+    })
+    fetched.set(ref.sha256, bytes)
+  }
+  return (sha256) => fetched.get(sha256)
+}
+
+function eventOf(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: FetchedBlobs | undefined,
+): Event {
+  const event = decodeEvent(record, vocabulary, blobs)
+  if (event.type !== record.topic) {
+    throw new PoisonError(`expected an event of type ${record.topic} in the topic of that name, got ${event.type}`)
+  }
+  if (vocabulary.get(event.type)?.routing === 'key') {
+    const count = partitionsOf(partitions, event.type)
+    const home = partitionOf(event.key, count)
+    if (home !== record.partition) {
+      throw new PoisonError(
+        `key ${event.key} belongs to partition ${home} of ${count} (murmur2), found in ${record.partition}; the producer must partition by key`,
+      )
+    }
+  }
+  return event
+}

@@ -1,0 +1,150 @@
+import type { Transform } from '../../../processors/processor.ts'
+import type { Event } from '../../../schemas/declare/event.ts'
+import type { Catalogue } from '../../../schemas/declare/registry.ts'
+import { PoisonError } from '../../../schemas/wire/codec.ts'
+import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
+import { partitionOf } from '../../../schemas/wire/routing.ts'
+import type { Blobs } from '../../blobs/blobs.ts'
+import { putAll } from '../../blobs/put-all.ts'
+import type { Log, NewRecord, Position } from '../../log/port/log.ts'
+import { seenAfter } from '../../log/port/seen.ts'
+import { decodeRecord } from '../execute/decode-record.ts'
+import { emission, type Output } from '../execute/emission.ts'
+import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
+import { ResumingProducer } from '../work/resuming-producer.ts'
+
+export interface SweepOptions {
+  readonly log: Log
+  readonly blobs: Blobs
+  readonly vocabulary: Catalogue
+  readonly partitions: Partitions
+  /** Names the sweep: its positions are committed under this group. */
+  readonly group: string
+  /** Appended with the first outputs; ignored when the group already has positions. */
+  readonly preface?: readonly { readonly topic: string; readonly partition: number; readonly record: NewRecord }[]
+  readonly signal?: AbortSignal
+  readonly onProgress?: (records: number, of: number) => void
+}
+
+export interface Swept {
+  /** Input records read by this call, unreadable ones included. */
+  readonly records: number
+  /** Events and rows emitted by this call. */
+  readonly events: number
+  readonly rows: number
+  /** Input records that could not be decoded; the workers that read them live write dead letters for them. */
+  readonly unreadable: number
+}
+
+const CHUNK_BYTES = 2 * 1024 * 1024
+
+/**
+ * Runs a transform once over the current records of a log, in bounded memory. The outputs of a chunk and the position
+ * after it are one transaction. A killed sweep resumes at its last commit, and a complete one adds nothing; a later
+ * call processes records appended since. One event is one call, so equal inputs give equal identities.
+ *
+ * @throws the transform's error; nothing of the chunk that failed is written.
+ * @throws TopicReplacedError when a topic that the sweep has read was replaced.
+ */
+export async function sweep(transform: Transform, options: SweepOptions): Promise<Swept> {
+  const { log, blobs, vocabulary, partitions, group, preface = [], signal, onProgress } = options
+  const producer = await ResumingProducer.open(log, { transactional_id: group, group })
+  // The next chunk is read and processed while this one is flushed.
+  let committing: Promise<void> = Promise.resolve()
+  const swept = { records: 0, events: 0, rows: 0, unreadable: 0 }
+  try {
+    const misplaced = await misplacedIn(log, producer.positions)
+    if (misplaced.length > 0) throw misplacedError(log, group, misplaced)
+    const committed = new Map(producer.positions.map((at) => [`${at.topic}/${at.partition}`, at]))
+    const ids = new Map((await log.topics()).map(({ name, id }) => [name, id]))
+    let toSay = committed.size === 0 ? preface : []
+    const ranges = await rangesOf(transform, log, committed)
+    const total = ranges.reduce((sum, { from, end }) => sum + Number(end - from), 0)
+    for (const { topic, partition, from, end } of ranges) {
+      let before: Pick<Position, 'seen'> = committed.get(`${topic}/${partition}`) ?? {}
+      for (let next = from; next < end && !signal?.aborted; ) {
+        const chunk = await log.read({ topic, partition, from: next, max_bytes: CHUNK_BYTES })
+        if (chunk.next <= next) break
+        const events: Event[] = []
+        for (const record of chunk.records) {
+          if (record.offset >= end) break
+          const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
+            if (error instanceof PoisonError) return undefined
+            throw error
+          })
+          swept.records++
+          if (event === undefined) swept.unreadable++
+          else events.push(event)
+        }
+        const outputs = await outputsOf(transform, events).catch((error: unknown) => {
+          if (signal?.aborted) return undefined
+          throw error
+        })
+        if (outputs === undefined) break
+        const appends = [...toSay]
+        await putAll(
+          blobs,
+          outputs.flatMap(({ encoded }) => encoded.blobs),
+        )
+        for (const { type, event: said, encoded } of outputs) {
+          const { key, headers, value } = encoded
+          const partition = partitionOf(key, partitionsOf(partitions, type.type))
+          appends.push({ topic: type.type, partition, record: { key, headers, value } })
+          swept.events++
+          swept.rows += Array.isArray(said.data) ? said.data.length : 1
+        }
+        const reached = chunk.next < end
+        next = reached ? chunk.next : end
+        const last = chunk.records.findLast(({ offset }) => offset < end)
+        const position = { topic, partition, next, seen: seenAfter(before, ids.get(topic) ?? '', last) }
+        before = position
+        await expectSameTopics(log, group, [position])
+        await committing
+        committing = producer.commit(
+          (transaction) => {
+            for (const append of appends) transaction.append(append.topic, append.partition, append.record)
+          },
+          [position],
+        )
+        committing.catch(() => undefined) // the next await rethrows it
+        toSay = []
+        onProgress?.(swept.records, total)
+      }
+    }
+    await committing
+    const read = ranges.map(({ topic, partition, end }) => {
+      return { topic, partition, next: end, seen: { topic_id: ids.get(topic) ?? '' } }
+    })
+    await expectSameTopics(log, group, read)
+    return swept
+  } finally {
+    await committing.catch(() => undefined)
+    await producer.close()
+  }
+}
+
+/** One event is one call. The calls of a chunk run concurrently; their outputs keep the order of the events. */
+async function outputsOf(transform: Transform, events: readonly Event[]): Promise<Output[]> {
+  const each = events.map(async (event) => {
+    const { emit, outputs } = emission(transform, [event])
+    await transform.apply([event], emit)
+    return outputs
+  })
+  return (await Promise.all(each)).flat()
+}
+
+/** Per input partition with a backlog: where to resume, and its current end. */
+async function rangesOf(transform: Transform, log: Log, committed: ReadonlyMap<string, Position>) {
+  const ranges: { topic: string; partition: number; from: bigint; end: bigint }[] = []
+  for (const { type: topic } of transform.inputs) {
+    const beginnings = await log.beginningOffsets(topic)
+    const ends = await log.endOffsets(topic)
+    for (const [partition, end] of ends.entries()) {
+      const beginning = beginnings[partition] ?? 0n
+      const known = committed.get(`${topic}/${partition}`)?.next ?? 0n
+      const from = known > beginning ? known : beginning
+      if (from < end) ranges.push({ topic, partition, from, end })
+    }
+  }
+  return ranges
+}

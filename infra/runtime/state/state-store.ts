@@ -1,0 +1,247 @@
+import type { Fold, Processor } from '../../../processors/processor.ts'
+import { BlobCorruptError, BlobMissingError, type Blobs } from '../../blobs/blobs.ts'
+import type { Log, NewRecord } from '../../log/port/log.ts'
+import type { Execution } from '../execute/executed.ts'
+import { execute } from '../execute/execution.ts'
+import { isStateKey } from '../execute/state-keys.ts'
+import { ForeignRecordError } from '../internal/foreign-record.ts'
+import { changelogEntryIn, type Reading, snapshotEntryIn } from '../internal/internal-records.ts'
+import {
+  type ChangelogEntry,
+  changelogTopic,
+  journalTopic,
+  SNAPSHOTS_TOPIC,
+  type SnapshotEntry,
+} from '../internal/internal-topics.ts'
+import { toJson } from '../internal/json-records.ts'
+import { readEntries } from '../internal/read-entries.ts'
+import { misplacedError, misplacedIn } from './misplaced.ts'
+import { type RerunOptions, rerun } from './rerun.ts'
+
+/** A stored state was written by a newer program, does not fit its schema, or cannot be recomputed. */
+export class StateVersionError extends Error {
+  override readonly name = 'StateVersionError'
+  readonly retry = 'never'
+}
+
+export function changelogRecord(processor: Processor, key: string, state: unknown): NewRecord {
+  if (state === undefined) return { key, headers: [], value: null }
+  const entry: ChangelogEntry = { state_version: stateVersion(processor), state }
+  return { key, headers: [], value: toJson(entry) }
+}
+
+export interface RestoreOptions extends RerunOptions {
+  /** In a copy of a log, offsets in snapshots are wrong: only the changelog is used. */
+  readonly without_snapshots: boolean
+  /** Receives notices for a person about skipped records and snapshots. */
+  readonly onNotice?: (message: string) => void
+}
+
+/** How a task's state was restored. */
+export interface Restored {
+  readonly execution: Execution
+  /** Changelog records read after the snapshot; 0 when the state was rebuilt instead. */
+  readonly changelog_records: number
+  readonly rebuilt: boolean
+}
+
+/**
+ * Restores a task's state from the last snapshot and the changelog after it. A state of an older version is upcast or,
+ * without an upcaster, recomputed from the inputs in journal order.
+ *
+ * @throws StateVersionError when a newer version wrote the state, or it cannot be upcast or recomputed.
+ * @throws ForeignRecordError when a record of the changelog or, for a rebuild, of the journal is foreign.
+ */
+export async function restoreState(
+  processor: Processor,
+  partition: number,
+  options: RestoreOptions,
+): Promise<Restored> {
+  const execution = execute(processor)
+  if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
+  try {
+    return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }
+  } catch (error) {
+    if (!(error instanceof NoUpcasterError)) throw error
+    if (processor.produces === 'facts') {
+      throw new StateVersionError(
+        `${error.message}; what was asked for cannot be computed again, use the older program`,
+      )
+    }
+  }
+  const rebuilt = execute(processor)
+  for await (const { failures } of rerun(rebuilt, processor.name, partition, () => processor, options)) {
+    const [failure] = failures
+    if (failure === undefined) continue
+    throw new StateVersionError(
+      `${processor.name}: its state cannot be computed again, it fails today on ${failure.event.type} ${failure.event.id}, which it took then: ${failure.error.message}`,
+    )
+  }
+  rebuilt.become(processor)
+  return { execution: rebuilt, changelog_records: 0, rebuilt: true }
+}
+
+async function readState(
+  execution: Execution,
+  processor: Fold,
+  partition: number,
+  options: RestoreOptions,
+): Promise<number> {
+  const { log } = options
+  const snapshot = options.without_snapshots ? undefined : await readSnapshot(processor, partition, options)
+  for (const [key, state] of snapshot?.states ?? []) execution.restore(key, state)
+  const from = snapshot?.changelog_next ?? 0n
+  let tail = 0
+  for await (const found of readEntries(log, changelogTopic(processor.name), partition, stateReading(processor), {
+    from,
+  })) {
+    execution.restore(found.entry.key, found.entry.state)
+    tail++
+  }
+  return tail
+}
+
+/**
+ * The states of the last snapshot. An unreadable snapshot is ignored: the changelog has the last state of every key, so
+ * restoring takes longer but gives the same result.
+ */
+async function readSnapshot(
+  processor: Fold,
+  partition: number,
+  { log, blobs, onNotice }: RestoreOptions,
+): Promise<{ readonly states: readonly [string, unknown][]; readonly changelog_next: bigint } | undefined> {
+  const snapshot = await lastSnapshot(log, processor.name, partition, onNotice)
+  if (snapshot === undefined) return undefined
+  await expectOwnChangelog(log, processor.name, partition, snapshot)
+  try {
+    const lines = Buffer.from(await blobs.get(snapshot.blob))
+      .toString('utf8')
+      .split('\n')
+    const states = lines
+      .filter((line) => line !== '')
+      .map((line): [string, unknown] => {
+        const [key, state] = JSON.parse(line) as [string, unknown]
+        return [key, isStateKey(key) ? current(processor, snapshot.state_version, state) : state]
+      })
+    return { states, changelog_next: BigInt(snapshot.changelog_next) }
+  } catch (error) {
+    const is_lost = error instanceof BlobMissingError || error instanceof BlobCorruptError
+    if (!is_lost && !(error instanceof SyntaxError)) throw error
+    onNotice?.(
+      `the snapshot of ${processor.name} partition ${partition} cannot be read, its state is restored from the whole changelog: ${(error as Error).message}`,
+    )
+    return undefined
+  }
+}
+
+/** @throws TopicReplacedError when the snapshot belongs to another changelog: this one lacks the changes after it. */
+async function expectOwnChangelog(
+  log: Log,
+  processor: string,
+  partition: number,
+  { changelog_id = '', changelog_next }: SnapshotEntry,
+): Promise<void> {
+  const topic = changelogTopic(processor)
+  const position = { topic, partition, next: BigInt(changelog_next), seen: { topic_id: changelog_id } }
+  const misplaced = await misplacedIn(log, [position])
+  if (misplaced.length > 0) throw misplacedError(log, processor, misplaced)
+}
+
+/**
+ * How a fold's changelog is read.
+ *
+ * @returns a reading that refuses a record that is no entry, is in the wrong partition for its key, or has a state of
+ * this version that does not fit the schema
+ */
+export function changelogReading(fold: Fold): Reading<ReturnType<typeof changelogEntryIn>> {
+  // An event that is routed to every partition has state under its key in each of them.
+  const is_keyed = fold.inputs.every(({ routing }) => routing === 'key')
+  return (record, partitions) => {
+    const found = changelogEntryIn(record, is_keyed ? partitions : undefined)
+    if (found.entry?.state_version !== fold.state.version || !isStateKey(found.key)) return found
+    const checked = fold.state.schema.safeParse(found.entry.state)
+    if (checked.success) return found
+    throw new ForeignRecordError(
+      record,
+      `a state of ${fold.name}`,
+      `one that does not fit its schema: ${checked.error.message}`,
+    )
+  }
+}
+
+/** Reads a key and its state, upcast to the current version; undefined for a deleted key. */
+export function stateReading(fold: Fold): Reading<{ readonly key: string; readonly state: unknown }> {
+  const reading = changelogReading(fold)
+  return (record, partitions) => {
+    const { key, entry } = reading(record, partitions)
+    const is_older = entry !== undefined && isStateKey(key) && entry.state_version !== fold.state.version
+    return { key, state: is_older ? current(fold, entry.state_version, entry.state) : entry?.state }
+  }
+}
+
+class NoUpcasterError extends Error {}
+
+/** The state, upcast to the current version and checked. */
+function current(fold: Fold, version: number, state: unknown): unknown {
+  const where = `${fold.name}: state version ${version}, this program has ${fold.state.version}`
+  if (version > fold.state.version)
+    throw new StateVersionError(`${where}; it was written by a newer Plumbline, use that one`)
+  let upcast = state
+  for (let step = version; step < fold.state.version; step++) {
+    const next = fold.state.upcast?.[step]
+    if (next === undefined) throw new NoUpcasterError(`${where} and no upcaster from ${step}`)
+    upcast = next(upcast)
+  }
+  const checked = fold.state.schema.safeParse(upcast)
+  if (!checked.success) throw new StateVersionError(`${where}; it does not fit its schema: ${checked.error.message}`)
+  return upcast
+}
+
+/** A tombstone that voids the snapshots of a task: its state is then restored from its changelog alone. */
+export function noSnapshot(processor: string, partition: number): NewRecord {
+  return { key: `${processor}/${partition}`, headers: [], value: null }
+}
+
+/** Writes the whole state of a task as a blob. @returns the record that makes it the snapshot to restore from */
+export async function takeSnapshot(
+  execution: Execution,
+  processor: Processor,
+  partition: number,
+  log: Log,
+  blobs: Blobs,
+): Promise<{ partition: number; record: NewRecord }> {
+  const states = execution.states()
+  const text = states.map(([key, state]) => `${JSON.stringify([key, state])}\n`).join('')
+  const blob = await blobs.put(Buffer.from(text), 'application/jsonl')
+  const changelog_next = (await log.endOffsets(changelogTopic(processor.name)))[partition] ?? 0n
+  const journal_next = (await log.endOffsets(journalTopic(processor.name)))[partition] ?? 0n
+  const entry: SnapshotEntry = {
+    processor: processor.name,
+    partition,
+    state_version: stateVersion(processor),
+    changelog_id: (await log.topics()).find(({ name }) => name === changelogTopic(processor.name))?.id ?? '',
+    changelog_next: String(changelog_next),
+    journal_next: String(journal_next),
+    keys: states.length,
+    blob,
+  }
+  return { partition, record: { key: `${processor.name}/${partition}`, headers: [], value: toJson(entry) } }
+}
+
+export async function lastSnapshot(
+  log: Log,
+  processor: string,
+  partition: number,
+  onNotice?: RestoreOptions['onNotice'],
+): Promise<SnapshotEntry | undefined> {
+  let last: SnapshotEntry | undefined
+  const onForeign = ({ message }: Error) => onNotice?.(`passed over: ${message}`)
+  for await (const { entry } of readEntries(log, SNAPSHOTS_TOPIC, partition, snapshotEntryIn, { onForeign })) {
+    if (entry.processor === processor) last = entry.snapshot
+  }
+  return last
+}
+
+function stateVersion(processor: Processor): number {
+  return processor.shape === 'fold' ? processor.state.version : 0
+}

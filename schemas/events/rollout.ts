@@ -1,0 +1,170 @@
+import { defineEvent } from '../declare/event.ts'
+import { ID, INDEX, MAX_GROUP_SIZE, NOT_NEGATIVE, PICTURE, TEXT, TOKENS } from '../declare/limits.ts'
+import {
+  bool,
+  float32,
+  float64,
+  image,
+  int32,
+  int64,
+  list,
+  nullable,
+  oneOf,
+  struct,
+  timestamp,
+  utf8,
+} from '../declare/logical-types.ts'
+import { sceneFields, sceneFieldsV1, TASKS } from './tower.ts'
+
+export const ORIGINS = ['tower'] as const
+export const PURPOSES = ['train', 'eval', 'probe'] as const
+export const CLOCKS = ['virtual', 'wall'] as const
+export const PROMPT_VARIANTS = ['plain', 'reasoning'] as const
+export const REJECTIONS = ['late', 'duplicate', 'mixed_attempt', 'scorer_failed', 'index_out_of_range'] as const
+export const LOGPROBS_KINDS = ['raw', 'processed'] as const
+
+/** How advantages are normalised; `processors/form-groups/advantages.ts` has each equation and its source. */
+export const DIALECTS = ['paper', 'trl', 'verl', 'openrlhf', 'pipelinerl', 'nemo_rl', 'prime_rl'] as const
+
+export const samplingFields = {
+  temperature: nullable(float64(NOT_NEGATIVE, 'null for a scripted policy')),
+  top_p: nullable(float64({ min: 0, max: 1 })),
+  top_k: nullable(int32({ min: -1 }, '0 or −1: all')),
+  max_tokens: nullable(int32({ min: 0, max: 2 ** 24 })),
+  stop: list(utf8(TEXT), { max_length: 256 }),
+}
+
+const SNAPSHOT = 'snapshot of the scene, so that a scorer needs no join'
+const requestFields = {
+  group_id: utf8(ID),
+  origin: oneOf(ORIGINS, 'the environment that asks'),
+  task: oneOf(TASKS),
+  prompt: struct(
+    { text: utf8(TEXT), sha256: utf8(ID, 'of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) },
+    'paper 1 A.4',
+  ),
+  scene: struct(sceneFields, SNAPSHOT),
+  policy_role: utf8(ID, 'which model role must answer'),
+  group_size: int32({ min: 1, max: MAX_GROUP_SIZE }, 'N of paper 1 §3.3; 16 there'),
+  sampling: struct(samplingFields),
+  seed: utf8(ID, 'seed of the completions'),
+  round: int32(NOT_NEGATIVE, 'how often this scene was asked before'),
+  purpose: oneOf(PURPOSES),
+}
+
+const deadline = struct(
+  { clock: oneOf(CLOCKS), time: timestamp() },
+  'the group expires on the first tick of this clock at or after this time',
+)
+const requestFieldsV2 = { ...requestFields, scene: struct(sceneFieldsV1, SNAPSHOT) }
+
+export const rolloutRequested = defineEvent({
+  type: 'rollout.requested',
+  version: 3,
+  key: 'group_id',
+  encoding: 'json',
+  retention: 'source',
+  about: 'A policy is asked for a group of completions of one prompt.',
+  row: { ...requestFields, deadline },
+  earlier: [
+    {
+      // A time means nothing without its clock, so v2 puts both into one struct.
+      version: 1,
+      row: { ...requestFieldsV2, clock: oneOf(CLOCKS), deadline: timestamp() },
+      upcast: ({ clock, deadline, ...row }) => ({ ...row, deadline: { clock, time: deadline } }),
+    },
+    // v3 adds photographs; every v2 scene is simulated and is a valid v3 scene.
+    { version: 2, row: { ...requestFieldsV2, deadline } },
+  ],
+})
+
+/** The fields of a sampled completion that a trainer needs; token ids are never recomputed from text. */
+export const tokenFields = {
+  finish_reason: nullable(utf8(TEXT, 'stop, length, …; null for a scripted policy')),
+  prompt_token_ids: nullable(list(int32(NOT_NEGATIVE), TOKENS)),
+  token_ids: nullable(list(int32(NOT_NEGATIVE), TOKENS, 'the completion, as sampled')),
+  completion_mask: nullable(list(int32({ min: 0, max: 1 }, '1 where the policy chose the token'), TOKENS)),
+  logprobs: nullable(list(float32('per token of token_ids'), TOKENS)),
+  logprobs_kind: nullable(oneOf(LOGPROBS_KINDS, 'before (raw) or after temperature, top-p and top-k (processed)')),
+  token_policy_version: nullable(list(int64('policy version that sampled each token'), TOKENS)),
+  turn_index: nullable(list(int32(NOT_NEGATIVE, 'turn of each token'), TOKENS)),
+  trainable: bool('false when token ids or log-probabilities are missing'),
+}
+
+export const groupFormed = defineEvent({
+  type: 'rollout.group_formed',
+  version: 1,
+  key: 'group_id',
+  encoding: 'arrow',
+  retention: 'derived',
+  about: 'All N completions of a group are there and scored: a row for each, with its advantage.',
+  row_key: ['completion_index'],
+  row: {
+    group_id: utf8(ID),
+    completion_index: int32(INDEX),
+    attempt_id: utf8(ID),
+    sampled_id: utf8(ID, 'ce_id of the policy.completions_sampled that held the completion'),
+    origin: oneOf(ORIGINS),
+    task: oneOf(TASKS),
+    group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
+    scene_id: utf8(ID),
+    prompt_sha256: utf8(ID),
+    images: list(image(PICTURE), { max_length: 256 }),
+    policy: utf8(TEXT),
+    text: utf8(TEXT),
+    ...tokenFields,
+    outcome: utf8(ID),
+    reward: float64(),
+    reward_name: utf8(ID),
+    advantage: float64('in the named dialect; 0 for every row of a group without variance'),
+    dialect: oneOf(DIALECTS),
+    reward_mean: float64('over the group'),
+    reward_std: float64(NOT_NEGATIVE, 'over the group, ddof 1'),
+    zero_variance: bool('all N rewards are equal'),
+    policy_version_oldest: nullable(int64('over the tokens of the group')),
+    policy_version_newest: nullable(int64()),
+    lineage: nullable(utf8(ID, 'training run that the policy versions count in')),
+  },
+})
+
+export const groupExpired = defineEvent({
+  type: 'rollout.group_expired',
+  version: 1,
+  key: 'group_id',
+  encoding: 'json',
+  retention: 'derived',
+  about: 'A deadline passed before the group was whole.',
+  row: {
+    group_id: utf8(ID),
+    group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
+    clock: oneOf(CLOCKS),
+    deadline: timestamp(),
+    missing: list(
+      int32(INDEX),
+      { max_length: MAX_GROUP_SIZE },
+      'completion indices that never became a scored completion',
+    ),
+    held: list(
+      struct({ sampled_id: utf8(ID), completion_index: int32(INDEX), attempt_id: utf8(ID) }),
+      { max_length: MAX_GROUP_SIZE },
+      'completions that were there and go with the group',
+    ),
+  },
+})
+
+export const completionRejected = defineEvent({
+  type: 'rollout.completion_rejected',
+  version: 1,
+  key: 'group_id',
+  encoding: 'json',
+  retention: 'derived',
+  about: 'A sampled completion cannot be part of its group.',
+  row: {
+    group_id: utf8(ID),
+    sampled_id: utf8(ID),
+    completion_index: int32(INDEX),
+    attempt_id: utf8(ID),
+    reason: oneOf(REJECTIONS),
+    detail: utf8(TEXT, 'what was there already, or what the scorer said'),
+  },
+})

@@ -1,0 +1,139 @@
+import { type Data, Schema } from 'apache-arrow'
+import type { BlobRef, Field, Fields } from '../declare/logical-types.ts'
+import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
+import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
+import { readStream, writeStream } from './arrow-stream.ts'
+import { type Blob, type FetchedBlobs, fetchColumn, offload, offloadedIn, shouldOffload } from './offload.ts'
+import { rowMaker } from './row-maker.ts'
+import { physical } from './type-table.ts'
+
+export type Row = Record<string, unknown>
+
+/** Encodes rows of one declaration as one Arrow IPC stream, and decodes them. */
+export interface ArrowCodec {
+  readonly schema: Schema
+  /** The rows must be valid. Large list and tensor columns are returned as blobs, outside the stream. */
+  encode(rows: readonly Row[]): { readonly bytes: Uint8Array; readonly blobs: readonly Blob[] }
+  /**
+   * Does not validate the values.
+   * @throws Error when the bytes are no such stream. BlobUnavailableError when a column's blob was not fetched.
+   */
+  decode(bytes: Uint8Array, blobs: FetchedBlobs): Row[]
+}
+
+/** Compile once for each declaration, which is that of an event type or of an earlier version. */
+export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string>): ArrowCodec {
+  const schema = arrowSchemaOf(fields, metadata)
+  const columns = Object.entries(fields).map(([name, field]) => ({
+    name,
+    field,
+    type: String(arrowField(name, field).type),
+    write: columnWriter(field),
+    read: columnReader(field),
+  }))
+  const names = new Set(Object.keys(fields))
+  const makeRows = rowMaker(Object.keys(fields))
+  const declared: readonly Place[] = columns.map((_, at) => ({ at, ref: undefined }))
+  const placesIn = (found: Schema): Place[] => {
+    const extra = found.fields.find(({ name }) => !names.has(name))
+    if (extra !== undefined) throw new Error(`column ${extra.name}: the declaration has no such field`)
+    return columns.map(({ name, type }) => placeOf(found, name, type))
+  }
+
+  return {
+    schema,
+    encode(rows) {
+      const blobs: Blob[] = []
+      const arrowFields = [...schema.fields]
+      const written = columns.map(({ name, field, write }, at) => {
+        const values = rows.map((row) => row[name])
+        const column = write(values)
+        if (!shouldOffload(field, column)) return column
+        const moved = offload(name, field, column, values)
+        arrowFields[at] = moved.field
+        blobs.push(moved.blob)
+        return moved.column
+      })
+      const actual = blobs.length === 0 ? schema : new Schema(arrowFields, schema.metadata)
+      return { bytes: writeStream(actual, written, rows.length), blobs }
+    },
+
+    decode(bytes, fetched) {
+      const stream = readStream(bytes, schema)
+      const places = stream.schema === schema ? declared : placesIn(stream.schema)
+      const batches = stream.batches()
+      const count = batches.reduce((sum, batch) => sum + batch.rows, 0)
+      const values = columns.map(({ name, type, read }, index) => {
+        const { at, ref } = places[index] as Place
+        const chunks = ref ? fetchColumn(name, type, ref, fetched) : batches.map((batch) => batch.columns[at] as Data)
+        const found = chunks.length === 1 ? read(chunks[0] as Data) : chunks.flatMap(read)
+        if (found.length !== count) throw new Error(`column ${name}: expected ${count} values, got ${found.length}`)
+        return found
+      })
+      return makeRows(values, count)
+    },
+  }
+}
+
+/** Where a declared column is stored: in the batches, or in a blob. */
+interface Place {
+  readonly at: number
+  readonly ref: BlobRef | undefined
+}
+
+function placeOf({ fields }: Schema, name: string, type: string): Place {
+  const at = fields.findIndex((field) => field.name === name)
+  const field = fields[at]
+  if (field === undefined) throw new Error(`column ${name} is missing`)
+  const ref = offloadedIn(field)
+  if (ref === undefined && String(field.type) !== type) {
+    throw new Error(`column ${name}: expected Arrow ${type}, got ${field.type}`)
+  }
+  return { at, ref }
+}
+
+/** Longest column of nulls that is cached between calls, in rows. */
+const KEPT_NULLS = 256
+
+/** Accepts nulls if the field is nullable; under a null it writes the type's blank value. */
+function columnWriter(field: Field): ColumnWriter {
+  const row = physical(field.logical)
+  const { type } = arrowField('', field)
+  const write = row.arrowWrite(field.logical, columnWriter, type)
+  if (!field.nullable) return (values) => columnOf(type, values.length, write(values))
+  const blank = blankOf({ ...field, nullable: false })
+  // Many columns are null in a whole batch: reuse the last all-null column when the length is the same.
+  let allNull: Data | undefined
+  return (values) => {
+    let nulls = 0
+    for (const value of values) if (value === null) nulls++
+    if (nulls === 0) return columnOf(type, values.length, write(values))
+    if (nulls === values.length && nulls === allNull?.length) return allNull
+    const bitmap = packBits(values.length, (i) => values[i] !== null)
+    const filled = values.map((value) => (value === null ? blank : value))
+    const column = columnOf(type, values.length, write(filled), nulls, bitmap)
+    if (nulls === values.length && nulls <= KEPT_NULLS) allNull = column
+    return column
+  }
+}
+
+/** Returns Arrow's nulls even where the field is not nullable: validation then names the unexpected one. */
+function columnReader(field: Field): ColumnReader {
+  const read = physical(field.logical).arrowRead(field.logical, columnReader)
+  return (data) => {
+    const bits = data.nullBitmap
+    // Without a bitmap no value is null, even if the null count is positive.
+    if (data.nullCount === 0 || bits === undefined || bits.length === 0) return read(data)
+    const isValid = (row: number) => ((bits[(data.offset + row) >> 3] ?? 0) & (1 << ((data.offset + row) & 7))) !== 0
+    let valid = 0
+    for (let i = 0; i < data.length; i++) if (isValid(i)) valid++
+    if (valid === 0) return new Array(data.length).fill(null)
+    const values = read(data)
+    for (let i = 0; i < values.length; i++) if (!isValid(i)) values[i] = null
+    return values
+  }
+}
+
+function blankOf({ logical, nullable }: Field): unknown {
+  return nullable ? null : physical(logical).blank(logical, blankOf)
+}

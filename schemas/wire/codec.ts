@@ -1,0 +1,189 @@
+import type { Event, EventType } from '../declare/event.ts'
+import { rowsOf } from '../declare/event.ts'
+import {
+  BlobUnavailableError,
+  EventTooLargeError,
+  InvalidEventError,
+  PoisonError,
+  shown,
+} from '../declare/event-errors.ts'
+import type { Catalogue } from '../declare/registry.ts'
+import { upcastData } from '../declare/upcast.ts'
+import { type ArrowCodec, arrowCodec, type Row } from './arrow-codec.ts'
+import { dataSchemaUri, type EventVersion, fingerprintOf, versionsOf } from './fingerprint.ts'
+import { CONTENT_TYPES, type Header, headersOf, offloadedBlobs, parseHeaders, type RecordHeaders } from './headers.ts'
+import { type JsonCodec, jsonCodec } from './json-codec.ts'
+import type { Blob, FetchedBlobs } from './offload.ts'
+import { validateData, wouldRefuseToday } from './validation.ts'
+
+export { BlobUnavailableError, EventTooLargeError, InvalidEventError, offloadedBlobs, PoisonError }
+
+/** An event's part of a log record. */
+export interface EncodedRecord {
+  readonly key: string | null
+  readonly headers: readonly Header[]
+  readonly value: Uint8Array | null
+}
+
+export interface EncodedEvent extends EncodedRecord {
+  readonly key: string
+  readonly value: Uint8Array
+  /** Large columns. They must be durable before the transaction that appends the record commits. */
+  readonly blobs: readonly Blob[]
+}
+
+export const MAX_EVENT_BYTES = 512 * 1024
+/** More than any release wrote and any broker's default limit. JSON takes thirty times its bytes in memory. */
+const MAX_READ_BYTES = 16 * MAX_EVENT_BYTES
+
+/**
+ * Encodes an event as a record. Pure; equal events give equal bytes.
+ *
+ * @throws InvalidEventError when data or envelope violate the declaration. EventTooLargeError over 512 KiB.
+ */
+export function encodeEvent(type: EventType, event: Event): EncodedEvent {
+  if (event.type !== type.type || event.version !== type.version) {
+    throw new InvalidEventError(`expected ${type.type} v${type.version}, got ${event.type} v${event.version}`)
+  }
+  const key = validateData(type, event.data, type, event.before_rules ? 'types' : 'all')
+  if (key !== event.key) {
+    throw new InvalidEventError(
+      `${type.type} v${type.version}: key: expected ${type.key} of the data, ${shown(key)}, got ${shown(event.key)}`,
+    )
+  }
+  const { json, arrow } = codecsOf(type, type)
+  const { bytes: value, blobs } =
+    type.encoding === 'arrow' ? arrow.encode(rowsOf(event)) : { bytes: json.encode(event.data), blobs: [] }
+  if (value.length > MAX_EVENT_BYTES) throw tooLarge(type, event, value.length)
+  return {
+    key,
+    headers: headersOf(
+      type,
+      event,
+      blobs.map(({ ref }) => ref),
+      wouldRefuseToday(type, event) === undefined,
+    ),
+    value,
+    blobs,
+  }
+}
+
+/**
+ * The event in a record, upcast to the current version and validated. `blobs` returns the bytes of the blobs that
+ * `offloadedBlobs(record)` names; the caller must have verified their hashes.
+ *
+ * @throws PoisonError when the record is no event of the catalogue. BlobUnavailableError when a blob was not given.
+ */
+export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: FetchedBlobs = () => undefined): Event {
+  const headers = parseHeaders(record.headers)
+  const { envelope } = headers
+  const type = events.get(envelope.type)
+  if (type === undefined) throw new PoisonError(`header ce_type: ${shown(envelope.type)} is not in the catalogue`)
+  const written = versionOf(type, headers)
+  const where = `${type.type} v${written.version}`
+  if (headers.content_type !== CONTENT_TYPES[type.encoding]) {
+    throw new PoisonError(
+      `${where}: header content-type: expected ${CONTENT_TYPES[type.encoding]}, got ${shown(headers.content_type)}`,
+    )
+  }
+  if (record.value === null) throw new PoisonError(`${where}: expected a value, got none`)
+  if (record.value.length > MAX_READ_BYTES) {
+    throw new PoisonError(`${where}: expected at most ${MAX_READ_BYTES} bytes, got ${record.value.length}`)
+  }
+  const original = decodeValue(type, written, record.value, blobs)
+  const asked = headers.obeys_rules ? 'all' : 'types'
+  let key = poisonous(() => validateData(type, original, written, asked))
+  let data = original
+  if (written.version !== type.version) {
+    data = poisonous(() => upcastData(type, written.version, original))
+    key = poisonous(() => validateData(type, data, type, asked))
+  }
+  if (record.key !== key) throw otherKey(type, where, 'record key', key, record.key)
+  if (envelope.key !== key) throw otherKey(type, where, 'header ce_partitionkey', key, envelope.key)
+  // Nothing else refers to the envelope, so it becomes the event without a copy.
+  const event = envelope as { -readonly [K in keyof Event]: Event[K] }
+  event.version = type.version
+  event.data = data as Event['data']
+  if (asked === 'types') event.before_rules = true
+  return event
+}
+
+function otherKey(type: EventType, where: string, what: string, key: string, found: string | null): PoisonError {
+  return new PoisonError(`${where}: ${what}: expected ${type.key} of the data, ${shown(key)}, got ${shown(found)}`)
+}
+
+/** Cache: a parsed `ce_dataschema` header → the declared version that it matched. */
+const verified = new WeakMap<
+  RecordHeaders['written_by'],
+  { readonly type: EventType; readonly version: EventVersion }
+>()
+
+function versionOf(type: EventType, { written_by }: RecordHeaders): EventVersion {
+  const found = verified.get(written_by)
+  if (found?.type === type) return found.version
+  const { version, fingerprint } = written_by
+  const known = versionsOf(type).find((candidate) => candidate.version === version)
+  if (known === undefined) {
+    const problem =
+      version > type.version ? 'was written by a newer program: update this one' : 'has no upcaster here any more'
+    throw new PoisonError(`${type.type} v${version} ${problem}; this program reads up to v${type.version}`)
+  }
+  if (!fingerprintOf(type, known).startsWith(fingerprint)) {
+    throw new PoisonError(
+      `${type.type} v${version}: header ce_dataschema: expected ${dataSchemaUri(type, known)}, got fingerprint ${fingerprint}; the writer's declaration of this version is another one`,
+    )
+  }
+  verified.set(written_by, { type, version: known })
+  return known
+}
+
+function decodeValue(type: EventType, version: EventVersion, value: Uint8Array, blobs: FetchedBlobs): unknown {
+  const { json, arrow } = codecsOf(type, version)
+  try {
+    return type.encoding === 'arrow' ? arrow.decode(value, blobs) : json.decode(value)
+  } catch (error) {
+    if (error instanceof BlobUnavailableError) throw error
+    const format = type.encoding === 'arrow' ? 'an Arrow IPC stream of its rows' : 'a JSON object'
+    throw new PoisonError(`${type.type} v${version.version}: expected ${format}: ${messageOf(error)}`)
+  }
+}
+
+/** Invalid contents are the record's fault: rethrows any error as a PoisonError, because no retry can help. */
+function poisonous<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw new PoisonError(messageOf(error))
+  }
+}
+
+interface Codecs {
+  readonly json: JsonCodec
+  readonly arrow: ArrowCodec
+}
+const compiled = new WeakMap<EventType, Map<number, Codecs>>()
+
+function codecsOf(type: EventType, version: EventVersion): Codecs {
+  const versions = compiled.get(type) ?? new Map<number, Codecs>()
+  compiled.set(type, versions)
+  const known = versions.get(version.version)
+  if (known !== undefined) return known
+  const metadata = new Map([['plumbline.dataschema', dataSchemaUri(type, version)]])
+  const codecs = { json: jsonCodec(version.row), arrow: arrowCodec(version.row, metadata) }
+  versions.set(version.version, codecs)
+  return codecs
+}
+
+function tooLarge(type: EventType, event: Event, bytes: number): EventTooLargeError {
+  const rows = rowsOf(event).map((row) => codecsOf(type, type).json.toJson(row) as Row)
+  const [largest] = Object.keys(type.row)
+    .map((name) => ({ name, bytes: rows.reduce((sum, row) => sum + JSON.stringify(row[name]).length, 0) }))
+    .sort((a, b) => b.bytes - a.bytes)
+  const kib = (count: number) => `${Math.ceil(count / 1024)} KiB`
+  const remedy = type.encoding === 'arrow' ? 'Split the rows over several events' : 'Say less in it'
+  return new EventTooLargeError(
+    `${type.type} v${type.version} ${event.id}: encoded as ${kib(bytes)}, at most ${kib(MAX_EVENT_BYTES)}; most of it is field ${largest?.name} (${kib(largest?.bytes ?? 0)} as JSON). ${remedy}, or put that field's bytes into a blob and its reference into the event.`,
+  )
+}
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
