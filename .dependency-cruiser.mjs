@@ -11,6 +11,7 @@ const MAY_IMPORT = {
   sources: ['schemas', 'environments', 'infra'],
   sinks: ['schemas', 'environments', 'infra'],
   streams: ['processors', 'sources', 'sinks', 'schemas', 'environments'],
+  pipeline: ['streams', 'processors', 'sources', 'sinks', 'schemas', 'environments', 'infra'],
 }
 
 const BELOW_RUNTIME = ['schemas', 'processors/processor[.]ts', 'infra/[a-z-]+[.]ts', 'infra/log/port', 'infra/blobs']

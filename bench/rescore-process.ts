@@ -1,3 +1,4 @@
+import { rescore } from '../pipeline/rescore.ts'
 /**
  * A process of its own for the benchmark of rescoring, so that its memory is its own:
  *
@@ -7,12 +8,11 @@
  */
 
 import { once } from 'node:events'
-import { rescore } from '../cli/rescore.ts'
-import { readRewardFile } from '../cli/reward-file.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import type { Log } from '../infra/log/port/log.ts'
 import { decodeRecord } from '../infra/runtime/execute/decode-record.ts'
 import { readRange } from '../infra/runtime/internal/json-records.ts'
+import { readRewardFile } from '../pipeline/reward-file.ts'
 import { completionsScored } from '../schemas/events/tower.ts'
 import { noBlobs, PARTITIONS, vocabulary } from './tower-log.ts'
 

@@ -3,11 +3,12 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { serveBlobs } from '../infra/blobs/server.ts'
-import { BLOBS_TOKEN, blobFolder } from './blob-stores.ts'
-import { makeDataFolder } from './data-folder.ts'
-import { type Listen, listenAddress } from './listen.ts'
+import { BLOBS_TOKEN, blobFolder } from '../pipeline/blob-stores.ts'
+import { makeDataFolder } from '../pipeline/data-folder.ts'
+import type { Listen } from '../pipeline/metrics.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
+import { listenAddress } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
-import { UsageError } from './usage-error.ts'
 
 export function addBlobs(program: Command): void {
   program

@@ -1,9 +1,10 @@
+import { type DataFolder, openDataFolder } from '../pipeline/data-folder.ts'
+import { number } from '../pipeline/text/number.ts'
+import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import { runSource, type Source } from '../sources/source.ts'
-import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { type GlobalOptions, stopSignal } from './options.ts'
-import { prepareLog, wiringOn } from './pipeline.ts'
-import { number, Progress } from './progress.ts'
+import { Progress } from './progress.ts'
 
 interface BroughtIn {
   /** What the progress line is about. */

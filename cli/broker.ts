@@ -3,9 +3,9 @@ import type { Command } from 'commander'
 import { type BrokerStatus, brokerStatus } from '../infra/kafka-broker/broker-status.ts'
 import type { ClientSettings } from '../infra/kafka-broker/client-settings.ts'
 import { startBroker, stopBroker } from '../infra/kafka-broker/local-broker.ts'
-import { makeDataFolder, openedBefore } from './data-folder.ts'
+import { makeDataFolder, openedBefore } from '../pipeline/data-folder.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { globals } from './options.ts'
-import { UsageError } from './usage-error.ts'
 
 interface StartOptions {
   nodes?: 1 | 3

@@ -1,16 +1,18 @@
 import { rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Command } from 'commander'
+import { type DataFolder, isKafka, openDataFolder } from '../pipeline/data-folder.ts'
+import { runPipeline } from '../pipeline/run-pipeline.ts'
+import { startTables, tablesOf } from '../pipeline/tables.ts'
+import { verify } from '../pipeline/verify.ts'
+import { prepareLog, wiringOf, wiringOn } from '../pipeline/wiring.ts'
 import { DEFAULTS } from '../streams/topology.ts'
-import { type DataFolder, isKafka, openDataFolder } from './data-folder.ts'
 import { generate } from './generate.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { savePicture } from './picture.ts'
-import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
 import { RunReport } from './run-report.ts'
 import { answer, ask } from './sql.ts'
-import { startTables, tablesOf } from './tables.ts'
-import { verifyFolder, verifyParts } from './verify.ts'
+import { verifyFolder } from './verify.ts'
 
 const TASKS = [
   { dataset: 'top_block', task: 'binary_stability' },
@@ -86,10 +88,10 @@ export function addDemo(program: Command): void {
         const picture = join(data, 'tower.png')
         await savePicture(folder, picture)
         if (global.json) {
-          const verify = await verifyParts(folder, wiring, { json: true })
+          const found = await verify(folder, wiring, {})
           const [fates, rewards] = [await rows(folder, FUNNEL), await rows(folder, REWARDS)]
-          process.stdout.write(`${JSON.stringify({ verify, funnel: fates, rewards, picture })}\n`)
-          if (!verify.passed) process.exitCode = 1
+          process.stdout.write(`${JSON.stringify({ verify: found, funnel: fates, rewards, picture })}\n`)
+          if (!found.passed) process.exitCode = 1
         } else {
           if (!(await verifyFolder(folder, wiring, { json: false }))) process.exitCode = 1
           await tell(folder, picture)

@@ -9,15 +9,10 @@ import {
   retryDeadLetter,
   wasRetried,
 } from '../infra/runtime/rebuild/retry-dead-letter.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
-import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
-import { blobsOf } from './blob-stores.ts'
-import { type DataFolder, openDataFolder, openLogForReading } from './data-folder.ts'
-import { eventLines } from './event-rows.ts'
-import { type GlobalOptions, globals } from './options.ts'
-import { readable } from './tail.ts'
-import { printableLine } from './terminal-text.ts'
-import { textTable } from './text-table.ts'
+import { blobsOf } from '../pipeline/blob-stores.ts'
+import { type DataFolder, openDataFolder, openLogForReading } from '../pipeline/data-folder.ts'
+import { printableLine } from '../pipeline/text/terminal-text.ts'
+import { textTable } from '../pipeline/text/text-table.ts'
 import {
   placeNameOf,
   recordAt,
@@ -25,8 +20,13 @@ import {
   SINK,
   type UnreadableRecord,
   unreadableRecords,
-} from './unreadable-records.ts'
-import { UsageError } from './usage-error.ts'
+} from '../pipeline/unreadable-records.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
+import { vocabulary } from '../schemas/events/catalogue.ts'
+import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { eventLines } from './event-rows.ts'
+import { type GlobalOptions, globals } from './options.ts'
+import { readable } from './tail.ts'
 import { writeOut } from './write-out.ts'
 
 export function addDlq(program: Command): void {

@@ -1,9 +1,9 @@
 import type { PlainEvent } from '../infra/runtime/watch/plain-event.ts'
+import { printableLine, shortened } from '../pipeline/text/terminal-text.ts'
+import { textColumns } from '../pipeline/text/text-table.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import type { Fields, Logical } from '../schemas/declare/logical-types.ts'
-import { printableLine, shortened } from './terminal-text.ts'
-import { textColumns } from './text-table.ts'
-import { UsageError } from './usage-error.ts'
 
 /** A row matches when every condition holds. */
 export interface Condition {

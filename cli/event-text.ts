@@ -1,8 +1,8 @@
+import { textColumns } from '../pipeline/text/text-table.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import type { Field, Fields, Logical } from '../schemas/declare/logical-types.ts'
 import { fingerprintOf } from '../schemas/wire/fingerprint.ts'
 import { physical } from '../schemas/wire/type-table.ts'
-import { textColumns } from './text-table.ts'
 
 /** The catalogue, a line for each event. */
 export function catalogueText(catalogue: readonly EventType[]): string {

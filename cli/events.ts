@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { jsonSchemaOf } from '../schemas/derive/json-schema.ts'
 import { catalogue } from '../schemas/events/catalogue.ts'
 import { catalogueText, eventText } from './event-text.ts'
 import { globals } from './options.ts'
-import { UsageError } from './usage-error.ts'
 
 export function addEvents(program: Command): void {
   program

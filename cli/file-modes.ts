@@ -1,4 +1,4 @@
-import { isShared } from './data-folder.ts'
+import { isShared } from '../pipeline/data-folder.ts'
 
 /**
  * Sets the umask so that every new file and folder is for this user alone, whichever library or child process creates

@@ -1,14 +1,14 @@
 import type { Command } from 'commander'
 import { LEGAL_PAIRS } from '../environments/tower/task.ts'
+import type { DataFolder } from '../pipeline/data-folder.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { PROMPT_VARIANTS, PURPOSES } from '../schemas/events/rollout.ts'
 import { DATASETS, SPLITS, TASKS } from '../schemas/events/tower.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import { type TowerScenesOptions, towerScenes } from '../sources/tower-scenes.ts'
 import { DEFAULTS } from '../streams/topology.ts'
 import { bringIn, runInto } from './bring-in.ts'
-import type { DataFolder } from './data-folder.ts'
 import { globals, oneOfWords, wholeNumber } from './options.ts'
-import { UsageError } from './usage-error.ts'
 
 interface GenerateOptions {
   dataset: TowerScenesOptions['dataset']

@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
+import { blobsOf } from '../pipeline/blob-stores.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { PURPOSES } from '../schemas/events/rollout.ts'
 import { LererError, type LererOptions, lererScenes } from '../sources/lerer.ts'
-import { blobsOf } from './blob-stores.ts'
 import { bringIn } from './bring-in.ts'
 import { globals, oneOfWords, wholeNumber } from './options.ts'
-import { UsageError } from './usage-error.ts'
 
 interface LererCommand {
   labels?: string

@@ -1,29 +1,19 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
-import type { Log, Position } from '../infra/log/port/log.ts'
-import { misplacedIn } from '../infra/runtime/state/misplaced.ts'
-import { publicTopics } from '../infra/runtime/state/topics.ts'
-import { endsOf, lagByPartition, sumOf, type TopicLag } from '../infra/runtime/watch/lag-report.ts'
-import { inputTopics } from '../processors/processor.ts'
+import { endsOf, sumOf, type TopicLag } from '../infra/runtime/watch/lag-report.ts'
+import { openLogForReading } from '../pipeline/data-folder.ts'
+import { byPartition, type GroupLag, lagOfGroups } from '../pipeline/lag.ts'
+import { readersOf, warningOf } from '../pipeline/positions.ts'
+import { type Column, textTable } from '../pipeline/text/text-table.ts'
 import { catalogue } from '../schemas/events/catalogue.ts'
-import { processorsOf } from '../streams/describe.ts'
-import { openLogForReading } from './data-folder.ts'
+import { JSONL } from './jsonl-option.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
-import { wiringOf } from './pipeline.ts'
-import { readersOf, warningOf } from './positions.ts'
-import { JSONL, positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
-import { type Column, textTable } from './text-table.ts'
 import { writeOut } from './write-out.ts'
 
 interface LagOptions {
   watch?: number | true
   topics: boolean
   jsonl?: string
-}
-
-export interface GroupLag {
-  readonly group: string
-  readonly lags: readonly TopicLag[]
 }
 
 export function addLag(program: Command): void {
@@ -65,34 +55,6 @@ export function addLag(program: Command): void {
     })
 }
 
-/** Every processor's group, and every sink that has stored positions. */
-export async function lagOfGroups(log: Log, places: SinkPlaces): Promise<GroupLag[]> {
-  const exists = new Set((await log.topics()).map(({ name }) => name))
-  const groups: GroupLag[] = []
-  for (const processor of processorsOf(await wiringOf({}))) {
-    const topics = inputTopics(processor).filter((topic) => exists.has(topic))
-    const positions = await inThisLog(log, await log.committed(processor.name))
-    groups.push({ group: processor.name, lags: await lagByPartition(log, topics, positions) })
-  }
-  for (const { name, positions } of await positionsOfSinks(places)) {
-    const topics = await publicTopics(log, catalogue)
-    groups.push({ group: name, lags: await lagByPartition(log, topics, await inThisLog(log, positions)) })
-  }
-  return groups
-}
-
-/** Drops positions that are not of this log: nothing has been read of a topic that was deleted and recreated. */
-async function inThisLog(log: Log, positions: readonly Position[]): Promise<readonly Position[]> {
-  const others = new Set((await misplacedIn(log, positions)).map(({ position }) => position))
-  return positions.filter((position) => !others.has(position))
-}
-
-function partitionsOf({ lags }: GroupLag): [number, TopicLag[]][] {
-  const partitions = new Map<number, TopicLag[]>()
-  for (const lag of lags) partitions.set(lag.partition, [...(partitions.get(lag.partition) ?? []), lag])
-  return [...partitions].sort(([a], [b]) => a - b)
-}
-
 function lagJson(offsets: Record<string, number[]>, groups: readonly GroupLag[]) {
   const plain = (lags: readonly TopicLag[]) => {
     const sum = sumOf(lags)
@@ -104,7 +66,7 @@ function lagJson(offsets: Record<string, number[]>, groups: readonly GroupLag[])
     groups: groups.map((group) => ({
       group: group.group,
       ...plain(group.lags),
-      partitions: partitionsOf(group).map(([partition, lags]) => ({
+      partitions: byPartition(group).map(([partition, lags]) => ({
         partition,
         ...plain(lags),
         topics: lags.map(({ topic, next, end, ...lag }) => {
@@ -124,7 +86,7 @@ function lagText(groups: readonly GroupLag[], topics: boolean): string {
     ...['messages', 'bytes', 'behind'].map((name) => ({ name, right: true })),
   ]
   const lines = groups.flatMap((group) =>
-    partitionsOf(group).flatMap(([partition, lags]) =>
+    byPartition(group).flatMap(([partition, lags]) =>
       (topics ? lags.map((lag) => [lag]) : [lags]).map((some) => {
         const { messages, bytes, bytes_complete, behind_ms } = sumOf(some)
         return [

@@ -1,9 +1,5 @@
-import { UsageError } from './usage-error.ts'
-
-export interface Listen {
-  readonly host: string
-  readonly port: number
-}
+import type { Listen } from '../pipeline/metrics.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 
 /** Parser of an option that takes HOST:PORT; port 0 is any free one. */
 export function listenAddress(option: string, example: string): (text: string) => Listen {

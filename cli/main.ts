@@ -1,7 +1,7 @@
 import { type Command, CommanderError } from 'commander'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { COMMANDS, emptyProgram } from './commands.ts'
 import { reportFailure } from './report-failure.ts'
-import { UsageError } from './usage-error.ts'
 
 const HELP: ReadonlySet<string> = new Set(['commander.help', 'commander.helpDisplayed', 'commander.version'])
 const program = emptyProgram()

@@ -1,5 +1,5 @@
+import { UsageError } from '../pipeline/usage-error.ts'
 import { FileError, readTextFile } from '../sources/plain-file.ts'
-import { UsageError } from './usage-error.ts'
 
 /** For each topic, the offset of the next record in each partition. */
 export type OffsetVector = Readonly<Record<string, readonly number[]>>

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { type Partitions, partitionsFrom } from '../schemas/wire/partitions.ts'
-import { UsageError } from './usage-error.ts'
 
 export interface GlobalOptions {
   readonly data: string

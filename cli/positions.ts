@@ -1,29 +1,12 @@
 import type { Command } from 'commander'
-import type { Log } from '../infra/log/port/log.ts'
-import { listed, type Misplaced, misplacedIn } from '../infra/runtime/state/misplaced.ts'
-import { resetProcessor } from '../infra/runtime/state/reset-positions.ts'
-import { misplacedOf } from '../infra/runtime/state/task-positions.ts'
-import { ResumingProducer } from '../infra/runtime/work/resuming-producer.ts'
-import { processorsOf } from '../streams/describe.ts'
-import { type DataFolder, openDataFolder, openLogForReading } from './data-folder.ts'
-import { type GlobalOptions, globals } from './options.ts'
-import { prepareLog, wiringOf, wiringOn } from './pipeline.ts'
-import { number } from './progress.ts'
-import { JSONL, positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
-import { textTable } from './text-table.ts'
-import { UsageError } from './usage-error.ts'
+import { listed } from '../infra/runtime/state/misplaced.ts'
+import { openDataFolder, openLogForReading } from '../pipeline/data-folder.ts'
+import { type Begun, type Reader, readersOf, resetReaders } from '../pipeline/positions.ts'
+import { number } from '../pipeline/text/number.ts'
+import { textTable } from '../pipeline/text/text-table.ts'
+import { JSONL } from './jsonl-option.ts'
+import { globals } from './options.ts'
 import { writeOut } from './write-out.ts'
-
-/** The DuckDB sink, which is listed with the processors. */
-const SINK = 'duckdb'
-
-/** A reader, how many positions it has, those that do not belong to this log, and how to begin anew. */
-export interface Reader {
-  readonly reader: string
-  readonly positions: number
-  readonly misplaced: readonly Misplaced[]
-  readonly remedy: string
-}
 
 export function addPositions(program: Command): void {
   const positions = program
@@ -59,34 +42,15 @@ export function addPositions(program: Command): void {
       const global = globals(command)
       const folder = await openDataFolder(global, { create: false })
       try {
-        const lines = await reset(folder, global, only)
+        const begun = await resetReaders(folder, { ...global, only })
+        const lines =
+          begun.length > 0 ? begun.map(begunText) : ['nothing to reset: every processor goes on in this log']
         if (global.json) process.stdout.write(`${JSON.stringify(lines)}\n`)
         else for (const line of lines) process.stdout.write(`${line}\n`)
       } finally {
         await folder.close()
       }
     })
-}
-
-/** Every processor, and every sink that has stored positions. */
-export async function readersOf(log: Log, places: SinkPlaces): Promise<Reader[]> {
-  const readers: Reader[] = []
-  for (const processor of processorsOf(await wiringOf({}))) {
-    const { length } = await log.committed(processor.name)
-    const remedy = `./plumbline positions reset --only ${processor.name}`
-    readers.push({ reader: processor.name, positions: length, misplaced: await misplacedOf(log, processor), remedy })
-  }
-  for (const { name, positions, remedy } of await positionsOfSinks(places)) {
-    const misplaced = await misplacedIn(log, positions)
-    readers.push({ reader: name, positions: positions.length, misplaced, remedy })
-  }
-  return readers
-}
-
-/** Warns that a reader's positions belong to another log, and what to do; undefined if none do. */
-export function warningOf({ reader, misplaced, remedy }: Reader): string | undefined {
-  if (misplaced.length === 0) return undefined
-  return `${reader} cannot go on in this log: ${listed(misplaced)}. To begin anew: ${remedy}`
 }
 
 function tableOf(readers: readonly Reader[]): string {
@@ -108,48 +72,9 @@ function jsonOf({ reader, positions, misplaced }: Reader) {
   }
 }
 
-async function reset(
-  folder: DataFolder,
-  global: GlobalOptions,
-  only: readonly string[] | undefined,
-): Promise<string[]> {
-  const { log } = folder
-  const wiring = await wiringOn(folder, global)
-  await prepareLog(folder, wiring)
-  const processors = processorsOf(wiring)
-  const names = only ?? []
-  const unknown = names.find((name) => !name.startsWith('source/') && !processors.some((one) => one.name === name))
-  if (unknown === SINK)
-    throw new UsageError(`--only ${SINK}: its positions lie in its file`, `delete ${folder.duckdb_file}`)
-  if (unknown === 'jsonl')
-    throw new UsageError('--only jsonl: its positions lie in its folder', 'remove the folder of run --jsonl')
-  if (unknown !== undefined) {
-    const known = processors.map(({ name }) => name).join(', ')
-    throw new UsageError(`--only ${unknown}: no such reader`, `there are ${known}, and sources: source/…`)
-  }
-  const lines: string[] = []
-  for (const processor of processors) {
-    const { name } = processor
-    if (only === undefined ? (await misplacedOf(log, processor)).length === 0 : !names.includes(name)) continue
-    const { positions, keys } = await resetProcessor(log, processor)
-    const dropped = keys === 0 ? '' : `; the state of ${number(keys)} keys was dropped`
-    lines.push(`${name} begins anew: ${number(positions)} positions${dropped}`)
-  }
-  for (const name of names.filter((name) => name.startsWith('source/'))) lines.push(await resetSource(log, name))
-  return lines.length > 0 ? lines : ['nothing to reset: every processor goes on in this log']
-}
-
-async function resetSource(log: Log, group: string): Promise<string> {
-  const producer = await ResumingProducer.open(log, { transactional_id: group, group })
-  try {
-    const steps = producer.positions.map(({ next }) => next)
-    if (steps.length === 0) throw new UsageError(`--only ${group}: it has brought nothing in here`, 'look at its name')
-    await producer.commit(
-      () => {},
-      producer.positions.map(({ topic, partition }) => ({ topic, partition, next: 0n })),
-    )
-    return `${group} begins anew: it had brought in ${steps.join(', ')} steps`
-  } finally {
-    await producer.close()
-  }
+function begunText(begun: Begun): string {
+  if ('source' in begun) return `${begun.source} begins anew: it had brought in ${begun.steps.join(', ')} steps`
+  const { reader, positions, keys } = begun
+  const dropped = keys === 0 ? '' : `; the state of ${number(keys)} keys was dropped`
+  return `${reader} begins anew: ${number(positions)} positions${dropped}`
 }

@@ -1,4 +1,5 @@
-import { printable } from './terminal-text.ts'
+import { number } from '../pipeline/text/number.ts'
+import { printable } from '../pipeline/text/terminal-text.ts'
 
 /**
  * Progress of long work on standard error: on a terminal one line that is overwritten, elsewhere a line every few
@@ -46,8 +47,4 @@ export class Progress {
     const text = printable(line)
     process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`)
   }
-}
-
-export function number(value: number): string {
-  return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString('en-US') : value.toFixed(1)
 }

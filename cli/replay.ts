@@ -1,20 +1,14 @@
-import { createHash } from 'node:crypto'
-import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { LogRecord } from '../infra/log/port/log.ts'
 import { headerOf } from '../infra/runtime/internal/json-records.ts'
-import { replay } from '../infra/runtime/rebuild/replay.ts'
-import { type Place, type Replayed, ReplayRefusedError } from '../infra/runtime/rebuild/replay-options.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
-import { blobsOf, folderBlobs } from './blob-stores.ts'
-import { isKafka, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
+import type { Replayed } from '../infra/runtime/rebuild/replay-options.ts'
+import { type ReplayPart, replayInto } from '../pipeline/replay.ts'
+import { number } from '../pipeline/text/number.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { durationOf } from './lag.ts'
 import { offsetVector } from './offset-vector.ts'
-import { type GlobalOptions, globals, stopSignal } from './options.ts'
-import { wiringOf } from './pipeline.ts'
-import { number, Progress } from './progress.ts'
+import { globals, stopSignal } from './options.ts'
+import { Progress } from './progress.ts'
 import { typedTime } from './typed-time.ts'
-import { UsageError } from './usage-error.ts'
 
 interface ReplayCommand {
   from?: string
@@ -67,45 +61,21 @@ export function addReplay(program: Command): void {
           'add --sources-only; `run` computes the rest',
         )
       }
-      const target = targetOf(options, global)
-      const from = await openFrom(options.from, global)
-      try {
-        if (from.log.address === addressOf(target)) {
-          throw new UsageError(`--to ${target}: that is the log itself`, 'name another place, or use --as NAME')
-        }
-        const to = await openTo(target, global)
-        try {
-          const progress = new Progress('replay', { silent: global.json })
-          const wiring = await wiringOf({})
-          const result = await replay({
-            from,
-            to,
-            name: nameOf(from.log.address, what, part.text),
-            events: wiring.events,
-            vocabulary,
-            what,
-            ...(global.partitions === undefined ? {} : { partitions: global.partitions }),
-            ...(part.wanted === undefined ? {} : { wanted: part.wanted }),
-            ...(part.starts === undefined ? {} : { starts: part.starts }),
-            speed: options.speed,
-            signal: stopSignal(),
-            paused: pauseOnStop(),
-            onProgress: ({ done, of, left_ms }) => {
-              if (left_ms === undefined) progress.at(done, of)
-              else progress.at(done, undefined, `of ${number(of)}, ${durationOf(left_ms)} left`)
-            },
-          })
-          report(result, to.log.address, what, global.json, progress)
-        } finally {
-          await to.close()
-        }
-      } catch (error) {
-        if (error instanceof ReplayRefusedError)
-          throw new UsageError(error.message, 'see ./plumbline replay --help', { cause: error })
-        throw error
-      } finally {
-        await from.log.close()
-      }
+      const progress = new Progress('replay', { silent: global.json })
+      const { to, ...result } = await replayInto({
+        ...options,
+        place: global,
+        what,
+        part,
+        ...(global.partitions === undefined ? {} : { partitions: global.partitions }),
+        signal: stopSignal(),
+        paused: pauseOnStop(),
+        onProgress: ({ done, of, left_ms }) => {
+          if (left_ms === undefined) progress.at(done, of)
+          else progress.at(done, undefined, `of ${number(of)}, ${durationOf(left_ms)} left`)
+        },
+      })
+      report(result, to, what, global.json, progress)
     })
 }
 
@@ -126,15 +96,7 @@ function speedOf(text: string): number {
   return speed
 }
 
-interface Part {
-  readonly is_part: boolean
-  /** Identifies the part within the name of the replay. */
-  readonly text: string
-  readonly wanted?: (record: LogRecord) => boolean
-  readonly starts?: ReadonlyMap<string, readonly bigint[]>
-}
-
-async function partOf({ fromOffset, fromTime, episode, group }: ReplayCommand): Promise<Part> {
+async function partOf({ fromOffset, fromTime, episode, group }: ReplayCommand): Promise<ReplayPart> {
   const given = Object.entries({ fromOffset, fromTime, episode, group }).filter(([, value]) => value !== undefined)
   if (given.length > 1)
     throw new UsageError(
@@ -152,52 +114,11 @@ async function partOf({ fromOffset, fromTime, episode, group }: ReplayCommand): 
   return { is_part: false, text }
 }
 
-async function startsOf(text: string): Promise<Pick<Part, 'starts' | 'wanted'>> {
+async function startsOf(text: string): Promise<Pick<ReplayPart, 'starts' | 'wanted'>> {
   if (/^\d+$/.test(text)) return { wanted: ({ offset }) => offset >= BigInt(text) }
   const vector = await offsetVector(text, '--from-offset')
   return { starts: new Map(Object.entries(vector).map(([topic, offsets]) => [topic, offsets.map(BigInt)])) }
 }
-
-function targetOf({ to, as, from }: ReplayCommand, global: GlobalOptions): string {
-  if (as === undefined && to !== undefined) return to
-  if (as === undefined || to !== undefined) throw new UsageError('replay: expected --to or --as', 'e.g. --to data/copy')
-  if (!/^[\w.-]+$/.test(as) || as.startsWith('.'))
-    throw new UsageError(`--as ${as}: expected a name for a folder`, 'letters, digits, - and _')
-  if (isKafka(from)) throw new UsageError(`--as ${as}: there is no folder beside ${from}`, 'name a place with --to')
-  // Next to the log, where its blobs are.
-  const beside = from?.startsWith('lmdb:') ? dirname(resolve(from.slice('lmdb:'.length))) : resolve(from ?? global.data)
-  return join(beside, 'replays', as)
-}
-
-/** Replays of the same part of the same log share a name, so that an interrupted one can resume. */
-function nameOf(address: string, what: string, part: string): string {
-  return `replay/${createHash('sha256')
-    .update(JSON.stringify([address, what, part]))
-    .digest('hex')
-    .slice(0, 16)}`
-}
-
-/** A Kafka log has no folder next to it, so its blobs are those of the data folder. */
-async function openFrom(from: string | undefined, global: GlobalOptions): Promise<Place> {
-  if (isKafka(from)) return { log: await openLog(from, 'read'), blobs: blobsOf(global) }
-  if (from?.startsWith('lmdb:')) return { log: await openLog(from, 'read'), blobs: blobsBeside(from) }
-  const options = from === undefined ? global : { data: from }
-  return { log: await openLogForReading(options), blobs: blobsOf(options) }
-}
-
-async function openTo(to: string, global: GlobalOptions): Promise<Place & { close(): Promise<void> }> {
-  if (isKafka(to)) return openDataFolder({ ...global, log: to }, { create: true })
-  if (!to.startsWith('lmdb:')) return openDataFolder({ data: to }, { create: true })
-  const log = await openLog(to)
-  return { log, blobs: blobsBeside(to), close: () => log.close() }
-}
-
-function addressOf(target: string): string {
-  if (isKafka(target)) return target
-  return `lmdb:${target.startsWith('lmdb:') ? resolve(target.slice('lmdb:'.length)) : join(resolve(target), 'log')}`
-}
-
-const blobsBeside = (address: string) => folderBlobs(dirname(resolve(address.slice('lmdb:'.length))))
 
 /** Ctrl-Z stops the process between two transactions, so that it never holds the log's lock while it is stopped. */
 function pauseOnStop(): () => (() => Promise<void>) | undefined {

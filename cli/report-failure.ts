@@ -1,7 +1,7 @@
+import { printable } from '../pipeline/text/terminal-text.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
 import { FileError } from '../sources/plain-file.ts'
-import { printable } from './terminal-text.ts'
-import { UsageError } from './usage-error.ts'
 
 /**
  * Reports on standard error what went wrong and what to do, without a stack unless asked for.

@@ -1,29 +1,17 @@
 import type { Command } from 'commander'
 import { REWARD_NAME } from '../environments/tower/reward.ts'
-import { type SweepOptions, type Swept, sweep } from '../infra/runtime/rebuild/sweep.ts'
-import { RewardFunctionError } from '../processors/rescore-completions/custom-reward.ts'
-import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
-import type { Event } from '../schemas/declare/event.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
-import { rewardDefined } from '../schemas/events/reward.ts'
+import { type DataFolder, openDataFolder } from '../pipeline/data-folder.ts'
+import { rescore } from '../pipeline/rescore.ts'
+import { EXAMPLE, REWARD_TIME_LIMIT_S, readRewardFile } from '../pipeline/reward-file.ts'
+import { startTables, tablesOf } from '../pipeline/tables.ts'
+import { number } from '../pipeline/text/number.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
+import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
-import { encodeEvent } from '../schemas/wire/codec.ts'
-import { sourceId } from '../schemas/wire/identity.ts'
-import { partitionsOf } from '../schemas/wire/partitions.ts'
-import { partitionOf } from '../schemas/wire/routing.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
 import { DEFAULTS } from '../streams/topology.ts'
-import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { fraction, globals, oneOfWords, stopSignal } from './options.ts'
-import { prepareLog, wiringOn } from './pipeline.ts'
-import { number, Progress } from './progress.ts'
-import { recordedRewards } from './recorded-rewards.ts'
-import { EXAMPLE, REWARD_TIME_LIMIT_S, type RewardFile, readRewardFile } from './reward-file.ts'
-import { startTables, tablesOf } from './tables.ts'
-import { UsageError } from './usage-error.ts'
-
-/** `ce_source` of the definitions of rewards. */
-export const RESCORE_SOURCE = '/cli/rescore'
+import { Progress } from './progress.ts'
 
 interface RescoreOptions {
   reward: string
@@ -93,84 +81,6 @@ export function addRescore(program: Command): void {
         await folder.close()
       }
     })
-}
-
-/**
- * Rescores the recorded completions that have not been rescored under this name yet.
- *
- * @throws UsageError when the name belongs to another code, version or dialect, or the function fails.
- */
-export async function rescore(
-  folder: Pick<DataFolder, 'log' | 'blobs'>,
-  reward: RewardFile,
-  options: Pick<SweepOptions, 'partitions' | 'signal' | 'onProgress'>,
-): Promise<Swept> {
-  const { log, blobs } = folder
-  const { partitions } = options
-  await refuseOtherMeaning(folder, reward)
-  const definition = definitionOf(reward)
-  const { key, headers, value } = encodeEvent(rewardDefined, definition as unknown as Event)
-  try {
-    return await sweep(rescoreCompletions(reward), {
-      log,
-      blobs,
-      vocabulary,
-      group: `rescore/${reward.name}`,
-      preface: [
-        {
-          topic: rewardDefined.type,
-          partition: partitionOf(key, partitionsOf(partitions, rewardDefined.type)),
-          record: { key, headers, value },
-        },
-      ],
-      ...options,
-    })
-  } catch (error) {
-    if (!(error instanceof RewardFunctionError)) throw error
-    const begun = (await definedAs(folder, reward.name)) !== undefined
-    throw new UsageError(
-      error.message,
-      begun
-        ? 'mend the file and take another --name: completions before this one were rescored under this name'
-        : 'mend the file and type the same command again: nothing was written',
-      { cause: error },
-    )
-  }
-}
-
-/** The id follows from the definition alone; the time is that of the run that makes it. */
-function definitionOf(reward: RewardFile): Event<typeof rewardDefined> {
-  const { name, version, dialect, file, source, source_sha256 } = reward
-  return {
-    id: sourceId(['tower/reward_defined', name, String(version), source_sha256, dialect]),
-    source: RESCORE_SOURCE,
-    type: rewardDefined.type,
-    version: rewardDefined.version,
-    time: new Date().toISOString(),
-    clock: 'wall',
-    key: name,
-    causes: [],
-    data: { reward_name: name, reward_version: version, dialect, file, source, source_sha256 },
-  }
-}
-
-async function refuseOtherMeaning(folder: Pick<DataFolder, 'log' | 'blobs'>, reward: RewardFile): Promise<void> {
-  const known = await definedAs(folder, reward.name)
-  if (known === undefined) return
-  const differences = [
-    known.reward_version === reward.version ? '' : `version ${known.reward_version}, now ${reward.version}`,
-    known.dialect === reward.dialect ? '' : `dialect ${known.dialect}, now ${reward.dialect}`,
-    known.source_sha256 === reward.source_sha256 ? '' : `a file that read otherwise (${known.file})`,
-  ].filter((difference) => difference !== '')
-  if (differences.length === 0) return
-  throw new UsageError(
-    `--name ${reward.name}: expected the reward that has this name in the log, and that one has ${differences.join(', ')}`,
-    `take another name, e.g. --name ${reward.name}-${reward.version + 1}; rows that are there keep theirs`,
-  )
-}
-
-async function definedAs(folder: Pick<DataFolder, 'log' | 'blobs'>, name: string) {
-  return (await recordedRewards(folder)).find(({ reward_name }) => reward_name === name)
 }
 
 /** Loads the new rows, unless a running `plumbline run` does so. */

@@ -1,9 +1,9 @@
 import type { WorkerEvent } from '../infra/runtime/work/worker.ts'
 import { ToldOnce } from '../infra/told-once.ts'
+import { number } from '../pipeline/text/number.ts'
+import { printable } from '../pipeline/text/terminal-text.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { type UnreadableCounts, unreadableTotal } from '../sinks/unreadable-counts.ts'
-import { number } from './progress.ts'
-import { printable } from './terminal-text.ts'
 
 interface Stage {
   records: number

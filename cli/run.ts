@@ -1,21 +1,25 @@
 import type { Command } from 'commander'
 import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/work/worker.ts'
+import { openDataFolder } from '../pipeline/data-folder.ts'
+import type { Listen } from '../pipeline/metrics.ts'
+import { startMetrics } from '../pipeline/metrics.ts'
+import { outsideOf } from '../pipeline/outside.ts'
+import { runPipeline } from '../pipeline/run-pipeline.ts'
+import { startSinks } from '../pipeline/sinks.ts'
+import { number } from '../pipeline/text/number.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
+import { prepareLog, wiringOf, wiringOn } from '../pipeline/wiring.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded, SINKS } from '../streams/topology.ts'
-import { openDataFolder } from './data-folder.ts'
-import { type Listen, listenAddress } from './listen.ts'
-import { startMetrics } from './metrics.ts'
+import { chosenSinks, isSink } from './chosen-sinks.ts'
+import { listenAddress } from './listen.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
-import { outsideOf } from './outside.ts'
-import { prepareLog, runPipeline, wiringOf, wiringOn } from './pipeline.ts'
-import { number, Progress } from './progress.ts'
+import { Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
-import { chosenSinks, isSink, startSinks } from './sinks.ts'
-import { SQL_MEMORY } from './tables.ts'
-import { UsageError } from './usage-error.ts'
+import { SQL_MEMORY } from './sql-memory.ts'
 
 interface RunOptions {
   only?: string[]
@@ -102,7 +106,9 @@ export function addRun(program: Command): void {
       const signal = stopSignal()
       const stopped = () => options.untilIdle && signal.aborted
       const report = new RunReport({ silent: global.json })
-      const started = startSinks(sink_names, options, (message) => report.say(message))
+      const started = startSinks(sink_names, { jsonl: options.jsonl, memory: options.sqlMemory }, (message) =>
+        report.say(message),
+      )
       try {
         const wiring = await wiringOn(folder, global, chosen)
         await prepareLog(folder, wiring)

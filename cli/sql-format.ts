@@ -1,6 +1,6 @@
+import { shortened } from '../pipeline/text/terminal-text.ts'
+import { textTable } from '../pipeline/text/text-table.ts'
 import { isUnnamed, type Plain, type SqlResult, type SqlType } from '../sinks/duckdb/sql-result.ts'
-import { shortened } from './terminal-text.ts'
-import { textTable } from './text-table.ts'
 
 export const SQL_FORMATS = ['table', 'json', 'csv', 'arrow'] as const
 export type SqlFormat = (typeof SQL_FORMATS)[number]

@@ -1,15 +1,15 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { duckdbFile, openedBefore, openLogForReading } from '../pipeline/data-folder.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
 import type { AsOf } from '../sinks/duckdb/as-of.ts'
 import { OTHER_LOG } from '../sinks/duckdb/other-log.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
-import { duckdbFile, openedBefore, openLogForReading } from './data-folder.ts'
 import { offsetVector } from './offset-vector.ts'
 import { type GlobalOptions, globals, oneOfWords, wholeNumber } from './options.ts'
 import { formatRows, SQL_FORMATS, type SqlFormat } from './sql-format.ts'
-import { SQL_MEMORY } from './tables.ts'
+import { SQL_MEMORY } from './sql-memory.ts'
 import { typedTime } from './typed-time.ts'
-import { UsageError } from './usage-error.ts'
 
 interface SqlOptions {
   format?: SqlFormat

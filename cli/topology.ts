@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
+import { wiringOf } from '../pipeline/wiring.ts'
 import { asJson, asMermaid, asText } from '../streams/describe.ts'
 import { DEFAULTS } from '../streams/topology.ts'
 import { globals } from './options.ts'
-import { wiringOf } from './pipeline.ts'
 
 export function addTopology(program: Command): void {
   program

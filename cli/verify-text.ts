@@ -4,8 +4,8 @@ import type { Difference } from '../infra/verify/difference.ts'
 import type { BlobsReport } from '../infra/verify/named-blobs.ts'
 import { damagedPlace } from '../infra/verify/places.ts'
 import type { RecordsReport } from '../infra/verify/verify-records.ts'
+import { number } from '../pipeline/text/number.ts'
 import type { TablesReport } from '../sinks/duckdb/verify-tables.ts'
-import { number } from './progress.ts'
 
 /** The result of one part of a verification. */
 export interface Part {
@@ -38,12 +38,6 @@ export function recordsText(report: RecordsReport): string {
       ? []
       : [`${number(refused_today)} of earlier releases outside the bounds of today, which they were accepted without`]),
   ].join('; ')
-}
-
-export function skippedText(skipped: readonly string[]): string[] {
-  if (skipped.length === 0) return []
-  const more = skipped.length > MOST_SHOWN ? `, … and ${number(skipped.length - MOST_SHOWN)} more, see --json` : ''
-  return [`skipped since an operator said so: ${skipped.slice(0, MOST_SHOWN).join(', ')}${more}`]
 }
 
 export function blobsText({ named, read, were_read, differences }: BlobsReport): string {

@@ -1,24 +1,13 @@
 import type { Command } from 'commander'
-import { misplacedError } from '../infra/runtime/state/misplaced.ts'
-import { misplacedOf } from '../infra/runtime/state/task-positions.ts'
 import type { VerifyReport } from '../infra/verify/comparison.ts'
-import { type LogReport, type LogWatch, verifyLog } from '../infra/verify/verify-log.ts'
-import { verifiable } from '../infra/verify/verify-stage.ts'
-import type { SweepToVerify } from '../infra/verify/verify-sweep.ts'
-import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
-import type { Event } from '../schemas/declare/event.ts'
-import { catalogueOf } from '../schemas/declare/registry.ts'
-import type { completionsRescored } from '../schemas/events/reward.ts'
-import { DatabaseDamagedError, NoDatabaseError } from '../sinks/duckdb/database-errors.ts'
-import { openSql } from '../sinks/duckdb/sql-client.ts'
-import { type TablesReport, unreadableTables, verifyTables } from '../sinks/duckdb/verify-tables.ts'
+import type { LogReport } from '../infra/verify/verify-log.ts'
+import { type DataFolder, openDataFolder } from '../pipeline/data-folder.ts'
+import { type FolderReport, type VerifyWatch, verify } from '../pipeline/verify.ts'
+import { wiringOn } from '../pipeline/wiring.ts'
+import type { TablesReport } from '../sinks/duckdb/verify-tables.ts'
 import type { Topology } from '../streams/topology.ts'
-import { type DataFolder, isKafka, openDataFolder } from './data-folder.ts'
 import { globals } from './options.ts'
-import { prepareLog, wiringOn } from './pipeline.ts'
-import { producersOf } from './producers.ts'
 import { Progress } from './progress.ts'
-import { loadRecordedReward, recordedRewards } from './recorded-rewards.ts'
 import {
   blobsText,
   chunksText,
@@ -27,7 +16,6 @@ import {
   foundText,
   type Part,
   recordsText,
-  skippedText,
   stageText,
   tablesText,
 } from './verify-text.ts'
@@ -68,24 +56,9 @@ export function addVerify(program: Command): void {
     })
 }
 
-/** The result of a verification: for each part its coverage and differences, and in words what was left out. */
-export interface FolderReport {
-  readonly passed: boolean
-  readonly reports: readonly VerifyReport[]
-  readonly records: LogReport['records']
-  readonly blobs: LogReport['blobs']
-  /** Null: not compared. */
-  readonly tables: TablesReport | null
-  readonly chunks: { readonly checksummed: number; readonly unchecksummed: number; readonly damaged: number } | null
-  /** Names of rewards whose rows were not recomputed. */
-  readonly left_out: readonly string[]
-  /** Everything that was left out, in words. */
-  readonly not_covered: readonly string[]
-}
-
 /** Verifies everything of a folder and prints what it found. */
 export async function verifyFolder(folder: DataFolder, wiring: Topology, flags: VerifyFlags): Promise<boolean> {
-  const report = await verifyParts(folder, wiring, flags)
+  const report = await verify(folder, wiring, flags, new Telling(flags.json))
   if (flags.json) {
     process.stdout.write(`${JSON.stringify(report)}\n`)
     return report.passed
@@ -107,108 +80,8 @@ function verdictOf({ passed, reports }: FolderReport): string {
   return `verify: passed as far as it can be computed again; unverifiable: ${unverifiable.map(({ processor }) => processor).join(', ')}`
 }
 
-/** Verifies everything of a folder and reports progress on standard error. */
-export async function verifyParts(folder: DataFolder, wiring: Topology, flags: VerifyFlags): Promise<FolderReport> {
-  await prepareLog(folder, wiring)
-  const { log, blobs } = folder
-  const is_kafka = isKafka(log.address)
-  for (const stage of verifiable(wiring.stages)) {
-    const misplaced = await misplacedOf(log, stage.create(stage.variant), { through_journal: false })
-    if (misplaced.length > 0) throw misplacedError(log, stage.name, misplaced)
-  }
-  const rewards = await recordedRewards(folder, { pass_unreadable: true })
-  const loaded = []
-  try {
-    const sweeps: SweepToVerify[] = []
-    for (const recorded of flags.rescored ? rewards : []) {
-      const { reward_name } = recorded
-      const reward = await loadRecordedReward(recorded)
-      loaded.push(reward)
-      const transform = rescoreCompletions(reward)
-      const wanted = (event: Event) => (event as Event<typeof completionsRescored>).data[0]?.reward_name === reward_name
-      sweeps.push({ transform, group: `rescore/${reward_name}`, name: `${transform.name} ${reward_name}`, wanted })
-    }
-    const telling = new Telling(flags.json)
-    const found = await verifyLog(
-      {
-        stages: verifiable(wiring.stages),
-        sweeps,
-        producers: producersOf(wiring),
-        is_shared: is_kafka,
-        read_blobs: flags.blobs ?? false,
-      },
-      { log, blobs, vocabulary: catalogueOf(wiring.events), partitions: wiring.partitions, compacts: is_kafka },
-      telling,
-    )
-    const tables = flags.tables ? await verifyTablesOf(folder, wiring, telling) : undefined
-    const names = flags.rescored ? [] : rewards.map(({ reward_name }) => reward_name)
-    const not_covered = [
-      ...found.records.left_out.map((topic) => `topic ${topic}: of no event of this topology`),
-      ...skippedText(found.records.skipped),
-      ...(names.length === 0
-        ? []
-        : [`rescored as ${names.join(', ')}: the code lies in the log, verify --rescored runs it`]),
-      ...(found.blobs.were_read || found.blobs.named === 0
-        ? []
-        : [`${found.blobs.named} blobs that are named: verify --blobs reads them`]),
-    ]
-    not_covered.push(...(tables === undefined ? [NO_TABLES] : tables === 'none' ? [NO_FILE] : tables.left_out))
-    const { integrity } = found
-    const chunks = integrity && { ...integrity, damaged: integrity.damaged.length, lost: integrity.lost.length }
-    const compared = typeof tables === 'object' ? [tables] : []
-    const passed = [found.records, found.blobs, ...found.stages, ...compared].every(
-      ({ differences }) => differences === 0,
-    )
-    return {
-      passed: passed && (chunks?.damaged ?? 0) === 0,
-      reports: found.stages,
-      records: found.records,
-      blobs: found.blobs,
-      tables: compared[0] ?? null,
-      chunks: chunks ?? null,
-      left_out: names,
-      not_covered,
-    }
-  } finally {
-    for (const reward of loaded) await reward.close()
-  }
-}
-
-const NO_TABLES = 'the DuckDB tables: verify --tables compares them with the log'
-/** Time limit of each statement; the longest one reads the rows of `rewards`. */
-const COMPARING_MS = 600_000
-const NO_FILE = 'the DuckDB tables: nothing has been loaded yet'
-
-async function verifyTablesOf(
-  { log, blobs, duckdb_file }: DataFolder,
-  { events, partitions }: Topology,
-  telling: Telling,
-): Promise<TablesReport | 'none'> {
-  const progress = telling.begin('tables')
-  const session = await openSql({ file: duckdb_file, time_limit_ms: COMPARING_MS }).catch((error: unknown) => {
-    if (error instanceof NoDatabaseError) return 'none'
-    if (error instanceof DatabaseDamagedError) return error
-    throw error
-  })
-  if (session === 'none') return session
-  if (session instanceof Error) {
-    const report = unreadableTables(duckdb_file, session.message)
-    telling.tables(report)
-    return report
-  }
-  try {
-    const vocabulary = catalogueOf(events)
-    const onProgress = (rows: number) => progress.at(rows)
-    const report = await verifyTables({ session, log, blobs, vocabulary, events, partitions, onProgress })
-    telling.tables(report)
-    return report
-  } finally {
-    await session.close()
-  }
-}
-
 /** One line on standard error for each part, and a few for what differs in it. */
-class Telling implements LogWatch {
+class Telling implements VerifyWatch {
   readonly #silent: boolean
   #progress: Progress | undefined
 

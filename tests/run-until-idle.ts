@@ -1,5 +1,5 @@
-import type { DataFolder } from '../cli/data-folder.ts'
-import { type PipelineOptions, runPipeline } from '../cli/pipeline.ts'
+import type { DataFolder } from '../pipeline/data-folder.ts'
+import { type PipelineOptions, runPipeline } from '../pipeline/run-pipeline.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import type { Topology } from '../streams/topology.ts'
 

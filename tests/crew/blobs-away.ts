@@ -1,7 +1,7 @@
 import { renameSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
-import { blobFolder } from '../../cli/blob-stores.ts'
 import { random } from '../../environments/tower/random.ts'
+import { blobFolder } from '../../pipeline/blob-stores.ts'
 import type { Crew } from './crew.ts'
 import { times } from './kills.ts'
 import { Breach, commitsGoOn, PATIENCE_MS, PATIENCE_S, textOf } from './strikes.ts'

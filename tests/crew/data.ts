@@ -1,11 +1,11 @@
 import { join } from 'node:path'
-import { folderBlobs } from '../../cli/blob-stores.ts'
-import { type DataFolder, duckdbFile } from '../../cli/data-folder.ts'
-import { wiringOf } from '../../cli/pipeline.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import type { Tuning } from '../../infra/runtime/work/worker.ts'
+import { folderBlobs } from '../../pipeline/blob-stores.ts'
+import { type DataFolder, duckdbFile } from '../../pipeline/data-folder.ts'
+import { wiringOf } from '../../pipeline/wiring.ts'
 import type { Topology } from '../../streams/topology.ts'
 
 /** A policy whose answers are right or wrong at random, so that every outcome occurs. */

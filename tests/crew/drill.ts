@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { openDataFolder } from '../../cli/data-folder.ts'
-import { prepareLog } from '../../cli/pipeline.ts'
+import { openDataFolder } from '../../pipeline/data-folder.ts'
+import { prepareLog } from '../../pipeline/wiring.ts'
 import { accountsOf } from './accounts.ts'
 import { Crew, type Planted } from './crew.ts'
 import { wiring } from './data.ts'

@@ -2,8 +2,9 @@
  * The workers of `plumbline run --no-sink` in a process that can be killed at a point of a commit:
  * `node worker.ts DATA [early-positions | lost-blobs]`.
  */
-import { runPipeline } from '../../cli/pipeline.ts'
+
 import type { WorkerEvent } from '../../infra/runtime/work/worker.ts'
+import { runPipeline } from '../../pipeline/run-pipeline.ts'
 import { openData, TUNING, wiring } from './data.ts'
 import { withEarlyPositions } from './early-positions.ts'
 import { withLostBlobs } from './lost-blobs.ts'

@@ -1,5 +1,5 @@
 import { expect, inject, test } from 'vitest'
-import { openDataFolder } from '../../cli/data-folder.ts'
+import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { plumbline, plumblineOk, sharedFolder } from '../cli/plumbline.ts'
 
 const generate = (seed: string) =>

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { openDataFolder } from '../../cli/data-folder.ts'
 import { decodeRecord } from '../../infra/runtime/execute/decode-record.ts'
+import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { seedOf } from '../../processors/ask-policy/chat-request.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'

@@ -1,7 +1,7 @@
 import { cp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { openLogForReading } from '../../cli/data-folder.ts'
+import { openLogForReading } from '../../pipeline/data-folder.ts'
 import { completionsRescored } from '../../schemas/events/reward.ts'
 import { eventually, plumblineOk, sharedFolder, sql, start } from '../cli/plumbline.ts'
 import { everythingSaid, idOf, recordsOf } from '../cli/whole-log.ts'

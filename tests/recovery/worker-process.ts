@@ -2,7 +2,7 @@
  * A `plumbline run --until-idle` that kills itself at one point of one commit, as `kill -9` would, to be started by
  * recovery tests: node worker-process.ts DATA STAGE:COMMIT (or `never`).
  */
-import { openDataFolder } from '../../cli/data-folder.ts'
+import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { runUntilIdle } from '../run-until-idle.ts'
 

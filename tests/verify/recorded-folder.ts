@@ -1,13 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type DataFolder, openDataFolder } from '../../cli/data-folder.ts'
 import { generate } from '../../cli/generate.ts'
-import { prepareLog } from '../../cli/pipeline.ts'
-import { type FolderReport, verifyParts } from '../../cli/verify.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import { chunkKey, openTables, type Tables, topicRow } from '../../infra/log/lmdb/tables.ts'
 import type { Log, LogRecord, NewRecord } from '../../infra/log/port/log.ts'
+import { type DataFolder, openDataFolder } from '../../pipeline/data-folder.ts'
+import { type FolderReport, verify } from '../../pipeline/verify.ts'
+import { prepareLog } from '../../pipeline/wiring.ts'
 import { DEFAULTS, type Topology, topology } from '../../streams/topology.ts'
 import { copyLog, recordsOf } from '../cli/whole-log.ts'
 import { runUntilIdle } from '../run-until-idle.ts'
@@ -49,7 +49,7 @@ export class RecordedFolder {
     flags: { readonly blobs?: boolean; readonly tables?: boolean } = {},
     of: Partial<DataFolder> = {},
   ): Promise<FolderReport> {
-    return verifyParts({ ...this.folder, ...of }, this.wiring, { json: true, ...flags })
+    return verify({ ...this.folder, ...of }, this.wiring, flags)
   }
 
   /** Verifies a copy of the log in which every record went through `change`, with `more` appended. */

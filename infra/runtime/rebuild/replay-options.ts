@@ -25,15 +25,15 @@ export interface ReplayOptions {
   /** Only with `sources`: partition counts of new topics (default: as in the target, else as in the source). */
   readonly partitions?: Partitions
   /** Only with `sources`: selects among their records. */
-  readonly wanted?: (record: LogRecord) => boolean
+  readonly wanted?: ((record: LogRecord) => boolean) | undefined
   /** Only with `sources`: where to start, per topic and partition. */
-  readonly starts?: ReadonlyMap<string, readonly bigint[]>
+  readonly starts?: ReadonlyMap<string, readonly bigint[]> | undefined
   /** Speed relative to the original `ce_time` spacing; Infinity does not wait. */
   readonly speed: number
   readonly signal: AbortSignal
   /** Asked before each record. The function it returns is called after a commit and resolves to resume. */
-  readonly paused?: () => (() => Promise<void>) | undefined
-  readonly onProgress?: (progress: ReplayProgress) => void
+  readonly paused?: (() => (() => Promise<void>) | undefined) | undefined
+  readonly onProgress?: ((progress: ReplayProgress) => void) | undefined
   /** Bounds of one transaction. */
   readonly batch_records?: number
   readonly batch_bytes?: number

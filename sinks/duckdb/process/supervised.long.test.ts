@@ -13,7 +13,7 @@ import { LEAST_MEMORY } from './memory.ts'
 import { SupervisedSink } from './supervised-sink.ts'
 
 const LIMIT = { timeout: 240_000 }
-const ENTRY = new URL('../../../cli/tables-process.ts', import.meta.url)
+const ENTRY = new URL('../../../pipeline/tables-process.ts', import.meta.url)
 /** DuckDB builds the whole text in one step, and ignores interrupts meanwhile. */
 const STUBBORN = "select length(printf('%1900000000d', range)) from range(40)"
 /** Takes all the memory it can, uncounted by DuckDB. */

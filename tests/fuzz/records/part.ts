@@ -1,17 +1,17 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type DataFolder, openDataFolder } from '../../../cli/data-folder.ts'
-import { prepareLog } from '../../../cli/pipeline.ts'
-import { readingIn } from '../../../cli/skip.ts'
-import { unreadableRecords } from '../../../cli/unreadable-records.ts'
-import { verifyParts } from '../../../cli/verify.ts'
 import type { Random } from '../../../environments/tower/random.ts'
 import type { LogRecord, NewRecord } from '../../../infra/log/port/log.ts'
 import { decodeRecord } from '../../../infra/runtime/execute/decode-record.ts'
 import { ForeignRecordError } from '../../../infra/runtime/internal/foreign-record.ts'
 import { skipRecord } from '../../../infra/runtime/internal/skipped-records.ts'
 import { deadLetters } from '../../../infra/runtime/rebuild/retry-dead-letter.ts'
+import { type DataFolder, openDataFolder } from '../../../pipeline/data-folder.ts'
+import { readingIn } from '../../../pipeline/skip.ts'
+import { unreadableRecords } from '../../../pipeline/unreadable-records.ts'
+import { verify } from '../../../pipeline/verify.ts'
+import { prepareLog } from '../../../pipeline/wiring.ts'
 import { inputsOf } from '../../../processors/processor.ts'
 import { eventOf, sampleOf } from '../../../schemas/conformance/arbitrary.ts'
 import type { Event, EventType } from '../../../schemas/declare/event.ts'
@@ -262,7 +262,7 @@ export class RecordsTarget implements FuzzTarget {
   }
 
   async #expectVerified(): Promise<void> {
-    const { records, reports, chunks, blobs } = await verifyParts(this.#folder, this.#wiring, { json: true })
+    const { records, reports, chunks, blobs } = await verify(this.#folder, this.#wiring, {})
     const named = [...records.found, ...reports.flatMap(({ first }) => (first === undefined ? [] : [first]))]
     const wrong = named.find(
       ({ where }) =>

@@ -1,24 +1,5 @@
+import { UsageError } from '../pipeline/usage-error.ts'
 import { LEAST_MEMORY } from '../sinks/duckdb/process/memory.ts'
-import { type OwnerHow, SupervisedSink } from '../sinks/duckdb/process/supervised-sink.ts'
-import { type DataFolder, exportFolder } from './data-folder.ts'
-import { UsageError } from './usage-error.ts'
-
-const ENTRY = new URL('./tables-process.ts', import.meta.url)
-
-/**
- * Starts the process that owns the tables, so that it loads its code while this process opens the log. `open` then
- * names the tables.
- */
-export function startTables(memory: number | undefined, report: (message: string) => void): SupervisedSink {
-  return new SupervisedSink({ entry: ENTRY, memory, report })
-}
-
-/** The tables of a data folder. */
-export const tablesOf = ({ duckdb_file, place, dir }: DataFolder): OwnerHow => ({
-  file: duckdb_file,
-  place,
-  export_dir: exportFolder(dir),
-})
 
 const UNITS: Readonly<Record<string, number>> = { M: 2 ** 20, G: 2 ** 30 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { chosenSinks } from './sinks.ts'
+import { chosenSinks } from './chosen-sinks.ts'
 
 test.each([
   [{ sink: true }, ['duckdb']],

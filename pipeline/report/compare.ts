@@ -1,6 +1,6 @@
 import { literal } from '../../schemas/derive/sql-quoting.ts'
-import { textTable } from '../text-table.ts'
-import type { Row } from './ask-rows.ts'
+import type { Row } from '../ask-rows.ts'
+import { textTable } from '../text/text-table.ts'
 import { dot, FAINT, heatmap, line, short, svgDocument, text, ticks, viridis } from './svg.ts'
 
 /** The queries of `report compare`. Every result is small, however long the log is. */

@@ -1,5 +1,5 @@
-import { textTable } from '../text-table.ts'
-import type { Row } from './ask-rows.ts'
+import type { Row } from '../ask-rows.ts'
+import { textTable } from '../text/text-table.ts'
 import { rect, svgDocument, text } from './svg.ts'
 
 export const FUNNEL_SQL = 'select fate, completions, about from funnel'

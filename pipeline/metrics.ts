@@ -9,8 +9,13 @@ import type { Sink } from '../sinks/sink.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
-import type { Listen } from './listen.ts'
 import { UsageError } from './usage-error.ts'
+
+/** Where a server listens; port 0 is any free one. */
+export interface Listen {
+  readonly host: string
+  readonly port: number
+}
 
 const SINK_PATIENCE_MS = 500
 /** Well within the 10 seconds that Prometheus waits for an answer. */

@@ -1,6 +1,5 @@
 import { hostname } from 'node:os'
 import { retryOf } from '../infra/retry.ts'
-import { claimTopology, partitionsIn, topicsOf } from '../infra/runtime/state/topics.ts'
 import { lagOf } from '../infra/runtime/watch/lag.ts'
 import { ClockSource } from '../infra/runtime/work/clock-source.ts'
 import { effectWorker, type Outside } from '../infra/runtime/work/effect-worker.ts'
@@ -9,14 +8,12 @@ import { sleep } from '../infra/sleep.ts'
 import { inputTopics, type Processor } from '../processors/processor.ts'
 import type { ClockDomain } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
-import { partitionsText } from '../schemas/wire/partitions.ts'
 import type { Sink } from '../sinks/sink.ts'
-import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
-import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
+import { processorsOf } from '../streams/describe.ts'
+import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
-import type { GlobalOptions } from './options.ts'
 import { outsideOf } from './outside.ts'
-import { UsageError } from './usage-error.ts'
+import { prepareLog } from './wiring.ts'
 
 export interface PipelineOptions {
   readonly folder: DataFolder
@@ -41,43 +38,6 @@ export interface PipelineOptions {
 const INSTANCE = `${hostname()}/${process.pid}`
 const WALL_TICK_MS = 1_000
 const CHECK_MS = 50
-
-/** Builds the topology of these options. @throws UsageError when they do not give one. */
-export async function wiringOf(options: Partial<TopologyOptions>): Promise<Topology> {
-  try {
-    return await topology({ ...DEFAULTS, ...options })
-  } catch (error) {
-    if (error instanceof RangeError) throw new UsageError(error.message, 'see ./plumbline help run')
-    throw error
-  }
-}
-
-/**
- * The same for a log, whose existing topics fix the partition counts.
- * @throws UsageError when `--partitions` differs from them.
- */
-export async function wiringOn(
-  { log }: Pick<DataFolder, 'log'>,
-  { partitions: asked }: Pick<GlobalOptions, 'partitions'>,
-  options: Partial<TopologyOptions> = {},
-): Promise<Topology> {
-  const there = await partitionsIn(log, (await wiringOf({})).events)
-  const partitions = asked ?? there ?? DEFAULTS.partitions
-  if (there !== undefined && partitionsText(there) !== partitionsText(partitions)) {
-    throw new UsageError(
-      `--partitions ${partitionsText(partitions)}: ${log.address} was made with ${partitionsText(there)}, and keys lie where that puts them`,
-      `leave it out; or bring the sources into another place: ./plumbline replay --sources-only --partitions ${partitionsText(partitions)} --to DIR`,
-    )
-  }
-  return await wiringOf({ ...options, partitions })
-}
-
-/** Creates the topics that a topology needs, and rejects a log whose state this topology cannot resume. */
-export async function prepareLog(folder: DataFolder, topology: Topology): Promise<void> {
-  if (folder.read_only) return
-  await folder.log.createTopics(topicsOf(topology.events, processorsOf(topology), topology.partitions))
-  await claimTopology(folder.log, { ...identityOf(topology), fingerprint: fingerprintOf(topology) })
-}
 
 /** Runs workers and sinks until the signal or, with `until_idle`, until no work is left. */
 export async function runPipeline(options: PipelineOptions): Promise<void> {

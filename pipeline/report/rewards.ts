@@ -1,6 +1,6 @@
 import { OUTCOMES } from '../../schemas/events/tower.ts'
-import { textTable } from '../text-table.ts'
-import type { Row } from './ask-rows.ts'
+import type { Row } from '../ask-rows.ts'
+import { textTable } from '../text/text-table.ts'
 import { type Cluster, clusteredMean, describeInterval, type Interval, type IntervalMethod } from './interval.ts'
 import { dot, FAINT, line, rect, short, svgDocument, text, ticks } from './svg.ts'
 

@@ -1,10 +1,5 @@
-import { resolve } from 'node:path'
-import { openJsonlSink } from '../sinks/jsonl/jsonl-sink.ts'
-import type { Sink } from '../sinks/sink.ts'
-import { SINKS, type SinkName, type Topology } from '../streams/topology.ts'
-import type { DataFolder } from './data-folder.ts'
-import { startTables, tablesOf } from './tables.ts'
-import { UsageError } from './usage-error.ts'
+import { UsageError } from '../pipeline/usage-error.ts'
+import { SINKS, type SinkName } from '../streams/topology.ts'
 
 export const isSink = (name: string) => SINKS.some((sink) => sink === name)
 
@@ -33,32 +28,4 @@ export function chosenSinks({ only = [], sink, jsonl }: SinkOptions): readonly S
   if (jsonl !== undefined && !named.includes('jsonl'))
     throw new UsageError(`--jsonl ${jsonl}: --only leaves that sink out`, `add it: --only ${only.join(' ')} jsonl`)
   return named
-}
-
-export interface StartedSinks {
-  open(folder: DataFolder, topology: Topology): Promise<readonly Sink[]>
-  close(): Promise<void>
-}
-
-/** Starts these sinks; the process that owns the tables loads its code while this one opens the log. */
-export function startSinks(
-  names: readonly SinkName[],
-  { jsonl, sqlMemory }: SinkOptions,
-  report: (message: string) => void,
-): StartedSinks {
-  const tables = names.includes('duckdb') ? startTables(sqlMemory, report) : undefined
-  const sinks: Sink[] = tables === undefined ? [] : [tables]
-  return {
-    async open(folder, { events: catalogue }) {
-      await tables?.open(tablesOf(folder))
-      if (names.includes('jsonl') && jsonl !== undefined) {
-        const { log, blobs } = folder
-        sinks.push(await openJsonlSink({ dir: resolve(jsonl), log, blobs, catalogue, report }))
-      }
-      return sinks
-    },
-    async close() {
-      await Promise.all(sinks.map((sink) => sink.close()))
-    },
-  }
 }

@@ -3,8 +3,8 @@ import { resolve } from 'node:path'
 import type { Log, LogRecord } from '../infra/log/port/log.ts'
 import { catalogue } from '../schemas/events/catalogue.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { askRows } from './ask-rows.ts'
 import { type DataFolder, duckdbFile } from './data-folder.ts'
-import { askRows } from './report/ask-rows.ts'
 
 /** The reader of the records below, listed with the processors. */
 export const SINK = 'duckdb'

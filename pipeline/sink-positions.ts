@@ -3,8 +3,8 @@ import { resolve } from 'node:path'
 import type { Position } from '../infra/log/port/log.ts'
 import { positionOf } from '../infra/log/port/seen.ts'
 import type { SinkName } from '../streams/topology.ts'
+import { askRows } from './ask-rows.ts'
 import { duckdbFile } from './data-folder.ts'
-import { askRows } from './report/ask-rows.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Where the positions of sinks are. */
@@ -20,9 +20,6 @@ export interface SinkPositions {
   /** How to begin anew. */
   readonly remedy: string
 }
-
-/** `--jsonl` of the commands that show positions. */
-export const JSONL = ['--jsonl <dir>', 'with the JSON Lines sink that writes to this folder'] as const
 
 /** The positions of every sink that has stored some. @throws UsageError when `jsonl` is no folder of that sink */
 export async function positionsOfSinks({ data, jsonl }: SinkPlaces): Promise<SinkPositions[]> {

@@ -1,5 +1,5 @@
-import { openSql } from '../../sinks/duckdb/sql-client.ts'
-import type { Plain } from '../../sinks/duckdb/sql-result.ts'
+import { openSql } from '../sinks/duckdb/sql-client.ts'
+import type { Plain } from '../sinks/duckdb/sql-result.ts'
 
 export type Row = Readonly<Record<string, Plain>>
 
