@@ -17,6 +17,7 @@ import {
 } from '../../tests/counting.ts'
 import { memoryLog } from '../log/memory/memory-log.ts'
 import type { Log } from '../log/port/log.ts'
+import { sleep } from '../sleep.ts'
 import { verifyStage } from './verify-stage.ts'
 
 let log: Log
@@ -107,7 +108,11 @@ test('fails on a processor whose logic has changed', async () => {
 test('passes beside a worker that goes on meanwhile', async () => {
   let going = true
   const producing = (async () => {
-    while (going) await append(log, add('ann', 1), add('bob', 2), double('ann'))
+    while (going) {
+      await append(log, add('ann', 1), add('bob', 2), double('ann'))
+      // Each verification reads all of it: without a pause a slow machine has ever more to read.
+      await sleep(2)
+    }
   })()
   const running = runUntilRead({ log })
   const reports = []

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util'
 import { gunzipSync, gzip, gzipSync, zstdCompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { lz4Compress, lz4Decompress } from './lz4.ts'
+import { inThreadLz4, lz4Compress, lz4Decompress } from './lz4.ts'
 import { snappyDecompress } from './snappy.ts'
 
 /** The codecs that this driver writes; it reads snappy too. */
@@ -17,7 +17,7 @@ const inThreadZstd = promisify(zstdCompress)
 /** From this size on, compress in another thread: the round trip costs as much as compressing about 10 KiB. */
 const LARGE_BYTES = 64 * 1024
 
-/** Large records are compressed off the event loop, except by lz4. `records` must not change meanwhile. */
+/** Large records are compressed off the event loop. `records` must not change meanwhile. */
 export async function compress(
   compression: Compression,
   records: Buffer,
@@ -30,7 +30,7 @@ export async function compress(
     case 'gzip':
       return { codec, bytes: large ? await inThreadGzip(records) : gzipSync(records) }
     case 'lz4':
-      return { codec, bytes: lz4Compress(records) }
+      return { codec, bytes: large ? await inThreadLz4(records) : lz4Compress(records) }
     case 'zstd':
       return { codec, bytes: large ? await inThreadZstd(records) : zstdCompressSync(records) }
   }
