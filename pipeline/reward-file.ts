@@ -9,7 +9,8 @@ import {
   RewardFunctionError,
 } from '../processors/rescore-completions/custom-reward.ts'
 import { FileError, readSmallFile, utf8Text } from '../sources/plain-file.ts'
-import type { Exports, FromThread, ThreadData } from './reward-thread.ts'
+import { packCompletions, unpackRewards } from './reward-messages.ts'
+import type { Answer, Exports, FromThread, ThreadData } from './reward-thread.ts'
 import { UsageError } from './usage-error.ts'
 
 /** The smallest reward file, which messages about a wrong one show as an example. */
@@ -95,25 +96,33 @@ function refuseOtherExports(path: string, { names, functions, version }: Exports
 const REMEDY = `the smallest one has two lines:\n\n${EXAMPLE.replaceAll(/^/gm, '    ')}\n`
 
 interface Question {
+  readonly completions: readonly RecordedCompletion[]
   readonly resolve: (rewards: readonly Reward[]) => void
   readonly reject: (error: Error) => void
 }
 
-/** A reward file's thread: requests are answered in order, each within the time limit. */
+/**
+ * A reward file's thread. Requests are answered in order, each within the time limit. Those of one turn of the event
+ * loop travel as one message: a message for each event costs several times what evaluating it does.
+ */
 class RewardThread {
   readonly #file: string
   readonly #time_limit_s: number
   readonly #worker: Worker
-  readonly #questions: Question[] = []
+  /** Not sent yet. */
+  #asked: Question[] = []
+  /** One entry for each message without an answer. */
+  readonly #sent: (readonly Question[])[] = []
+  readonly #began_ns = new BigInt64Array(new SharedArrayBuffer(8))
   readonly #loaded = Promise.withResolvers<Exports>()
   #ended: Error | undefined
   #timer: NodeJS.Timeout | undefined
 
-  constructor(data: ThreadData, time_limit_s: number) {
+  constructor(data: Pick<ThreadData, 'address' | 'file'>, time_limit_s: number) {
     this.#file = data.file
     this.#time_limit_s = time_limit_s
     this.#worker = new Worker(new URL('./reward-thread.ts', import.meta.url), {
-      workerData: data,
+      workerData: { ...data, began_ns: this.#began_ns.buffer } satisfies ThreadData,
       // The file's prints are not output of the command: they go to standard error.
       stdout: true,
       execArgv: ['--disable-warning=ExperimentalWarning'],
@@ -138,9 +147,8 @@ class RewardThread {
     if (this.#ended !== undefined) return Promise.reject(this.#ended)
     if (completions.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {
-      this.#questions.push({ resolve, reject })
-      if (this.#questions.length === 1) this.#watch()
-      this.#worker.postMessage(completions)
+      this.#asked.push({ completions, resolve, reject })
+      if (this.#asked.length === 1) queueMicrotask(() => this.#send())
     })
   }
 
@@ -149,25 +157,47 @@ class RewardThread {
     await this.#worker.terminate()
   }
 
+  #send(): void {
+    const questions = this.#asked
+    if (questions.length === 0) return
+    this.#asked = []
+    this.#sent.push(questions)
+    if (this.#sent.length === 1) this.#watch()
+    this.#worker.postMessage(packCompletions(questions.map(({ completions }) => completions)))
+  }
+
   #take(message: FromThread): void {
     clearTimeout(this.#timer)
     if (message.kind === 'loaded') this.#loaded.resolve(message.exports)
     else if (message.kind === 'not_loaded') this.#loaded.reject(new Error(message.message))
     else {
-      const question = this.#questions.shift()
-      if (message.kind === 'rewards') question?.resolve(message.rewards)
-      else question?.reject(new RewardFunctionError(message.message))
+      const questions = this.#sent.shift() ?? []
+      for (const [at, { resolve, reject }] of questions.entries()) {
+        const answer = message.answers[at] as Answer
+        if (typeof answer === 'string') reject(new RewardFunctionError(answer))
+        else resolve(unpackRewards(answer))
+      }
     }
-    if (this.#questions.length > 0) this.#watch()
+    if (this.#sent.length > 0) this.#endIfLate()
   }
 
-  /** The next message must arrive within the limit. */
+  /** Call when an idle thread gets something to do: its time starts now. */
   #watch(): void {
+    Atomics.store(this.#began_ns, 0, process.hrtime.bigint())
+    this.#endIfLate()
+  }
+
+  /** Ends the thread if it has worked on the same event for longer than the limit; looks again when it could have. */
+  #endIfLate(): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => {
-      this.#end(`it took longer than ${this.#time_limit_s} s (--reward-time-limit)`)
-      void this.#worker.terminate()
-    }, this.#time_limit_s * 1_000)
+    const worked_ms = Number(process.hrtime.bigint() - Atomics.load(this.#began_ns, 0)) / 1e6
+    const left_ms = this.#time_limit_s * 1_000 - worked_ms
+    if (left_ms > 0) {
+      this.#timer = setTimeout(() => this.#endIfLate(), Math.ceil(left_ms))
+      return
+    }
+    this.#end(`it took longer than ${this.#time_limit_s} s (--reward-time-limit)`)
+    void this.#worker.terminate()
   }
 
   #end(why: string): void {
@@ -175,6 +205,6 @@ class RewardThread {
     if (this.#ended !== undefined) return
     this.#ended = new RewardFunctionError(`${this.#file}: ${why}`)
     this.#loaded.reject(new Error(why))
-    for (const question of this.#questions.splice(0)) question.reject(this.#ended)
+    for (const { reject } of [...this.#sent.splice(0).flat(), ...this.#asked.splice(0)]) reject(this.#ended)
   }
 }

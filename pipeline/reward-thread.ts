@@ -7,9 +7,9 @@ import {
   type CustomRewardFunction,
   checkedReward,
   type RecordedCompletion,
-  type Reward,
   RewardFunctionError,
 } from '../processors/rescore-completions/custom-reward.ts'
+import { type PackedCompletions, type PackedRewards, packRewards, unpackCompletions } from './reward-messages.ts'
 
 /** What the file exports; `evaluate` stays in the thread. */
 export interface Exports {
@@ -21,15 +21,20 @@ export interface Exports {
 export type FromThread =
   | { readonly kind: 'loaded'; readonly exports: Exports }
   | { readonly kind: 'not_loaded'; readonly message: string }
-  | { readonly kind: 'rewards'; readonly rewards: readonly Reward[] }
-  | { readonly kind: 'wrong'; readonly message: string }
+  | { readonly kind: 'evaluated'; readonly answers: readonly Answer[] }
+
+/** What became of one event's completions: their rewards, or the message of a RewardFunctionError. */
+export type Answer = PackedRewards | string
 
 export interface ThreadData {
   readonly address: string
   readonly file: string
+  /** One BigInt64: when the thread began its current event, in nanoseconds of `process.hrtime.bigint()`. */
+  readonly began_ns: SharedArrayBuffer
 }
 
-const { address, file } = workerData as ThreadData
+const { address, file, began_ns } = workerData as ThreadData
+const began = new BigInt64Array(began_ns)
 const port = parentPort
 if (port === null) throw new Error('reward-thread.ts runs as a worker thread only')
 const send = (message: FromThread) => port.postMessage(message)
@@ -44,13 +49,17 @@ if (module !== undefined) {
   const { version } = module as { version?: unknown }
   const [chosen] = functions
   const evaluate = checkedReward(`${file} ${chosen?.[0]}()`, chosen?.[1] as CustomRewardFunction)
-  port.on('message', (completions: readonly RecordedCompletion[]) => {
+  const answerOf = (completions: readonly RecordedCompletion[]): Answer => {
+    Atomics.store(began, 0, process.hrtime.bigint())
     try {
-      send({ kind: 'rewards', rewards: completions.map(evaluate) })
+      return packRewards(completions.map(evaluate))
     } catch (error) {
       if (!(error instanceof RewardFunctionError)) throw error
-      send({ kind: 'wrong', message: error.message })
+      return error.message
     }
+  }
+  port.on('message', (completions: PackedCompletions) => {
+    send({ kind: 'evaluated', answers: unpackCompletions(completions).map(answerOf) })
   })
   const names = exported.map(([name]) => name)
   const plain = ['number', 'string', 'boolean', 'undefined'].includes(typeof version) ? version : typeof version

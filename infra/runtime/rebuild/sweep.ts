@@ -6,9 +6,9 @@ import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import { putAll } from '../../blobs/put-all.ts'
-import type { Log, NewRecord, Position } from '../../log/port/log.ts'
+import type { Log, LogRecord, NewRecord, Position } from '../../log/port/log.ts'
 import { seenAfter } from '../../log/port/seen.ts'
-import { decodeRecord } from '../execute/decode-record.ts'
+import { decodeSoon } from '../execute/decode-record.ts'
 import { emission, type Output } from '../execute/emission.ts'
 import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
@@ -37,6 +37,8 @@ export interface Swept {
 }
 
 const CHUNK_BYTES = 2 * 1024 * 1024
+/** Events decoded and processed together. Inferred: enough that handing them to another thread costs little for each. */
+const SLICE = 16
 
 /**
  * Runs a transform once over the current records of a log, in bounded memory. The outputs of a chunk and the position
@@ -47,7 +49,7 @@ const CHUNK_BYTES = 2 * 1024 * 1024
  * @throws TopicReplacedError when a topic that the sweep has read was replaced.
  */
 export async function sweep(transform: Transform, options: SweepOptions): Promise<Swept> {
-  const { log, blobs, vocabulary, partitions, group, preface = [], signal, onProgress } = options
+  const { log, blobs, partitions, group, preface = [], signal, onProgress } = options
   const producer = await ResumingProducer.open(log, { transactional_id: group, group })
   // The next chunk is read and processed while this one is flushed.
   let committing: Promise<void> = Promise.resolve()
@@ -65,22 +67,15 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
       for (let next = from; next < end && !signal?.aborted; ) {
         const chunk = await log.read({ topic, partition, from: next, max_bytes: CHUNK_BYTES })
         if (chunk.next <= next) break
-        const events: Event[] = []
-        for (const record of chunk.records) {
-          if (record.offset >= end) break
-          const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
-            if (error instanceof PoisonError) return undefined
-            throw error
-          })
-          swept.records++
-          if (event === undefined) swept.unreadable++
-          else events.push(event)
-        }
-        const outputs = await outputsOf(transform, events).catch((error: unknown) => {
+        const records = chunk.records.filter(({ offset }) => offset < end)
+        const processed = await processedInSlices(records, transform, options).catch((error: unknown) => {
           if (signal?.aborted) return undefined
           throw error
         })
-        if (outputs === undefined) break
+        if (processed === undefined) break
+        const { outputs, unreadable } = processed
+        swept.records += records.length
+        swept.unreadable += unreadable
         const appends = [...toSay]
         await putAll(
           blobs,
@@ -95,8 +90,7 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
         }
         const reached = chunk.next < end
         next = reached ? chunk.next : end
-        const last = chunk.records.findLast(({ offset }) => offset < end)
-        const position = { topic, partition, next, seen: seenAfter(before, ids.get(topic) ?? '', last) }
+        const position = { topic, partition, next, seen: seenAfter(before, ids.get(topic) ?? '', records.at(-1)) }
         before = position
         await expectSameTopics(log, group, [position])
         await committing
@@ -123,7 +117,50 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
   }
 }
 
-/** One event is one call. The calls of a chunk run concurrently; their outputs keep the order of the events. */
+interface Processed {
+  readonly outputs: readonly Output[]
+  readonly unreadable: number
+}
+
+/**
+ * Decodes a slice of events while the transform works on the slice before it, which may be in another thread. Only the
+ * outputs outlive their slice.
+ */
+async function processedInSlices(
+  records: readonly LogRecord[],
+  transform: Transform,
+  { vocabulary, partitions, blobs }: SweepOptions,
+): Promise<Processed> {
+  const outputs: Output[] = []
+  let unreadable = 0
+  let working: Promise<readonly Output[]> = Promise.resolve([])
+  for (let from = 0; from < records.length; from += SLICE) {
+    const events: Event[] = []
+    for (const record of records.slice(from, from + SLICE)) {
+      const event = await decodedOrPoison(record, vocabulary, partitions, blobs)
+      if (event === undefined) unreadable++
+      else events.push(event)
+    }
+    const next = outputsOf(transform, events)
+    next.catch(() => undefined) // awaited below, or not at all when the slice before it fails
+    outputs.push(...(await working))
+    working = next
+  }
+  outputs.push(...(await working))
+  return { outputs, unreadable }
+}
+
+/** @returns undefined for a record that cannot be decoded */
+async function decodedOrPoison(...from: Parameters<typeof decodeSoon>): Promise<Event | undefined> {
+  try {
+    return await decodeSoon(...from)
+  } catch (error) {
+    if (error instanceof PoisonError) return undefined
+    throw error
+  }
+}
+
+/** One event is one call. The calls of a slice run concurrently; their outputs keep the order of the events. */
 async function outputsOf(transform: Transform, events: readonly Event[]): Promise<Output[]> {
   const each = events.map(async (event) => {
     const { emit, outputs } = emission(transform, [event])
