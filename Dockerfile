@@ -6,7 +6,8 @@
 FROM node:24-bookworm-slim
 WORKDIR /plumbline
 COPY . .
-# The first command installs what package-lock.json names; the data folder belongs to whom the program runs as.
+# The first command installs what package-lock.json names, and bundles the program. The data folder belongs to whom the
+# program runs as.
 RUN ./plumbline --version && mkdir /data && chown node:node /data
 USER node
 ENV PLUMBLINE_DATA=/data

@@ -2,7 +2,7 @@
  * Runs first for every command: installs the locked packages when the lock files have changed, then runs the program on
  * the pinned Node. Plain JavaScript for any Node from 20 on, because nothing is installed when it starts.
  *
- *   node guard.mjs COMMAND …    the command line (cli/main.ts)
+ *   node guard.mjs COMMAND …    the command line (cli/main.ts), from a bundle (see bundle/program-file.mjs)
  *   node guard.mjs --check      lint, types, import directions and the tests, as `npm test` does; with CI set in the
  *                               environment also the long ones, and those against real brokers, if Java and Maven are
  *                               installed; with words after it, the tests whose file names contain one of them
@@ -41,9 +41,17 @@ if (first === '--check-kafka') {
   await installPython()
   process.exit(runAll([stepAgainstBrokers(rest)]))
 }
-const file = first === '--exec' ? rest.shift() : at('cli', 'main.ts')
 const args = first === '--exec' ? rest : process.argv.slice(2)
+const file = first === '--exec' ? rest.shift() : await programToStart()
 runForeground(pinnedNode(), [...NODE_FLAGS, file, ...args])
+
+/** A running program may load more of its bundle at any time, so the bundle stays marked as used. */
+async function programToStart() {
+  const { programFile, stillUsed } = await import('./bundle/program-file.mjs')
+  const main = programFile(args, { node: pinnedNode(), say })
+  setInterval(() => stillUsed(main), 3_600_000).unref()
+  return main
+}
 
 /** Runs `npm ci` when package-lock.json differs from the one that was installed. */
 async function installNode() {

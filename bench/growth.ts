@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { programFile } from '../bundle/program-file.mjs'
 import { benchFolder } from './folder.ts'
 import { exponentsOf, sizesOf } from './growth-exponent.ts'
 import { anonymousMib, startedBy } from './memory.ts'
 import type { Gauge, OpenBench } from './pairs.ts'
 
-const PROGRAM = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 const REWARD = fileURLToPath(new URL('./reward.ts', import.meta.url))
 
 /** N of paper 1 §3.3. */
@@ -90,7 +90,7 @@ function rows(what: string, sizes: readonly number[], taken: readonly Taken[]): 
 async function run(args: readonly string[]): Promise<Taken> {
   const started_ms = performance.now()
   // With the flags of `npm run bench`, which are those of `./plumbline`.
-  const child = spawn(process.execPath, [...process.execArgv, PROGRAM, ...args], {
+  const child = spawn(process.execPath, [...process.execArgv, programFile(args), ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },
   })

@@ -1,10 +1,21 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { programFile } from '../bundle/program-file.mjs'
 
-/** The program as a person starts it: in a process of its own, with the Node of this one. */
+/** The program as a person starts it: in a process of its own, from the same file, with the Node of this one. */
 
-const PROGRAM = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
+const PROGRAM_FILES = new Map<boolean, string>()
+
+/** Found once in a process, because the sources stay as they are while tests run. */
+function fileFor(args: readonly string[]): string {
+  const is_debug = args.includes('--debug')
+  const say = (why: string) => {
+    throw new Error(why)
+  }
+  const file = PROGRAM_FILES.get(is_debug) ?? programFile(args, { say })
+  PROGRAM_FILES.set(is_debug, file)
+  return file
+}
 
 export interface Ended {
   readonly code: number | null
@@ -35,7 +46,7 @@ export interface Running {
 export function start(args: readonly string[], { cwd, env = {}, within = [], stdout: output }: Place): Running {
   const { PLUMBLINE_DATA: _data, PLUMBLINE_LOG: _log, NODE_OPTIONS: _options, ...inherited } = process.env
   const [program = '', ...before] = [...within, process.execPath]
-  const child = spawn(program, [...before, '--disable-warning=ExperimentalWarning', PROGRAM, ...args], {
+  const child = spawn(program, [...before, '--disable-warning=ExperimentalWarning', fileFor(args), ...args], {
     cwd,
     env: { ...inherited, NO_COLOR: '1', ...env },
     stdio: ['ignore', output ?? 'pipe', 'pipe'],

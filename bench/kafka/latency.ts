@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { programFile } from '../../bundle/program-file.mjs'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log, Producer } from '../../infra/log/port/log.ts'
 import { DEFAULT_TUNING } from '../../infra/runtime/work/worker.ts'
@@ -15,7 +15,6 @@ import { isRequest, PARTITIONS, requests } from '../tower-log.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
 import { until } from './members.ts'
 
-const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const INTERVAL_MS = DEFAULT_TUNING.commit_interval_ms
 /** Scenes are appended in one transaction per tick. */
 const TICK_MS = 100
@@ -62,11 +61,10 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
 
 /** @returns sorted latencies in commit intervals, and the rate that was reached in the burst */
 async function latencies(log: Log, address: string, dir: string, burst: number, seconds: number) {
-  const run = spawn(
-    process.execPath,
-    [...process.execArgv, MAIN, '--data', dir, '--log', address, 'run', '--no-sink', '--policy', 'random-legal'],
-    { stdio: ['ignore', 'ignore', 'ignore'] },
-  )
+  const args = ['--data', dir, '--log', address, 'run', '--no-sink', '--policy', 'random-legal']
+  const run = spawn(process.execPath, [...process.execArgv, programFile(args), ...args], {
+    stdio: ['ignore', 'ignore', 'ignore'],
+  })
   const seen = new Map<string, number>()
   const formed = new Map<string, number>()
   let sink: DuckDbSink | undefined
