@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { readOwner } from '../../sinks/duckdb/owner-record.ts'
+import { sqlRows } from '../sql-rows.ts'
 import { eventually, funnel, plumbline, plumblineOk, type Running, sharedFolder, sql, start } from './plumbline.ts'
 
 const GROUP_SIZE = 4
@@ -17,9 +18,12 @@ const generate = (data: string, scenes: number, seed = '7') => {
 }
 const here = (data: string) => ({ cwd: root, env: { PLUMBLINE_DATA: data } })
 
+const FORMED = 'select count(*)::int as n from rollout.group_formed'
+
+/** Asked from this process, because a program that starts for each look would take most of the machine. */
 async function formed(data: string, atLeast: number): Promise<boolean> {
-  const rows = await sql<{ n: number }>('select count(*)::int as n from rollout.group_formed', here(data))
-  return Number(rows[0]?.n) >= atLeast * GROUP_SIZE
+  const [row] = await sqlRows({ file: join(root, data, 'plumbline.duckdb') }, FORMED)
+  return Number(row?.[0]) >= atLeast * GROUP_SIZE
 }
 
 /** Records read by each processor, from the final report. */
@@ -42,6 +46,7 @@ test('run answers sql from another process while it goes on, takes what comes, a
   await eventually(() => formed('going', 20))
   await generate('going', 150)
   await eventually(() => formed('going', 40))
+  expect((await sql<{ n: number }>(FORMED, here('going')))[0]?.n).toBeGreaterThanOrEqual(40 * GROUP_SIZE)
   expect(running.child.exitCode).toBe(null)
 
   const ended = await terminate(running)
