@@ -112,11 +112,44 @@ export interface Fold<S = unknown> extends Declared {
   waits?(state: S): boolean
 }
 
-/** Stateless and batched: models and kernels. If a call has more than one event, emissions must name their causes. */
+/**
+ * Stateless and batched: models and kernels. If a call has more than one event, emissions must name their causes. An
+ * event that makes a batch fail is found by halving, so `apply` must leave its events as they are.
+ */
 export interface Transform extends Declared {
   readonly shape: 'transform'
   readonly max_batch: number
-  apply(events: readonly Event[], emit: Emit): Promise<void> | void
+  /**
+   * @throws InvariantError when an event breaks an invariant: it becomes a dead letter, as after any other error. An
+   * error with `retry: 'later'` is the environment's: the whole batch is processed again.
+   */
+  apply(events: readonly Event[], context: TransformContext): Promise<void> | void
+}
+
+/** What a transform may reach apart from its events. It is valid until `apply` has returned. */
+export interface TransformContext {
+  readonly emit: Emit
+  readonly blobs: TransformBlobs
+  /**
+   * Aborts when the result is no longer wanted: the program stops, or another process has taken over. The batch is then
+   * processed again by its next owner. A transform that ignores the signal delays the stop until it returns.
+   */
+  readonly signal: AbortSignal
+}
+
+export interface TransformBlobs {
+  /**
+   * The bytes of a blob that an event names, or that this call has put. Other calls may get the same bytes: do not
+   * change them.
+   *
+   * @throws an error that makes its event a dead letter when the store lacks the blob or has other bytes
+   */
+  get(ref: BlobRef): Promise<Uint8Array>
+  /**
+   * A reference for the outputs of this call. The bytes are stored before the commit that names them, and not at all if
+   * this call fails or is only a rebuild. They must not change after this.
+   */
+  put(bytes: Uint8Array, media_type: string): Promise<BlobRef>
 }
 
 /** The external results that an event requests: `wanted` of them, numbered from 0. Stored in state as JSON. */

@@ -3,6 +3,7 @@ import { type Damage, type Log, RecordDamagedError, TopicReplacedError } from '.
 import { retryOf } from '../retry.ts'
 import type { Executed } from '../runtime/execute/executed.ts'
 import { execute } from '../runtime/execute/execution.ts'
+import { NEVER_ABORTED } from '../runtime/execute/outside.ts'
 import { topologyIn } from '../runtime/internal/internal-records.ts'
 import { changelogTopic, journalTopic, TOPOLOGY_TOPIC } from '../runtime/internal/internal-topics.ts'
 import { CauseExpiredError, resetEnds } from '../runtime/internal/journal-reader.ts'
@@ -118,7 +119,7 @@ export class StageVerification {
   /** The processors whose states are in the changelog, each with its recomputed states. */
   async #rerun(partition: number, ends: TaskEnds, take: (executed: Executed) => Promise<void>): Promise<Rebuilt[]> {
     const { name, create } = this.#stage
-    const execution = execute(this.#processor)
+    const execution = execute(this.#processor, { blobs: this.#options.blobs, signal: NEVER_ABORTED })
     if (this.#processor.produces === 'facts') return [{ processor: this.#processor, states: undefined }]
     let effect: Processor | undefined
     const made = (variant: readonly string[]) => {

@@ -9,7 +9,8 @@ import { putAll } from '../../blobs/put-all.ts'
 import type { Log, NewRecord, Position } from '../../log/port/log.ts'
 import { seenAfter } from '../../log/port/seen.ts'
 import { decodeRecord } from '../execute/decode-record.ts'
-import { emission, type Output } from '../execute/emission.ts'
+import { NEVER_ABORTED, type Outside } from '../execute/outside.ts'
+import { type Called, callTransform } from '../execute/transform-call.ts'
 import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
 
@@ -76,15 +77,18 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
           if (event === undefined) swept.unreadable++
           else events.push(event)
         }
-        const outputs = await outputsOf(transform, events).catch((error: unknown) => {
-          if (signal?.aborted) return undefined
-          throw error
-        })
-        if (outputs === undefined) break
+        const called = await callEach(transform, events, { blobs, signal: signal ?? NEVER_ABORTED }).catch(
+          (error: unknown) => {
+            if (signal?.aborted) return undefined
+            throw error
+          },
+        )
+        if (called === undefined) break
+        const outputs = called.flatMap((call) => call.outputs)
         const appends = [...toSay]
         await putAll(
           blobs,
-          outputs.flatMap(({ encoded }) => encoded.blobs),
+          called.flatMap((call) => [...call.blobs, ...call.outputs.flatMap(({ encoded }) => encoded.blobs)]),
         )
         for (const { type, event: said, encoded } of outputs) {
           const { key, headers, value } = encoded
@@ -124,13 +128,8 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
 }
 
 /** One event is one call. The calls of a chunk run concurrently; their outputs keep the order of the events. */
-async function outputsOf(transform: Transform, events: readonly Event[]): Promise<Output[]> {
-  const each = events.map(async (event) => {
-    const { emit, outputs } = emission(transform, [event])
-    await transform.apply([event], emit)
-    return outputs
-  })
-  return (await Promise.all(each)).flat()
+async function callEach(transform: Transform, events: readonly Event[], outside: Outside): Promise<Called[]> {
+  return await Promise.all(events.map((event) => callTransform(transform, [event], outside)))
 }
 
 /** Per input partition with a backlog: where to resume, and its current end. */

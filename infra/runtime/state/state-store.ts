@@ -3,6 +3,7 @@ import { BlobCorruptError, BlobMissingError, type Blobs } from '../../blobs/blob
 import type { Log, NewRecord } from '../../log/port/log.ts'
 import type { Execution } from '../execute/executed.ts'
 import { execute } from '../execute/execution.ts'
+import { NEVER_ABORTED } from '../execute/outside.ts'
 import { isStateKey } from '../execute/state-keys.ts'
 import { ForeignRecordError } from '../internal/foreign-record.ts'
 import { changelogEntryIn, type Reading, snapshotEntryIn } from '../internal/internal-records.ts'
@@ -31,6 +32,8 @@ export function changelogRecord(processor: Processor, key: string, state: unknow
 }
 
 export interface RestoreOptions extends RerunOptions {
+  /** Aborts the transform of this task; without it nothing does. */
+  readonly signal?: AbortSignal
   /** In a copy of a log, offsets in snapshots are wrong: only the changelog is used. */
   readonly without_snapshots: boolean
   /** Receives notices for a person about skipped records and snapshots. */
@@ -57,7 +60,8 @@ export async function restoreState(
   partition: number,
   options: RestoreOptions,
 ): Promise<Restored> {
-  const execution = execute(processor)
+  const { blobs, signal = NEVER_ABORTED } = options
+  const execution = execute(processor, { blobs, signal })
   if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
   try {
     return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }

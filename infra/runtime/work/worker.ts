@@ -10,6 +10,7 @@ import {
 } from '../../log/port/log.ts'
 import { retryOf } from '../../retry.ts'
 import { sleep } from '../../sleep.ts'
+import { NEVER_ABORTED, TaskAbortedError } from '../execute/outside.ts'
 import { SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
 import { restoreState, takeSnapshot } from '../state/state-store.ts'
 import { TaskPositions } from '../state/task-positions.ts'
@@ -43,6 +44,8 @@ export class Worker {
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
+  /** Aborts when the results of this session are no longer wanted. */
+  #unwanted = NEVER_ABORTED
 
   constructor(options: WorkerOptions) {
     this.#options = options
@@ -65,7 +68,10 @@ export class Worker {
     return latest([...this.#tasks.values()].map((task) => task.execution.unticked(clock)))
   }
 
-  /** Runs until the signal aborts. Then commits what was processed and leaves the group. */
+  /**
+   * Runs until the signal aborts. Then commits what was processed and leaves the group. Where a transform gives up
+   * because of the signal, what was processed since the last commit is dropped: the next owner reads it again.
+   */
   async run(signal: AbortSignal): Promise<void> {
     let wait_ms = 0
     while (!signal.aborted) {
@@ -75,6 +81,7 @@ export class Worker {
         })
       } catch (error) {
         if (!(error instanceof Error) || retryOf(error) === 'never') throw error
+        if (signal.aborted && error instanceof TaskAbortedError) return
         if (error instanceof FencedError) {
           await sleep(FENCED_WAIT_MS, signal)
         } else {
@@ -95,13 +102,22 @@ export class Worker {
       topics,
       session_timeout_ms: this.#tuning.session_timeout_ms,
     })
+    const abort = new AbortController()
+    this.#unwanted = abort.signal
+    const stop = () => abort.abort(new TaskAbortedError(`${processor.name} was stopped`))
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
     let producer: Producer | undefined
     let commits: Commits | undefined
     try {
       producer = await log.producer({ transactional_id: `${processor.name}/${instance}` })
-      commits = new Commits(this.#options, producer, (batch) => {
-        this.#positions.settle(batch.positions)
-        progressed()
+      commits = new Commits(this.#options, producer, {
+        committed: (batch) => {
+          this.#positions.settle(batch.positions)
+          progressed()
+        },
+        // What is being computed builds on the lost batch, or belongs to another owner now.
+        failed: (error) => abort.abort(error),
       })
       this.#last_commit_ms = performance.now()
       // Records that the last session did not commit are read again, and must not count twice.
@@ -119,6 +135,7 @@ export class Worker {
       if (error instanceof FencedError && partitions.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions })
       throw error
     } finally {
+      signal.removeEventListener('abort', stop)
       this.#options.onEvent?.({ kind: 'left' })
       await commits?.ended()
       this.#tasks.clear()
@@ -204,6 +221,7 @@ export class Worker {
     const journalled = await this.#positions.fromJournal(partition)
     const restored = await restoreState(processor, partition, {
       ...this.#options,
+      signal: this.#unwanted,
       without_snapshots: journalled.length > 0,
       onNotice: (message) => this.#options.onEvent?.({ kind: 'notice', message }),
     })

@@ -1,0 +1,45 @@
+import type { Transform, TransformBlobs } from '../../../processors/processor.ts'
+import type { Event } from '../../../schemas/declare/event.ts'
+import type { Blob } from '../../../schemas/wire/offload.ts'
+import { refOf } from '../../blobs/hashing.ts'
+import { emission, type Output } from './emission.ts'
+import type { Outside } from './outside.ts'
+
+export interface Called {
+  readonly outputs: readonly Output[]
+  /** What the call put. They must be durable before the transaction with these outputs commits. */
+  readonly blobs: readonly Blob[]
+}
+
+/**
+ * Calls a transform once. What it puts is held here and not stored: a call that fails leaves nothing behind, and
+ * a rebuild names the same blobs without writing any.
+ *
+ * @throws what the transform throws; the reason of the signal when it threw after an abort
+ */
+export async function callTransform(
+  transform: Transform,
+  events: readonly Event[],
+  { blobs, signal }: Outside,
+): Promise<Called> {
+  const { emit, outputs } = emission(transform, events)
+  const put = new Map<string, Blob>()
+  const calls: TransformBlobs = {
+    async get(ref) {
+      signal.throwIfAborted()
+      return put.get(ref.sha256)?.bytes ?? (await blobs.get(ref, { signal }))
+    },
+    async put(bytes, media_type) {
+      const ref = refOf(bytes, media_type)
+      put.set(ref.sha256, { ref, bytes })
+      return ref
+    },
+  }
+  try {
+    await transform.apply(events, { emit, blobs: calls, signal })
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  }
+  return { outputs, blobs: [...put.values()] }
+}
