@@ -5,13 +5,15 @@ import { sourceId } from '../../schemas/wire/identity.ts'
 import type { Blobs } from '../blobs/blobs.ts'
 import { memoryBlobs } from '../blobs/memory.ts'
 import { putAll } from '../blobs/put-all.ts'
+import type { ComputePool } from '../compute/compute.ts'
 import type { NewRecord } from '../log/port/log.ts'
 import { asFold } from './execute/effect-fold.ts'
 import type { Execution, Failure } from './execute/executed.ts'
 import { execute } from './execute/execution.ts'
-import { NEVER_ABORTED, type Outside } from './execute/outside.ts'
+import type { Outside } from './execute/outside.ts'
 import { isStateKey } from './execute/state-keys.ts'
 import { changelogTopic } from './internal/internal-topics.ts'
+import { outsideOf } from './state/rerun.ts'
 import { changelogRecord, stateReading } from './state/state-store.ts'
 
 /**
@@ -35,6 +37,8 @@ export function testDriver(processor: Processor, outside: DriverOutside = {}): T
 export interface DriverOutside {
   /** Default: never aborts. */
   readonly signal?: AbortSignal
+  /** Where kernels run; default: the pool that this process shares. */
+  readonly compute?: Pick<ComputePool, 'run'>
 }
 
 export class TestDriver {
@@ -49,10 +53,10 @@ export class TestDriver {
   readonly blobs: Blobs = memoryBlobs()
   readonly #outside: Outside
 
-  constructor(processor: Processor, { signal = NEVER_ABORTED }: DriverOutside = {}) {
+  constructor(processor: Processor, { compute, signal }: DriverOutside = {}) {
     this.#given = processor
     this.#processor = asRun(processor)
-    this.#outside = { blobs: this.blobs, signal }
+    this.#outside = outsideOf({ blobs: this.blobs, ...(compute && { compute }) }, signal)
     this.#execution = execute(this.#processor, this.#outside)
   }
 

@@ -2,6 +2,7 @@ import type { Transform, TransformBlobs } from '../../../processors/processor.ts
 import type { Event } from '../../../schemas/declare/event.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
 import { refOf } from '../../blobs/hashing.ts'
+import { computeFor } from '../../compute/compute.ts'
 import { emission, type Output } from './emission.ts'
 import type { Outside } from './outside.ts'
 
@@ -20,15 +21,16 @@ export interface Called {
 export async function callTransform(
   transform: Transform,
   events: readonly Event[],
-  { blobs, signal }: Outside,
+  { blobs, compute, signal }: Outside,
 ): Promise<Called> {
   const { emit, outputs } = emission(transform, events)
   const put = new Map<string, Blob>()
+  const get: TransformBlobs['get'] = async (ref) => {
+    signal.throwIfAborted()
+    return put.get(ref.sha256)?.bytes ?? (await blobs.get(ref, { signal }))
+  }
   const calls: TransformBlobs = {
-    async get(ref) {
-      signal.throwIfAborted()
-      return put.get(ref.sha256)?.bytes ?? (await blobs.get(ref, { signal }))
-    },
+    get,
     async put(bytes, media_type) {
       const ref = refOf(bytes, media_type)
       put.set(ref.sha256, { ref, bytes })
@@ -36,7 +38,7 @@ export async function callTransform(
     },
   }
   try {
-    await transform.apply(events, { emit, blobs: calls, signal })
+    await transform.apply(events, { emit, blobs: calls, compute: computeFor(compute, signal), signal })
   } catch (error) {
     signal.throwIfAborted()
     throw error

@@ -6,12 +6,14 @@ import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import { putAll } from '../../blobs/put-all.ts'
+import type { ComputePool } from '../../compute/compute.ts'
 import type { Log, NewRecord, Position } from '../../log/port/log.ts'
 import { seenAfter } from '../../log/port/seen.ts'
 import { decodeRecord } from '../execute/decode-record.ts'
-import { NEVER_ABORTED, type Outside } from '../execute/outside.ts'
+import type { Outside } from '../execute/outside.ts'
 import { type Called, callTransform } from '../execute/transform-call.ts'
 import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
+import { outsideOf } from '../state/rerun.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
 
 export interface SweepOptions {
@@ -19,6 +21,7 @@ export interface SweepOptions {
   readonly blobs: Blobs
   readonly vocabulary: Catalogue
   readonly partitions: Partitions
+  readonly compute?: Pick<ComputePool, 'run'>
   /** Names the sweep: its positions are committed under this group. */
   readonly group: string
   /** Appended with the first outputs; ignored when the group already has positions. */
@@ -77,12 +80,10 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
           if (event === undefined) swept.unreadable++
           else events.push(event)
         }
-        const called = await callEach(transform, events, { blobs, signal: signal ?? NEVER_ABORTED }).catch(
-          (error: unknown) => {
-            if (signal?.aborted) return undefined
-            throw error
-          },
-        )
+        const called = await callEach(transform, events, outsideOf(options, signal)).catch((error: unknown) => {
+          if (signal?.aborted) return undefined
+          throw error
+        })
         if (called === undefined) break
         const outputs = called.flatMap((call) => call.outputs)
         const appends = [...toSay]

@@ -3,7 +3,6 @@ import { BlobCorruptError, BlobMissingError, type Blobs } from '../../blobs/blob
 import type { Log, NewRecord } from '../../log/port/log.ts'
 import type { Execution } from '../execute/executed.ts'
 import { execute } from '../execute/execution.ts'
-import { NEVER_ABORTED } from '../execute/outside.ts'
 import { isStateKey } from '../execute/state-keys.ts'
 import { ForeignRecordError } from '../internal/foreign-record.ts'
 import { changelogEntryIn, type Reading, snapshotEntryIn } from '../internal/internal-records.ts'
@@ -17,7 +16,7 @@ import {
 import { toJson } from '../internal/json-records.ts'
 import { readEntries } from '../internal/read-entries.ts'
 import { misplacedError, misplacedIn } from './misplaced.ts'
-import { type RerunOptions, rerun } from './rerun.ts'
+import { outsideOf, type RerunOptions, rerun } from './rerun.ts'
 
 /** A stored state was written by a newer program, does not fit its schema, or cannot be recomputed. */
 export class StateVersionError extends Error {
@@ -60,8 +59,7 @@ export async function restoreState(
   partition: number,
   options: RestoreOptions,
 ): Promise<Restored> {
-  const { blobs, signal = NEVER_ABORTED } = options
-  const execution = execute(processor, { blobs, signal })
+  const execution = execute(processor, outsideOf(options, options.signal))
   if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
   try {
     return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }

@@ -21,9 +21,9 @@ import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Claim, Log, LogRecord, Member, NewRecord, Position, Producer } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
 import { execute } from '../execute/execution.ts'
-import { NEVER_ABORTED } from '../execute/outside.ts'
 import { DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from '../internal/internal-topics.ts'
 import { readJson, toJson } from '../internal/json-records.ts'
+import { outsideOf } from '../state/rerun.ts'
 import { appendBatch, takeParts } from './batch.ts'
 import { Task } from './task.ts'
 
@@ -120,7 +120,7 @@ class SteppedWorker {
 
   #fresh(): Task[] {
     const shared = { processor: summing, partitions: PARTITIONS, vocabulary, blobs: this.#blobs }
-    const outside = { blobs: this.#blobs, signal: NEVER_ABORTED }
+    const outside = outsideOf({ blobs: this.#blobs })
     return [0, 1].map((partition) => new Task({ ...shared, partition, execution: execute(summing, outside) }))
   }
 
