@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { ClockDomain, DataOf, Event, EventType } from '../schemas/declare/event.ts'
 import type { BlobRef } from '../schemas/declare/logical-types.ts'
+import type { TensorArray, TensorValue } from '../schemas/declare/tensor-value.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 
 /**
@@ -147,6 +148,11 @@ export interface TransformBlobs {
    * @throws an error that makes its event a dead letter when the store lacks the blob or has other bytes
    */
   get(ref: BlobRef): Promise<Uint8Array>
+  /**
+   * The elements of a tensor, in an array of the caller's own, which it may change. To pass a stored tensor on, emit
+   * its value as it is: nothing is read then.
+   */
+  load(tensor: TensorValue): Promise<TensorArray>
   /**
    * A reference for the outputs of this call. The bytes are stored before the commit that names them, and not at all if
    * this call fails or is only a rebuild. They must not change after this.

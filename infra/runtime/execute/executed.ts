@@ -1,5 +1,6 @@
 import { InvariantError, type Processor } from '../../../processors/processor.ts'
 import type { ClockDomain, Event } from '../../../schemas/declare/event.ts'
+import { PoisonError } from '../../../schemas/wire/codec.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
 import { BlobCorruptError, BlobMissingError } from '../../blobs/blobs.ts'
 import type { Output } from './emission.ts'
@@ -58,7 +59,7 @@ export interface Execution {
 }
 
 /** The errors that an event causes, not the code. A blob that it names and the store lacks is like a missing column. */
-const POISON = [InvariantError, BlobMissingError, BlobCorruptError]
+const POISON = [InvariantError, PoisonError, BlobMissingError, BlobCorruptError]
 
 export function faultOf(error: unknown): Pick<Failure, 'failure' | 'error'> {
   return {
