@@ -17,6 +17,7 @@ import { TaskPositions } from '../state/task-positions.ts'
 import { takeParts } from './batch.ts'
 import { BugWatch } from './bug-watch.ts'
 import { Commits } from './commits.ts'
+import { Growth } from './growth.ts'
 import { Task } from './task.ts'
 import { DEFAULT_TUNING, type Tuning, type WorkerOptions } from './worker-options.ts'
 
@@ -41,6 +42,7 @@ export class Worker {
   #bugs: BugWatch
   readonly #tasks = new Map<number, Task>()
   readonly #positions: TaskPositions
+  readonly #growth: Growth
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
@@ -51,6 +53,7 @@ export class Worker {
     this.#options = options
     this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
     this.#bugs = new BugWatch(options.processor.name, this.#tuning)
+    this.#growth = new Growth(options.processor)
     this.#positions = new TaskPositions(options.log, options.processor)
   }
 
@@ -156,11 +159,12 @@ export class Worker {
     // The claim changes with the assignment. Records processed under the old claim are committed under it.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
+    const before = this.#unsaved_bytes
     await this.#process(polled)
+    this.#growth.see(polled.records, this.#unsaved_bytes - before)
     await beside?.collect(this.#tasks)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
-    const full =
-      [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
+    const full = this.#unsaved_bytes >= this.#tuning.max_unsaved_bytes
     const pending = this.#pending
     if (pending && (due || full || polled.records.length === 0)) {
       await this.#commit(commits)
@@ -177,7 +181,10 @@ export class Worker {
     const { when_gone, max_unsaved_bytes } = this.#tuning
     for (;;) {
       try {
-        return await member.poll({ max_bytes: max_unsaved_bytes, wait_ms: this.#wait_ms() })
+        return await member.poll({
+          max_bytes: Math.min(max_unsaved_bytes, this.#growth.most_input),
+          wait_ms: this.#wait_ms(),
+        })
       } catch (error) {
         if (!(error instanceof OffsetGoneError) || when_gone === 'stop') throw error
         const { topic, partition, from, beginning } = error.gone
@@ -189,6 +196,10 @@ export class Worker {
         this.#options.onEvent?.({ kind: 'skipped', topic, partition, from, to })
       }
     }
+  }
+
+  get #unsaved_bytes(): number {
+    return [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0)
   }
 
   /** Some records, positions or results from outside are not committed yet. */
