@@ -14,7 +14,14 @@ const MAY_IMPORT = {
   pipeline: ['streams', 'processors', 'sources', 'sinks', 'schemas', 'environments', 'infra'],
 }
 
-const BELOW_RUNTIME = ['schemas', 'processors/processor[.]ts', 'infra/[a-z-]+[.]ts', 'infra/log/port', 'infra/blobs']
+const BELOW_RUNTIME = [
+  'schemas',
+  'processors/processor[.]ts',
+  'infra/[a-z-]+[.]ts',
+  'infra/log/port',
+  'infra/blobs',
+  'infra/compute',
+]
 
 /** The same within a folder: each room may import itself and what its line names. */
 const ROOMS = {
@@ -28,6 +35,8 @@ const ROOMS = {
   'infra/log/kafka': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/log/port'],
   'infra/blobs': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/http'],
   'infra/http': ['infra/[a-z-]+[.]ts', 'processors/processor[.]ts'],
+  'infra/supervise': ['infra/[a-z-]+[.]ts'],
+  'infra/compute': ['infra/[a-z-]+[.]ts', 'infra/supervise', 'processors/processor[.]ts'],
   'infra/runtime/execute': BELOW_RUNTIME,
   'infra/runtime/internal': [...BELOW_RUNTIME, 'infra/runtime/execute'],
   'infra/runtime/state': [...BELOW_RUNTIME, 'infra/runtime/(execute|internal)'],

@@ -64,7 +64,7 @@ function measuresOf(type: EventType, all: readonly Event[], turns: number): Meas
       ...shared,
       what: `decode ${type.type}, 16 rows from Arrow`,
       goal: 2,
-      candidate: { what: 'arrowCodec', run: many(streams, (bytes) => decode(bytes, () => undefined)) },
+      candidate: { what: 'arrowCodec', run: many(streams, (bytes) => decode(bytes, () => undefined, true)) },
       ceiling: reader,
     },
     {

@@ -21,12 +21,14 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   'form-groups': () => import('./form-groups.ts'),
   backlog: () => import('./backlog.ts'),
   blobs: () => import('./blobs.ts'),
+  tensors: () => import('./tensors.ts'),
+  compute: () => import('./compute.ts'),
   'duckdb-sink': () => import('./duckdb-sink.ts'),
   rescore: () => import('./rescore.ts'),
   sql: () => import('./sql.ts'),
   growth: () => import('./growth.ts'),
 }
-const WHEN_NAMED = ['blobs', 'sql', 'growth']
+const WHEN_NAMED = ['blobs', 'tensors', 'compute', 'sql', 'growth']
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

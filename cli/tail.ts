@@ -127,7 +127,7 @@ export async function readable(record: LogRecord, blobs: Blobs, partitions: numb
   const type = vocabulary.get(record.topic)
   if (type === undefined) return { ...plainPlace(record), ...internalRow(record) }
   try {
-    return plainEvent(record, type, await decodeRecord(record, vocabulary, partitions, blobs))
+    return plainEvent(record, type, await decodeRecord(record, vocabulary, partitions, blobs, 'elements'))
   } catch (error) {
     if (!(error instanceof PoisonError)) throw error
     return { ...plainPlace(record), rows: [], unreadable: (error as PoisonError).message }

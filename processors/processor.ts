@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { ClockDomain, DataOf, Event, EventType } from '../schemas/declare/event.ts'
 import type { BlobRef } from '../schemas/declare/logical-types.ts'
+import type { TensorArray, TensorValue } from '../schemas/declare/tensor-value.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 
 /**
@@ -112,11 +113,88 @@ export interface Fold<S = unknown> extends Declared {
   waits?(state: S): boolean
 }
 
-/** Stateless and batched: models and kernels. If a call has more than one event, emissions must name their causes. */
+/**
+ * Stateless and batched: models and kernels. If a call has more than one event, emissions must name their causes. An
+ * event that makes a batch fail is found by halving, so `apply` must leave its events as they are.
+ */
 export interface Transform extends Declared {
   readonly shape: 'transform'
   readonly max_batch: number
-  apply(events: readonly Event[], emit: Emit): Promise<void> | void
+  /**
+   * @throws InvariantError when an event breaks an invariant: it becomes a dead letter, as after any other error. An
+   * error with `retry: 'later'` is the environment's: the whole batch is processed again.
+   */
+  apply(events: readonly Event[], context: TransformContext): Promise<void> | void
+}
+
+/** What a transform may reach apart from its events. It is valid until `apply` has returned. */
+export interface TransformContext {
+  readonly emit: Emit
+  readonly blobs: TransformBlobs
+  /** Runs heavy work outside of the event loop. */
+  readonly compute: Compute
+  /**
+   * Aborts when the result is no longer wanted: the program stops, or another process has taken over. The batch is then
+   * processed again by its next owner. A transform that ignores the signal delays the stop until it returns.
+   */
+  readonly signal: AbortSignal
+}
+
+export interface TransformBlobs {
+  /**
+   * The bytes of a blob that an event names, or that this call has put. Other calls may get the same bytes: do not
+   * change them.
+   *
+   * @throws an error that makes its event a dead letter when the store lacks the blob or has other bytes
+   */
+  get(ref: BlobRef): Promise<Uint8Array>
+  /**
+   * The elements of a tensor, in an array of the caller's own, which it may change. To pass a stored tensor on, emit
+   * its value as it is: nothing is read then.
+   */
+  load(tensor: TensorValue): Promise<TensorArray>
+  /**
+   * A reference for the outputs of this call. The bytes are stored before the commit that names them, and not at all if
+   * this call fails or is only a rebuild. They must not change after this.
+   */
+  put(bytes: Uint8Array, media_type: string): Promise<BlobRef>
+}
+
+/**
+ * A function that runs outside of the event loop, by the module that exports it and its name. It gets one input and
+ * returns one output, or a promise of it; both are plain values, typed arrays included.
+ */
+export interface Kernel<I, O> {
+  /** The URL of the module. */
+  readonly module: string
+  /** The name of the exported function. */
+  readonly name: string
+  /**
+   * `thread`: for code that can merely throw; nothing is copied that is transferred. `process`: for code that can
+   * crash or take all memory, such as a model that somebody published; it has a memory limit of its own, and all values
+   * are copied.
+   */
+  readonly runs_in: 'thread' | 'process'
+  /** Exists at compile time only. */
+  readonly is?: (input: I) => O
+}
+
+export interface Compute {
+  /**
+   * Waits for a free thread or process, then runs the kernel. What it returns is transferred: it must not keep it.
+   * Aborts with the signal of the context, even a kernel that never ends.
+   *
+   * @param options.transfer buffers of the input to move instead of copying, which empties them here. Never those of an
+   * event: its batch may be processed again.
+   * @throws what the kernel throws, with its stack; KernelDiedError when it has ended its process several times.
+   */
+  run<I, O>(kernel: Kernel<I, O>, input: I, options?: { readonly transfer?: readonly ArrayBuffer[] }): Promise<O>
+}
+
+/** A kernel ended its process, by a crash or by taking too much memory, each time it was run on this input. */
+export class KernelDiedError extends Error {
+  override readonly name = 'KernelDiedError'
+  readonly retry = 'never'
 }
 
 /** The external results that an event requests: `wanted` of them, numbered from 0. Stored in state as JSON. */

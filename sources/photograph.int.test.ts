@@ -3,7 +3,7 @@ import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { describe, expect, test } from 'vitest'
-import { memoryBlobs } from '../tests/counting.ts'
+import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { temporaryFolder } from '../tests/temporary-folder.ts'
 import { lererScenes } from './lerer.ts'
 

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
+import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { MemoryBroker } from '../infra/log/memory/broker.ts'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { TopicReplacedError } from '../infra/log/port/log.ts'
 import type { Event } from '../schemas/declare/event.ts'
-import { add, added, double, doubled, memoryBlobs, PARTITIONS, recordsOf, TOPICS } from '../tests/counting.ts'
+import { add, added, double, doubled, PARTITIONS, recordsOf, TOPICS } from '../tests/counting.ts'
 import { runSource, type Source } from './source.ts'
 
 const source = (steps: number): Source => ({

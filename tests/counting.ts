@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import type { Blobs } from '../infra/blobs/blobs.ts'
-import { BlobMissingError } from '../infra/blobs/blobs.ts'
+import { memoryBlobs } from '../infra/blobs/memory.ts'
 import type { Log, LogRecord } from '../infra/log/port/log.ts'
 import { readRange } from '../infra/runtime/internal/json-records.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
@@ -136,21 +134,4 @@ export async function sumsOf(log: Log, who: string): Promise<number[]> {
     (record) => decodeEvent(record, vocabulary) as Event<typeof counted>,
   )
   return events.filter((event) => event.key === who).map((event) => event.data.sum)
-}
-
-export function memoryBlobs(): Blobs {
-  const stored = new Map<string, Uint8Array>()
-  return {
-    has: async (ref) => stored.has(ref.sha256),
-    async put(bytes, media_type) {
-      const sha256 = createHash('sha256').update(bytes).digest('hex')
-      stored.set(sha256, bytes)
-      return { sha256, bytes: bytes.byteLength, media_type }
-    },
-    async get(ref) {
-      const bytes = stored.get(ref.sha256)
-      if (bytes === undefined) throw new BlobMissingError(`blob ${ref.sha256} is not there`)
-      return bytes
-    },
-  }
 }

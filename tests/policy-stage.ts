@@ -1,4 +1,5 @@
 import { expect, onTestFinished } from 'vitest'
+import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { httpClient } from '../infra/http/http-client.ts'
 import { MemoryBroker } from '../infra/log/memory/broker.ts'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
@@ -15,7 +16,7 @@ import { rolloutRequested } from '../schemas/events/rollout.ts'
 import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
 import { ChatServer, type ChatServerOptions } from './chat-server.ts'
-import { memoryBlobs, recordsOf } from './counting.ts'
+import { recordsOf } from './counting.ts'
 import { requested, SCENE } from './tower-events.ts'
 
 const PARTITIONS = 2

@@ -181,7 +181,7 @@ const passValues = (turn: number): Transform => ({
   inputs: [valueRead],
   outputs: [valuePassed],
   max_batch: 1,
-  apply(events, emit) {
+  apply(events, { emit }) {
     for (const { data } of events as readonly Event<typeof valueRead>[]) emit(valuePassed, data)
   },
 })

@@ -1,5 +1,5 @@
 import type { Blob } from '../../schemas/wire/offload.ts'
-import type { Blobs } from './blobs.ts'
+import { BlobCorruptError, type Blobs, named } from './blobs.ts'
 
 /**
  * Puts that are under way at a time: enough to hide the delay of a network, few enough that the stages of several hosts
@@ -10,6 +10,8 @@ export const PARALLEL_PUTS = 32
 /**
  * Puts the blobs of a commit, several at a time. When this resolves, all of them are durable. After a failure no more
  * are started, those under way are aborted, and the first error is thrown once all have ended.
+ *
+ * @throws BlobCorruptError when bytes no longer have the hash of their reference
  */
 export async function putAll(blobs: Blobs, all: readonly Blob[]): Promise<void> {
   const waiting = new Map(all.map((blob) => [blob.ref.sha256, blob])).values()
@@ -18,7 +20,12 @@ export async function putAll(blobs: Blobs, all: readonly Blob[]): Promise<void> 
     // The lanes share one iterator.
     for (const { bytes, ref } of waiting) {
       if (failed.signal.aborted) return
-      await blobs.put(bytes, ref.media_type, { signal: failed.signal })
+      const { sha256 } = await blobs.put(bytes, ref.media_type, { signal: failed.signal })
+      if (sha256 !== ref.sha256) {
+        throw new BlobCorruptError(
+          `${named(ref)}: its bytes now have SHA-256 ${sha256}: they were changed between the call of put and the commit`,
+        )
+      }
     }
   }
   const lanes = Array.from({ length: PARALLEL_PUTS }, () =>

@@ -2,12 +2,18 @@ import type { Fold, Processor, Transform } from '../../processors/processor.ts'
 import type { ClockDomain, DataOf, Event, EventType } from '../../schemas/declare/event.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { sourceId } from '../../schemas/wire/identity.ts'
+import type { Blobs } from '../blobs/blobs.ts'
+import { memoryBlobs } from '../blobs/memory.ts'
+import { putAll } from '../blobs/put-all.ts'
+import type { ComputePool } from '../compute/compute.ts'
 import type { NewRecord } from '../log/port/log.ts'
 import { asFold } from './execute/effect-fold.ts'
 import type { Execution, Failure } from './execute/executed.ts'
 import { execute } from './execute/execution.ts'
+import type { Outside } from './execute/outside.ts'
 import { isStateKey } from './execute/state-keys.ts'
 import { changelogTopic } from './internal/internal-topics.ts'
+import { outsideOf } from './state/rerun.ts'
 import { changelogRecord, stateReading } from './state/state-store.ts'
 
 /**
@@ -20,10 +26,19 @@ import { changelogRecord, stateReading } from './state/state-store.ts'
  * await driver.when(scored)
  * driver.said(groupFormed)   // events emitted in `when`
  * driver.restart()           // a new process: only what was committed is left
+ * await driver.blobs.get(ref)  // what a transform put
  * ```
  */
-export function testDriver(processor: Processor): TestDriver {
-  return new TestDriver(processor)
+export function testDriver(processor: Processor, outside: DriverOutside = {}): TestDriver {
+  return new TestDriver(processor, outside)
+}
+
+/** What a transform under test may reach. */
+export interface DriverOutside {
+  /** Default: never aborts. */
+  readonly signal?: AbortSignal
+  /** Where kernels run; default: the pool that this process shares. */
+  readonly compute?: Pick<ComputePool, 'run'>
 }
 
 export class TestDriver {
@@ -34,11 +49,15 @@ export class TestDriver {
   readonly #changelog = new Map<string, NewRecord>()
   #said: readonly Event[] = []
   #failures: readonly Failure[] = []
+  /** What the processor has put, and what the test puts for it to read. In memory. */
+  readonly blobs: Blobs = memoryBlobs()
+  readonly #outside: Outside
 
-  constructor(processor: Processor) {
+  constructor(processor: Processor, { compute, signal }: DriverOutside = {}) {
     this.#given = processor
     this.#processor = asRun(processor)
-    this.#execution = execute(this.#processor)
+    this.#outside = outsideOf({ blobs: this.blobs, ...(compute && { compute }) }, signal)
+    this.#execution = execute(this.#processor, this.#outside)
   }
 
   /** Events that happened before. Their outputs are ignored, but they must not fail. */
@@ -50,7 +69,8 @@ export class TestDriver {
 
   /** Events that happen now: `said` and `failures` return the results of this call only. */
   async when(...events: readonly Event[]): Promise<void> {
-    const { outputs, failures } = await this.#execution.process(events)
+    const { outputs, blobs, failures } = await this.#execution.process(events)
+    await putAll(this.blobs, [...blobs, ...outputs.flatMap(({ encoded }) => encoded.blobs)])
     this.#said = outputs.map((output) => output.event)
     this.#failures = failures
     for (const { key, state } of this.#execution.takeChanges()) {
@@ -69,7 +89,7 @@ export class TestDriver {
   restart(processor: Processor = this.#given): void {
     this.#given = processor
     this.#processor = asRun(processor)
-    this.#execution = execute(this.#processor)
+    this.#execution = execute(this.#processor, this.#outside)
     if (this.#processor.shape === 'transform') return
     const reading = stateReading(this.#processor)
     const topic = changelogTopic(processor.name)

@@ -2,13 +2,15 @@ import type { Processor } from '../../processors/processor.ts'
 import type { Event, EventType } from '../../schemas/declare/event.ts'
 import type { ImageRef } from '../../schemas/declare/logical-types.ts'
 import { canonicalHash, firstDifference, looksAlike } from '../../schemas/wire/canonical.ts'
-import { PoisonError } from '../../schemas/wire/codec.ts'
+import { blobsToDecode, decodeEvent, type EncodedEvent, PoisonError } from '../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
+import { BlobCorruptError, BlobMissingError } from '../blobs/blobs.ts'
 import type { Damage, Log, LogRecord } from '../log/port/log.ts'
 import { decodeRecord } from '../runtime/execute/decode-record.ts'
 import { type Output, sourceOf } from '../runtime/execute/emission.ts'
 import type { Failure } from '../runtime/execute/executed.ts'
+import { withElements } from '../runtime/execute/load-tensors.ts'
 import { headerOf } from '../runtime/internal/json-records.ts'
 import { blobsIn } from '../runtime/rebuild/blobs-named-by.ts'
 import type { RerunOptions } from '../runtime/state/rerun.ts'
@@ -143,8 +145,9 @@ export class Comparison {
     return (this.#recorded.get(event.id)?.length ?? 0) > 0
   }
 
-  async compare({ type, event }: Output): Promise<void> {
+  async compare({ type, event: emitted, encoded }: Output): Promise<void> {
     this.#rebuilt++
+    const event = this.#asRecorded(emitted, encoded)
     const found = this.#recorded.get(event.id)?.shift()
     if (found === undefined) {
       const removed = await this.#removed(type, event)
@@ -154,12 +157,25 @@ export class Comparison {
     } else if (found.hash === canonicalHash(type, event)) {
       this.#equal++
     } else {
-      await this.#differs(type, event, await recordAt(this.#options.log, found))
+      await this.#differs(type, emitted, await recordAt(this.#options.log, found))
     }
   }
 
-  async #differs(type: EventType, event: Event, record: LogRecord): Promise<void> {
-    const recorded = await this.#decode(record)
+  /** With references in place of the tensors that its record would store: comparing those reads no elements. */
+  #asRecorded(event: Event, encoded: EncodedEvent): Event {
+    if (encoded.blobs.length === 0) return event
+    const { vocabulary } = this.#options
+    const needed = new Set(blobsToDecode(encoded, vocabulary).map(({ sha256 }) => sha256))
+    const bytes = new Map(encoded.blobs.map((blob) => [blob.ref.sha256, blob.bytes]))
+    return decodeEvent(encoded, vocabulary, (sha256) => (needed.has(sha256) ? bytes.get(sha256) : undefined))
+  }
+
+  async #differs(type: EventType, emitted: Event, record: LogRecord): Promise<void> {
+    const [event, recorded] = await this.#whole(emitted, record)
+    if (canonicalHash(type, event) === canonicalHash(type, recorded)) {
+      this.#equal++
+      return
+    }
     const images = looksAlike(type, event, recorded) ? await this.#imageProblem(type, event, recorded) : undefined
     if (images === null) {
       this.#equal++
@@ -172,6 +188,19 @@ export class Comparison {
         : `${difference.path}: recorded ${difference.actual}, rebuilt ${difference.expected}`
     const more = images === undefined ? message : `${message}; ${images}`
     this.findings.add('different', placeOf(record), more, event.id)
+  }
+
+  /** With the elements of all tensors: equal ones may be in unequal blobs. References where a blob cannot be read. */
+  async #whole(emitted: Event, record: LogRecord): Promise<[Event, Event]> {
+    const { vocabulary, partitions, blobs } = this.#options
+    try {
+      const recorded = await decodeRecord(record, vocabulary, partitions, blobs, 'elements')
+      return [await withElements(emitted, blobs), recorded]
+    } catch (error) {
+      const is_unreadable = [PoisonError, BlobMissingError, BlobCorruptError].some((kind) => error instanceof kind)
+      if (!is_unreadable) throw error
+      return [emitted, await this.#decode(record)]
+    }
   }
 
   /** Encodings of one picture are equal. @returns null if all images show the pixels that they claim, else why not */

@@ -8,13 +8,13 @@ import {
   counted,
   counting,
   double,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
   TOPICS,
   vocabulary,
 } from '../../tests/counting.ts'
+import { memoryBlobs } from '../blobs/memory.ts'
 import { memoryLog } from '../log/memory/memory-log.ts'
 import type { Log } from '../log/port/log.ts'
 import { sleep } from '../sleep.ts'

@@ -3,7 +3,9 @@ import type { Event } from '../../schemas/declare/event.ts'
 import { PoisonError } from '../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../schemas/wire/partitions.ts'
 import { decodeRecord } from '../runtime/execute/decode-record.ts'
-import { emission, type Output } from '../runtime/execute/emission.ts'
+import type { Output } from '../runtime/execute/emission.ts'
+import { callTransform } from '../runtime/execute/transform-call.ts'
+import { outsideOf } from '../runtime/state/rerun.ts'
 import { Comparison, type VerifyReport } from './comparison.ts'
 import { damagedPlace, readPast } from './places.ts'
 import type { VerifyOptions } from './verify-stage.ts'
@@ -84,8 +86,7 @@ export class SweepVerification {
         throw error
       })
       if (event === undefined) continue
-      const { emit, outputs } = emission(this.#transform, [event])
-      await this.#transform.apply([event], emit)
+      const { outputs } = await callTransform(this.#transform, [event], outsideOf(this.#options))
       open.push(...outputs)
       if (record.offset >= passed && !outputs.some((output) => this.comparison.holds(output))) continue
       for (const output of open) await this.comparison.compare(output)

@@ -22,7 +22,7 @@ export function rescoreCompletions(reward: CustomReward): Transform {
     max_batch: 1,
     inputs: [completionsScored],
     outputs: [completionsRescored],
-    async apply(events, emit) {
+    async apply(events, { emit }) {
       for (const event of events) {
         if (isA(event, completionsScored)) emit(completionsRescored, await rowsOf(event), { causes: [causeOf(event)] })
       }

@@ -28,7 +28,7 @@ export function sampleCompletions(policy: string): Transform {
     max_batch: 64,
     inputs: [rolloutRequested],
     outputs: [completionsSampled],
-    apply(events, emit) {
+    apply(events, { emit }) {
       for (const event of events) {
         if (!isA(event, rolloutRequested)) continue
         emit(completionsSampled, completionsOf(event), { causes: [causeOf(event)] })

@@ -18,12 +18,12 @@ import {
   nullable,
   oneOf,
   struct,
-  type TensorDtype,
   tensor,
   timestamp,
   utf8,
 } from '../declare/logical-types.ts'
 import { repeatedRow } from '../declare/row-key.ts'
+import type { TensorDtype } from '../declare/tensor-value.ts'
 
 /** For tests: arbitrary valid values of any declaration, independent of the codecs under test. */
 
@@ -43,6 +43,10 @@ const pixels = fc.integer({ min: 1, max: 4096 })
 const elements: { readonly [D in TensorDtype]: (length: number) => fc.Arbitrary<unknown> } = {
   uint8: (length) => fc.uint8Array({ minLength: length, maxLength: length }),
   int32: (length) => fc.int32Array({ minLength: length, maxLength: length }),
+  float16: (length) =>
+    fc
+      .array(fc.float({ min: -65504, max: 65504, noNaN: true }), { minLength: length, maxLength: length })
+      .map((numbers) => Float16Array.from(numbers)),
   float32: (length) => fc.float32Array({ minLength: length, maxLength: length, ...finite }),
   float64: (length) => fc.float64Array({ minLength: length, maxLength: length, ...finite }),
 }
@@ -153,6 +157,7 @@ export const everyTypeFields = {
   int_tensor: tensor('int32', [3]),
   flow_tensor: tensor('float32', [2, 3], 'px/frame'),
   wide_tensor: tensor('float64', [1, 2, 2]),
+  half_tensor: tensor('float16', [2, 2]),
   maybe_bool: nullable(bool()),
   maybe_int64: nullable(int64()),
   maybe_text: nullable(utf8()),

@@ -1,3 +1,5 @@
+import { TensorRef } from './tensor-value.ts'
+
 /** Errors about one event. Each message names the place, the expected value and the actual value. */
 
 /** Data or an envelope that violates the declaration. Thrown when an event is emitted: a bug in the producer. */
@@ -37,6 +39,7 @@ export function shown(value: unknown): string {
   if (value === null) return 'null'
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)
   if (typeof value !== 'object') return Object.is(value, -0) ? '-0' : String(value)
+  if (value instanceof TensorRef) return String(value)
   if (Array.isArray(value)) return `an array of ${value.length}`
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${(value as Uint8Array).length}`
   return `an object with ${Object.keys(value).slice(0, 5).join(', ') || 'no fields'}`

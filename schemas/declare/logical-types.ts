@@ -1,3 +1,5 @@
+import type { TensorDtype, TensorValue } from './tensor-value.ts'
+
 /**
  * The logical types. A field is declared with one of these constructors; one table, in `type-table.ts`, maps each
  * logical type to zod, Arrow, DuckDB, JSON Schema and Python.
@@ -39,8 +41,6 @@ export interface Sides {
 export type Bounds = Range & Length & Sides
 
 export type LogicalKind = Logical['kind']
-export type TensorDtype = 'uint8' | 'int32' | 'float32' | 'float64'
-export type TensorArray = Uint8Array | Int32Array | Float32Array | Float64Array
 
 /** One declared field; `T` is the TypeScript type of its value and exists at compile time only. */
 export interface Field<T = unknown> {
@@ -132,10 +132,11 @@ export function struct<R extends Fields>(fields: R, about = ''): Field<RowOf<R>>
 const MAX_ELEMENTS = 2 ** 28
 
 /**
- * Row-major tensor of a fixed shape; in Arrow the canonical `arrow.fixed_shape_tensor` extension type.
+ * Row-major tensor of a fixed shape; in Arrow the canonical `arrow.fixed_shape_tensor` extension type. Where the column
+ * is stored outside of its event, the value that is read is a `TensorRef`.
  * @throws Error when an extent is not a positive whole number, or there are more than 2²⁸ elements.
  */
-export function tensor(dtype: TensorDtype, shape: readonly number[], about = ''): Field<TensorArray> {
+export function tensor(dtype: TensorDtype, shape: readonly number[], about = ''): Field<TensorValue> {
   const elements = shape.reduce((product, extent) => product * extent, 1)
   if (!shape.every((extent) => Number.isSafeInteger(extent) && extent > 0) || elements > MAX_ELEMENTS) {
     throw new Error(`tensor shape [${shape.join(', ')}]: expected positive extents, at most ${MAX_ELEMENTS} elements`)

@@ -1,5 +1,6 @@
 import type { EventType } from '../declare/event.ts'
 import type { Field } from '../declare/logical-types.ts'
+import { TensorRef } from '../declare/tensor-value.ts'
 import { physical } from '../wire/type-table.ts'
 import { literal, qualified, quoted } from './sql-quoting.ts'
 
@@ -46,17 +47,46 @@ const envelopeColumns: readonly Column[] = [
 /**
  * Type `tower.completions_scored` → schema `tower`, table `completions_scored`, unique on (ce_id, row).
  *
- * @throws Error when a field has the name of an envelope column
+ * @throws Error when a field has the name of an envelope column, or of the column of another one's reference
  */
 export function tableOf(type: EventType): EventTable {
   const [schema, table] = type.type.split('.') as [string, string]
   const clash = envelopeColumns.find(({ name }) => name in type.row)
   if (clash !== undefined) throw new Error(`${type.type}: field ${clash.name} has the name of an envelope column`)
-  const own = Object.entries(type.row).map(([name, field]) =>
-    column(name, duckdbTypeOf(field), field.about, field.nullable),
-  )
+  const own = Object.entries(type.row).flatMap(([name, field]) => columnsOf(name, field))
+  const twice = own.find(({ name }, at) => own.findIndex((other) => other.name === name) !== at)
+  if (twice !== undefined)
+    throw new Error(`${type.type}: field ${twice.name} has the name of the column of a reference`)
   const columns = [...envelopeColumns, ...own]
   return { schema, table, columns, ddl: ddlOf(schema, table, columns, type.about) }
+}
+
+const REFERENCE = '_blob'
+const REFERENCE_TYPE =
+  'STRUCT(sha256 VARCHAR, bytes BIGINT, "row" INTEGER, shape INTEGER[], numbers BIGINT, min DOUBLE, max DOUBLE, mean DOUBLE)'
+
+/** A tensor has its elements in one column, or a reference to them in the next: a large one is never loaded. */
+function columnsOf(name: string, field: Field): Column[] {
+  const type = duckdbTypeOf(field)
+  if (!physical(field.logical).by_reference) return [column(name, type, field.about, field.nullable)]
+  const about = `where ${name} is, when it is stored in a blob: its row there, its shape, statistics of all rows`
+  return [column(name, type, field.about, true), column(name + REFERENCE, REFERENCE_TYPE, about, true)]
+}
+
+/** Reads the value of a column of an event's own from a row of the event. */
+export function valueReader(type: EventType, name: string): (row: Readonly<Record<string, unknown>>) => unknown {
+  const field = type.row[name]
+  if (field === undefined) {
+    const of = name.slice(0, -REFERENCE.length)
+    return (row) => (row[of] instanceof TensorRef ? referenceOf(row[of]) : null)
+  }
+  if (!physical(field.logical).by_reference) return (row) => row[name]
+  return (row) => (row[name] instanceof TensorRef ? null : row[name])
+}
+
+function referenceOf({ column: { sha256, bytes, type, numbers, min, max, mean }, row }: TensorRef) {
+  const { shape } = type as { readonly shape: readonly number[] }
+  return { sha256, bytes, row, shape, numbers, min, max, mean }
 }
 
 export function duckdbTypeOf({ logical }: Field): string {

@@ -3,7 +3,17 @@ import type { BlobRef, Field, Fields } from '../declare/logical-types.ts'
 import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
 import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
-import { type Blob, type FetchedBlobs, fetchColumn, offload, offloadedIn, shouldOffload } from './offload.ts'
+import {
+  type Blob,
+  type FetchedBlobs,
+  fetchColumn,
+  type Offloaded,
+  offload,
+  offloadedIn,
+  passOn,
+  referencesTo,
+  shouldOffload,
+} from './offload.ts'
 import { rowMaker } from './row-maker.ts'
 import { physical } from './type-table.ts'
 
@@ -13,12 +23,21 @@ export type Row = Record<string, unknown>
 export interface ArrowCodec {
   readonly schema: Schema
   /** The rows must be valid. Large list and tensor columns are returned as blobs, outside the stream. */
-  encode(rows: readonly Row[]): { readonly bytes: Uint8Array; readonly blobs: readonly Blob[] }
+  encode(rows: readonly Row[]): EncodedRows
   /**
    * Does not validate the values.
+   * @param references whether tensors of a blob that was not fetched are decoded as references
    * @throws Error when the bytes are no such stream. BlobUnavailableError when a column's blob was not fetched.
    */
-  decode(bytes: Uint8Array, blobs: FetchedBlobs): Row[]
+  decode(bytes: Uint8Array, blobs: FetchedBlobs, references: boolean): Row[]
+}
+
+export interface EncodedRows {
+  readonly bytes: Uint8Array
+  /** New large columns. */
+  readonly blobs: readonly Blob[]
+  /** All large columns, those too that the rows only refer to. */
+  readonly refs: readonly BlobRef[]
 }
 
 /** Compile once for each declaration, which is that of an event type or of an earlier version. */
@@ -44,41 +63,62 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     schema,
     encode(rows) {
       const blobs: Blob[] = []
+      const refs: BlobRef[] = []
       const arrowFields = [...schema.fields]
       const written = columns.map(({ name, field, write }, at) => {
         const values = rows.map((row) => row[name])
+        const passed = physical(field.logical).by_reference ? passOn(name, values) : undefined
+        if (passed !== undefined) {
+          arrowFields[at] = passed.field
+          refs.push(passed.ref)
+          return passed.column
+        }
         const column = write(values)
         if (!shouldOffload(field, column)) return column
         const moved = offload(name, field, column, values)
         arrowFields[at] = moved.field
         blobs.push(moved.blob)
+        refs.push(moved.blob.ref)
         return moved.column
       })
-      const actual = blobs.length === 0 ? schema : new Schema(arrowFields, schema.metadata)
-      return { bytes: writeStream(actual, written, rows.length), blobs }
+      const actual = refs.length === 0 ? schema : new Schema(arrowFields, schema.metadata)
+      return { bytes: writeStream(actual, written, rows.length), blobs, refs }
     },
 
-    decode(bytes, fetched) {
+    decode(bytes, fetched, references) {
       const stream = readStream(bytes, schema)
       const places = stream.schema === schema ? declared : placesIn(stream.schema)
       const batches = stream.batches()
       const count = batches.reduce((sum, batch) => sum + batch.rows, 0)
-      const values = columns.map(({ name, type, read }, index) => {
+      const values = columns.map(({ name, field, type, read }, index) => {
         const { at, ref } = places[index] as Place
+        if (
+          ref !== undefined &&
+          references &&
+          physical(field.logical).by_reference &&
+          fetched(ref.sha256) === undefined
+        ) {
+          const found = referencesTo(name, field, ref)
+          if (found !== undefined) return ofLength(name, found, count)
+        }
         const chunks = ref ? fetchColumn(name, type, ref, fetched) : batches.map((batch) => batch.columns[at] as Data)
         const found = chunks.length === 1 ? read(chunks[0] as Data) : chunks.flatMap(read)
-        if (found.length !== count) throw new Error(`column ${name}: expected ${count} values, got ${found.length}`)
-        return found
+        return ofLength(name, found, count)
       })
       return makeRows(values, count)
     },
   }
 }
 
+function ofLength(name: string, found: unknown[], count: number): unknown[] {
+  if (found.length !== count) throw new Error(`column ${name}: expected ${count} values, got ${found.length}`)
+  return found
+}
+
 /** Where a declared column is stored: in the batches, or in a blob. */
 interface Place {
   readonly at: number
-  readonly ref: BlobRef | undefined
+  readonly ref: Offloaded | undefined
 }
 
 function placeOf({ fields }: Schema, name: string, type: string): Place {

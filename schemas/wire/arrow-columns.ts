@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { Data, type DataType } from 'apache-arrow'
-import type { TensorArray } from '../declare/logical-types.ts'
+import type { TensorArray } from '../declare/tensor-value.ts'
 
 /**
  * Builds Arrow buffers directly from arrays of values. apache-arrow's own builders use a visitor and a growing buffer
@@ -135,17 +135,34 @@ export function readMaps(data: Data, readKeys: ColumnReader, readValues: ColumnR
   })
 }
 
-export function readTensors(data: Data, size: number): TensorArray[] {
+export interface TensorArrayType {
+  readonly BYTES_PER_ELEMENT: number
+  new (length: number): TensorArray
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): TensorArray
+  from(values: readonly number[]): TensorArray
+}
+
+export function readTensors(data: Data, size: number, ArrayType: TensorArrayType): TensorArray[] {
+  return Array.from({ length: data.length }, tensorsIn(data, size, ArrayType))
+}
+
+/** One of a column's tensors, in an array of its own. @throws Error when it is null, or has a null element */
+export function readTensorAt(data: Data, row: number, size: number, ArrayType: TensorArrayType): TensorArray {
+  if (!data.getValid(row)) throw new Error(`row ${row} is null`)
+  return tensorsIn(data, size, ArrayType)(undefined, row)
+}
+
+function tensorsIn(data: Data, size: number, ArrayType: TensorArrayType): (_: unknown, row: number) => TensorArray {
   const child = data.children[0] as Data
   // pyarrow writes null elements under a null tensor; any other null element is an error.
   for (let at = 0; child.nullCount > 0 && at < child.length; at++) {
     if (!child.getValid(at) && data.getValid(Math.floor(at / size))) throw new Error('a tensor holds a null element')
   }
-  const elements = child.values as TensorArray
+  // apache-arrow reads float16 as uint16.
+  const { buffer, byteOffset, length } = child.values as TensorArray
+  const elements = new ArrayType(buffer, byteOffset, length)
   // Copy each: a view would keep the whole record alive and let one consumer change another's value.
-  return Array.from({ length: data.length }, (_, i) =>
-    elements.slice((data.offset + i) * size, (data.offset + i + 1) * size),
-  )
+  return (_, row) => elements.slice((data.offset + row) * size, (data.offset + row + 1) * size)
 }
 
 /** Bytes from the log are untrusted: an offset outside its buffer would read another value's memory. */

@@ -7,13 +7,15 @@ import {
   PoisonError,
   shown,
 } from '../declare/event-errors.ts'
+import type { BlobRef } from '../declare/logical-types.ts'
 import type { Catalogue } from '../declare/registry.ts'
 import { upcastData } from '../declare/upcast.ts'
-import { type ArrowCodec, arrowCodec, type Row } from './arrow-codec.ts'
+import { type ArrowCodec, arrowCodec, type EncodedRows, type Row } from './arrow-codec.ts'
 import { dataSchemaUri, type EventVersion, fingerprintOf, versionsOf } from './fingerprint.ts'
 import { CONTENT_TYPES, type Header, headersOf, offloadedBlobs, parseHeaders, type RecordHeaders } from './headers.ts'
 import { type JsonCodec, jsonCodec } from './json-codec.ts'
-import type { Blob, FetchedBlobs } from './offload.ts'
+import { type Blob, type FetchedBlobs, offloadedColumns } from './offload.ts'
+import { physical } from './type-table.ts'
 import { validateData, wouldRefuseToday } from './validation.ts'
 
 export { BlobUnavailableError, EventTooLargeError, InvalidEventError, offloadedBlobs, PoisonError }
@@ -52,25 +54,47 @@ export function encodeEvent(type: EventType, event: Event): EncodedEvent {
     )
   }
   const { json, arrow } = codecsOf(type, type)
-  const { bytes: value, blobs } =
-    type.encoding === 'arrow' ? arrow.encode(rowsOf(event)) : { bytes: json.encode(event.data), blobs: [] }
+  const {
+    bytes: value,
+    blobs,
+    refs,
+  } = type.encoding === 'arrow' ? arrow.encode(rowsOf(event)) : alone(json.encode(event.data))
   if (value.length > MAX_EVENT_BYTES) throw tooLarge(type, event, value.length)
   return {
     key,
-    headers: headersOf(
-      type,
-      event,
-      blobs.map(({ ref }) => ref),
-      wouldRefuseToday(type, event) === undefined,
-    ),
+    headers: headersOf(type, event, refs, wouldRefuseToday(type, event) === undefined),
     value,
     blobs,
   }
 }
 
+const alone = (bytes: Uint8Array): EncodedRows => ({ bytes, blobs: [], refs: [] })
+
+/**
+ * The blobs whose bytes `decodeEvent` needs. Tensors are decoded as references, except in an event of an earlier version,
+ * whose upcaster may compute with them, and where an earlier release did not record which of them are null.
+ */
+export function blobsToDecode(record: EncodedRecord, events: Catalogue): readonly BlobRef[] {
+  const named = offloadedBlobs(record)
+  if (named.length === 0 || record.value === null) return named
+  const headers = parseHeaders(record.headers)
+  const type = events.get(headers.envelope.type)
+  if (type?.version !== headers.written_by.version) return named
+  try {
+    return Object.entries(offloadedColumns(record.value)).flatMap(([name, stored]) => {
+      const field = type.row[name]
+      const is_reference =
+        field !== undefined && physical(field.logical).by_reference && !(field.nullable && stored.nulls === undefined)
+      return is_reference ? [] : [stored]
+    })
+  } catch {
+    return named // decoding gives the reason
+  }
+}
+
 /**
  * The event in a record, upcast to the current version and validated. `blobs` returns the bytes of the blobs that
- * `offloadedBlobs(record)` names; the caller must have verified their hashes.
+ * `offloadedBlobs(record)` names, at least of those in `blobsToDecode`; the caller must have verified their hashes.
  *
  * @throws PoisonError when the record is no event of the catalogue. BlobUnavailableError when a blob was not given.
  */
@@ -140,7 +164,7 @@ function versionOf(type: EventType, { written_by }: RecordHeaders): EventVersion
 function decodeValue(type: EventType, version: EventVersion, value: Uint8Array, blobs: FetchedBlobs): unknown {
   const { json, arrow } = codecsOf(type, version)
   try {
-    return type.encoding === 'arrow' ? arrow.decode(value, blobs) : json.decode(value)
+    return type.encoding === 'arrow' ? arrow.decode(value, blobs, version.version === type.version) : json.decode(value)
   } catch (error) {
     if (error instanceof BlobUnavailableError) throw error
     const format = type.encoding === 'arrow' ? 'an Arrow IPC stream of its rows' : 'a JSON object'

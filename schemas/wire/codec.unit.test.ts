@@ -6,10 +6,12 @@ import type { Event } from '../declare/event.ts'
 import { defineEvent } from '../declare/event.ts'
 import { float64, int32, list, tensor, utf8 } from '../declare/logical-types.ts'
 import { catalogueOf } from '../declare/registry.ts'
+import { TensorRef } from '../declare/tensor-value.ts'
 import { catalogue } from '../events/catalogue.ts'
 import { canonicalHash } from './canonical.ts'
-import { decodeEvent, type EncodedEvent, encodeEvent, PoisonError } from './codec.ts'
+import { blobsToDecode, decodeEvent, type EncodedEvent, encodeEvent, PoisonError } from './codec.ts'
 import { offloadedBlobs } from './headers.ts'
+import { readTensor } from './offload.ts'
 
 const types = [...catalogue, everyTypeBatch, everyTypeFact]
 const events = catalogueOf(types)
@@ -195,7 +197,7 @@ test('a large column goes to a blob, the event keeps what it was, and reading pu
   const stored = new Map(encoded.blobs.map(({ ref, bytes }) => [ref.sha256, bytes]))
   const decoded = decodeEvent(encoded, lookup, (sha256) => stored.get(sha256))
   expect(isDeepStrictEqual(decoded, event)).toBe(true)
-  expect(() => decodeEvent(encoded, lookup)).toThrow(/^column flow is in blob [0-9a-f]{64}, which was not fetched/)
+  expect(() => decodeEvent(encoded, lookup)).toThrow(/^column ids is in blob [0-9a-f]{64}, which was not fetched/)
 
   const [flow, ids] = encoded.blobs
   const swapped = new Map([
@@ -205,6 +207,42 @@ test('a large column goes to a blob, the event keeps what it was, and reading pu
   expect(() => decodeEvent(encoded, lookup, (sha256) => swapped.get(sha256))).toThrow(
     /expected the column flow FixedSizeList/,
   )
+})
+
+test('a stored tensor is read as a reference, which another event can have as its value', () => {
+  const event = frames(2, 10)
+  const encoded = encodeEvent(framesSeen, event)
+  const lookup = catalogueOf([framesSeen])
+  expect(blobsToDecode(encoded, lookup)).toEqual([])
+  const read = decodeEvent(encoded, lookup) as Event<typeof framesSeen>
+  expect(read.data.map(({ flow }) => flow instanceof TensorRef && flow.row)).toEqual([0, 1])
+  const again = encodeEvent(framesSeen, read)
+  expect(again.blobs).toEqual([])
+  expect([again.value, again.headers]).toEqual([encoded.value, encoded.headers])
+  const [, second] = read.data.map(({ flow }) => readTensor(flow as TensorRef, present(encoded.blobs[0]).bytes))
+  expect(second).toEqual(event.data[1]?.flow)
+})
+
+test('a reference is no value of a field with another shape, and its description is not believed', () => {
+  const encoded = encodeEvent(framesSeen, frames(2, 10))
+  const lookup = catalogueOf([framesSeen])
+  const { data } = decodeEvent(encoded, lookup) as Event<typeof framesSeen>
+  const wide = defineEvent({
+    ...framesSeen,
+    key: 'id',
+    row_key: [],
+    type: 'test.wide_seen',
+    row: { ...framesSeen.row, flow: tensor('float32', [50, 200]) },
+  })
+  expect(() => encodeEvent(wide, eventOf(wide, data))).toThrow(
+    /row 0 field flow: expected a Float32Array of 10000 finite elements, shape \[50, 200\], got row 0 of the tensors in blob/,
+  )
+  const forged = (find: string, instead: string) => ({
+    ...encoded,
+    value: Buffer.from(Buffer.from(encoded.value).toString('latin1').replace(find, instead), 'latin1'),
+  })
+  expect(() => decodeEvent(forged('"rows":2', '"rows":9'), lookup)).toThrow(PoisonError)
+  expect(() => decodeEvent(forged('"numbers":20000', '"numbers":-2000'), lookup)).toThrow(/its description is damaged/)
 })
 
 test('a small event has no blobs, and one over the limit says what fills it', () => {

@@ -37,6 +37,7 @@ export const listType: PhysicalType<ListOf, unknown[]> = {
   },
   blank: () => [],
   offloads: true,
+  by_reference: false,
   duckdb: ({ item }, of) => `${of(item)}[]`,
   pyarrow: ({ item }, of) => `pa.list_(${of('item', item)})`,
   canonical: ({ item }, of) => {

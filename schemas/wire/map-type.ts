@@ -57,6 +57,7 @@ export const mapType: PhysicalType<MapOf, MapValue> = {
   },
   blank: () => ({}),
   offloads: false,
+  by_reference: false,
   duckdb: ({ value }, of) => `MAP(VARCHAR, ${of(value)})`,
   pyarrow: ({ value }, of) => `pa.map_(pa.utf8(), ${of('value', value)}, keys_sorted=True)`,
   canonical: ({ value }, of) => {

@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
 import { Field as ArrowField, type Data, Null, Schema } from 'apache-arrow'
-import { BlobUnavailableError } from '../declare/event-errors.ts'
-import type { BlobRef, Field } from '../declare/logical-types.ts'
+import { BlobUnavailableError, InvalidEventError, PoisonError } from '../declare/event-errors.ts'
+import type { BlobRef, Field, Logical } from '../declare/logical-types.ts'
+import { type StoredColumn, type TensorArray, TensorRef } from '../declare/tensor-value.ts'
 import { columnOf } from './arrow-columns.ts'
 import { arrowField } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
 import { declaredField } from './fingerprint.ts'
 import type { Json } from './physical-type.ts'
+import { isTensorOf, tensorAt } from './tensor-type.ts'
 import { physical } from './type-table.ts'
+import { isSha256 } from './value-checks.ts'
 
 /**
  * Stores large columns outside the event: a tensor or list column over the limit becomes an Arrow IPC stream in a blob.
@@ -26,15 +29,9 @@ export interface Blob {
 export type FetchedBlobs = (sha256: string) => Uint8Array | undefined
 
 /** Describes an offloaded column, in the event itself: the blob, shape and statistics. */
-export interface Offloaded extends BlobRef {
-  readonly rows: number
+export interface Offloaded extends StoredColumn {
   /** The declared type; for a tensor it includes dtype and shape. */
   readonly type: Json
-  /** Count of the numbers in the column, at any nesting depth. Without any, the three below are null. */
-  readonly numbers: number
-  readonly min: number | null
-  readonly max: number | null
-  readonly mean: number | null
 }
 
 export function shouldOffload({ logical }: Field, column: Data): boolean {
@@ -52,20 +49,104 @@ export function offload(
   const bytes = writeStream(new Schema([arrowField(name, field)]), [column], rows)
   const sha256 = createHash('sha256').update(bytes).digest('hex')
   const ref: BlobRef = { sha256, bytes: bytes.length, media_type: ARROW_STREAM }
-  const said: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values) }
+  const nulls = field.nullable ? { nulls: nullsOf(values) } : {}
+  const said: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values), ...nulls }
+  return { ...placeholder(name, said), blob: { ref, bytes } }
+}
+
+const nullsOf = (values: readonly unknown[]) => values.flatMap((value, row) => (value === null ? [row] : []))
+
+/** What the batch has in place of a stored column. */
+function placeholder(name: string, stored: StoredColumn): { readonly field: ArrowField; readonly column: Data } {
   return {
-    field: new ArrowField(name, new Null(), true, new Map([[METADATA, JSON.stringify(said)]])),
-    column: columnOf(new Null(), rows, {}, rows),
-    blob: { ref, bytes },
+    field: new ArrowField(name, new Null(), true, new Map([[METADATA, JSON.stringify(stored)]])),
+    column: columnOf(new Null(), stored.rows, {}, stored.rows),
   }
 }
 
-/** The blob of an offloaded column, or undefined when the batch itself contains the column. */
-export function offloadedIn(field: ArrowField): BlobRef | undefined {
+/**
+ * The placeholder of values that are references to a stored column; undefined when none of them is. No byte is read.
+ *
+ * @throws InvalidEventError when they are not the whole column, row by row
+ */
+export function passOn(
+  name: string,
+  values: readonly unknown[],
+): { readonly field: ArrowField; readonly column: Data; readonly ref: BlobRef } | undefined {
+  const first = values.find((value) => value instanceof TensorRef)
+  if (first === undefined) return undefined
+  const { column } = first
+  const nulls = new Set(column.nulls)
+  const is_whole =
+    values.length === column.rows &&
+    values.every((value, row) =>
+      value instanceof TensorRef
+        ? value.row === row && value.column.sha256 === column.sha256
+        : value === null && nulls.has(row),
+    )
+  if (!is_whole) {
+    throw new InvalidEventError(
+      `field ${name}: expected elements, or references to all ${column.rows} rows of one stored column in their order, got others; load the tensors of such an event`,
+    )
+  }
+  const { sha256, bytes, media_type } = column
+  return { ...placeholder(name, column), ref: { sha256, bytes, media_type } }
+}
+
+/**
+ * References to the rows of a stored column, without its bytes; undefined when a null could be among them unseen, as in
+ * records of earlier releases.
+ *
+ * @throws Error when the description is not that of a column of this field
+ */
+export function referencesTo(name: string, field: Field, stored: StoredColumn): (TensorRef | null)[] | undefined {
+  if (field.nullable && stored.nulls === undefined) return undefined
+  if (!isStored(stored)) throw new Error(`column ${name}: its description is damaged`)
+  const nulls = new Set(field.nullable ? stored.nulls : [])
+  return Array.from({ length: stored.rows }, (_, row) => (nulls.has(row) ? null : new TensorRef(stored, row)))
+}
+
+/** Rows that a description may claim: as many as an event of the largest size has. */
+const MAX_ROWS = 2 ** 22
+
+const isStored = ({ sha256, bytes, media_type, rows, numbers, min, max, mean, nulls = [] }: StoredColumn) =>
+  isSha256(sha256) &&
+  media_type === ARROW_STREAM &&
+  [bytes, rows, numbers, ...nulls].every((count) => Number.isSafeInteger(count) && count >= 0) &&
+  rows <= MAX_ROWS &&
+  [min, max, mean].every((value) => value === null || Number.isFinite(value))
+
+/**
+ * The elements of one tensor, of its own.
+ *
+ * @param bytes of the blob, whose hash was checked
+ * @throws PoisonError when they are not that column
+ */
+export function readTensor({ column, row }: TensorRef, bytes: Uint8Array): TensorArray {
+  const declared = column.type as unknown as Extract<Logical, { kind: 'tensor' }>
+  const field: Field = { logical: declared, about: '', nullable: true }
+  const fail = (problem: string) => new PoisonError(`blob ${column.sha256}: ${problem}`)
+  try {
+    const chunks = fetchColumn('', String(arrowField('', field).type), column, () => bytes)
+    let at = row
+    for (const chunk of chunks) {
+      if (at < chunk.length) {
+        const value = tensorAt(declared, chunk, at)
+        if (isTensorOf(declared)(value)) return value
+        throw fail(`row ${row}: expected finite elements of shape [${declared.shape}]`)
+      }
+      at -= chunk.length
+    }
+  } catch (error) {
+    throw error instanceof PoisonError ? error : fail((error as Error).message)
+  }
+  throw fail(`expected at least ${row + 1} rows`)
+}
+
+/** The description of an offloaded column, or undefined when the batch itself contains the column. */
+export function offloadedIn(field: ArrowField): Offloaded | undefined {
   const said = field.metadata.get(METADATA)
-  if (said === undefined) return undefined
-  const { sha256, bytes, media_type } = JSON.parse(said) as Offloaded
-  return { sha256, bytes, media_type }
+  return said === undefined ? undefined : (JSON.parse(said) as Offloaded)
 }
 
 /** The offloaded columns of an event's Arrow stream, by name. @throws Error when the bytes are not such a stream */
@@ -89,28 +170,55 @@ export function fetchColumn(name: string, type: string, ref: BlobRef, blobs: Fet
   }
   const stream = readStream(bytes)
   const [field] = stream.schema.fields
-  const actual = `${field?.name} ${field?.type}`
-  if (actual !== `${name} ${type}`) {
-    throw new Error(`blob ${ref.sha256}: expected the column ${name} ${type}, got ${actual}`)
+  // Its name is that of the field in which it was first stored.
+  if (String(field?.type) !== type) {
+    throw new Error(`blob ${ref.sha256}: expected the column ${name} ${type}, got ${field?.name} ${field?.type}`)
   }
   return stream.batches().map(({ columns }) => columns[0] as Data)
 }
 
-function statisticsOf(values: readonly unknown[]) {
-  let numbers = 0
-  let min = Number.POSITIVE_INFINITY
-  let max = Number.NEGATIVE_INFINITY
-  let sum = 0
-  const visit = (value: unknown): void => {
-    if (typeof value === 'number') {
-      numbers++
-      if (value < min) min = value
-      if (value > max) max = value
-      sum += value
-    } else if (Array.isArray(value) || ArrayBuffer.isView(value)) {
-      for (const item of value as Iterable<unknown>) visit(item)
-    }
-  }
-  visit(values)
+interface Statistics {
+  numbers: number
+  min: number
+  max: number
+  sum: number
+}
+
+function statisticsOf(values: readonly unknown[]): Pick<Offloaded, 'numbers' | 'min' | 'max' | 'mean'> {
+  const all: Statistics = { numbers: 0, min: Number.POSITIVE_INFINITY, max: Number.NEGATIVE_INFINITY, sum: 0 }
+  addTo(all, values)
+  const { numbers, min, max, sum } = all
   return numbers === 0 ? { numbers, min: null, max: null, mean: null } : { numbers, min, max, mean: sum / numbers }
+}
+
+function addTo(all: Statistics, values: readonly unknown[]): void {
+  let { numbers, min, max, sum } = all
+  for (const value of values) {
+    if (typeof value !== 'number') continue
+    numbers++
+    if (value < min) min = value
+    if (value > max) max = value
+    sum += value
+  }
+  Object.assign(all, { numbers, min, max, sum })
+  for (const value of values) {
+    if (Array.isArray(value)) addTo(all, value)
+    else if (ArrayBuffer.isView(value)) addArray(all, value as TensorArray)
+  }
+}
+
+/** In local variables: millions of elements, each of which would otherwise write to an object. */
+function addArray(all: Statistics, elements: TensorArray): void {
+  let { min, max, sum } = all
+  const count = elements.length
+  for (let at = 0; at < count; at++) {
+    const element = elements[at] as number
+    min = Math.min(min, element)
+    max = Math.max(max, element)
+    sum += element
+  }
+  all.numbers += elements.length
+  all.min = min
+  all.max = max
+  all.sum = sum
 }

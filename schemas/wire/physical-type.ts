@@ -41,6 +41,8 @@ export interface PhysicalType<L, V = unknown> {
   blank(logical: L, of: (field: Field) => unknown): V
   /** Whether a large Arrow column of this type is stored in a blob outside the event. */
   readonly offloads: boolean
+  /** Whether a value in such a blob is read as a reference, a `TensorRef`, until its elements are asked for. */
+  readonly by_reference: boolean
   duckdb(logical: L, of: (field: Field) => string): string
   pyarrow(logical: L, of: (name: string, field: Field) => string): string
   /** For the canonical hash: two values are equal if these bytes are. */

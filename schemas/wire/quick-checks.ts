@@ -1,5 +1,6 @@
 import type { Field, Fields, Logical, LogicalKind, Range } from '../declare/logical-types.ts'
 import { isAtMost } from './bounds.ts'
+import { isTensorOf } from './tensor-type.ts'
 import { isMediaType, isSha256, isTimestamp } from './value-checks.ts'
 
 /**
@@ -89,8 +90,7 @@ const quickChecks: QuickChecks = {
     }
   },
   struct: ({ fields }) => isRow(fields),
-  // Left to zod, which checks a typed array just as fast.
-  tensor: () => () => false,
+  tensor: isTensorOf,
 }
 
 function fitsOf({ logical, nullable }: Field): Fits {

@@ -56,6 +56,7 @@ export function recordType<L>(fieldsOf: (logical: L) => Fields): RecordType<L> {
     },
     blank: (logical, of) => Object.fromEntries(each(logical, of)),
     offloads: false,
+    by_reference: false,
     duckdb: (logical, of) =>
       `STRUCT(${each(logical, (field, name) => `"${name}" ${of(field)}`)
         .map(([, text]) => text)

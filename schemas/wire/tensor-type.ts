@@ -3,21 +3,29 @@ import {
   type Data,
   type DataType,
   FixedSizeList,
+  Float16,
   Float32,
   Float64,
   Int32,
   Uint8,
 } from 'apache-arrow'
 import { z } from 'zod'
-import type { Field, Logical, TensorArray, TensorDtype } from '../declare/logical-types.ts'
-import { columnOf, readTensors } from './arrow-columns.ts'
+import type { Field, Logical } from '../declare/logical-types.ts'
+import {
+  type StoredColumn,
+  type TensorArray,
+  type TensorDtype,
+  TensorRef,
+  type TensorValue,
+} from '../declare/tensor-value.ts'
+import { columnOf, readTensorAt, readTensors, type TensorArrayType } from './arrow-columns.ts'
 import type { CanonicalBytes } from './canonical-bytes.ts'
 import type { PhysicalType } from './physical-type.ts'
 
 type Tensor = Extract<Logical, { kind: 'tensor' }>
 
 interface Element {
-  readonly ArrayType: { new (length: number): TensorArray; from(values: readonly number[]): TensorArray }
+  readonly ArrayType: TensorArrayType
   readonly arrow: () => DataType
   readonly duckdb: string
   readonly pyarrow: string
@@ -43,6 +51,15 @@ const elements: { readonly [D in TensorDtype]: Element } = {
     json: 'integer',
     canonical: (bytes, v) => bytes.int32(v),
   },
+  float16: {
+    ArrayType: Float16Array,
+    arrow: () => new Float16(),
+    // DuckDB has no such type; every float16 is a float32.
+    duckdb: 'FLOAT',
+    pyarrow: 'pa.float16()',
+    json: 'number',
+    canonical: (bytes, v) => bytes.float32(v),
+  },
   float32: {
     ArrayType: Float32Array,
     arrow: () => new Float32(),
@@ -61,15 +78,45 @@ const elements: { readonly [D in TensorDtype]: Element } = {
   },
 }
 
+/** The logical type that shows and compares an element: uint8 and float16 have none of their own. */
+const ELEMENT = { uint8: 'int32', int32: 'int32', float16: 'float32', float32: 'float32', float64: 'float64' } as const
+
 const sizeOf = ({ shape }: Tensor) => shape.reduce((product, extent) => product * extent, 1)
 
-export const tensorType: PhysicalType<Tensor, TensorArray> = {
+/** Whether a value is a tensor of this type, or a reference to one. Without a call per element: there may be millions. */
+export function isTensorOf(tensor: Tensor): (value: unknown) => boolean {
+  const { ArrayType } = elements[tensor.dtype]
+  const size = sizeOf(tensor)
+  return (value) => {
+    if (value instanceof TensorRef) return isStoredAs(tensor, value.column)
+    return value instanceof ArrayType && value.length === size && allFinite(value)
+  }
+}
+
+function allFinite(values: TensorArray): boolean {
+  if (values instanceof Uint8Array || values instanceof Int32Array) return true
+  // x − x is 0 for a finite x, else NaN.
+  let sum = 0
+  for (let at = 0; at < values.length; at++) sum += (values[at] as number) - (values[at] as number)
+  return sum === 0
+}
+
+/** One tensor of a column of this type. */
+export function tensorAt(tensor: Tensor, column: Data, row: number): TensorArray {
+  return readTensorAt(column, row, sizeOf(tensor), elements[tensor.dtype].ArrayType)
+}
+
+/** Whether a stored column has tensors of this dtype and shape. */
+export function isStoredAs({ dtype, shape }: Tensor, { type }: StoredColumn): boolean {
+  const stored = type as { readonly kind?: unknown; readonly dtype?: unknown; readonly shape?: unknown } | null
+  return stored?.kind === 'tensor' && stored.dtype === dtype && String(stored.shape) === String(shape)
+}
+
+export const tensorType: PhysicalType<Tensor, TensorValue> = {
   zod: (tensor) => {
     const { ArrayType } = elements[tensor.dtype]
     const size = sizeOf(tensor)
-    const isTensor = (value: unknown) =>
-      value instanceof ArrayType && value.length === size && value.every((element) => Number.isFinite(element))
-    return z.custom<TensorArray>(isTensor, {
+    return z.custom<TensorValue>(isTensorOf(tensor), {
       error: `a ${ArrayType.name} of ${size} finite elements, shape [${tensor.shape.join(', ')}]`,
     })
   },
@@ -77,7 +124,7 @@ export const tensorType: PhysicalType<Tensor, TensorArray> = {
     const size = sizeOf(tensor)
     return { type: 'array', items: { type: elements[tensor.dtype].json }, minItems: size, maxItems: size }
   },
-  toJson: () => (value) => Array.from(value),
+  toJson: () => (value) => (value instanceof TensorRef ? { ...value.column, row: value.row } : Array.from(value)),
   fromJson:
     ({ dtype }) =>
     (json) => {
@@ -98,28 +145,33 @@ export const tensorType: PhysicalType<Tensor, TensorArray> = {
     const size = sizeOf(tensor)
     const item = (type as FixedSizeList).valueType
     return (values) => {
-      const flat = new ArrayType(values.length * size)
-      values.forEach((value, at) => {
-        flat.set(value, at * size)
-      })
+      // The codec passes references on without this.
+      const arrays = values as readonly TensorArray[]
+      const [first] = arrays
+      const flat = arrays.length === 1 && first !== undefined ? first : new ArrayType(arrays.length * size)
+      if (flat !== first) for (const [at, value] of arrays.entries()) flat.set(value, at * size)
       return { children: [columnOf(item, flat.length, { values: flat }) as Data] }
     }
   },
-  arrowRead: (tensor) => (data) => readTensors(data, sizeOf(tensor)),
+  arrowRead: (tensor) => (data) => readTensors(data, sizeOf(tensor), elements[tensor.dtype].ArrayType),
   blank: (tensor) => new elements[tensor.dtype].ArrayType(sizeOf(tensor)),
   offloads: true,
+  by_reference: true,
   // A flat row-major list, because DuckDB's fixed-size arrays are limited to 100,000 elements.
   duckdb: ({ dtype }) => `${elements[dtype].duckdb}[]`,
   pyarrow: ({ dtype, shape }) => `pa.fixed_shape_tensor(${elements[dtype].pyarrow}, [${shape.join(', ')}])`,
   canonical: ({ dtype }) => {
     const write = elements[dtype].canonical
     return (bytes, value) => {
-      for (const element of value) write(bytes, element)
+      if (value instanceof TensorRef) {
+        bytes.utf8(value.column.sha256)
+        bytes.uint32(value.row)
+      } else for (let at = 0; at < value.length; at++) write(bytes, value[at] as number)
     }
   },
-  // There is no logical type for uint8; int32 shows and compares its values correctly.
   parts: ({ dtype }, value) => {
-    const field: Field = { logical: { kind: dtype === 'uint8' ? 'int32' : dtype }, about: '', nullable: false }
+    if (value instanceof TensorRef) return undefined
+    const field: Field = { logical: { kind: ELEMENT[dtype] }, about: '', nullable: false }
     return Array.from(value, (element, at) => ({ segment: `[${at}]`, field, value: element }))
   },
   unbounded: (tensor) => tensor,

@@ -39,6 +39,7 @@ const scalar = {
   fromJson: () => undefined,
   arrowMetadata: () => undefined,
   offloads: false,
+  by_reference: false,
   parts: () => undefined,
   unbounded: ({ kind }: { kind: LogicalKind }) => ({ kind }) as Logical,
   bounds: () => undefined,

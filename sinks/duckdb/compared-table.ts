@@ -5,7 +5,7 @@ import { deadLetterIn } from '../../infra/runtime/internal/internal-records.ts'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import type { RerunOptions } from '../../infra/runtime/state/rerun.ts'
 import { type Event, type EventType, rowsOf } from '../../schemas/declare/event.ts'
-import { tableOf } from '../../schemas/derive/duckdb-table.ts'
+import { tableOf, valueReader } from '../../schemas/derive/duckdb-table.ts'
 import { qualified } from '../../schemas/derive/sql-quoting.ts'
 import { PoisonError } from '../../schemas/wire/codec.ts'
 import { isMadeFor } from './event-tables.ts'
@@ -35,6 +35,7 @@ export interface Unreadable {
 
 export function eventTable(type: EventType, { vocabulary, partitions, blobs }: RerunOptions): ComparedTable {
   const { schema, table, columns } = tableOf(type)
+  const readers = new Map(columns.map(({ name }) => [name, valueReader(type, name)]))
   return {
     topic: type.type,
     name: qualified(schema, table),
@@ -43,7 +44,7 @@ export function eventTable(type: EventType, { vocabulary, partitions, blobs }: R
     async expected(record) {
       try {
         const event = await decodeRecord(record, vocabulary, partitions, blobs)
-        return { ce_id: event.id, rows: rowsExpected(event, record) }
+        return { ce_id: event.id, rows: rowsExpected(event, record, readers) }
       } catch (error) {
         if (error instanceof PoisonError) return { unreadable: error.message }
         throw error
@@ -52,11 +53,15 @@ export function eventTable(type: EventType, { vocabulary, partitions, blobs }: R
   }
 }
 
-function rowsExpected(event: Event, record: LogRecord): Expected['rows'] {
+function rowsExpected(
+  event: Event,
+  record: LogRecord,
+  readers: ReadonlyMap<string, ReturnType<typeof valueReader>>,
+): Expected['rows'] {
   return rowsOf(event).map((row, at) => (column: string) => {
     if (column === 'row') return at
     const envelope = ENVELOPE[column]
-    return envelope === undefined ? (row as Readonly<Record<string, unknown>>)[column] : envelope(event, record)
+    return envelope === undefined ? readers.get(column)?.(row) : envelope(event, record)
   })
 }
 

@@ -1,6 +1,7 @@
 import { type DuckDBConnection, DuckDBDataChunk, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
 import type { LogRecord } from '../../infra/log/port/log.ts'
 import { type Event, rowsOf } from '../../schemas/declare/event.ts'
+import { valueReader } from '../../schemas/derive/duckdb-table.ts'
 import { qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { setColumn } from './column-vectors.ts'
 import { toDuckDb } from './duckdb-values.ts'
@@ -40,8 +41,7 @@ export interface RowShape {
   }[]
   readonly ofRow: readonly {
     readonly column: number
-    readonly name: string
-    readonly convert: (value: unknown) => DuckDBValue
+    readonly read: (row: Readonly<Record<string, unknown>>) => DuckDBValue
   }[]
   readonly rowColumn: number
 }
@@ -53,7 +53,10 @@ export function rowShapeOf(target: LoadTarget): RowShape {
     const convert = toDuckDb(type)
     const envelope = ENVELOPE[name]
     if (envelope !== undefined) ofEvent.push({ column, read: (event, record) => convert(envelope(event, record)) })
-    else if (name !== 'row') ofRow.push({ column, name, convert })
+    else if (name !== 'row') {
+      const value = valueReader(target.type, name)
+      ofRow.push({ column, read: (row) => convert(value(row)) })
+    }
   })
   const rowColumn = target.columns.findIndex(({ name }) => name === 'row')
   return { target, types: target.columns.map(({ type }) => type), ofEvent, ofRow, rowColumn }
@@ -103,9 +106,9 @@ export class TableRows {
       const values = this.#columns[column] as DuckDBValue[]
       for (let row = 0; row < rows.length; row++) values.push(value)
     }
-    for (const { column, name, convert } of ofRow) {
+    for (const { column, read } of ofRow) {
       const values = this.#columns[column] as DuckDBValue[]
-      for (const row of rows) values.push(convert(row[name]))
+      for (const row of rows) values.push(read(row))
     }
     const numbers = this.#columns[rowColumn] as DuckDBValue[]
     for (let row = 0; row < rows.length; row++) numbers.push(row)

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { memoryBlobs as memory } from '../../infra/blobs/memory.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { headerOf } from '../../infra/runtime/internal/json-records.ts'
@@ -11,7 +12,7 @@ import { catalogue, vocabulary } from '../../schemas/events/catalogue.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { rewardDefined } from '../../schemas/events/reward.ts'
 import { runSource, type Source } from '../../sources/source.ts'
-import { memoryBlobs as memory, recordsOf } from '../counting.ts'
+import { recordsOf } from '../counting.ts'
 import { describeWithBroker, testBroker } from '../with-broker.ts'
 
 const TRANSACTION_MS = 3_000

@@ -64,7 +64,7 @@ const ESTIMATING: Transform = {
   inputs: [completionsSampled],
   outputs: [estimated],
   max_batch: MODEL_BATCH,
-  apply(events, emit) {
+  apply(events, { emit }) {
     const is_heavy = events.some((event) => isA(event, completionsSampled) && event.data.length > 1)
     if (is_heavy && events.length > MODEL_BATCH / 2) throw new Error('out of memory')
     events.forEach((event, position) => {

@@ -1,7 +1,13 @@
 import type { Event } from '../../../schemas/declare/event.ts'
 import type { BlobRef } from '../../../schemas/declare/logical-types.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
-import { decodeEvent, offloadedBlobs, PoisonError } from '../../../schemas/wire/codec.ts'
+import {
+  BlobUnavailableError,
+  blobsToDecode,
+  decodeEvent,
+  offloadedBlobs,
+  PoisonError,
+} from '../../../schemas/wire/codec.ts'
 import type { FetchedBlobs } from '../../../schemas/wire/offload.ts'
 import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
@@ -9,7 +15,7 @@ import { BlobCorruptError, BlobMissingError, type Blobs, named } from '../../blo
 import type { LogRecord } from '../../log/port/log.ts'
 
 /**
- * The event in a record, upcast to the current version.
+ * The event in a record, upcast to the current version. Stored tensors are references unless `elements` are asked for.
  *
  * @throws PoisonError when it is not an event of this topic, cannot be decoded (a missing or damaged blob included),
  * breaks its declaration, or is in the wrong partition for its key. Other errors (unreachable blob store) are
@@ -19,10 +25,11 @@ export async function decodeRecord(
   record: LogRecord,
   vocabulary: Catalogue,
   partitions: Partitions,
-  blobs: Blobs,
+  blobs: Pick<Blobs, 'get'>,
+  tensors: 'references' | 'elements' = 'references',
 ): Promise<Event> {
-  const refs = offloadedBlobs(record)
-  return eventOf(record, vocabulary, partitions, refs.length === 0 ? undefined : await fetchAll(refs, blobs))
+  if (tensors === 'references') return await decodeSoon(record, vocabulary, partitions, blobs)
+  return await decodeWith(offloadedBlobs(record), record, vocabulary, partitions, blobs)
 }
 
 /** Like `decodeRecord`, but synchronous when no blob is fetched: an await costs a third of decoding a small event. */
@@ -30,17 +37,32 @@ export function decodeSoon(
   record: LogRecord,
   vocabulary: Catalogue,
   partitions: Partitions,
-  blobs: Blobs,
+  blobs: Pick<Blobs, 'get'>,
 ): Event | Promise<Event> {
-  return offloadedBlobs(record).length === 0
-    ? eventOf(record, vocabulary, partitions, undefined)
-    : decodeRecord(record, vocabulary, partitions, blobs)
+  try {
+    return eventOf(record, vocabulary, partitions, NONE)
+  } catch (error) {
+    if (!(error instanceof BlobUnavailableError)) throw error
+    return decodeWith(blobsToDecode(record, vocabulary), record, vocabulary, partitions, blobs)
+  }
 }
+
+async function decodeWith(
+  refs: readonly BlobRef[],
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: Pick<Blobs, 'get'>,
+): Promise<Event> {
+  return eventOf(record, vocabulary, partitions, await fetchAll(refs, blobs))
+}
+
+const NONE: FetchedBlobs = () => undefined
 
 /** A larger file cannot be read in one call. */
 const MAX_COLUMN_BYTES = 2 ** 31 - 1
 
-async function fetchAll(refs: readonly BlobRef[], blobs: Blobs): Promise<FetchedBlobs> {
+async function fetchAll(refs: readonly BlobRef[], blobs: Pick<Blobs, 'get'>): Promise<FetchedBlobs> {
   const fetched = new Map<string, Uint8Array>()
   for (const ref of refs) {
     if (fetched.has(ref.sha256)) continue
@@ -58,12 +80,7 @@ async function fetchAll(refs: readonly BlobRef[], blobs: Blobs): Promise<Fetched
   return (sha256) => fetched.get(sha256)
 }
 
-function eventOf(
-  record: LogRecord,
-  vocabulary: Catalogue,
-  partitions: Partitions,
-  blobs: FetchedBlobs | undefined,
-): Event {
+function eventOf(record: LogRecord, vocabulary: Catalogue, partitions: Partitions, blobs: FetchedBlobs): Event {
   const event = decodeEvent(record, vocabulary, blobs)
   if (event.type !== record.topic) {
     throw new PoisonError(`expected an event of type ${record.topic} in the topic of that name, got ${event.type}`)

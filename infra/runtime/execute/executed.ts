@@ -1,5 +1,8 @@
 import { InvariantError, type Processor } from '../../../processors/processor.ts'
 import type { ClockDomain, Event } from '../../../schemas/declare/event.ts'
+import { PoisonError } from '../../../schemas/wire/codec.ts'
+import type { Blob } from '../../../schemas/wire/offload.ts'
+import { BlobCorruptError, BlobMissingError } from '../../blobs/blobs.ts'
 import type { Output } from './emission.ts'
 
 /** An input that its processor failed on. The state is as if it had never arrived. */
@@ -13,6 +16,8 @@ export interface Failure {
 
 export interface Executed {
   readonly outputs: readonly Output[]
+  /** What a transform put; durable before the transaction with `outputs` commits. The outputs' own blobs are not here. */
+  readonly blobs: readonly Blob[]
   readonly failures: readonly Failure[]
   /** For a transform: the sizes of the batches that succeeded, in the order of the events. */
   readonly batches: readonly number[]
@@ -53,9 +58,12 @@ export interface Execution {
   become(processor: Processor): void
 }
 
+/** The errors that an event causes, not the code. A blob that it names and the store lacks is like a missing column. */
+const POISON = [InvariantError, PoisonError, BlobMissingError, BlobCorruptError]
+
 export function faultOf(error: unknown): Pick<Failure, 'failure' | 'error'> {
   return {
-    failure: error instanceof InvariantError ? 'poison' : 'bug',
+    failure: POISON.some((kind) => error instanceof kind) ? 'poison' : 'bug',
     error: error instanceof Error ? error : new Error(String(error)),
   }
 }

@@ -1,16 +1,20 @@
-import type { Deadline, Fold, Processor } from '../../../processors/processor.ts'
+import type { Deadline, Fold, Processor, Transform } from '../../../processors/processor.ts'
 import type { ClockDomain, Event } from '../../../schemas/declare/event.ts'
 import { clockTicked } from '../../../schemas/events/clock.ts'
 import { Deadlines } from './deadlines.ts'
 import { asFold } from './effect-fold.ts'
 import { emission, type Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded, type StateChange } from './executed.ts'
+import type { Outside } from './outside.ts'
 import { ProcessorBrokenError } from './processor-broken-error.ts'
 import { CLOCKS_KEY } from './state-keys.ts'
 import { TransformExecution } from './transform-execution.ts'
 
-export function execute(processor: Processor): Execution {
-  if (processor.shape === 'transform') return new TransformExecution(processor)
+/** A fold or an effect reaches nothing outside. */
+export function execute(processor: Exclude<Processor, Transform>): Execution
+export function execute(processor: Processor, outside: Outside): Execution
+export function execute(processor: Processor, outside?: Outside): Execution {
+  if (processor.shape === 'transform') return new TransformExecution(processor, outside as Outside)
   return new FoldExecution(processor.shape === 'effect' ? asFold(processor) : processor)
 }
 
@@ -47,7 +51,7 @@ class FoldExecution<S> implements Execution {
         })
       }
     }
-    return { outputs, failures, batches: [] }
+    return { outputs, blobs: [], failures, batches: [] }
   }
 
   #notice({ clock, time }: Event): void {

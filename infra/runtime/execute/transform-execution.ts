@@ -1,18 +1,23 @@
 import type { Processor, Transform } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
+import type { Blob } from '../../../schemas/wire/offload.ts'
 import { retryOf } from '../../retry.ts'
-import { emission, type Output } from './emission.ts'
+import type { Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded } from './executed.ts'
+import type { Outside } from './outside.ts'
+import { callTransform } from './transform-call.ts'
 
 export class TransformExecution implements Execution {
   #transform: Transform
+  readonly #outside: Outside
 
-  constructor(transform: Transform) {
+  constructor(transform: Transform, outside: Outside) {
     this.#transform = transform
+    this.#outside = outside
   }
 
   async process(events: readonly Event[], recorded?: Recorded): Promise<Executed> {
-    const executed = { outputs: [], failures: [], batches: [] }
+    const executed = { outputs: [], blobs: [], failures: [], batches: [] }
     if (recorded?.batches !== undefined) {
       for (const batch of cut(events, recorded.batches, this.#transform.name)) await this.#again(batch, executed)
       return executed
@@ -23,10 +28,11 @@ export class TransformExecution implements Execution {
     return executed
   }
 
-  async #apply(events: readonly Event[], { outputs, batches }: Collected): Promise<void> {
-    const said = emission(this.#transform, events)
-    await this.#transform.apply(events, said.emit)
-    outputs.push(...said.outputs)
+  async #apply(events: readonly Event[], { outputs, blobs, batches }: Collected): Promise<void> {
+    this.#outside.signal.throwIfAborted()
+    const called = await callTransform(this.#transform, events, this.#outside)
+    outputs.push(...called.outputs)
+    blobs.push(...called.blobs)
     batches.push(events.length)
   }
 
@@ -35,8 +41,7 @@ export class TransformExecution implements Execution {
     try {
       await this.#apply(events, collected)
     } catch (error) {
-      // The environment of a model or kernel failed, not these events: all of them are processed again.
-      if (retryOf(error) === 'later') throw error
+      if (this.#isNotTheirs(error)) throw error
       if (events.length === 1) {
         fail(events, error, collected)
         return
@@ -52,9 +57,14 @@ export class TransformExecution implements Execution {
     try {
       await this.#apply(events, collected)
     } catch (error) {
-      if (retryOf(error) === 'later') throw error
+      if (this.#isNotTheirs(error)) throw error
       fail(events, error, collected)
     }
+  }
+
+  /** The environment of a model or kernel failed, or the work was aborted: all events are processed again. */
+  #isNotTheirs(error: unknown): boolean {
+    return this.#outside.signal.aborted || retryOf(error) === 'later'
   }
 
   takeChanges(): [] {
@@ -84,6 +94,7 @@ export class TransformExecution implements Execution {
 
 interface Collected {
   readonly outputs: Output[]
+  readonly blobs: Blob[]
   readonly failures: Failure[]
   readonly batches: number[]
 }

@@ -11,13 +11,13 @@ import {
   appendRaw,
   counted,
   counting,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Log, LogRecord, ReadRequest } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'

@@ -6,7 +6,6 @@ import {
   appendRaw,
   counting,
   EVENTS,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
@@ -14,6 +13,7 @@ import {
   vocabulary,
 } from '../../../tests/counting.ts'
 import { BlobMissingError, type Blobs, BlobsAwayError } from '../../blobs/blobs.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { LogRecord, NewRecord } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'

@@ -1,7 +1,7 @@
 import { type Event, type EventType, rowsOf } from '../../../schemas/declare/event.ts'
 import type { BlobRef, Field } from '../../../schemas/declare/logical-types.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
-import { decodeEvent, offloadedBlobs, PoisonError } from '../../../schemas/wire/codec.ts'
+import { blobsToDecode, decodeEvent, offloadedBlobs, PoisonError } from '../../../schemas/wire/codec.ts'
 import { BlobMissingError, type Blobs } from '../../blobs/blobs.ts'
 import type { LogRecord } from '../../log/port/log.ts'
 import { ForeignRecordError } from '../internal/foreign-record.ts'
@@ -22,7 +22,7 @@ export async function blobsNamedBy(
     columns = offloadedBlobs(record)
     if (type === undefined || !namesBlobs(type)) return columns
     const fetched = new Map<string, Uint8Array>()
-    for (const ref of columns) fetched.set(ref.sha256, await blobs.get(ref))
+    for (const ref of blobsToDecode(record, vocabulary)) fetched.set(ref.sha256, await blobs.get(ref))
     const event = decodeEvent(record, vocabulary, (sha256) => fetched.get(sha256))
     return [...columns, ...blobsIn(type, event)]
   } catch (error) {

@@ -5,13 +5,13 @@ import {
   counting,
   double,
   EVENTS,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'

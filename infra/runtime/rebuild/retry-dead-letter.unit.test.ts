@@ -6,13 +6,13 @@ import {
   appendRaw,
   counting,
   EVENTS,
-  memoryBlobs,
   recordsOf,
   runUntilRead,
   sumsOf,
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { DEAD_LETTERS_TOPIC } from '../internal/internal-topics.ts'

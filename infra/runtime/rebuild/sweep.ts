@@ -6,11 +6,14 @@ import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import { putAll } from '../../blobs/put-all.ts'
+import type { ComputePool } from '../../compute/compute.ts'
 import type { Log, LogRecord, NewRecord, Position } from '../../log/port/log.ts'
 import { seenAfter } from '../../log/port/seen.ts'
 import { decodeSoon } from '../execute/decode-record.ts'
-import { emission, type Output } from '../execute/emission.ts'
+import type { Outside } from '../execute/outside.ts'
+import { type Called, callTransform } from '../execute/transform-call.ts'
 import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
+import { outsideOf } from '../state/rerun.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
 
 export interface SweepOptions {
@@ -18,6 +21,7 @@ export interface SweepOptions {
   readonly blobs: Blobs
   readonly vocabulary: Catalogue
   readonly partitions: Partitions
+  readonly compute?: Pick<ComputePool, 'run'>
   /** Names the sweep: its positions are committed under this group. */
   readonly group: string
   /** Appended with the first outputs; ignored when the group already has positions. */
@@ -73,13 +77,14 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
           throw error
         })
         if (processed === undefined) break
-        const { outputs, unreadable } = processed
+        const { called, unreadable } = processed
+        const outputs = called.flatMap((call) => call.outputs)
         swept.records += records.length
         swept.unreadable += unreadable
         const appends = [...toSay]
         await putAll(
           blobs,
-          outputs.flatMap(({ encoded }) => encoded.blobs),
+          called.flatMap((call) => [...call.blobs, ...call.outputs.flatMap(({ encoded }) => encoded.blobs)]),
         )
         for (const { type, event: said, encoded } of outputs) {
           const { key, headers, value } = encoded
@@ -118,22 +123,24 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
 }
 
 interface Processed {
-  readonly outputs: readonly Output[]
+  readonly called: readonly Called[]
   readonly unreadable: number
 }
 
 /**
- * Decodes a slice of events while the transform works on the slice before it, which may be in another thread. Only the
- * outputs outlive their slice.
+ * Decodes a slice of events while the transform works on the slice before it, which may be in another thread. Only what
+ * the calls gave outlives their slice.
  */
 async function processedInSlices(
   records: readonly LogRecord[],
   transform: Transform,
-  { vocabulary, partitions, blobs }: SweepOptions,
+  options: SweepOptions,
 ): Promise<Processed> {
-  const outputs: Output[] = []
+  const { vocabulary, partitions, blobs, signal } = options
+  const outside = outsideOf(options, signal)
+  const called: Called[] = []
   let unreadable = 0
-  let working: Promise<readonly Output[]> = Promise.resolve([])
+  let working: Promise<readonly Called[]> = Promise.resolve([])
   for (let from = 0; from < records.length; from += SLICE) {
     const events: Event[] = []
     for (const record of records.slice(from, from + SLICE)) {
@@ -141,13 +148,13 @@ async function processedInSlices(
       if (event === undefined) unreadable++
       else events.push(event)
     }
-    const next = outputsOf(transform, events)
+    const next = callEach(transform, events, outside)
     next.catch(() => undefined) // awaited below, or not at all when the slice before it fails
-    outputs.push(...(await working))
+    called.push(...(await working))
     working = next
   }
-  outputs.push(...(await working))
-  return { outputs, unreadable }
+  called.push(...(await working))
+  return { called, unreadable }
 }
 
 /** @returns undefined for a record that cannot be decoded */
@@ -160,14 +167,9 @@ async function decodedOrPoison(...from: Parameters<typeof decodeSoon>): Promise<
   }
 }
 
-/** One event is one call. The calls of a slice run concurrently; their outputs keep the order of the events. */
-async function outputsOf(transform: Transform, events: readonly Event[]): Promise<Output[]> {
-  const each = events.map(async (event) => {
-    const { emit, outputs } = emission(transform, [event])
-    await transform.apply([event], emit)
-    return outputs
-  })
-  return (await Promise.all(each)).flat()
+/** One event is one call. The calls of a slice run concurrently; what they give is in the order of the events. */
+async function callEach(transform: Transform, events: readonly Event[], outside: Outside): Promise<Called[]> {
+  return await Promise.all(events.map((event) => callTransform(transform, [event], outside)))
 }
 
 /** Per input partition with a backlog: where to resume, and its current end. */

@@ -8,7 +8,6 @@ import {
   counting,
   double,
   doubled,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
@@ -16,6 +15,7 @@ import {
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { changed } from '../../log/conformance/altered-log.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'

@@ -4,9 +4,11 @@ import type { Catalogue } from '../../../schemas/declare/registry.ts'
 import { PoisonError } from '../../../schemas/wire/codec.ts'
 import type { Partitions } from '../../../schemas/wire/partitions.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
+import { type ComputePool, sharedCompute } from '../../compute/compute.ts'
 import type { Log, LogRecord } from '../../log/port/log.ts'
 import { decodeRecord } from '../execute/decode-record.ts'
 import type { Executed, Execution } from '../execute/executed.ts'
+import { NEVER_ABORTED, type Outside } from '../execute/outside.ts'
 import { DeadPlaces } from '../internal/dead-places.ts'
 import { type JournalledBatch, readJournalled } from '../internal/journal-reader.ts'
 import { headerOf } from '../internal/json-records.ts'
@@ -17,6 +19,13 @@ export interface RerunOptions {
   readonly blobs: Blobs
   readonly vocabulary: Catalogue
   readonly partitions: Partitions
+  /** Where the kernels of transforms run; default: the pool that this process shares. */
+  readonly compute?: Pick<ComputePool, 'run'>
+}
+
+/** What a transform may reach that is run on these. */
+export function outsideOf({ blobs, compute }: Pick<RerunOptions, 'blobs' | 'compute'>, signal?: AbortSignal): Outside {
+  return { blobs, compute: compute ?? sharedCompute(), signal: signal ?? NEVER_ABORTED }
 }
 
 /**

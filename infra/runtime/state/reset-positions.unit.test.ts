@@ -6,7 +6,6 @@ import {
   counted,
   counting,
   double,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
@@ -14,6 +13,7 @@ import {
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { changed } from '../../log/conformance/altered-log.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'

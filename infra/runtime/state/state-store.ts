@@ -16,7 +16,7 @@ import {
 import { toJson } from '../internal/json-records.ts'
 import { readEntries } from '../internal/read-entries.ts'
 import { misplacedError, misplacedIn } from './misplaced.ts'
-import { type RerunOptions, rerun } from './rerun.ts'
+import { outsideOf, type RerunOptions, rerun } from './rerun.ts'
 
 /** A stored state was written by a newer program, does not fit its schema, or cannot be recomputed. */
 export class StateVersionError extends Error {
@@ -31,6 +31,8 @@ export function changelogRecord(processor: Processor, key: string, state: unknow
 }
 
 export interface RestoreOptions extends RerunOptions {
+  /** Aborts the transform of this task; without it nothing does. */
+  readonly signal?: AbortSignal
   /** In a copy of a log, offsets in snapshots are wrong: only the changelog is used. */
   readonly without_snapshots: boolean
   /** Receives notices for a person about skipped records and snapshots. */
@@ -57,7 +59,7 @@ export async function restoreState(
   partition: number,
   options: RestoreOptions,
 ): Promise<Restored> {
-  const execution = execute(processor)
+  const execution = execute(processor, outsideOf(options, options.signal))
   if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
   try {
     return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }

@@ -92,9 +92,9 @@ function appendOutput(
 
 /** Blobs are durable before the transaction that names them commits. */
 export async function putBlobs({ parts }: Batch, blobs: Blobs): Promise<void> {
-  const outputs = parts.flatMap(({ unsaved }) => unsaved.outputs)
-  await putAll(
-    blobs,
-    outputs.flatMap(({ encoded }) => encoded.blobs),
-  )
+  const put = parts.flatMap(({ unsaved }) => [
+    ...unsaved.blobs,
+    ...unsaved.outputs.flatMap(({ encoded }) => encoded.blobs),
+  ])
+  await putAll(blobs, put)
 }

@@ -10,19 +10,20 @@ import {
   counted,
   double,
   doubled,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Claim, Log, LogRecord, Member, NewRecord, Position, Producer } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
 import { execute } from '../execute/execution.ts'
 import { DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from '../internal/internal-topics.ts'
 import { readJson, toJson } from '../internal/json-records.ts'
+import { outsideOf } from '../state/rerun.ts'
 import { appendBatch, takeParts } from './batch.ts'
 import { Task } from './task.ts'
 
@@ -40,7 +41,7 @@ const summing: Transform = {
   inputs: [added, doubled],
   outputs: [counted],
   max_batch: 16,
-  apply(events, emit) {
+  apply(events, { emit }) {
     const amounts = events.map((event) => (isA(event, added) ? event.data.amount : 1))
     if (amounts.includes(-2)) throw new Error('a bug of the model')
     if (amounts.includes(-1)) throw new InvariantError('amount -1: expected 0 or more')
@@ -119,7 +120,8 @@ class SteppedWorker {
 
   #fresh(): Task[] {
     const shared = { processor: summing, partitions: PARTITIONS, vocabulary, blobs: this.#blobs }
-    return [0, 1].map((partition) => new Task({ ...shared, partition, execution: execute(summing) }))
+    const outside = outsideOf({ blobs: this.#blobs })
+    return [0, 1].map((partition) => new Task({ ...shared, partition, execution: execute(summing, outside) }))
   }
 
   async poll(max_bytes: number): Promise<boolean> {

@@ -5,8 +5,9 @@ import { int32, list, utf8 } from '../../../schemas/declare/logical-types.ts'
 import { catalogueOf } from '../../../schemas/declare/registry.ts'
 import { encodeEvent } from '../../../schemas/wire/codec.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
-import { appendRaw, memoryBlobs, recordsOf, runUntilRead } from '../../../tests/counting.ts'
+import { appendRaw, recordsOf, runUntilRead } from '../../../tests/counting.ts'
 import { BlobCorruptError, type Blobs, BlobsAwayError } from '../../blobs/blobs.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { deadLetters, type FoundLetter, retryDeadLetter } from '../rebuild/retry-dead-letter.ts'
 import { topicsOf } from '../state/topics.ts'
@@ -40,7 +41,7 @@ function summing(apply: Transform['apply'] = sum): Transform {
   }
 }
 
-const sum: Transform['apply'] = (events, emit) => {
+const sum: Transform['apply'] = (events, { emit }) => {
   for (const event of events as Event<typeof measured>[]) {
     const total = event.data.flatMap(({ values }) => [...values]).reduce((all, value) => all + value, 0)
     emit(summed, { who: event.key, sum: total }, { causes: [event] })
@@ -131,10 +132,10 @@ test('a transform whose surroundings fail is given the same events again', async
   const blobs = memoryBlobs()
   await blobs.put(column.bytes, column.ref.media_type)
   let times = 2
-  const processor = summing(async (events, emit) => {
+  const processor = summing(async (events, context) => {
     if (times-- > 0)
       throw new TypeError('fetch failed', { cause: Object.assign(new Error(), { code: 'ECONNREFUSED' }) })
-    await sum(events, emit)
+    await sum(events, context)
   })
   const events = await runUntilRead({ log, blobs, processor, vocabulary, partitions: 1 })
   expect(events.filter(({ kind }) => kind === 'retrying')).toHaveLength(2)

@@ -2,6 +2,12 @@ import type { Producer } from '../../log/port/log.ts'
 import { appendBatch, type Batch, putBlobs } from './batch.ts'
 import type { WorkerOptions } from './worker-options.ts'
 
+export interface CommitWatch {
+  committed(batch: Batch): void
+  /** Called as soon as a commit has failed, possibly while the next batch is processed. */
+  failed(error: unknown): void
+}
+
 /**
  * The commits of one session of a worker, one at a time. While one is being written, the worker computes the next. To
  * know that everything is committed, await `settled`. After a failure nothing more is committed: later batches were
@@ -10,14 +16,14 @@ import type { WorkerOptions } from './worker-options.ts'
 export class Commits {
   readonly #options: WorkerOptions
   readonly #producer: Producer
-  readonly #onCommitted: (batch: Batch) => void
+  readonly #watch: CommitWatch
   #underWay: Promise<void> | undefined
   #failure: { readonly error: unknown } | undefined
 
-  constructor(options: WorkerOptions, producer: Producer, onCommitted: (batch: Batch) => void) {
+  constructor(options: WorkerOptions, producer: Producer, watch: CommitWatch) {
     this.#options = options
     this.#producer = producer
-    this.#onCommitted = onCommitted
+    this.#watch = watch
   }
 
   /** Resolves when the previous commit has ended and this one has started. @throws the previous commit's error */
@@ -26,6 +32,7 @@ export class Commits {
     this.#underWay = this.#commit(batch)
       .catch((error: unknown) => {
         this.#failure = { error }
+        this.#watch.failed(error)
       })
       .finally(() => {
         this.#underWay = undefined
@@ -57,7 +64,7 @@ export class Commits {
     observe?.('appended')
     await transaction.commit()
     observe?.('committed')
-    this.#onCommitted(batch)
+    this.#watch.committed(batch)
     if (committed.records + committed.outputs > 0) onEvent?.({ kind: 'committed', ...committed })
   }
 }

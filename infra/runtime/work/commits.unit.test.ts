@@ -1,15 +1,6 @@
 import { beforeEach, expect, test } from 'vitest'
-import {
-  add,
-  append,
-  counting,
-  memoryBlobs,
-  PARTITIONS,
-  runUntilRead,
-  sumsOf,
-  TOPICS,
-  vocabulary,
-} from '../../../tests/counting.ts'
+import { add, append, counting, PARTITIONS, runUntilRead, sumsOf, TOPICS, vocabulary } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Log, Producer, Transaction } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'

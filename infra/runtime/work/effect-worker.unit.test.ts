@@ -5,18 +5,9 @@ import { type Answer, type Call, type CallContext, type Effect, isA, type Plan }
 import type { Event } from '../../../schemas/declare/event.ts'
 import { clockTicked } from '../../../schemas/events/clock.ts'
 import { decodeEvent } from '../../../schemas/wire/codec.ts'
-import {
-  add,
-  added,
-  append,
-  counted,
-  memoryBlobs,
-  PARTITIONS,
-  recordsOf,
-  TOPICS,
-  vocabulary,
-} from '../../../tests/counting.ts'
+import { add, added, append, counted, PARTITIONS, recordsOf, TOPICS, vocabulary } from '../../../tests/counting.ts'
 import { requested, sampledRow } from '../../../tests/tower-events.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { answered, type Pending } from '../execute/effect-fold.ts'

@@ -4,6 +4,7 @@ import type { Event } from '../../../schemas/declare/event.ts'
 import { rowsOf } from '../../../schemas/declare/event.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
 import { PoisonError } from '../../../schemas/wire/codec.ts'
+import type { Blob } from '../../../schemas/wire/offload.ts'
 import type { Partitions } from '../../../schemas/wire/partitions.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import type { LogRecord } from '../../log/port/log.ts'
@@ -18,6 +19,8 @@ import { TakenSoFar } from '../internal/taken.ts'
 export interface Unsaved {
   /** Encoded only; decoded events would use more memory. */
   outputs: Pick<Output, 'type' | 'encoded'>[]
+  /** What a transform put for these outputs. */
+  blobs: Blob[]
   dead_letters: DeadLetter[]
   /** Run-length interleaving of the inputs, as [topic, count]. */
   runs: [string, number][]
@@ -43,6 +46,7 @@ const YIELD_RECORDS = 128
 
 const nothing = (): Unsaved => ({
   outputs: [],
+  blobs: [],
   dead_letters: [],
   runs: [],
   last: new Map(),
@@ -124,8 +128,8 @@ export class Task {
         unsaved.dead_letters.push(await this.#deadLetter(record, { failure: 'poison', error: error as Error }))
       }
     }
-    const { outputs, failures, batches } = await this.execution.process(events)
-    this.#hold(outputs)
+    const { outputs, blobs, failures, batches } = await this.execution.process(events)
+    this.#hold(outputs, blobs)
     unsaved.taken.batches(batches)
     for (const failure of failures) {
       const origin = origins[events.indexOf(failure.event)]
@@ -153,15 +157,20 @@ export class Task {
     const { outputs, failures } = await this.execution.process([result])
     const [failure] = failures
     if (failure !== undefined) return failure.error
-    this.#hold(outputs)
+    this.#hold(outputs, [])
     this.#unsaved.results++
     return undefined
   }
 
-  #hold(outputs: readonly Output[]): void {
+  #hold(outputs: readonly Output[], blobs: readonly Blob[]): void {
     for (const { type, encoded } of outputs) {
       this.#unsaved.outputs.push({ type, encoded })
       this.#unsaved.bytes += encoded.value.byteLength
+      for (const { bytes } of encoded.blobs) this.#unsaved.bytes += bytes.byteLength
+    }
+    for (const blob of blobs) {
+      this.#unsaved.blobs.push(blob)
+      this.#unsaved.bytes += blob.bytes.byteLength
     }
   }
 

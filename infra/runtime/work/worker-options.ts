@@ -2,6 +2,7 @@ import type { Processor } from '../../../processors/processor.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
 import type { Partitions } from '../../../schemas/wire/partitions.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
+import type { ComputePool } from '../../compute/compute.ts'
 import type { Log } from '../../log/port/log.ts'
 import type { Committed } from './batch.ts'
 import type { Beside } from './beside.ts'
@@ -13,6 +14,8 @@ export interface WorkerOptions {
   readonly vocabulary: Catalogue
   /** Partition count of every topic of the topology. */
   readonly partitions: Partitions
+  /** Where the kernels of a transform run; default: the pool that this process shares. */
+  readonly compute?: Pick<ComputePool, 'run'>
   /** Distinguishes this worker from others of the same processor. */
   readonly instance: string
   readonly tuning?: Partial<Tuning>

@@ -14,7 +14,6 @@ import {
   counting,
   double,
   doubled,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
@@ -22,6 +21,7 @@ import {
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Log, Transaction } from '../../log/port/log.ts'

@@ -10,12 +10,14 @@ import {
 } from '../../log/port/log.ts'
 import { retryOf } from '../../retry.ts'
 import { sleep } from '../../sleep.ts'
+import { NEVER_ABORTED, TaskAbortedError } from '../execute/outside.ts'
 import { SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
 import { restoreState, takeSnapshot } from '../state/state-store.ts'
 import { TaskPositions } from '../state/task-positions.ts'
 import { takeParts } from './batch.ts'
 import { BugWatch } from './bug-watch.ts'
 import { Commits } from './commits.ts'
+import { Growth } from './growth.ts'
 import { Task } from './task.ts'
 import { DEFAULT_TUNING, type Tuning, type WorkerOptions } from './worker-options.ts'
 
@@ -40,14 +42,18 @@ export class Worker {
   #bugs: BugWatch
   readonly #tasks = new Map<number, Task>()
   readonly #positions: TaskPositions
+  readonly #growth: Growth
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
+  /** Aborts when the results of this session are no longer wanted. */
+  #unwanted = NEVER_ABORTED
 
   constructor(options: WorkerOptions) {
     this.#options = options
     this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
     this.#bugs = new BugWatch(options.processor.name, this.#tuning)
+    this.#growth = new Growth(options.processor)
     this.#positions = new TaskPositions(options.log, options.processor)
   }
 
@@ -65,7 +71,10 @@ export class Worker {
     return latest([...this.#tasks.values()].map((task) => task.execution.unticked(clock)))
   }
 
-  /** Runs until the signal aborts. Then commits what was processed and leaves the group. */
+  /**
+   * Runs until the signal aborts. Then commits what was processed and leaves the group. Where a transform gives up
+   * because of the signal, what was processed since the last commit is dropped: the next owner reads it again.
+   */
   async run(signal: AbortSignal): Promise<void> {
     let wait_ms = 0
     while (!signal.aborted) {
@@ -75,6 +84,7 @@ export class Worker {
         })
       } catch (error) {
         if (!(error instanceof Error) || retryOf(error) === 'never') throw error
+        if (signal.aborted && error instanceof TaskAbortedError) return
         if (error instanceof FencedError) {
           await sleep(FENCED_WAIT_MS, signal)
         } else {
@@ -95,13 +105,22 @@ export class Worker {
       topics,
       session_timeout_ms: this.#tuning.session_timeout_ms,
     })
+    const abort = new AbortController()
+    this.#unwanted = abort.signal
+    const stop = () => abort.abort(new TaskAbortedError(`${processor.name} was stopped`))
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
     let producer: Producer | undefined
     let commits: Commits | undefined
     try {
       producer = await log.producer({ transactional_id: `${processor.name}/${instance}` })
-      commits = new Commits(this.#options, producer, (batch) => {
-        this.#positions.settle(batch.positions)
-        progressed()
+      commits = new Commits(this.#options, producer, {
+        committed: (batch) => {
+          this.#positions.settle(batch.positions)
+          progressed()
+        },
+        // What is being computed builds on the lost batch, or belongs to another owner now.
+        failed: (error) => abort.abort(error),
       })
       this.#last_commit_ms = performance.now()
       // Records that the last session did not commit are read again, and must not count twice.
@@ -119,6 +138,7 @@ export class Worker {
       if (error instanceof FencedError && partitions.length > 0) this.#options.onEvent?.({ kind: 'lost', partitions })
       throw error
     } finally {
+      signal.removeEventListener('abort', stop)
       this.#options.onEvent?.({ kind: 'left' })
       await commits?.ended()
       this.#tasks.clear()
@@ -139,11 +159,12 @@ export class Worker {
     // The claim changes with the assignment. Records processed under the old claim are committed under it.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
+    const before = this.#unsaved_bytes
     await this.#process(polled)
+    this.#growth.see(polled.records, this.#unsaved_bytes - before)
     await beside?.collect(this.#tasks)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
-    const full =
-      [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0) >= this.#tuning.max_unsaved_bytes
+    const full = this.#unsaved_bytes >= this.#tuning.max_unsaved_bytes
     const pending = this.#pending
     if (pending && (due || full || polled.records.length === 0)) {
       await this.#commit(commits)
@@ -160,7 +181,10 @@ export class Worker {
     const { when_gone, max_unsaved_bytes } = this.#tuning
     for (;;) {
       try {
-        return await member.poll({ max_bytes: max_unsaved_bytes, wait_ms: this.#wait_ms() })
+        return await member.poll({
+          max_bytes: Math.min(max_unsaved_bytes, this.#growth.most_input),
+          wait_ms: this.#wait_ms(),
+        })
       } catch (error) {
         if (!(error instanceof OffsetGoneError) || when_gone === 'stop') throw error
         const { topic, partition, from, beginning } = error.gone
@@ -172,6 +196,10 @@ export class Worker {
         this.#options.onEvent?.({ kind: 'skipped', topic, partition, from, to })
       }
     }
+  }
+
+  get #unsaved_bytes(): number {
+    return [...this.#tasks.values()].reduce((sum, task) => sum + task.unsaved.bytes, 0)
   }
 
   /** Some records, positions or results from outside are not committed yet. */
@@ -204,6 +232,7 @@ export class Worker {
     const journalled = await this.#positions.fromJournal(partition)
     const restored = await restoreState(processor, partition, {
       ...this.#options,
+      signal: this.#unwanted,
       without_snapshots: journalled.length > 0,
       onNotice: (message) => this.#options.onEvent?.({ kind: 'notice', message }),
     })

@@ -8,7 +8,6 @@ import {
   counted,
   counting,
   double,
-  memoryBlobs,
   PARTITIONS,
   recordsOf,
   runUntilRead,
@@ -16,6 +15,7 @@ import {
   TOPICS,
   vocabulary,
 } from '../../../tests/counting.ts'
+import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { type Log, OffsetGoneError } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'

@@ -1,4 +1,4 @@
-import { retryOf } from '../../../infra/retry.ts'
+import { tellStarter as tell } from '../../../infra/supervise/answer-starter.ts'
 import type { TablesHealth } from '../tables-sink.ts'
 
 /** A request to a process that has a DuckDB file open, from the process that started it. */
@@ -7,14 +7,8 @@ export interface Call {
   readonly options?: unknown
 }
 
-export type ToProcess =
-  | ({ readonly kind: 'call'; readonly id: number } & Call)
-  /** Asks the call to end soon, with what it has done. */
-  | { readonly kind: 'cancel'; readonly id: number }
-
-export type FromProcess =
-  | { readonly kind: 'done'; readonly id: number; readonly value: unknown }
-  | { readonly kind: 'failed'; readonly id: number; readonly failure: Failure }
+/** What such a process reports without being asked. */
+export type Told =
   /** For a person. */
   | { readonly kind: 'report'; readonly message: string }
   /** After a change, checked every 250 ms, after each load and on close. */
@@ -23,27 +17,18 @@ export type FromProcess =
   | { readonly kind: 'question'; readonly question: number; readonly time_limit_ms: number }
   | { readonly kind: 'answered'; readonly question: number }
 
-/** An error as sent between processes. */
-export interface Failure {
-  readonly name: string
-  readonly message: string
-  /** `retry`, and those of the error's own fields that are strings, numbers or booleans. */
-  readonly carries: Readonly<Record<string, string | number | boolean>>
+export function tellStarter(told: Told): void {
+  tell(told)
 }
 
-export function toFailure(error: unknown): Failure {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error), carries: {} }
-  const carries = Object.entries(error).filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
-  const retry = retryOf(error)
-  const answer = retry === undefined ? {} : { retry }
-  return { name: error.name, message: error.message, carries: { ...Object.fromEntries(carries), ...answer } }
-}
+let asked = 0
 
-/** Rebuilds the error, of its own class if that is in `classes`. */
-export function fromFailure({ name, message, carries }: Failure, classes: readonly ErrorClass[]): Error {
-  const Known = classes.find((known) => known.name === name)
-  const error = Known === undefined ? new Error(message) : new Known(message)
-  return Object.assign(error, carries, { name })
+/**
+ * Reports a question to the starter, which ends this process if the question exceeds its limit.
+ * @returns a function to call when the question has ended
+ */
+export function tellQuestion(time_limit_ms: number): () => void {
+  const question = ++asked
+  tellStarter({ kind: 'question', question, time_limit_ms })
+  return () => tellStarter({ kind: 'answered', question })
 }
-
-type ErrorClass = new (message: string) => Error

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Blobs } from '../../../infra/blobs/blobs.ts'
 import type { Log } from '../../../infra/log/port/log.ts'
+import { answerStarter } from '../../../infra/supervise/answer-starter.ts'
 import type { EventType } from '../../../schemas/declare/event.ts'
 import type { CommitStage } from '../batch.ts'
 import { DuckDbSink, type DuckDbSinkOptions } from '../sink.ts'
 import type { TablesHealth } from '../tables-sink.ts'
-import { answerStarter, tellQuestion, tellStarter } from './answer-starter.ts'
+import { tellQuestion, tellStarter } from './messages.ts'
 
 /** How a process opens its tables. Every field can be sent to another process. */
 export interface OwnerOptions

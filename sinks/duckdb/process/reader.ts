@@ -2,9 +2,10 @@
  * A process that opens a DuckDB file read-only and answers SQL for the one that started it. So a question runs in its
  * own process without an owner, too, and that process can be killed at any time.
  */
+import { answerStarter } from '../../../infra/supervise/answer-starter.ts'
 import { type Database, type DatabaseOptions, openDatabase } from '../database.ts'
 import { type SqlServer, serveSql } from '../sql-server.ts'
-import { answerStarter, tellQuestion, tellStarter } from './answer-starter.ts'
+import { tellQuestion, tellStarter } from './messages.ts'
 
 export interface ReaderOptions
   extends Pick<DatabaseOptions, 'file' | 'export_dir' | 'memory_limit' | 'wait_ms' | 'threads'> {
@@ -13,10 +14,6 @@ export interface ReaderOptions
 
 let database: Database | undefined
 let server: SqlServer | undefined
-
-const none = async () => {
-  throw new Error('a reader loads nothing')
-}
 
 answerStarter({
   async open(options) {
@@ -37,7 +34,4 @@ answerStarter({
     await server?.close()
     await database?.close()
   },
-  run: none,
-  load_once: none,
-  lag: none,
 })

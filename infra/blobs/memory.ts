@@ -1,0 +1,20 @@
+import { BlobMissingError, type Blobs, named } from './blobs.ts'
+import { refOf } from './hashing.ts'
+
+/** Blobs of this process, for tests. They are stored as they are given, without a copy. */
+export function memoryBlobs(): Blobs {
+  const stored = new Map<string, Uint8Array>()
+  return {
+    has: async (ref) => stored.has(ref.sha256),
+    async put(bytes, media_type) {
+      const ref = refOf(bytes, media_type)
+      stored.set(ref.sha256, bytes)
+      return ref
+    },
+    async get(ref) {
+      const bytes = stored.get(ref.sha256)
+      if (bytes === undefined) throw new BlobMissingError(`${named(ref)} was not put`)
+      return bytes
+    },
+  }
+}

@@ -1,0 +1,56 @@
+import type { Transform, TransformBlobs } from '../../../processors/processor.ts'
+import type { Event } from '../../../schemas/declare/event.ts'
+import { TensorRef } from '../../../schemas/declare/tensor-value.ts'
+import { type Blob, readTensor } from '../../../schemas/wire/offload.ts'
+import { refOf } from '../../blobs/hashing.ts'
+import { computeFor } from '../../compute/compute.ts'
+import { emission, type Output } from './emission.ts'
+import type { Outside } from './outside.ts'
+
+export interface Called {
+  readonly outputs: readonly Output[]
+  /** What the call put. They must be durable before the transaction with these outputs commits. */
+  readonly blobs: readonly Blob[]
+}
+
+/**
+ * Calls a transform once. What it puts is held here and not stored: a call that fails leaves nothing behind, and
+ * a rebuild names the same blobs without writing any.
+ *
+ * @throws what the transform throws; the reason of the signal when it threw after an abort
+ */
+export async function callTransform(
+  transform: Transform,
+  events: readonly Event[],
+  { blobs, compute, signal }: Outside,
+): Promise<Called> {
+  const { emit, outputs } = emission(transform, events)
+  const put = new Map<string, Blob>()
+  // The tensors of one event share a blob, those of the next event have another: only one is retained.
+  let column: { readonly sha256: string; readonly bytes: Promise<Uint8Array> } | undefined
+  const get: TransformBlobs['get'] = async (ref) => {
+    signal.throwIfAborted()
+    return put.get(ref.sha256)?.bytes ?? (await blobs.get(ref, { signal }))
+  }
+  const calls: TransformBlobs = {
+    get,
+    async load(tensor) {
+      if (!(tensor instanceof TensorRef)) return tensor.slice()
+      const { sha256 } = tensor.column
+      if (column?.sha256 !== sha256) column = { sha256, bytes: get(tensor.column) }
+      return readTensor(tensor, await column.bytes)
+    },
+    async put(bytes, media_type) {
+      const ref = refOf(bytes, media_type)
+      put.set(ref.sha256, { ref, bytes })
+      return ref
+    },
+  }
+  try {
+    await transform.apply(events, { emit, blobs: calls, compute: computeFor(compute, signal), signal })
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  }
+  return { outputs, blobs: [...put.values()] }
+}
