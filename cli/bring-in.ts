@@ -1,5 +1,6 @@
 import type { Partitions } from '../schemas/wire/partitions.ts'
-import { runSource, type Source } from '../sources/source.ts'
+import { runSource } from '../sources/run-source.ts'
+import type { Source } from '../sources/source.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { type GlobalOptions, stopSignal } from './options.ts'
 import { prepareLog, wiringOn } from './pipeline.ts'

@@ -3,7 +3,7 @@ import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/work/
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
-import { runSource } from '../sources/source.ts'
+import { runSource } from '../sources/run-source.ts'
 import { DEFAULTS, isHttpPolicy, isRecorded, SINKS } from '../streams/topology.ts'
 import { openDataFolder } from './data-folder.ts'
 import { type Listen, listenAddress } from './listen.ts'
