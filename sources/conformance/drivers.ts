@@ -87,4 +87,12 @@ const push: SourceDriver = {
 }
 
 /** Every source of the topology, under its name there, and those that are run otherwise. */
-export const DRIVERS: readonly SourceDriver[] = [towers, endlessTowers, recorded, lerer, clock, push]
+export const DRIVERS: readonly SourceDriver[] = [
+  // One a line: CONTRIBUTING adds one.
+  towers,
+  endlessTowers,
+  recorded,
+  lerer,
+  clock,
+  push,
+]
