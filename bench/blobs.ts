@@ -7,7 +7,8 @@ import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
 import { defineEvent, type Event } from '../schemas/declare/event.ts'
 import { tensor, utf8 } from '../schemas/declare/logical-types.ts'
-import { runSource, type Source } from '../sources/source.ts'
+import { runSource } from '../sources/run-source.ts'
+import { inSteps, type Source } from '../sources/source.ts'
 import { benchFolder } from './folder.ts'
 import type { OpenBench } from './pairs.ts'
 import { PARTITIONS } from './tower-log.ts'
@@ -67,7 +68,7 @@ export const open: OpenBench = async ({ quick }) => {
 
 /** All frames in one commit, each with other pixels. */
 function framesOf(name: string, steps: number): Source {
-  return {
+  return inSteps({
     name,
     steps,
     types: [frameRecorded],
@@ -89,7 +90,7 @@ function framesOf(name: string, steps: number): Source {
         }
         return { type: frameRecorded, event }
       }),
-  }
+  })
 }
 
 const turnOf = (name: string) => Number(name.split(' ')[1])

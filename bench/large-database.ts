@@ -77,7 +77,7 @@ async function towerEvents(): Promise<readonly Said[]> {
   const asked: Said[] = []
   for (const [dataset, task] of MIX) {
     const source = towerScenes({ ...shared, dataset, task, scenes, group_size: GROUP_SIZE }, noBlobs)
-    asked.push(...(await source.produce(0, scenes)))
+    asked.push(...(await source.produce(0, scenes, new AbortController().signal)))
   }
   const sampled = await saidBy(sampleCompletions('noisy-oracle(150)'), asked)
   const scored = await saidBy(scoreCompletions(await paperScorer()), [...asked, ...sampled])

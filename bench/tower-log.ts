@@ -51,7 +51,7 @@ export async function requests(groups: number): Promise<readonly Said[]> {
     },
     noBlobs,
   )
-  return await source.produce(0, groups)
+  return await source.produce(0, groups, new AbortController().signal)
 }
 
 /** The outputs of a processor for these events, in their order. */

@@ -2,7 +2,9 @@ import { type DataFolder, openDataFolder } from '../pipeline/data-folder.ts'
 import { number } from '../pipeline/text/number.ts'
 import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
-import { runSource, type Source } from '../sources/source.ts'
+import type { Pace } from '../sources/pace.ts'
+import { runSource } from '../sources/run-source.ts'
+import type { Source } from '../sources/source.ts'
 import { type GlobalOptions, stopSignal } from './options.ts'
 import { Progress } from './progress.ts'
 
@@ -12,6 +14,10 @@ interface BroughtIn {
   /** What a step of the source is, in the plural. */
   readonly unit: string
   readonly source: (folder: DataFolder) => Source
+  /** Default: as fast as the log takes it. */
+  readonly pace?: Pace
+  /** Whether it outlives a log, blobs or a disk that fails for a while; a source that ends lets its command fail. */
+  readonly endures?: boolean
 }
 
 /** What a command that runs a source does: opens its data folder, runs the source to its end or until stopped, reports. */
@@ -31,14 +37,19 @@ export async function bringIn(global: GlobalOptions, brought: BroughtIn): Promis
 /** Runs a source to its end or until stopped, and reports progress. */
 export async function runInto(
   folder: DataFolder,
-  { label, unit, source }: BroughtIn,
+  { label, unit, source, pace, endures }: BroughtIn,
   how: { readonly silent: boolean; readonly signal: AbortSignal; readonly partitions: Partitions },
 ): ReturnType<typeof runSource> {
   const { silent, signal, partitions } = how
   const progress = new Progress(label, { silent })
   const { log, blobs } = folder
-  const onProgress = (done: number, steps: number) => progress.at(done, steps)
-  const result = await runSource(source(folder), { log, blobs, partitions, signal, onProgress })
+  const report = (message: string) => progress.say(message)
+  const result = await runSource(source(folder), {
+    ...{ log, blobs, partitions, signal },
+    ...(pace === undefined ? {} : { pace }),
+    ...(endures ? { report } : {}),
+    onProgress: (done, steps) => progress.at(done, Number.isFinite(steps) ? steps : undefined),
+  })
   const before = result.already > 0 ? `, ${number(result.already)} were there already` : ''
   progress.done(`${number(result.done)} ${unit}${before}`)
   return result

@@ -5,10 +5,11 @@ import { UsageError } from '../pipeline/usage-error.ts'
 import { PROMPT_VARIANTS, PURPOSES } from '../schemas/events/rollout.ts'
 import { DATASETS, SPLITS, TASKS } from '../schemas/events/tower.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
+import { perSecond } from '../sources/pace.ts'
 import { type TowerScenesOptions, towerScenes } from '../sources/tower-scenes.ts'
 import { DEFAULTS } from '../streams/topology.ts'
 import { bringIn, runInto } from './bring-in.ts'
-import { globals, oneOfWords, wholeNumber } from './options.ts'
+import { fraction, globals, oneOfWords, wholeNumber } from './options.ts'
 
 interface GenerateOptions {
   dataset: TowerScenesOptions['dataset']
@@ -16,11 +17,16 @@ interface GenerateOptions {
   split: TowerScenesOptions['split']
   prompt: TowerScenesOptions['variant']
   purpose: TowerScenesOptions['purpose']
-  scenes: number
+  scenes?: number
+  forever: boolean
+  rate?: number
   seed: string
   groupSize: number
   round: number
 }
+
+/** Scenes a second. Inferred: something to look at, and a disk that lasts for years. */
+const FOREVER_RATE = 1
 
 export function addGenerate(program: Command): void {
   const generate = program.command('generate').description('bring new events into the log')
@@ -30,7 +36,13 @@ export function addGenerate(program: Command): void {
     .description('block towers, each with a request for a group of completions; the same seed gives the same events')
     .requiredOption('--dataset <name>', DATASETS.join(', '), oneOfWords('dataset', DATASETS))
     .requiredOption('--task <name>', TASKS.join(', '), oneOfWords('task', TASKS))
-    .requiredOption('--scenes <n>', 'how many', wholeNumber('scenes', 1, 100_000_000))
+    .option('--scenes <n>', 'how many', wholeNumber('scenes', 1, 100_000_000))
+    .option('--forever', 'until it is stopped; resumes where it stopped', false)
+    .option(
+      '--rate <n>',
+      'scenes a second, at most; 1 with --forever when left out',
+      fraction('rate', 0.001, 1_000_000),
+    )
     .requiredOption('--seed <s>', 'any text')
     .option('--split <name>', SPLITS.join(', '), oneOfWords('split', SPLITS), 'train')
     .option('--prompt <variant>', PROMPT_VARIANTS.join(', '), oneOfWords('prompt', PROMPT_VARIANTS), 'plain')
@@ -40,8 +52,13 @@ export function addGenerate(program: Command): void {
     .action(async (options: GenerateOptions, command: Command) => {
       const global = globals(command)
       refuseImpossible(options)
-      const { prompt, groupSize, ...rest } = options
-      await bringIn(global, towers({ ...rest, variant: prompt, group_size: groupSize }))
+      const { prompt, groupSize, forever, scenes = Number.POSITIVE_INFINITY, rate, ...rest } = options
+      const per_second = rate ?? (forever ? FOREVER_RATE : undefined)
+      await bringIn(global, {
+        ...towers({ ...rest, scenes, variant: prompt, group_size: groupSize }),
+        ...(per_second === undefined ? {} : { pace: perSecond(per_second) }),
+        endures: forever,
+      })
     })
 }
 
@@ -64,6 +81,10 @@ const towers = (options: TowerScenesOptions) => ({
 
 /** @throws UsageError when options that are valid alone cannot be combined. */
 function refuseImpossible(options: GenerateOptions): void {
+  if (options.forever === (options.scenes !== undefined)) {
+    const problem = options.forever ? '--scenes and --forever exclude each other' : 'it is not said how many scenes'
+    throw new UsageError(problem, 'name --scenes N, or --forever')
+  }
   if (!LEGAL_PAIRS.some(({ dataset, task }) => dataset === options.dataset && task === options.task)) {
     const pairs = LEGAL_PAIRS.map(({ dataset, task }) => `--dataset ${dataset} --task ${task}`)
     throw new UsageError(`--task ${options.task} is not a task of ${options.dataset}`, `possible: ${pairs.join('; ')}`)

@@ -34,6 +34,13 @@ export class Progress {
     this.#write(parts.join(', '))
   }
 
+  /** A line of its own, which stays. */
+  say(message: string): void {
+    if (this.#silent) return
+    if (this.#shown && process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+    process.stderr.write(printable(`${this.#label}: ${message}\n`))
+  }
+
   /** Ends the line with a summary of the result. */
   done(summary: string): void {
     if (this.#silent) return

@@ -2,6 +2,7 @@ import { printable } from '../pipeline/text/terminal-text.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
 import { FileError } from '../sources/plain-file.ts'
+import { SourceFailedError } from '../sources/run-source.ts'
 
 /**
  * Reports on standard error what went wrong and what to do, without a stack unless asked for.
@@ -9,8 +10,9 @@ import { FileError } from '../sources/plain-file.ts'
  * @returns the exit code: 2 for a UsageError or FileError, 1 for everything else
  */
 export function reportFailure(error: unknown, options: { readonly debug: boolean; readonly json: boolean }): 1 | 2 {
-  const usage = error instanceof UsageError || error instanceof FileError
-  const remedy = brief(remedyOf(error))
+  const cause = error instanceof SourceFailedError ? error.cause : error
+  const usage = cause instanceof UsageError || cause instanceof FileError
+  const remedy = brief(remedyOf(cause))
   const message = brief(refusalOf(error)?.why ?? (error instanceof Error ? error.message : String(error)))
   if (options.json) {
     const name = error instanceof Error ? error.name : 'Error'

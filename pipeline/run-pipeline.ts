@@ -1,7 +1,5 @@
 import { hostname } from 'node:os'
-import { retryOf } from '../infra/retry.ts'
 import { lagOf } from '../infra/runtime/watch/lag.ts'
-import { ClockSource } from '../infra/runtime/work/clock-source.ts'
 import { effectWorker, type Outside } from '../infra/runtime/work/effect-worker.ts'
 import { type CommitStage, latest, type Tuning, Worker, type WorkerEvent } from '../infra/runtime/work/worker.ts'
 import { sleep } from '../infra/sleep.ts'
@@ -9,6 +7,9 @@ import { inputTopics, type Processor } from '../processors/processor.ts'
 import type { ClockDomain } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import type { Sink } from '../sinks/sink.ts'
+import { Clock, wallClock } from '../sources/clock.ts'
+import { perSecond } from '../sources/pace.ts'
+import { runSource } from '../sources/run-source.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -36,7 +37,7 @@ export interface PipelineOptions {
 
 /** Distinguishes this process from all others on the log. */
 const INSTANCE = `${hostname()}/${process.pid}`
-const WALL_TICK_MS = 1_000
+const WALL_TICKS_PER_SECOND = 1
 const CHECK_MS = 50
 
 /** Runs workers and sinks until the signal or, with `until_idle`, until no work is left. */
@@ -105,7 +106,8 @@ async function untilIdle(
   signal: AbortSignal,
 ): Promise<void> {
   if (processors.length === 0) return
-  const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
+  const { log, blobs } = folder
+  const clock = Clock.open({ log, blobs, partitions: topology.partitions }, INSTANCE)
   try {
     await idle()
     await tick((worker, domain) => worker.unticked(domain))
@@ -146,18 +148,11 @@ function notAhead(time: string): string {
   return time < now ? time : now
 }
 
-/** Appends wall-clock ticks while the pipeline runs. A full, busy or unreachable log only delays them. */
+/** Appends wall-clock ticks while the pipeline runs. */
 async function tickWall({ folder, topology }: PipelineOptions, signal: AbortSignal): Promise<void> {
-  const clock = await ClockSource.open(folder.log, topology.partitions, INSTANCE)
-  try {
-    while (!signal.aborted) {
-      await clock.tick('wall', new Date().toISOString()).catch((error: unknown) => {
-        // A duplicate or missing tick does no harm: the next one follows soon.
-        if (retryOf(error) !== 'later') throw error
-      })
-      await sleep(WALL_TICK_MS, signal)
-    }
-  } finally {
-    await clock.close()
-  }
+  const { log, blobs } = folder
+  const pace = perSecond(WALL_TICKS_PER_SECOND)
+  // A full, busy or unreachable log only delays the ticks; the workers report it.
+  const report = () => {}
+  await runSource(wallClock(INSTANCE), { log, blobs, partitions: topology.partitions, signal, pace, report })
 }

@@ -11,7 +11,7 @@ import { sourceId } from '../schemas/wire/identity.ts'
 import { readContained } from './contained-file.ts'
 import { decodePhotograph, type Photograph } from './photograph.ts'
 import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
-import type { Said, Source } from './source.ts'
+import { inSteps, type Said, type Source, type Steps } from './source.ts'
 
 /** `ce_source` of photographs. */
 export const LERER_SOURCE = '/sources/lerer'
@@ -55,7 +55,7 @@ const LABEL_FILES = ['labels.csv', 'labels.txt', 'labels.tsv']
  * @throws LererError before anything is appended: no label file, an invalid line, a missing or unreadable image, an
  * image that is listed twice, or two images with the same pixels.
  */
-export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<Source> {
+export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<Source & Steps> {
   const { dir, purpose, group_size, round } = options
   const file = options.labels ?? (await findLabels(dir))
   const labelled = parseLabels(file, await readText(dir, file), options.one_means)
@@ -125,16 +125,19 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
     })
   }
 
-  return {
+  return inSteps({
     name,
     steps: labelled.length,
     types: PRESENTED,
-    async produce(from, to) {
+    async produce(from, to, signal) {
       const said: Said[] = []
-      for (let index = from; index < to; index++) said.push(...(await sceneAndRequest(index)))
+      for (let index = from; index < to; index++) {
+        signal.throwIfAborted()
+        said.push(...(await sceneAndRequest(index)))
+      }
       return said
     },
-  }
+  })
 }
 
 async function findLabels(dir: string): Promise<string> {

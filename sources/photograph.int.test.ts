@@ -12,7 +12,7 @@ const picture = (shade: number) =>
 
 async function scenesOf(dir: string) {
   const source = await lererScenes({ dir, purpose: 'eval', group_size: 1, round: 0 }, memoryBlobs())
-  return (await source.produce(0, source.steps)).flatMap(({ event }) =>
+  return (await source.produce(0, source.steps, new AbortController().signal)).flatMap(({ event }) =>
     event.type === 'tower.scene_presented' ? [event.data as { is_stable: boolean; image: object }] : [],
   )
 }

@@ -15,7 +15,8 @@ import { recordsOf } from '../tests/cli/whole-log.ts'
 import { temporaryFolder } from '../tests/temporary-folder.ts'
 import { FileError } from './plain-file.ts'
 import { recordedCompletions } from './recorded-completions.ts'
-import { runSource, type Source } from './source.ts'
+import { runSource } from './run-source.ts'
+import { inSteps } from './source.ts'
 
 const line = (more: object = {}) =>
   JSON.stringify({ group_id: 'g', completion_index: 0, text: '<answer>1</answer>', ...more })
@@ -158,13 +159,13 @@ test('a file that changes after it was checked: the error says how far it came, 
   const onProgress = () => {
     changed ??= writeFile(file, groups.with(180, line({ group_id: 'another' })).join('\n'))
   }
-  const afterChange: Source = {
+  const afterChange = inSteps({
     ...source,
-    async produce(from, to) {
+    async produce(from, to, signal) {
       await changed
-      return source.produce(from, to)
+      return source.produce(from, to, signal)
     },
-  }
+  })
   const run = runSource(afterChange, { ...OPTIONS, log, onProgress })
   await expect(run).rejects.toThrow(
     `${file}:101: was changed after it was checked; 100 of 250 parts of groups, all before line 101, are in the log`,
@@ -195,7 +196,7 @@ test('a file that is longer than the longest text is read, with little memory', 
   await appendFile(file, at(1))
   const before = process.memoryUsage.rss()
   const source = await recordedCompletions(`recorded(${file})`)
-  const [said] = await source.produce(0, 1)
+  const [said] = await source.produce(0, 1, new AbortController().signal)
   expect(said?.event.data).toHaveLength(2)
   expect(process.memoryUsage.rss() - before).toBeLessThan(300 * 2 ** 20)
 }, 60_000)

@@ -9,7 +9,7 @@ import { encodeEvent } from '../schemas/wire/codec.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import { type JsonLine, linesOf, objectIn } from './json-lines.ts'
 import { FileError, openPlainFile } from './plain-file.ts'
-import type { Said, Source } from './source.ts'
+import { inSteps, type Said, type Source, type Steps } from './source.ts'
 
 /** Prefix of the `ce_source` of recorded completions; a hash of their file follows. */
 export const RECORDED_SOURCES = '/sources/recorded-completions/'
@@ -86,7 +86,7 @@ const REMEDY = 'a line is e.g. {"group_id": "…", "completion_index": 0, "text"
  * @param policy `recorded(FILE.jsonl)`
  * @throws FileError naming the file and line, the expected and the actual value. Nothing has been appended then.
  */
-export async function recordedCompletions(policy: string): Promise<Source> {
+export async function recordedCompletions(policy: string): Promise<Source & Steps> {
   const file = fileOf(policy)
   const before = await stateOf(file)
   const hash = createHash('sha256')
@@ -107,7 +107,7 @@ export async function recordedCompletions(policy: string): Promise<Source> {
   }
   const sha256 = hash.digest('hex')
 
-  return {
+  return inSteps({
     name: `recorded/${sha256}`,
     steps: places.length,
     types: [completionsSampled],
@@ -117,13 +117,14 @@ export async function recordedCompletions(policy: string): Promise<Source> {
       while (to < places.length && to - from < MAX_STEPS && (places[to] as Place).end - begin <= MAX_STEPS_BYTES) to++
       return to - from
     },
-    async produce(from, to) {
+    async produce(from, to, signal) {
       const [first, last] = [places[from], places[to - 1]]
       if (first === undefined || last === undefined) return []
       const said: Said[] = []
       const lines = linesOf(file, { from: { byte: first.start, line: first.line }, to: last.end })
       try {
         for await (const { completions, checksum } of runsOf(file, lines)) {
+          signal.throwIfAborted()
           const step = from + said.length
           if (checksum !== places[step]?.checksum) throw changed(from)
           const event = eventOf(file, completions, before.modified, sha256, step)
@@ -136,7 +137,7 @@ export async function recordedCompletions(policy: string): Promise<Source> {
       if (said.length !== to - from) throw changed(from)
       return said
     },
-  }
+  })
 
   /** Steps before `from` are committed; the error reports where to continue. */
   function changed(from: number): FileError {

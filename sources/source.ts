@@ -1,16 +1,75 @@
-import type { Blobs } from '../infra/blobs/blobs.ts'
-import { putAll } from '../infra/blobs/put-all.ts'
-import { type Log, type NewRecord, type Position, TopicReplacedError } from '../infra/log/port/log.ts'
-import { ResumingProducer } from '../infra/runtime/work/resuming-producer.ts'
 import type { DataOf, Event, EventType } from '../schemas/declare/event.ts'
-import { encodeEvent } from '../schemas/wire/codec.ts'
-import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
-import { partitionOf } from '../schemas/wire/routing.ts'
+import type { EncodedEvent } from '../schemas/wire/codec.ts'
+
+/**
+ * The source port. A source is how events from outside enter the log: generated scenes, a file, a clock, a door that
+ * other programs hand events to. It gives events in steps, and `runSource` appends them. A step is what the source
+ * counts: a scene with its request, a line of a file, a tick, an event handed in.
+ *
+ * What a source promises, and what `conformance/` tests for every source of the topology:
+ * - **Idempotent by `ce_id`.** Asked for the same step again after a failure, it gives the same events, with the same ids.
+ *   The ids of a `repeatable` source follow from its name and the step, also in another process. An event of a `live`
+ *   source exists once: who handed it in keeps its id, and hands it in again if no commit was confirmed.
+ * - **It waits only as long as it may.** A `take` that waits for events ends when its signal is aborted. What it gives
+ *   is bounded: at most as many steps as it is asked for, and a bounded number of bytes.
+ * - **It is fenced by its name.** The name says what work this is, parameters included. Everything that could be done
+ *   twice by two processes has one name.
+ *
+ * What `runSource` adds, for every source alike:
+ * - **One transaction per take.** Its events and the step behind them are committed together, so its progress is in the
+ *   log: after `kill -9` the next process resumes with the first step that is missing. A `repeatable` source appends
+ *   no event twice and leaves no gap. Of a `live` one, every confirmed event is in the log once.
+ * - **One process per name.** Of two that run sources of one name, one ends with a `RivalError` that names the other.
+ * - **Paced.** A `Pace` permits steps, by time or by demand; none is taken that is not permitted.
+ * - **Stoppable at any moment.** After an abort nothing is taken. A commit that has begun is finished; what was taken
+ *   and not yet being committed is dropped, and is not lost: a repeatable source gives it again, a live one refuses it.
+ * - **Errors say where**: source, step, and what to do.
+ */
+export interface Source {
+  /** Identifies the work, parameters included: a source with the same name resumes it. */
+  readonly name: string
+  /** Event types that it may give. Its position is stored under the first of them, so that one stays first. */
+  readonly types: readonly EventType[]
+  /**
+   * `repeatable`: a step gives the same events whenever and wherever it is taken. `live`: events exist once, and steps
+   * only count them.
+   */
+  readonly kind: 'repeatable' | 'live'
+  /** How many steps there are; `Infinity` where nothing but a stop ends it. */
+  readonly steps: number
+  /**
+   * The events of steps `from` … `to` − 1. Waits until there are some. After a failure it is called again with the same
+   * `from`, and gives the same events again, or at least begins with them.
+   *
+   * @returns undefined when there are no more steps, and when `signal` is aborted
+   * @throws Error saying what is wrong with its input. With `retry: 'later'`, the same call may succeed.
+   */
+  take(from: number, how: Taking): Promise<Taken | undefined>
+  /** Its run has ended, with an error or not: a live source refuses what was not committed. */
+  close?(error: Error | undefined): void
+}
+
+export interface Taking {
+  /** At most so many steps; at least 1. */
+  readonly most: number
+  readonly signal: AbortSignal
+}
+
+export interface Taken {
+  /** In the order in which they are appended. All blobs that they refer to are stored. */
+  readonly said: readonly Said[]
+  /** The step behind them: between `from` + 1 and `from` + `most`. */
+  readonly to: number
+  /** Called once they are committed. */
+  committed?(): void
+}
 
 /** An event to append, with its declaration. */
 export interface Said {
   readonly type: EventType
   readonly event: Event
+  /** Where the source has encoded it already. */
+  readonly encoded?: EncodedEvent
 }
 
 /** What a source says about an event. `id`: the same for the same step, e.g. by `sourceId`. */
@@ -29,104 +88,31 @@ export function said<T extends EventType>(
   return { type, event: event as unknown as Event }
 }
 
-/**
- * Produces events in steps 0 … `steps` − 1 and can resume at any step: a step always gives the same events. Progress is
- * committed together with the events, so that a killed run resumes where it stopped and a finished one adds nothing.
- */
-export interface Source {
-  /** Identifies the events, parameters included: a source with the same name resumes the same work. */
+/** A repeatable source, by what each of its steps gives. */
+export interface Steps {
   readonly name: string
-  readonly steps: number
-  /** Event types that it may emit. */
   readonly types: readonly EventType[]
+  /** How many; `Infinity` for a source without end. */
+  readonly steps: number
   /** Number of steps, from this one on, in one transaction; default 100. */
   stepsAt?(from: number): number
-  /** Must store all blobs that the events refer to before it resolves. */
-  produce(from: number, to: number): Promise<readonly Said[]>
+  /**
+   * The events of steps `from` … `to` − 1, always the same. Must store all blobs that the events refer to before it
+   * resolves. A long one looks at `signal`, and then rejects with its reason.
+   */
+  produce(from: number, to: number, signal: AbortSignal): Promise<readonly Said[]>
 }
 
 const STEPS_AT_A_TIME = 100
 
-/**
- * Appends the remaining events of a source.
- *
- * @returns the numbers of steps done now and done before, and of events appended
- * @throws RivalError when another process runs a source of this name.
- * @throws TopicReplacedError when events of earlier steps are lost because a topic was deleted and created again.
- */
-export async function runSource(
-  source: Source,
-  options: {
-    readonly log: Log
-    readonly blobs: Blobs
-    readonly partitions: Partitions
-    readonly signal?: AbortSignal
-    readonly onProgress?: (done: number, steps: number) => void
-  },
-): Promise<{ readonly done: number; readonly already: number; readonly events: number }> {
-  const { log, partitions, signal, onProgress } = options
-  const group = `source/${source.name}`
-  const producer = await ResumingProducer.open(log, { transactional_id: group, group })
-  try {
-    const [position] = producer.positions
-    const already = Number(position?.next ?? 0n)
-    const ids = await idsOf(source, log)
-    if (position !== undefined && already > 0) await expectSameTopics(source, log, group, position, ids)
-    let events = 0
-    let next = already
-    while (next < source.steps && !signal?.aborted) {
-      const to = Math.min(source.steps, next + (source.stepsAt?.(next) ?? STEPS_AT_A_TIME))
-      const said = await source.produce(next, to)
-      const encoded = said.map(({ type, event }) => ({ type, event, ...encodeEvent(type, event) }))
-      await putAll(
-        options.blobs,
-        encoded.flatMap(({ blobs }) => blobs),
-      )
-      const appends: { topic: string; partition: number; record: NewRecord }[] = []
-      for (const { type, event, key, headers, value } of encoded) {
-        const partition = partitionOf(event.key, partitionsOf(partitions, type.type))
-        appends.push({ topic: type.type, partition, record: { key, headers, value } })
-      }
-      // The position counts steps. It is stored under partition 0 of the first event's topic; any partition would do.
-      const topic = said[0]?.type.type
-      await producer.commit(
-        (transaction) => {
-          for (const { topic, partition, record } of appends) transaction.append(topic, partition, record)
-        },
-        topic === undefined ? [] : [{ topic, partition: 0, next: BigInt(to), seen: { topic_id: ids.join() } }],
-      )
-      events += said.length
-      next = to
-      onProgress?.(next, source.steps)
-    }
-    return { done: next - already, already, events }
-  } finally {
-    await producer.close()
+export function inSteps(steps: Steps): Source & Steps {
+  return {
+    ...steps,
+    kind: 'repeatable',
+    async take(from, { most, signal }) {
+      if (from >= steps.steps || signal.aborted) return undefined
+      const to = Math.min(steps.steps, from + Math.min(most, steps.stepsAt?.(from) ?? STEPS_AT_A_TIME))
+      return { said: await steps.produce(from, to, signal), to }
+    },
   }
-}
-
-/** Ids of the topics that it appends to, in the order of `types`; empty if any of them does not exist. */
-async function idsOf({ types }: Source, log: Log): Promise<readonly string[]> {
-  const known = new Map((await log.topics()).map(({ name, id }) => [name, id]))
-  const ids = types.map(({ type }) => known.get(type) ?? '')
-  return ids.includes('') ? [] : ids
-}
-
-async function expectSameTopics(
-  { types, steps }: Source,
-  log: Log,
-  group: string,
-  { topic, next, seen }: Position,
-  ids: readonly string[],
-): Promise<void> {
-  const before = seen?.topic_id ? seen.topic_id.split(',') : []
-  const other = types.find((_, at) => ids[at] !== undefined && before[at] !== undefined && ids[at] !== before[at])
-  // A position of an earlier release has no topic ids: only an empty topic shows that the events are lost.
-  const is_empty = seen === undefined && (await log.endOffsets(topic)).every((end) => end === 0n)
-  if (other === undefined && !is_empty) return
-  throw new TopicReplacedError(
-    `${log.address}: ${group} has brought in ${next} of ${steps} steps, and ${other?.type ?? topic} was deleted and made ` +
-      `again since: what it would add now comes after what is gone. To bring in all of it again (an event that is still ` +
-      `there counts once): ./plumbline positions reset --only '${group}'`,
-  )
 }

@@ -5,18 +5,20 @@ import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { TopicReplacedError } from '../infra/log/port/log.ts'
 import type { Event } from '../schemas/declare/event.ts'
 import { add, added, double, doubled, PARTITIONS, recordsOf, TOPICS } from '../tests/counting.ts'
-import { runSource, type Source } from './source.ts'
+import { runSource } from './run-source.ts'
+import { inSteps } from './source.ts'
 
-const source = (steps: number): Source => ({
-  name: 'test',
-  steps,
-  types: [added, doubled],
-  produce: async (from, to) =>
-    Array.from({ length: to - from }, () => [
-      { type: added, event: add('ann', 1) as unknown as Event },
-      { type: doubled, event: double('ann') as unknown as Event },
-    ]).flat(),
-})
+const source = (steps: number) =>
+  inSteps({
+    name: 'test',
+    steps,
+    types: [added, doubled],
+    produce: async (from, to) =>
+      Array.from({ length: to - from }, () => [
+        { type: added, event: add('ann', 1) as unknown as Event },
+        { type: doubled, event: double('ann') as unknown as Event },
+      ]).flat(),
+  })
 
 async function broughtIn() {
   const broker = new MemoryBroker()

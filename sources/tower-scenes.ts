@@ -10,7 +10,7 @@ import type { PROMPT_VARIANTS, PURPOSES } from '../schemas/events/rollout.ts'
 import type { DATASETS, SPLITS, TASKS } from '../schemas/events/tower.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
-import type { Said, Source } from './source.ts'
+import { inSteps, type Said, type Source, type Steps } from './source.ts'
 
 /** `ce_source` of generated towers. */
 export const TOWER_SOURCE = '/sources/tower'
@@ -21,6 +21,7 @@ export interface TowerScenesOptions {
   readonly split: (typeof SPLITS)[number]
   readonly variant: (typeof PROMPT_VARIANTS)[number]
   readonly purpose: (typeof PURPOSES)[number]
+  /** How many; `Infinity` for a source without end. */
   readonly scenes: number
   readonly seed: string
   readonly group_size: number
@@ -33,13 +34,14 @@ export interface TowerScenesOptions {
  *
  * @throws Error when the dataset has no such task (paper 1 §3.2).
  */
-export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
+export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source & Steps {
   assertLegalPair(options.dataset, options.task)
   const { dataset, task, split, variant, purpose, seed, group_size, round } = options
   const name = ['tower', dataset, task, split, variant, purpose, seed, `n${group_size}`, `r${round}`].join('/')
   const prompt = promptOf(promptFor(dataset, task, variant), variant)
 
-  async function sceneAndRequest(index: number): Promise<Said[]> {
+  async function sceneAndRequest(index: number, signal: AbortSignal): Promise<Said[]> {
+    signal.throwIfAborted()
     const scene = sampleScene({ dataset, split, seed, index })
     const scene_id = sourceId(['tower/scene', dataset, split, seed, String(index)])
     const group_id = sourceId(['tower/group', name, scene_id])
@@ -49,7 +51,7 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
       index,
       // Independent of the task: if two tasks use the scene, both emit this same event.
       presented_id: sourceId(['tower/scene_presented', scene_id]),
-      scene: { scene_id, ...scene, image: await photograph(renderScene(scene), blobs) },
+      scene: { scene_id, ...scene, image: await photograph(renderScene(scene), blobs, signal) },
       requested_id: sourceId(['tower/requested', group_id]),
       request: {
         group_id,
@@ -63,22 +65,22 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source {
     })
   }
 
-  return {
+  return inSteps({
     name,
     steps: options.scenes,
     types: PRESENTED,
-    async produce(from, to) {
+    async produce(from, to, signal) {
       const indices = Array.from({ length: to - from }, (_, offset) => from + offset)
-      return (await Promise.all(indices.map(sceneAndRequest))).flat()
+      return (await Promise.all(indices.map((index) => sceneAndRequest(index, signal)))).flat()
     },
-  }
+  })
 }
 
 /** Stores pixels (RGB, 8 bits, row by row) as a PNG. */
-async function photograph(pixels: Uint8Array, blobs: Blobs): Promise<ImageRef> {
+async function photograph(pixels: Uint8Array, blobs: Blobs, signal: AbortSignal): Promise<ImageRef> {
   const png = await sharp(pixels, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
     .png({ compressionLevel: 6, adaptiveFiltering: false })
     .toBuffer()
   const pixels_sha256 = createHash('sha256').update(pixels).digest('hex')
-  return { ...(await blobs.put(png, 'image/png')), width: WIDTH, height: HEIGHT, pixels_sha256 }
+  return { ...(await blobs.put(png, 'image/png', { signal })), width: WIDTH, height: HEIGHT, pixels_sha256 }
 }

@@ -11,11 +11,16 @@ export const PARALLEL_PUTS = 32
  * Puts the blobs of a commit, several at a time. When this resolves, all of them are durable. After a failure no more
  * are started, those under way are aborted, and the first error is thrown once all have ended.
  *
+ * @param signal aborts it like a failure, with its reason
  * @throws BlobCorruptError when bytes no longer have the hash of their reference
  */
-export async function putAll(blobs: Blobs, all: readonly Blob[]): Promise<void> {
+export async function putAll(blobs: Blobs, all: readonly Blob[], signal?: AbortSignal): Promise<void> {
+  if (all.length === 0) return
   const waiting = new Map(all.map((blob) => [blob.ref.sha256, blob])).values()
   const failed = new AbortController()
+  const stop = () => failed.abort(signal?.reason)
+  if (signal?.aborted) stop()
+  signal?.addEventListener('abort', stop)
   const lane = async () => {
     // The lanes share one iterator.
     for (const { bytes, ref } of waiting) {
@@ -34,5 +39,6 @@ export async function putAll(blobs: Blobs, all: readonly Blob[]): Promise<void> 
     }),
   )
   await Promise.all(lanes)
+  signal?.removeEventListener('abort', stop)
   failed.signal.throwIfAborted()
 }

@@ -6,12 +6,18 @@ import { FIELD_NAME, type Field, type Fields, type LogicalKind, type RowOf } fro
  */
 export type Retention = 'source' | 'recorded' | 'ledger' | 'derived'
 
-/** `key`: murmur2 of the key's UTF-8 bytes modulo the partition count. `every_partition`: one copy in each. */
+/**
+ * `key`: murmur2 of the key's UTF-8 bytes modulo the partition count. `every_partition`: a broadcast, one copy in each,
+ * under one id. Every task of a processor that reads it takes it up, each at its own place among its other inputs, which
+ * its journal lists.
+ */
 export type Routing = 'key' | 'every_partition'
 
 export interface EarlierVersion {
   readonly version: number
   readonly row: Fields
+  /** Where it differs from that of the event. Its records stay where it put them. */
+  readonly routing?: Routing
   /**
    * Turns one row of this version into a row of the next one. Pure. Absent: the values stay as they are, and fields that
    * the next version adds are null, so that tables loaded from this version need no rebuild.

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { EventType } from '../declare/event.ts'
+import type { EventType, Routing } from '../declare/event.ts'
 import type { Field, Fields } from '../declare/logical-types.ts'
 import type { Json, JsonObject } from './physical-type.ts'
 import { physical } from './type-table.ts'
@@ -8,11 +8,13 @@ import { physical } from './type-table.ts'
 export interface EventVersion {
   readonly version: number
   readonly row: Fields
+  /** Default: that of the event. */
+  readonly routing?: Routing
 }
 
 /** Every version that may still be read, oldest first. */
 export function versionsOf(type: EventType): EventVersion[] {
-  return [...type.earlier, type].map(({ version, row }) => ({ version, row }))
+  return [...type.earlier, type].map(({ version, row, routing = type.routing }) => ({ version, row, routing }))
 }
 
 const fingerprints = new WeakMap<Fields, Map<string, string>>()
@@ -21,11 +23,11 @@ const fingerprints = new WeakMap<Fields, Map<string, string>>()
  * SHA-256 of everything that decoding depends on: type, version, encoding, key, routing, and every field with its type
  * and nullability. Descriptions, bounds, retention and the order of fields are not part of it.
  */
-export function fingerprintOf(type: EventType, { version, row }: EventVersion = type): string {
+export function fingerprintOf(type: EventType, { version, row, routing = type.routing }: EventVersion = type): string {
   const known = fingerprints.get(row) ?? new Map<string, string>()
   fingerprints.set(row, known)
-  const name = `${type.type} v${version} ${type.encoding} ${type.key} ${type.routing}`
-  const fingerprint = known.get(name) ?? sha256(canonicalJson(declarationOf(type, { version, row })))
+  const name = `${type.type} v${version} ${type.encoding} ${type.key} ${routing}`
+  const fingerprint = known.get(name) ?? sha256(canonicalJson(declarationOf(type, { version, row, routing })))
   known.set(name, fingerprint)
   return fingerprint
 }
@@ -45,7 +47,10 @@ export function parseDataSchemaUri(uri: string): { type: string; version: number
   return { type, version: Number(version), fingerprint }
 }
 
-function declarationOf({ type, encoding, key, routing }: EventType, { version, row }: EventVersion): JsonObject {
+function declarationOf(
+  { type, encoding, key }: EventType,
+  { version, row, routing }: Required<EventVersion>,
+): JsonObject {
   const fields = Object.fromEntries(Object.entries(row).map(([name, field]) => [name, declaredField(field)]))
   return { type, version, encoding, key, routing, fields }
 }

@@ -1,3 +1,5 @@
+import type { EventType } from '../declare/event.ts'
+import { type Partitions, partitionsOf } from './partitions.ts'
 import { SHORT, writeShortAscii } from './short-text.ts'
 
 /**
@@ -12,6 +14,12 @@ export function partitionOf(key: string, partitions: number): number {
   }
   const hash = writeShortAscii(SCRATCH, 0, key) ? murmur2(SCRATCH, key.length) : murmur2(Buffer.from(key, 'utf8'))
   return (hash & 0x7fffffff) % partitions
+}
+
+/** The partitions that an event with this key is appended to, as its declaration routes it. */
+export function homesOf({ type, routing }: EventType, key: string, partitions: Partitions): readonly number[] {
+  const count = partitionsOf(partitions, type)
+  return routing === 'every_partition' ? Array.from({ length: count }, (_, at) => at) : [partitionOf(key, count)]
 }
 
 /** Reused for short ASCII keys, so that a lookup allocates nothing. */

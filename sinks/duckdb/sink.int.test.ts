@@ -7,6 +7,7 @@ import { defineEvent, type EventType } from '../../schemas/declare/event.ts'
 import { float64, int32, nullable, utf8 } from '../../schemas/declare/logical-types.ts'
 import { catalogue } from '../../schemas/events/catalogue.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
+import { modelPublished } from '../../schemas/events/model.ts'
 import { WrongLogError } from '../wrong-log.ts'
 import { append, createTopics, eventOf, PARTITIONS } from './recorded-tower.ts'
 import { type DuckDbSink, type DuckDbSinkOptions, openDuckDbSink } from './sink.ts'
@@ -123,6 +124,24 @@ describe('loading', () => {
       await say()
       await sink.loadOnce()
       expect(await ask(sink, 'SELECT count(*) FROM clock.ticked')).toEqual([['1']])
+    })
+  })
+
+  test('a model that is published to every partition is one row', async () => {
+    const log = memoryLog()
+    await createTopics(log)
+    const model = {
+      ...{ model_id: 'm1', role: 'policy' as const, version: 1, lineage: 'run-1', parent: null },
+      ...{ blob: { sha256: 'a'.repeat(64), bytes: 1, media_type: 'application/onnx' }, trained_on: [], metrics: {} },
+    }
+    await append(log, (story) => {
+      const published = eventOf(modelPublished, 'm1', 'm1', model, '/sources/test')
+      for (let partition = 0; partition < PARTITIONS; partition += 1)
+        story.eventIn(modelPublished, published, partition)
+    })
+    await withSink({ log, batch_bytes: 1 }, async (sink) => {
+      await sink.loadOnce()
+      expect(await ask(sink, 'SELECT model_id, version FROM model.published')).toEqual([['m1', '1']])
     })
   })
 

@@ -7,7 +7,8 @@ import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { RECORDED_SOURCES } from '../../sources/recorded-completions.ts'
-import { runSource, type Source } from '../../sources/source.ts'
+import { runSource } from '../../sources/run-source.ts'
+import { inSteps, type Source, type Steps } from '../../sources/source.ts'
 import { towerScenes } from '../../sources/tower-scenes.ts'
 import { sampled, sampledRow } from '../tower-events.ts'
 import { GROUP_SIZE, openData, wiring } from './data.ts'
@@ -23,12 +24,12 @@ process.on('SIGTERM', () => stop.abort())
 belongToStarter()
 
 /** Puts some of a source's requests on the wall clock, as a recorder would, with a deadline in DEADLINE_MS. */
-function partlyOnTheWallClock(source: Source): Source {
+function partlyOnTheWallClock(source: Steps): Steps {
   return {
     ...source,
-    async produce(from, to) {
+    async produce(from, to, signal) {
       const now_ms = Date.now()
-      return (await source.produce(from, to)).map(({ type, event }, place) => {
+      return (await source.produce(from, to, signal)).map(({ type, event }, place) => {
         if (type !== rolloutRequested || place % 3 !== 0) return { type, event }
         const deadline = { clock: 'wall', time: new Date(now_ms + DEADLINE_MS).toISOString() }
         const time = new Date(now_ms).toISOString()
@@ -39,17 +40,17 @@ function partlyOnTheWallClock(source: Source): Source {
 }
 
 /** Adds to each job completions whose tokens are in a blob, which every reader needs. */
-function withColumns(source: Source, job: string): Source {
+function withColumns(source: Steps, job: string): Source {
   const row = sampledRow(0, { group_id: `columns of ${job}`, token_ids: Array.from({ length: 16_500 }, (_, at) => at) })
   const event: Event = { ...sampled(`columns of ${job}`, row), source: `${RECORDED_SOURCES}drill` }
-  return {
+  return inSteps({
     ...source,
     types: [...source.types, completionsSampled],
-    async produce(from, to) {
-      const said = await source.produce(from, to)
+    async produce(from, to, signal) {
+      const said = await source.produce(from, to, signal)
       return from === 0 ? [...said, { type: completionsSampled, event }] : said
     },
-  }
+  })
 }
 
 const folder = await openData(data, 'write')

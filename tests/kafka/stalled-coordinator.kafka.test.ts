@@ -5,13 +5,14 @@ import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { headerOf } from '../../infra/runtime/internal/json-records.ts'
 import { replay } from '../../infra/runtime/rebuild/replay.ts'
-import { ClockSource } from '../../infra/runtime/work/clock-source.ts'
 import { ResumingProducer } from '../../infra/runtime/work/resuming-producer.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { catalogue, vocabulary } from '../../schemas/events/catalogue.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { rewardDefined } from '../../schemas/events/reward.ts'
-import { runSource, type Source } from '../../sources/source.ts'
+import { Clock } from '../../sources/clock.ts'
+import { runSource } from '../../sources/run-source.ts'
+import { inSteps, type Steps } from '../../sources/source.ts'
 import { recordsOf } from '../counting.ts'
 import { describeWithBroker, testBroker } from '../with-broker.ts'
 
@@ -34,7 +35,7 @@ const step = (index: number): Event<typeof rewardDefined> => ({
     ...{ file: '', source: '', source_sha256: '' },
   },
 })
-const steps: Source = {
+const steps: Steps = {
   name: 'stalled',
   steps: STEPS,
   types: [rewardDefined],
@@ -55,10 +56,10 @@ describeWithBroker('a coordinator that stalls for longer than a transaction may 
     const blobs = memory()
 
     // Something to replay.
-    await runSource({ ...steps, name: 'recorded', steps: 20_000 }, { log, blobs, partitions: 2 })
+    await runSource(inSteps({ ...steps, name: 'recorded', steps: 20_000 }), { log, blobs, partitions: 2 })
     let stalled = false
     const working = [
-      runSource(steps, { log, blobs, partitions: 2 }),
+      runSource(inSteps(steps), { log, blobs, partitions: 2 }),
       replay({
         ...{ from: { log, blobs }, to: { log: copy, blobs }, name: 'replay/test', events: catalogue, vocabulary },
         ...{
@@ -69,7 +70,7 @@ describeWithBroker('a coordinator that stalls for longer than a transaction may 
         },
       }),
       (async () => {
-        const clock = await ClockSource.open(log, 2, 'test')
+        const clock = Clock.open({ log, blobs, partitions: 2 }, 'test')
         while (!stalled) await clock.tick('wall', new Date().toISOString())
         await clock.close()
       })(),

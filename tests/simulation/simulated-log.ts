@@ -26,6 +26,8 @@ import type { Scheduler } from './scheduler.ts'
 export interface Written {
   readonly appends: { readonly topic: string; readonly partition: number; readonly record: NewRecord }[]
   readonly positions: { readonly claim: Claim; readonly positions: readonly Position[] }[]
+  /** A source’s, which have no claim. No planted bug is about them. */
+  readonly standalone?: { readonly group: string; readonly positions: readonly Position[] }[]
 }
 
 /** How a simulated log treats commits, polls and blobs: correctly, or with a planted bug. */
@@ -44,10 +46,11 @@ export const RIGHT: Conduct = {
   blobs: (store) => store,
 }
 
-export async function commitWhole(producer: Producer, { appends, positions }: Written): Promise<void> {
+export async function commitWhole(producer: Producer, { appends, positions, standalone = [] }: Written): Promise<void> {
   const transaction = producer.begin()
   for (const { topic, partition, record } of appends) transaction.append(topic, partition, record)
   for (const made of positions) transaction.positions(made.claim, made.positions)
+  for (const made of standalone) transaction.standalonePositions(made.group, made.positions)
   await transaction.commit()
 }
 
@@ -158,14 +161,12 @@ export class SimulatedLog implements Log {
   }
 
   #begin(producer: Producer): Transaction {
-    const written: Written = { appends: [], positions: [] }
+    const standalone: { group: string; positions: readonly Position[] }[] = []
+    const written: Written = { appends: [], positions: [], standalone }
     return {
       append: (topic, partition, record) => void written.appends.push({ topic, partition, record }),
       positions: (claim, positions) => void written.positions.push({ claim, positions: [...positions] }),
-      standalonePositions: (_group, positions) => {
-        if (positions.length > 0)
-          throw new Error('the simulation has no source that keeps positions: it appends again what it is unsure of')
-      },
+      standalonePositions: (group, positions) => void standalone.push({ group, positions: [...positions] }),
       commit: () => this.#commit(producer, written),
       abort: async () => {},
     }

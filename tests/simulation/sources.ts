@@ -1,11 +1,11 @@
 import { type Random, random } from '../../environments/tower/random.ts'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log } from '../../infra/log/port/log.ts'
-import { ClockSource } from '../../infra/runtime/work/clock-source.ts'
 import type { ClockDomain, Event, EventType } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
+import { Clock } from '../../sources/clock.ts'
 import type { Inputs } from './inputs.ts'
 import { vocabulary } from './stages.ts'
 import type { World } from './world.ts'
@@ -56,11 +56,11 @@ export class Sources {
     })
     const ticks: ('wall' | string)[] = this.#inputs.ticks.flatMap((time) => ['wall', time])
     let ticked = 0
-    this.#start('clock', async (log) => {
+    this.#start('clock', async (log, blobs) => {
       while (ticked < ticks.length) {
         await wait(this.#random.integer(0, 200))
         const time = ticks[ticked] as string
-        await again(() => tick(log, partitions, time))
+        await again(() => tick({ log, blobs, partitions }, time))
         ticked++
       }
     })
@@ -69,10 +69,11 @@ export class Sources {
   /** Appends a tick of both clocks at each of these times. The caller has set the wall clock beyond them. */
   reach(times: readonly string[]): void {
     let ticked = 0
-    this.#start('clock', async (log) => {
+    this.#start('clock', async (log, blobs) => {
+      const on = { log, blobs, partitions: this.#inputs.partitions }
       while (ticked < times.length) {
-        await again(() => tick(log, this.#inputs.partitions, times[ticked] as string))
-        await again(() => tick(log, this.#inputs.partitions, times[ticked] as string, 'wall'))
+        await again(() => tick(on, times[ticked] as string))
+        await again(() => tick(on, times[ticked] as string, 'wall'))
         ticked++
       }
     })
@@ -110,8 +111,13 @@ async function appendGarbage(log: Log): Promise<void> {
 }
 
 /** @param time `wall` for the current time of the wall clock */
-async function tick(log: Log, partitions: number, time: string, on?: ClockDomain): Promise<void> {
-  const source = await ClockSource.open(log, partitions, 'simulated')
-  const is_wall = on === 'wall' || time === 'wall'
-  await source.tick(is_wall ? 'wall' : 'virtual', time === 'wall' ? new Date(Date.now()).toISOString() : time)
+async function tick(
+  on: { readonly log: Log; readonly blobs: Blobs; readonly partitions: number },
+  time: string,
+  domain?: ClockDomain,
+): Promise<void> {
+  const clock = Clock.open(on, 'simulated')
+  const is_wall = domain === 'wall' || time === 'wall'
+  await clock.tick(is_wall ? 'wall' : 'virtual', time === 'wall' ? new Date(Date.now()).toISOString() : time)
+  await clock.close()
 }

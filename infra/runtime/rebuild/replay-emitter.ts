@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { BlobRef } from '../../../schemas/declare/logical-types.ts'
+import { parseDataSchemaUri } from '../../../schemas/wire/fingerprint.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import { BlobMissingError } from '../../blobs/blobs.ts'
 import { sizeOf } from '../../log/port/consumer.ts'
@@ -99,6 +100,8 @@ export class ReplayEmitter {
   }
 
   #isWanted(record: LogRecord): boolean {
+    // Each partition has a copy, and each partition of the target gets one of the first.
+    if (this.#isBroadcast(record) && record.partition > 0) return false
     // Results of an effect have another source: they are facts.
     return this.#options.what === 'whole' || !(headerOf(record, 'ce_source') ?? '').startsWith(sourceOf(''))
   }
@@ -141,8 +144,10 @@ export class ReplayEmitter {
     const misplaced = misplacedByTopic(await this.#options.from.log.topics(), positions)
     if (misplaced.length > 0) throw otherLogError(this.#options, misplaced)
     await this.#producer.commit((transaction) => {
-      for (const { topic, partition, key, headers, value } of this.#batch) {
-        transaction.append(topic, this.#home(topic, partition, key), { key, headers, value })
+      for (const record of this.#batch) {
+        const { topic, key, headers, value } = record
+        const homes = this.#homes(record)
+        for (const home of homes) transaction.append(topic, home, { key, headers, value })
       }
     }, positions)
     this.result.records += this.#batch.length
@@ -160,10 +165,20 @@ export class ReplayEmitter {
     return { topic, partition, next: offset + 1n, seen: seenAfter({}, topic_id, last) }
   }
 
-  /** The same partition for a whole copy or without a key; otherwise the key's partition in the target. */
-  #home(topic: string, partition: number, key: string | null): number {
+  /** A whole copy leaves its records in their partitions, which its journals count. */
+  #isBroadcast(record: LogRecord): boolean {
+    const type = this.#options.vocabulary.get(record.topic)
+    if (this.#options.what === 'whole' || type?.routing !== 'every_partition') return false
+    const written = parseDataSchemaUri(headerOf(record, 'ce_dataschema') ?? '')?.version
+    return type.earlier.find(({ version }) => version === written)?.routing !== 'key'
+  }
+
+  /** The same partition for a whole copy or without a key; otherwise where the event is routed in the target. */
+  #homes(record: LogRecord): readonly number[] {
+    const { topic, partition, key } = record
     const partitions = this.#partitions.get(topic) ?? 1
-    return this.#options.what === 'whole' || key === null ? partition % partitions : partitionOf(key, partitions)
+    if (this.#isBroadcast(record)) return Array.from({ length: partitions }, (_, at) => at)
+    return [this.#options.what === 'whole' || key === null ? partition % partitions : partitionOf(key, partitions)]
   }
 
   async #bringBlobs(): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Processor } from '../../../processors/processor.ts'
-import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
-import { partitionOf } from '../../../schemas/wire/routing.ts'
+import type { Partitions } from '../../../schemas/wire/partitions.ts'
+import { homesOf } from '../../../schemas/wire/routing.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import { putAll } from '../../blobs/put-all.ts'
 import type { Claim, Position, Transaction } from '../../log/port/log.ts'
@@ -80,13 +80,8 @@ function appendOutput(
   partitions: Partitions,
 ): void {
   const { key, headers, value } = encoded
-  const count = partitionsOf(partitions, type.type)
-  if (type.routing === 'every_partition') {
-    for (let partition = 0; partition < count; partition++) {
-      transaction.append(type.type, partition, { key, headers, value })
-    }
-  } else {
-    transaction.append(type.type, partitionOf(key, count), { key, headers, value })
+  for (const partition of homesOf(type, key, partitions)) {
+    transaction.append(type.type, partition, { key, headers, value })
   }
 }
 

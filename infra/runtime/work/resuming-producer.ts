@@ -38,6 +38,8 @@ export class ResumingProducer {
   /** The group's positions as this process last saw or committed them. */
   #known: readonly Position[]
   #producer: Producer
+  /** Why the last transaction may or may not have been committed, until the producer has been reopened. */
+  #doubt: Error | undefined
 
   private constructor(log: Log, options: ResumingOptions, producer: Producer, known: readonly Position[]) {
     this.#log = log
@@ -59,6 +61,7 @@ export class ResumingProducer {
 
   /**
    * Commits the records of `append` together with `positions` of the group, once. `append` may be called several times.
+   * After an error that says `later`, the same call may be repeated: if the log has it already, nothing is added.
    *
    * @throws RivalError when another process has committed positions of the group since; then nothing was written.
    */
@@ -69,6 +72,7 @@ export class ResumingProducer {
     }))
     for (let tries = 1; ; tries++) {
       try {
+        if (this.#doubt !== undefined && (await this.#isCommitted(marked, this.#doubt))) return
         const transaction = this.#producer.begin()
         append(transaction)
         transaction.standalonePositions(this.#options.group, marked)
@@ -77,9 +81,9 @@ export class ResumingProducer {
         return
       } catch (error) {
         if (!(error instanceof FencedError || error instanceof CommitOutcomeUnknownError)) throw error
+        this.#doubt = error
         if (tries === MOST_TRIES) throw error
         await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries * (0.5 + Math.random())))
-        if (await this.#isCommitted(marked, error)) return
       }
     }
   }
@@ -92,6 +96,7 @@ export class ResumingProducer {
     const rival = now.find((position) => position.seen?.by !== this.#by && !isAmong(position, this.#known))
     if (rival !== undefined) throw this.#rivalError(rival, error)
     this.#known = now
+    this.#doubt = undefined
     return marked.length > 0 && marked.every((position) => isAmong(position, now))
   }
 

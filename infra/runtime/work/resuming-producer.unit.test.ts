@@ -2,7 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { recordsOf } from '../../../tests/counting.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
-import { CommitOutcomeUnknownError, FencedError, type Log, type Producer } from '../../log/port/log.ts'
+import {
+  CommitOutcomeUnknownError,
+  FencedError,
+  type Log,
+  LogUnreachableError,
+  type Producer,
+} from '../../log/port/log.ts'
 import { ResumingProducer, RivalError } from './resuming-producer.ts'
 
 const TOPIC = 'steps'
@@ -90,6 +96,28 @@ describe('a producer whose log gave it up', () => {
     await expect(step(producer, 0n)).rejects.toThrow('given up')
     expect(await steps(log)).toEqual([])
   })
+})
+
+test('a commit whose answer was lost with the log is recognised when it is repeated', async () => {
+  const { log } = await opened()
+  const committed = async (commit: () => Promise<void>) => {
+    await commit()
+    is_away = true
+    throw new CommitOutcomeUnknownError('the connection was lost')
+  }
+  let is_away = false
+  const flaky = new Proxy(ending(log, [committed]), {
+    get: (target, name) =>
+      name === 'producer' && is_away
+        ? () => Promise.reject(new LogUnreachableError('no answer'))
+        : (Reflect.get(target, name) as unknown),
+  })
+  const producer = await ResumingProducer.open(flaky, WORK)
+  await expect(step(producer, 0n)).rejects.toThrow(LogUnreachableError)
+  is_away = false
+  await step(producer, 0n)
+  await step(producer, 1n)
+  expect(await steps(log)).toEqual([0, 1])
 })
 
 describe('two live processes with the same work', () => {

@@ -5,6 +5,7 @@ import { type Cause, causeOf, type Fold, isA } from '../../../processors/process
 import type { Event } from '../../../schemas/declare/event.ts'
 import { clockTicked } from '../../../schemas/events/clock.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
+import { Clock } from '../../../sources/clock.ts'
 import {
   add,
   added,
@@ -30,7 +31,6 @@ import { execute } from '../execute/execution.ts'
 import { DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
 import { tick } from '../test-driver.ts'
 import { lagOf } from '../watch/lag.ts'
-import { ClockSource } from './clock-source.ts'
 import { Worker, type WorkerEvent } from './worker.ts'
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -457,9 +457,9 @@ test('a fold that sets a deadline in the past again and again stops the worker i
 
 test('the clocks of several processes tick side by side', async () => {
   const log = await fresh()
-  const clocks = await Promise.all(
-    Array.from({ length: 5 }, (_, at) => ClockSource.open(log, PARTITIONS, `process-${at}`)),
-  )
+  const on = { log, blobs: memoryBlobs(), partitions: PARTITIONS }
+  const clocks = Array.from({ length: 5 }, (_, at) => Clock.open(on, `process-${at}`))
   await Promise.all(clocks.map((clock, at) => clock.tick('wall', `2026-01-01T00:00:0${at}.000Z`)))
   expect(await recordsOf(log, clockTicked.type)).toHaveLength(5 * PARTITIONS)
+  for (const clock of clocks) await clock.close()
 })

@@ -21,7 +21,7 @@ import { groupFormed, rolloutRequested } from '../../../schemas/events/rollout.t
 import { encodeEvent, PoisonError } from '../../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
-import { runSource } from '../../../sources/source.ts'
+import { runSource } from '../../../sources/run-source.ts'
 import { TOWER_SOURCE, towerScenes } from '../../../sources/tower-scenes.ts'
 import { processorsOf } from '../../../streams/describe.ts'
 import { DEFAULTS, type Topology, topology } from '../../../streams/topology.ts'

@@ -1,13 +1,14 @@
 import { expect, test } from 'vitest'
-import { clockTicked } from '../../../schemas/events/clock.ts'
-import { recordsOf } from '../../../tests/counting.ts'
-import { memoryLog } from '../../log/memory/memory-log.ts'
-import { ClockSource } from './clock-source.ts'
+import { memoryBlobs } from '../infra/blobs/memory.ts'
+import { memoryLog } from '../infra/log/memory/memory-log.ts'
+import { clockTicked } from '../schemas/events/clock.ts'
+import { recordsOf } from '../tests/counting.ts'
+import { Clock } from './clock.ts'
 
 test('a clock whose producer the log has given up ticks on under the same id', async () => {
   const log = memoryLog()
   await log.createTopics([{ name: clockTicked.type, partitions: 2 }])
-  const clock = await ClockSource.open(log, 2, 'host/1')
+  const clock = Clock.open({ log, blobs: memoryBlobs(), partitions: 2 }, 'host/1')
   await clock.tick('wall', '2026-01-01T00:00:00.000Z')
   // Bumps the producer epoch, as a broker does when it aborts a transaction that timed out.
   await log.producer({ transactional_id: 'source/clock/host/1' })
