@@ -10,7 +10,8 @@ const MAY_IMPORT = {
   infra: ['schemas', 'processors/processor.ts'],
   sources: ['schemas', 'environments', 'infra'],
   sinks: ['schemas', 'environments', 'infra'],
-  streams: ['processors', 'sources', 'sinks', 'schemas', 'environments'],
+  // Of the runtime, streams know the clock, which every pipeline has as a source.
+  streams: ['processors', 'sources', 'sinks', 'schemas', 'environments', 'infra/runtime/work/clock-source[.]ts'],
 }
 
 const BELOW_RUNTIME = ['schemas', 'processors/processor[.]ts', 'infra/[a-z-]+[.]ts', 'infra/log/port', 'infra/blobs']
@@ -39,7 +40,7 @@ const folderRules = [...Object.entries(MAY_IMPORT), ...Object.entries(ROOMS)].ma
   name: `${folder.replaceAll('/', '-')}-imports`,
   comment: `${folder}/ may import ${[folder, ...allowed].join(', ')} and packages`,
   severity: 'error',
-  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/test-harness\\.ts$' },
+  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/testing/|/test-harness\\.ts$' },
   to: {
     path: '^[a-z]',
     pathNot: ['^node_modules/', '^node:', ...[folder, ...allowed].map((to) => `^${to}`)],
@@ -55,7 +56,7 @@ export default {
     {
       name: 'no-dev-packages-in-the-program',
       severity: 'error',
-      from: { pathNot: '\\.test\\.ts$|^vitest|/conformance|^bench/|^tests/' },
+      from: { pathNot: '\\.test\\.ts$|^vitest|/conformance|/testing/|^bench/|^tests/' },
       to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' },
     },
   ],

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { jsonSchemaOf } from '../schemas/derive/json-schema.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
+import { catalogue } from '../streams/vocabulary.ts'
 import { catalogueText, eventText } from './event-text.ts'
 import { globals } from './options.ts'
 import { UsageError } from './usage-error.ts'

@@ -2,9 +2,8 @@ import type { Command } from 'commander'
 import { REWARD_NAME } from '../environments/tower/reward.ts'
 import { type SweepOptions, type Swept, sweep } from '../infra/runtime/rebuild/sweep.ts'
 import { RewardFunctionError } from '../processors/rescore-completions/custom-reward.ts'
-import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
+import { REWARD_SOURCE, rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
 import type { Event } from '../schemas/declare/event.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
 import { rewardDefined } from '../schemas/events/reward.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
@@ -13,6 +12,7 @@ import { partitionsOf } from '../schemas/wire/partitions.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
 import { DEFAULTS } from '../streams/topology.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { fraction, globals, oneOfWords, stopSignal } from './options.ts'
 import { prepareLog, wiringOn } from './pipeline.ts'
@@ -21,9 +21,6 @@ import { recordedRewards } from './recorded-rewards.ts'
 import { EXAMPLE, REWARD_TIME_LIMIT_S, type RewardFile, readRewardFile } from './reward-file.ts'
 import { startTables, tablesOf } from './tables.ts'
 import { UsageError } from './usage-error.ts'
-
-/** `ce_source` of the definitions of rewards. */
-export const RESCORE_SOURCE = '/cli/rescore'
 
 interface RescoreOptions {
   reward: string
@@ -143,7 +140,7 @@ function definitionOf(reward: RewardFile): Event<typeof rewardDefined> {
   const { name, version, dialect, file, source, source_sha256 } = reward
   return {
     id: sourceId(['tower/reward_defined', name, String(version), source_sha256, dialect]),
-    source: RESCORE_SOURCE,
+    source: REWARD_SOURCE,
     type: rewardDefined.type,
     version: rewardDefined.version,
     time: new Date().toISOString(),

@@ -181,7 +181,7 @@ const NO_FILE = 'the DuckDB tables: nothing has been loaded yet'
 
 async function verifyTablesOf(
   { log, blobs, duckdb_file }: DataFolder,
-  { events, partitions }: Topology,
+  { events, views, partitions }: Topology,
   telling: Telling,
 ): Promise<TablesReport | 'none'> {
   const progress = telling.begin('tables')
@@ -199,7 +199,7 @@ async function verifyTablesOf(
   try {
     const vocabulary = catalogueOf(events)
     const onProgress = (rows: number) => progress.at(rows)
-    const report = await verifyTables({ session, log, blobs, vocabulary, events, partitions, onProgress })
+    const report = await verifyTables({ session, log, blobs, vocabulary, events, views, partitions, onProgress })
     telling.tables(report)
     return report
   } finally {

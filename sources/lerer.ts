@@ -10,11 +10,8 @@ import type { scenePresented } from '../schemas/events/tower.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import { readContained } from './contained-file.ts'
 import { decodePhotograph, type Photograph } from './photograph.ts'
-import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
+import { LERER_SOURCE, PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import type { Said, Source } from './source.ts'
-
-/** `ce_source` of photographs. */
-export const LERER_SOURCE = '/sources/lerer'
 
 export interface LererOptions {
   readonly dir: string

@@ -6,6 +6,9 @@ import type { CustomReward, RecordedCompletion } from './custom-reward.ts'
 
 export const RESCORING = 'rescore-completions'
 
+/** `ce_source` of the definitions of rewards: the command that also runs this transform appends them. */
+export const REWARD_SOURCE = '/cli/rescore'
+
 /**
  * Applies another reward to recorded outcomes: each `tower.completions_scored` gives one `tower.completions_rescored`.
  * Name, version, code and dialect are the variant, so that rewards coexist and repeating one gives the same events.

@@ -5,6 +5,7 @@ import type { EventType } from '../../../schemas/declare/event.ts'
 import type { CommitStage } from '../batch.ts'
 import { DuckDbSink, type DuckDbSinkOptions } from '../sink.ts'
 import type { TablesHealth } from '../tables-sink.ts'
+import type { View } from '../views/view.ts'
 import { answerStarter, tellQuestion, tellStarter } from './answer-starter.ts'
 
 /** How a process opens its tables. Every field can be sent to another process. */
@@ -19,6 +20,7 @@ export interface OwnerOptions
 
 export interface OwnerParts {
   readonly catalogue: readonly EventType[]
+  readonly views: readonly View[]
   readonly open: (place: never) => Promise<{ readonly log: Log; readonly blobs: Blobs }>
   /** Called at each stage of a transaction; for tests that kill the process there. */
   readonly observe?: (stage: CommitStage) => unknown
@@ -27,7 +29,7 @@ export interface OwnerParts {
 const HEALTH_MS = 250
 
 /** Makes this process the owner of a DuckDB file: it loads, and answers SQL, for the process that started it. */
-export function ownTables({ catalogue, open, observe }: OwnerParts): void {
+export function ownTables({ catalogue, views, open, observe }: OwnerParts): void {
   let log: Log | undefined
   let sink: DuckDbSink | undefined
   let told: TablesHealth | undefined
@@ -51,6 +53,7 @@ export function ownTables({ catalogue, open, observe }: OwnerParts): void {
         ...rest,
         ...parts,
         catalogue,
+        views,
         report: (message) => tellStarter({ kind: 'report', message }),
         started_by: process.ppid,
         onQuestion: tellQuestion,
