@@ -1,4 +1,4 @@
-import { factSourceOf, sourceOf } from '../infra/runtime/execute/emission.ts'
+import { factSourceOf, sourceOf } from '../infra/ce-source.ts'
 import { type Producer, Producers } from '../infra/verify/producers.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import type { Topology } from '../streams/topology.ts'

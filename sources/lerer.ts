@@ -8,9 +8,10 @@ import type { DataOf } from '../schemas/declare/event.ts'
 import type { PURPOSES } from '../schemas/events/rollout.ts'
 import type { scenePresented } from '../schemas/events/tower.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
+import { LERER_SOURCE } from './ce-source.ts'
 import { readContained } from './contained-file.ts'
 import { decodePhotograph, type Photograph } from './photograph.ts'
-import { LERER_SOURCE, PRESENTED, presentScene, promptOf } from './present-scene.ts'
+import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import type { Said, Source } from './source.ts'
 
 export interface LererOptions {

@@ -4,11 +4,6 @@ import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schema
 import { scenePresented, type TASKS } from '../schemas/events/tower.ts'
 import { type Said, said } from './source.ts'
 
-/** `ce_source` of generated towers. */
-export const TOWER_SOURCE = '/sources/tower'
-/** `ce_source` of photographs of towers. */
-export const LERER_SOURCE = '/sources/lerer'
-
 /** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */
 const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
 const SCENE_MS = 1_000

@@ -9,7 +9,8 @@ import type { ImageRef } from '../schemas/declare/logical-types.ts'
 import type { PROMPT_VARIANTS, PURPOSES } from '../schemas/events/rollout.ts'
 import type { DATASETS, SPLITS, TASKS } from '../schemas/events/tower.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
-import { PRESENTED, presentScene, promptOf, TOWER_SOURCE } from './present-scene.ts'
+import { TOWER_SOURCE } from './ce-source.ts'
+import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import type { Said, Source } from './source.ts'
 
 export interface TowerScenesOptions {

@@ -1,4 +1,4 @@
-import { CLOCK_SOURCE } from '../infra/runtime/work/clock-source.ts'
+import { CLOCK_SOURCE } from '../infra/ce-source.ts'
 import type { Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { clockTicked } from '../schemas/events/clock.ts'

@@ -34,11 +34,13 @@ test('domains share an event by listing the same declaration', async () => {
 })
 
 test('the stages of each domain are told apart', async () => {
-  const { domains } = await composed({})
-  expect(domains).toEqual([
-    { name: 'tower', stages: ['sample-completions', 'score-completions', 'form-groups'] },
-    { name: 'other', stages: [] },
-  ])
+  const { stages } = await topology(DEFAULTS, DOMAINS)
+  const [first] = stages
+  const renamed = stages.slice(0, 1).map((stage) => ({ ...stage, name: 'mine' }))
+  const { domains } = await composed({ events: eventsOf(DOMAINS), stages: async () => renamed })
+  expect(domains.map(({ name }) => name)).toEqual([...DOMAINS.map(({ name }) => name), 'other'])
+  expect(domains.find(({ name }) => name === 'tower')?.stages).toContain(first?.name)
+  expect(domains.at(-1)?.stages).toEqual(['mine'])
 })
 
 test.each<[string, Partial<Domain>, RegExp]>([

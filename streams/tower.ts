@@ -1,5 +1,5 @@
 import { isRecorded } from '../processors/ask-policy/policy-name.ts'
-import { RESCORING, REWARD_SOURCE } from '../processors/rescore-completions/rescore-completions.ts'
+import { RESCORING, REWARD_SOURCE } from '../processors/rescore-completions/rescoring.ts'
 import { completionsSampled } from '../schemas/events/policy.ts'
 import { completionsRescored, rewardDefined } from '../schemas/events/reward.ts'
 import { completionRejected, groupExpired, groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
@@ -11,8 +11,7 @@ import { rewardAgreement, rewardComparison } from '../sinks/duckdb/views/reward-
 import { rewardGroups } from '../sinks/duckdb/views/reward-groups.ts'
 import { rewards } from '../sinks/duckdb/views/rewards.ts'
 import { towerReports } from '../sinks/duckdb/views/tower-reports.ts'
-import { LERER_SOURCE, TOWER_SOURCE } from '../sources/present-scene.ts'
-import { RECORDED_SOURCES } from '../sources/recorded-completions.ts'
+import { LERER_SOURCE, RECORDED_SOURCES, TOWER_SOURCE } from '../sources/ce-source.ts'
 import type { Domain } from './domain.ts'
 
 /** Block towers: scenes, groups of completions, their rewards. */

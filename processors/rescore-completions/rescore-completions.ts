@@ -3,11 +3,7 @@ import { completionsRescored } from '../../schemas/events/reward.ts'
 import { completionsScored } from '../../schemas/events/tower.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
 import type { CustomReward, RecordedCompletion } from './custom-reward.ts'
-
-export const RESCORING = 'rescore-completions'
-
-/** `ce_source` of the definitions of rewards: the command that also runs this transform appends them. */
-export const REWARD_SOURCE = '/cli/rescore'
+import { RESCORING } from './rescoring.ts'
 
 /**
  * Applies another reward to recorded outcomes: each `tower.completions_scored` gives one `tower.completions_rescored`.

@@ -6,7 +6,7 @@
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
-import { RECORDED_SOURCES } from '../../sources/recorded-completions.ts'
+import { RECORDED_SOURCES } from '../../sources/ce-source.ts'
 import { runSource, type Source } from '../../sources/source.ts'
 import { towerScenes } from '../../sources/tower-scenes.ts'
 import { sampled, sampledRow } from '../tower-events.ts'

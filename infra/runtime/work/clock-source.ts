@@ -3,11 +3,9 @@ import { clockTicked } from '../../../schemas/events/clock.ts'
 import { encodeEvent } from '../../../schemas/wire/codec.ts'
 import { sourceId } from '../../../schemas/wire/identity.ts'
 import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
+import { CLOCK_SOURCE } from '../../ce-source.ts'
 import type { Log } from '../../log/port/log.ts'
 import { ResumingProducer } from './resuming-producer.ts'
-
-/** `ce_source` of ticks. */
-export const CLOCK_SOURCE = '/sources/clock'
 
 /** Appends the time of a clock to every partition, idle ones too. Only these ticks fire timers. */
 export class ClockSource {

@@ -1,5 +1,5 @@
+import { sourceOf } from '../../../infra/ce-source.ts'
 import type { Log, NewRecord } from '../../../infra/log/port/log.ts'
-import { sourceOf } from '../../../infra/runtime/execute/emission.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../../infra/runtime/internal/internal-topics.ts'
 import { toJson } from '../../../infra/runtime/internal/json-records.ts'
 import { topicsOf } from '../../../infra/runtime/state/topics.ts'

@@ -1,4 +1,4 @@
-import { sourceOf } from '../../../infra/runtime/execute/emission.ts'
+import { sourceOf } from '../../../infra/ce-source.ts'
 import { literal } from '../../../schemas/derive/sql-quoting.ts'
 
 /** Which processor derives each event that the views of towers count. */

@@ -20,7 +20,7 @@ import { groupFormed, rolloutRequested } from '../../../schemas/events/rollout.t
 import { encodeEvent, PoisonError } from '../../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
-import { TOWER_SOURCE } from '../../../sources/present-scene.ts'
+import { TOWER_SOURCE } from '../../../sources/ce-source.ts'
 import { runSource } from '../../../sources/source.ts'
 import { towerScenes } from '../../../sources/tower-scenes.ts'
 import { processorsOf } from '../../../streams/describe.ts'
