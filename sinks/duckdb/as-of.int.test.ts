@@ -8,6 +8,7 @@ import { offsetsAt } from '../../infra/runtime/watch/offsets-at.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 import { sqlRows } from '../../tests/sql-rows.ts'
 import type { AsOf } from './as-of.ts'
+import { openDatabase } from './database.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
 import { SqlRefusedError } from './sql-errors.ts'
 import type { Plain } from './sql-result.ts'
@@ -132,4 +133,23 @@ test('a time is where the log ended then', async () => {
   }
   const none = Object.values(await offsetsAt(log, catalogue, 0)).flat()
   expect(none.every((end) => end === 0)).toBe(true)
+})
+
+test('a file whose views an earlier release made asks for a run, which makes them anew', async () => {
+  const file = join(folder, 'earlier.duckdb')
+  const open = () => openDuckDbSink({ file, log, catalogue, views, serve: false })
+  const before = await open()
+  await before.loadOnce()
+  await before.close()
+  const database = await openDatabase({ file, access: 'owner' })
+  const connection = await database.connect()
+  await connection.run(`
+    DROP TABLE internal.views;
+    UPDATE internal.meta SET value = 'of an earlier release' WHERE name = 'views'`)
+  connection.disconnectSync()
+  await database.close()
+  const ends = moments[0]?.ends ?? {}
+  await expect(ask(file, QUESTIONS[0] as string, ends)).rejects.toThrow(/run --until-idle$/)
+  await (await open()).close()
+  expect(await ask(file, QUESTIONS[0] as string, ends)).toEqual(moments[0]?.answers[0])
 })
