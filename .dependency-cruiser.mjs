@@ -49,7 +49,7 @@ const folderRules = [...Object.entries(MAY_IMPORT), ...Object.entries(ROOMS)].ma
   name: `${folder.replaceAll('/', '-')}-imports`,
   comment: `${folder}/ may import ${[folder, ...allowed].join(', ')} and packages`,
   severity: 'error',
-  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/test-harness\\.ts$' },
+  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/testing/|/test-harness\\.ts$' },
   to: {
     path: '^[a-z]',
     pathNot: ['^node_modules/', '^node:', ...[folder, ...allowed].map((to) => `^${to}`)],
@@ -65,7 +65,7 @@ export default {
     {
       name: 'no-dev-packages-in-the-program',
       severity: 'error',
-      from: { pathNot: '\\.test\\.ts$|^vitest|/conformance|^bench/|^tests/' },
+      from: { pathNot: '\\.test\\.ts$|^vitest|/conformance|/testing/|^bench/|^tests/' },
       to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' },
     },
   ],

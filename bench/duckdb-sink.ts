@@ -5,8 +5,8 @@ import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { tableOf } from '../schemas/derive/duckdb-table.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { catalogue, views } from '../streams/vocabulary.ts'
 import { benchFolder } from './folder.ts'
 import type { OpenBench } from './pairs.ts'
 import { appendAll, saidBy, sampledGroups } from './tower-log.ts'
@@ -25,7 +25,7 @@ export const open: OpenBench = async ({ quick }) => {
   let sink: DuckDbSink | undefined
   const openSink = async () => {
     await sink?.close()
-    sink = await openDuckDbSink({ file: `${folder.fresh('events')}.duckdb`, log, catalogue, serve: false })
+    sink = await openDuckDbSink({ file: `${folder.fresh('events')}.duckdb`, log, catalogue, views, serve: false })
     return sink
   }
   const first = await openSink()

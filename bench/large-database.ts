@@ -8,11 +8,12 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import type { EventType } from '../schemas/declare/event.ts'
 import { tableOf } from '../schemas/derive/duckdb-table.ts'
 import { qualified, quoted } from '../schemas/derive/sql-quoting.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { openDatabase } from '../sinks/duckdb/database.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { EXAMPLE_REWARD } from '../sinks/duckdb/views/tower-reports.ts'
 import type { Said } from '../sources/source.ts'
 import { towerScenes } from '../sources/tower-scenes.ts'
+import { catalogue, views } from '../streams/vocabulary.ts'
 import { reward } from './reward.ts'
 import { appendAll, noBlobs, saidBy } from './tower-log.ts'
 
@@ -22,9 +23,6 @@ const GROUP_SIZE = 16
 const REAL_GROUPS = 100
 /** How many rows of a table are copied at once, so that their sort fits into memory. */
 const COPIED_ROWS = 320_000
-
-/** Name of the rescored reward that every completion has in addition to the live one. */
-export const RESCORED = 'bench'
 
 const MIX = [
   ['side_block', 'x_y'],
@@ -65,7 +63,7 @@ export async function makeLargeDatabase(file: string, completions: number): Prom
   await rest()
 
   async function rest(): Promise<void> {
-    const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+    const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
     await sink.loadOnce()
     await sink.close()
   }
@@ -83,7 +81,7 @@ async function towerEvents(): Promise<readonly Said[]> {
   const scored = await saidBy(scoreCompletions(await paperScorer()), [...asked, ...sampled])
   const formed = await saidBy(formGroups({ dialect: 'paper' }), [...asked, ...sampled, ...scored])
   const own = {
-    name: RESCORED,
+    name: EXAMPLE_REWARD,
     version: 1,
     dialect: 'trl',
     where: 'bench/reward.ts, reward',

@@ -3,11 +3,11 @@ import { topicsOf } from '../infra/runtime/state/topics.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
 import type { DataOf, Event } from '../schemas/declare/event.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { completionsScored } from '../schemas/events/tower.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
+import { catalogue } from '../streams/vocabulary.ts'
 import { PARTITIONS, saidBy, sampledGroups } from './tower-log.ts'
 
 /** How many groups are really scored; the others are copies of them with new ids. */

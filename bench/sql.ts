@@ -1,16 +1,13 @@
 import { join } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
-import { comparisonSql } from '../pipeline/report/compare.ts'
-import { FUNNEL_CHECK_SQL, FUNNEL_SQL } from '../pipeline/report/funnel.ts'
-import { REWARD_GROUPS_SQL } from '../pipeline/report/rewards.ts'
 import { literal } from '../schemas/derive/sql-quoting.ts'
 import { type Database, openDatabase } from '../sinks/duckdb/database.ts'
 import { exportParquet } from '../sinks/duckdb/export-parquet.ts'
-import { userViews } from '../sinks/duckdb/user-views.ts'
+import { reports, views } from '../streams/vocabulary.ts'
 import { documentedStatements } from '../tests/documented-statements.ts'
 import { benchFolder } from './folder.ts'
 import { exponentsOf, sizesOf } from './growth-exponent.ts'
-import { makeLargeDatabase, RESCORED } from './large-database.ts'
+import { makeLargeDatabase } from './large-database.ts'
 import { type Gauge, type Measure, medianOf, type OpenBench } from './pairs.ts'
 
 /** The most typical question. */
@@ -103,16 +100,16 @@ export const open: OpenBench = async ({ quick, completions = quick ? QUICK_SIZES
 }
 
 async function questions(): Promise<{ readonly what: string; readonly sql: string }[]> {
-  const views = userViews.map(({ name }) => ({
+  const whole = views.map(({ name }) => ({
     what: `all of ${name}`,
     sql: `SELECT bit_xor(hash(*COLUMNS(*))) FROM ${name}`,
   }))
-  const reports = [REWARD_GROUPS_SQL, FUNNEL_SQL, FUNNEL_CHECK_SQL, ...Object.values(comparisonSql(RESCORED))]
-  const statements = [...reports, ...(await documentedStatements())].map((sql) => {
+  const asked = [...reports.flatMap(({ questions }) => questions), ...(await documentedStatements())]
+  const statements = asked.map((sql) => {
     const line = sql.trim().replaceAll(/\s+/g, ' ')
     return { what: `\`${line.length > 100 ? `${line.slice(0, 99)}…` : line}\``, sql }
   })
-  return [...views, ...statements]
+  return [...whole, ...statements]
 }
 
 /** Two gauges of a question: its time at the largest size, and the exponent of its growth. */

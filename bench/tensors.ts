@@ -12,9 +12,9 @@ import { defineEvent, type Event, type EventType } from '../schemas/declare/even
 import { int32, tensor, utf8 } from '../schemas/declare/logical-types.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { TensorRef, type TensorValue } from '../schemas/declare/tensor-value.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { catalogue } from '../streams/vocabulary.ts'
 import { benchFolder } from './folder.ts'
 import type { OpenBench, Side } from './pairs.ts'
 
@@ -211,6 +211,7 @@ const sinkSide =
           file: `${folder.fresh('events')}.duckdb`,
           log,
           catalogue: [...catalogue, type],
+          views: [],
           serve: false,
         })
       },

@@ -10,12 +10,12 @@ import { inputTopics, type Processor } from '../processors/processor.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
 import type { Event } from '../schemas/declare/event.ts'
 import { type Catalogue, catalogueOf } from '../schemas/declare/registry.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
 import type { Said } from '../sources/source.ts'
 import { towerScenes } from '../sources/tower-scenes.ts'
+import { catalogue } from '../streams/vocabulary.ts'
 
 /** Logs of the tower loop for benchmarks: outputs of a generator and a scripted policy, 16 completions to a group. */
 

@@ -1,5 +1,5 @@
 import { UsageError } from '../pipeline/usage-error.ts'
-import { SINKS, type SinkName } from '../streams/topology.ts'
+import { SINKS, type SinkName } from '../streams/domain.ts'
 
 export const isSink = (name: string) => SINKS.some((sink) => sink === name)
 

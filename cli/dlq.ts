@@ -22,8 +22,8 @@ import {
   unreadableRecords,
 } from '../pipeline/unreadable-records.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import { eventLines } from './event-rows.ts'
 import { type GlobalOptions, globals } from './options.ts'
 import { readable } from './tail.ts'
@@ -206,7 +206,7 @@ interface Shown {
 async function show(record: LogRecord, { log, blobs, json, summary, head, error }: Shown): Promise<void> {
   const { headers, value } = record
   const partitions = (await log.topics()).find(({ name }) => name === record.topic)?.partitions ?? 1
-  const event = await readable(record, blobs, partitions)
+  const event = await readable(record, blobs, partitions, vocabulary)
   if (json) {
     const value_base64 = value === null ? null : Buffer.from(value).toString('base64')
     return await writeOut(`${JSON.stringify({ ...summary, headers, value_base64, event })}\n`)

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { jsonSchemaOf } from '../schemas/derive/json-schema.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
+import { catalogue } from '../streams/vocabulary.ts'
 import { catalogueText, eventText } from './event-text.ts'
 import { globals } from './options.ts'
 

@@ -4,9 +4,9 @@ import { readRange } from '../infra/runtime/internal/json-records.ts'
 import type { DataFolder } from '../pipeline/data-folder.ts'
 import type { Event } from '../schemas/declare/event.ts'
 import type { ImageRef } from '../schemas/declare/logical-types.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
 import { DATASETS, scenePresented } from '../schemas/events/tower.ts'
 import { decodeEvent } from '../schemas/wire/codec.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 
 const COLUMNS = 4
 const SIDE = 256

@@ -6,7 +6,7 @@ import { damagedPlace } from '../infra/verify/places.ts'
 import { type RepairReport, repairFolder } from '../pipeline/repair.ts'
 import { number } from '../pipeline/text/number.ts'
 import { textTable } from '../pipeline/text/text-table.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import { type GlobalOptions, globals } from './options.ts'
 import { writeOut } from './write-out.ts'
 

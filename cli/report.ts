@@ -5,13 +5,17 @@ import { openPhysics } from '../environments/tower/physics.ts'
 import { makeFolder } from '../infra/make-folder.ts'
 import { askRows, type Row } from '../pipeline/ask-rows.ts'
 import { duckdbFile, openedBefore } from '../pipeline/data-folder.ts'
-import { comparisonOf, comparisonSql, comparisonSvg, comparisonText } from '../pipeline/report/compare.ts'
-import { FUNNEL_CHECK_SQL, FUNNEL_SQL, funnelReport, funnelSvg, funnelText } from '../pipeline/report/funnel.ts'
+import { comparisonOf, comparisonSvg, comparisonText } from '../pipeline/report/compare.ts'
+import { funnelReport, funnelSvg, funnelText } from '../pipeline/report/funnel.ts'
 import { INTERVALS, type IntervalMethod } from '../pipeline/report/interval.ts'
-import { REWARD_GROUPS_SQL, rewardReport, rewardSvg, rewardText } from '../pipeline/report/rewards.ts'
+import { rewardReport, rewardSvg, rewardText } from '../pipeline/report/rewards.ts'
 import { drawFigure, FIGURES } from '../pipeline/report/surfaces.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
+import type { Report } from '../sinks/duckdb/views/report.ts'
+import { comparisonSql, FUNNEL_CHECK_SQL, FUNNEL_SQL, REWARD_GROUPS_SQL } from '../sinks/duckdb/views/tower-reports.ts'
+import { reports } from '../streams/vocabulary.ts'
 import { globals, oneOfWords } from './options.ts'
+import { ask } from './sql.ts'
 
 interface RewardsOptions {
   interval: IntervalMethod
@@ -24,7 +28,7 @@ export function addReport(program: Command): void {
 
   report
     .command('rewards')
-    .description('mean reward of each task, dataset, split and policy with 95 % intervals, as paper 1 A.2 lays it out')
+    .description(aboutOf('rewards'))
     .option('--interval <method>', INTERVALS.join(', '), oneOfWords('interval', INTERVALS), 't')
     .option('--seed <s>', 'of the bootstrap: any text', '1')
     .option('--svg <file>', 'also as a picture')
@@ -37,7 +41,7 @@ export function addReport(program: Command): void {
 
   report
     .command('funnel')
-    .description('what became of every sampled completion')
+    .description(aboutOf('funnel'))
     .option('--svg <file>', 'also as a picture')
     .action(async (options: { svg?: string }, command: Command) => {
       const { file, json } = placeOf(command)
@@ -50,7 +54,7 @@ export function addReport(program: Command): void {
 
   report
     .command('compare <name>')
-    .description('a rescored reward against the one that scored live: means, ranks and advantages')
+    .description(aboutOf('compare'))
     .option('--svg <file>', 'also as a picture')
     .action(async (name: string, options: { svg?: string }, command: Command) => {
       const { file, json } = placeOf(command)
@@ -83,7 +87,24 @@ export function addReport(program: Command): void {
       }
       print(json ? `${JSON.stringify({ files })}\n` : files.map((file) => `${file}\n`).join(''))
     })
+
+  const laid_out = new Set(report.commands.map((command) => command.name()))
+  for (const plain of reports) if (!laid_out.has(plain.name)) addPlain(report, plain)
 }
+
+/** A report of a domain that has no layout of its own: the answer of each question as a table. */
+function addPlain(report: Command, { name, about, questions }: Report): void {
+  report
+    .command(name)
+    .description(about)
+    .action(async (_options: unknown, command: Command) => {
+      const { file, json } = placeOf(command)
+      const format = json ? 'json' : 'table'
+      for (const question of questions) await ask(file, question, format, { limit: 1_000, width: 60, timeout: 600 })
+    })
+}
+
+const aboutOf = (name: string) => reports.find((report) => report.name === name)?.about ?? ''
 
 function placeOf(command: Command): { file: string; json: boolean } {
   const global = globals(command)

@@ -1,19 +1,20 @@
 import type { Command } from 'commander'
 import { DEFAULT_TUNING, WHEN_GONE, type WhenGone } from '../infra/runtime/work/worker.ts'
 import { openDataFolder } from '../pipeline/data-folder.ts'
-import type { Listen } from '../pipeline/metrics.ts'
-import { startMetrics } from '../pipeline/metrics.ts'
+import { type Listen, startMetrics } from '../pipeline/metrics.ts'
 import { outsideOf } from '../pipeline/outside.ts'
 import { runPipeline } from '../pipeline/run-pipeline.ts'
 import { startSinks } from '../pipeline/sinks.ts'
 import { number } from '../pipeline/text/number.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { prepareLog, wiringOf, wiringOn } from '../pipeline/wiring.ts'
+import { isHttpPolicy, isRecorded } from '../processors/ask-policy/policy-name.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/run-source.ts'
-import { DEFAULTS, isHttpPolicy, isRecorded, SINKS } from '../streams/topology.ts'
+import { SINKS, type SinkName } from '../streams/domain.ts'
+import { DEFAULTS, DOMAINS, type Topology } from '../streams/topology.ts'
 import { chosenSinks, isSink } from './chosen-sinks.ts'
 import { listenAddress } from './listen.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
@@ -22,6 +23,7 @@ import { RunReport } from './run-report.ts'
 import { SQL_MEMORY } from './sql-memory.ts'
 
 interface RunOptions {
+  domain?: string[]
   only?: string[]
   policy: string
   temperature?: number
@@ -57,6 +59,7 @@ export function addRun(program: Command): void {
       oneOfWords('dialect', DIALECTS),
       DEFAULTS.dialect,
     )
+    .option('--domain <name...>', `only processors of these domains: ${DOMAINS.map(({ name }) => name).join(', ')}`)
     .option('--only <name...>', 'only these processors, or only these sinks')
     .option(
       '--when-gone <policy>',
@@ -89,16 +92,10 @@ export function addRun(program: Command): void {
           "leave them out, or say --policy 'openai(URL, MODEL)'",
         )
       }
-      const { only = [] } = options
       const sink_names = chosenSinks(options)
       const chosen = { policy, dialect, sampling: { temperature, max_tokens }, sinks: sink_names }
+      const only = partsToRun(await wiringOf(chosen), options, sink_names)
       const only_sinks = only.length > 0 && only.every((name) => isSink(name))
-      const names = (await wiringOf(chosen)).stages.map((stage) => stage.name)
-      const unknown = only.find((name) => ![...names, ...sink_names].includes(name))
-      if (unknown !== undefined) {
-        const there = [...names, ...SINKS].join(', ')
-        throw new UsageError(`--only ${unknown}: no such processor or sink`, `there are ${there}`)
-      }
 
       const recording = isRecorded(options.policy) ? await recordedCompletions(options.policy) : undefined
 
@@ -165,6 +162,36 @@ export function addRun(program: Command): void {
         await folder.close()
       }
     })
+}
+
+/**
+ * The processors and sinks to run, by name; none: all of them.
+ *
+ * @throws UsageError for a domain, processor or sink that there is not
+ */
+export function partsToRun(
+  { domains }: Pick<Topology, 'domains'>,
+  { domain: chosen, only = [] }: Pick<RunOptions, 'domain' | 'only'>,
+  sinks: readonly SinkName[],
+): readonly string[] {
+  const unknown = chosen?.find((name) => domains.every((domain) => domain.name !== name))
+  if (unknown !== undefined) {
+    const there = domains.map(({ name }) => name).join(', ')
+    throw new UsageError(`--domain ${unknown}: no such domain`, `there are ${there}`)
+  }
+  const stages = domains.filter(({ name }) => chosen?.includes(name) ?? true).flatMap((domain) => domain.stages)
+  if (chosen !== undefined && stages.length === 0) {
+    throw new UsageError(`--domain ${chosen.join(' ')}: no processor belongs to it`, 'leave it out to run all of them')
+  }
+  const missing = only.find((name) => ![...stages, ...sinks].includes(name))
+  if (missing !== undefined) {
+    const where = chosen === undefined ? '' : ` of ${chosen.join(', ')}`
+    throw new UsageError(
+      `--only ${missing}: no such processor or sink${where}`,
+      `there are ${[...stages, ...SINKS].join(', ')}`,
+    )
+  }
+  return only.length > 0 || chosen === undefined ? only : stages
 }
 
 /** How many records are not loaded yet, if the lag can still be read. */

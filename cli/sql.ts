@@ -42,7 +42,7 @@ export function addSql(program: Command): void {
     .option('--as-of <offsets|time>', 'answer as the tables were then: @FILE of lag --json, JSON, or a time')
     .addHelpText(
       'after',
-      '\nViews: rewards, groups, advantages, funnel. Their columns: ./plumbline sql "describe rewards"\n' +
+      '\nEvery view and table, column by column: ./plumbline sql "from docs"; of one: "describe rewards"\n' +
         'Tables follow the events: tower.completions_scored, rollout.group_formed, …; see ./plumbline events\n' +
         '\n--as-of TIME goes by when the log took a record, not by ce_time: as-of is about what the tables held; ce_time is\n' +
         'about what happened, and `where ce_time <= …` asks by it. As of then, what was pending is pending_unread.\n' +
@@ -65,7 +65,7 @@ async function asOfTyped(text: string, global: GlobalOptions): Promise<AsOf> {
   const time_ms = typedTime(text, '--as-of', 'a time, or offsets as `lag --json` prints them (JSON or @FILE)')
   const [{ offsetsAt }, { catalogue }] = await Promise.all([
     import('../infra/runtime/watch/offsets-at.ts'),
-    import('../schemas/events/catalogue.ts'),
+    import('../streams/vocabulary.ts'),
   ])
   const log = await openLogForReading(global)
   try {

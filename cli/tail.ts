@@ -8,8 +8,9 @@ import { type PlainEvent, plainEvent, plainPlace } from '../infra/runtime/watch/
 import { blobsOf } from '../pipeline/blob-stores.ts'
 import { openLogForReading } from '../pipeline/data-folder.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
+import type { Catalogue } from '../schemas/declare/registry.ts'
 import { PoisonError } from '../schemas/wire/codec.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import { type Condition, condition, eventLines, onlyWhere, refuseUnknownFields } from './event-rows.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
 import { writeOut } from './write-out.ts'
@@ -57,7 +58,7 @@ export function addTail(program: Command): void {
       const log = await openLogForReading(global)
       const stop = stopSignal({ silent: true })
       try {
-        const events = tail(log, blobsOf(global), await knownTopic(log, name), options, stop)
+        const events = tail(log, blobsOf(global), await knownTopic(log, name), { ...options, vocabulary }, stop)
         for await (const event of events) {
           await writeOut(global.json ? `${JSON.stringify(event)}\n` : eventLines(event, options.width))
         }
@@ -82,7 +83,7 @@ export async function* tail(
   log: Log,
   blobs: Blobs,
   topic: string,
-  options: Pick<TailOptions, 'follow' | 'from' | 'limit' | 'where' | 'key'>,
+  options: Pick<TailOptions, 'follow' | 'from' | 'limit' | 'where' | 'key'> & { readonly vocabulary: Catalogue },
   signal: AbortSignal,
 ): AsyncGenerator<PlainEvent> {
   let left = options.limit ?? Number.POSITIVE_INFINITY
@@ -98,7 +99,7 @@ export async function* tail(
     for await (const record of mergeRanges(log, ranges, ({ appended_ms }) => appended_ms)) {
       if (signal.aborted) return
       if (options.key !== undefined && record.key !== options.key) continue
-      const event = onlyWhere(await readable(record, blobs, ends.length), options.where)
+      const event = onlyWhere(await readable(record, blobs, ends.length, options.vocabulary), options.where)
       if (event === undefined) continue
       yield event
       if (--left === 0) return
@@ -123,7 +124,12 @@ async function startOf(log: Log, topic: string, { from, follow }: Pick<TailOptio
 }
 
 /** The record as plain JSON. An unreadable record gives the reason instead of an error, so that a listing continues. */
-export async function readable(record: LogRecord, blobs: Blobs, partitions: number): Promise<PlainEvent> {
+export async function readable(
+  record: LogRecord,
+  blobs: Blobs,
+  partitions: number,
+  vocabulary: Catalogue,
+): Promise<PlainEvent> {
   const type = vocabulary.get(record.topic)
   if (type === undefined) return { ...plainPlace(record), ...internalRow(record) }
   try {

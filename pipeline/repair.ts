@@ -6,7 +6,7 @@ import { changelogTopic, journalTopic } from '../infra/runtime/internal/internal
 import { resetProcessor } from '../infra/runtime/state/reset-positions.ts'
 import { verifiable } from '../infra/verify/verify-stage.ts'
 import { inputTopics } from '../processors/processor.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import { copyBlobs } from './copy-blobs.ts'
 import { type DataOptions, isKafka, isShared, makeDataFolder, openDataFolder } from './data-folder.ts'
 import { UsageError } from './usage-error.ts'

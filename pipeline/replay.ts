@@ -8,8 +8,8 @@ import {
   type ReplayOptions,
   ReplayRefusedError,
 } from '../infra/runtime/rebuild/replay-options.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import { blobsOf, folderBlobs } from './blob-stores.ts'
 import { type DataOptions, isKafka, openDataFolder, openLog, openLogForReading } from './data-folder.ts'
 import { UsageError } from './usage-error.ts'

@@ -1,20 +1,18 @@
 import { type SweepOptions, type Swept, sweep } from '../infra/runtime/rebuild/sweep.ts'
 import { RewardFunctionError } from '../processors/rescore-completions/custom-reward.ts'
 import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
+import { REWARD_SOURCE } from '../processors/rescore-completions/rescoring.ts'
 import type { Event } from '../schemas/declare/event.ts'
-import { vocabulary } from '../schemas/events/catalogue.ts'
 import { rewardDefined } from '../schemas/events/reward.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import { partitionsOf } from '../schemas/wire/partitions.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
+import { vocabulary } from '../streams/vocabulary.ts'
 import type { DataFolder } from './data-folder.ts'
 import { recordedRewards } from './recorded-rewards.ts'
 import type { RewardFile } from './reward-file.ts'
 import { UsageError } from './usage-error.ts'
-
-/** `ce_source` of the definitions of rewards. */
-export const RESCORE_SOURCE = '/cli/rescore'
 
 /**
  * Rescores the recorded completions that have not been rescored under this name yet.
@@ -64,7 +62,7 @@ function definitionOf(reward: RewardFile): Event<typeof rewardDefined> {
   const { name, version, dialect, file, source, source_sha256 } = reward
   return {
     id: sourceId(['tower/reward_defined', name, String(version), source_sha256, dialect]),
-    source: RESCORE_SOURCE,
+    source: REWARD_SOURCE,
     type: rewardDefined.type,
     version: rewardDefined.version,
     time: new Date().toISOString(),

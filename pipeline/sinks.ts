@@ -1,7 +1,8 @@
 import { resolve } from 'node:path'
 import { openJsonlSink } from '../sinks/jsonl/jsonl-sink.ts'
 import type { Sink } from '../sinks/sink.ts'
-import type { SinkName, Topology } from '../streams/topology.ts'
+import type { SinkName } from '../streams/domain.ts'
+import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
 import { startTables, tablesOf } from './tables.ts'
 

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Log, LogRecord } from '../infra/log/port/log.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { catalogue, views } from '../streams/vocabulary.ts'
 import { askRows } from './ask-rows.ts'
 import { type DataFolder, duckdbFile } from './data-folder.ts'
 
@@ -57,7 +57,7 @@ export async function recordAt(log: Log, { topic, partition, offset }: Unreadabl
 export async function rereadUnreadable({ duckdb_file, log, blobs }: DataFolder): Promise<boolean> {
   const { openDuckDbSink } = await import('../sinks/duckdb/sink.ts')
   try {
-    const sink = await openDuckDbSink({ file: duckdb_file, log, catalogue, blobs, serve: false, wait_ms: 500 })
+    const sink = await openDuckDbSink({ file: duckdb_file, log, catalogue, views, blobs, serve: false, wait_ms: 500 })
     try {
       await sink.reread()
     } finally {

@@ -135,7 +135,7 @@ const NO_FILE = 'the DuckDB tables: nothing has been loaded yet'
 
 async function verifyTablesOf(
   { log, blobs, duckdb_file }: DataFolder,
-  { events, partitions }: Topology,
+  { events, views, partitions }: Topology,
   watch: VerifyWatch,
 ): Promise<TablesReport | 'none'> {
   const progress = watch.begin('tables')
@@ -153,7 +153,7 @@ async function verifyTablesOf(
   try {
     const vocabulary = catalogueOf(events)
     const onProgress = (rows: number) => progress.at(rows)
-    const report = await verifyTables({ session, log, blobs, vocabulary, events, partitions, onProgress })
+    const report = await verifyTables({ session, log, blobs, vocabulary, events, views, partitions, onProgress })
     watch.tables(report)
     return report
   } finally {

@@ -1,7 +1,8 @@
 import { claimTopology, partitionsIn, topicsOf } from '../infra/runtime/state/topics.ts'
 import { type Partitions, partitionsText } from '../schemas/wire/partitions.ts'
 import { fingerprintOf, identityOf, processorsOf } from '../streams/describe.ts'
-import { DEFAULTS, type Topology, type TopologyOptions, topology } from '../streams/topology.ts'
+import type { TopologyOptions } from '../streams/domain.ts'
+import { DEFAULTS, type Topology, topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
 import { UsageError } from './usage-error.ts'
 

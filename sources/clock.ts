@@ -5,12 +5,10 @@ import type { ClockDomain } from '../schemas/declare/event.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
+import { CLOCK_SOURCE } from './ce-source.ts'
 import { type PushSource, pushSource } from './push-source.ts'
 import { runSource } from './run-source.ts'
 import { type Said, type Source, said } from './source.ts'
-
-/** `ce_source` of ticks. */
-export const CLOCK_SOURCE = '/sources/clock'
 
 /** The time of a clock, for every partition, idle ones too. Only ticks fire timers. */
 export function tickOf(clock: ClockDomain, time: string): Said {

@@ -8,13 +8,11 @@ import type { DataOf } from '../schemas/declare/event.ts'
 import type { PURPOSES } from '../schemas/events/rollout.ts'
 import type { scenePresented } from '../schemas/events/tower.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
+import { LERER_SOURCE } from './ce-source.ts'
 import { readContained } from './contained-file.ts'
 import { decodePhotograph, type Photograph } from './photograph.ts'
 import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import { inSteps, type Said, type Source, type Steps } from './source.ts'
-
-/** `ce_source` of photographs. */
-export const LERER_SOURCE = '/sources/lerer'
 
 export interface LererOptions {
   readonly dir: string

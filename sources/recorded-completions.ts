@@ -7,12 +7,10 @@ import { InvalidEventError, shown } from '../schemas/declare/event-errors.ts'
 import { completionsSampled, NO_MODEL } from '../schemas/events/policy.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
+import { RECORDED_SOURCES } from './ce-source.ts'
 import { type JsonLine, linesOf, objectIn } from './json-lines.ts'
 import { FileError, openPlainFile } from './plain-file.ts'
 import { inSteps, type Said, type Source, type Steps } from './source.ts'
-
-/** Prefix of the `ce_source` of recorded completions; a hash of their file follows. */
-export const RECORDED_SOURCES = '/sources/recorded-completions/'
 
 const nullableNumbers = z.array(z.number()).nullable().default(null)
 

@@ -9,11 +9,9 @@ import type { ImageRef } from '../schemas/declare/logical-types.ts'
 import type { PROMPT_VARIANTS, PURPOSES } from '../schemas/events/rollout.ts'
 import type { DATASETS, SPLITS, TASKS } from '../schemas/events/tower.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
+import { TOWER_SOURCE } from './ce-source.ts'
 import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
 import { inSteps, type Said, type Source, type Steps } from './source.ts'
-
-/** `ce_source` of generated towers. */
-export const TOWER_SOURCE = '/sources/tower'
 
 export interface TowerScenesOptions {
   readonly dataset: (typeof DATASETS)[number]

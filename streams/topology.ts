@@ -1,45 +1,40 @@
-import { askPolicy } from '../processors/ask-policy/ask-policy.ts'
-import type { SamplingOptions } from '../processors/ask-policy/chat-request.ts'
-import { isHttpPolicy, parseHttpPolicy } from '../processors/ask-policy/policy-name.ts'
-import { formGroups } from '../processors/form-groups/form-groups.ts'
-import { inputsOf, type Processor, type Stage } from '../processors/processor.ts'
-import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
-import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
-import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
+import type { Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
-import { completionsSampled } from '../schemas/events/policy.ts'
-import { DIALECTS, rolloutRequested } from '../schemas/events/rollout.ts'
-import { scenePresented } from '../schemas/events/tower.ts'
-import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
+import { modelPublished } from '../schemas/events/model.ts'
+import type { Partitions } from '../schemas/wire/partitions.ts'
+import type { Report } from '../sinks/duckdb/views/report.ts'
+import type { View } from '../sinks/duckdb/views/view.ts'
+import { CLOCK_SOURCE } from '../sources/ce-source.ts'
+import type { Domain, FactSource, SinkName, SourceNode, TopologyOptions } from './domain.ts'
+import { distinctEvents, expectJoinable, expectListed, expectUnique } from './expect-sound.ts'
+import { tower } from './tower.ts'
 
-export interface TopologyOptions {
-  /**
-   * A scripted policy; `openai(URL, MODEL)`; or `recorded(FILE.jsonl)`: completions are then ingested from outside, not
-   * sampled.
-   */
-  readonly policy: string
-  /** For a policy over HTTP; overrides the sampling options of requests. */
-  readonly sampling?: SamplingOptions | undefined
-  readonly dialect: (typeof DIALECTS)[number]
-  readonly partitions: Partitions
-  readonly sinks: readonly SinkName[]
-}
-
-/** Every sink that a run can have. `jsonl` needs a folder, so it is in no topology by default. */
-export const SINKS = ['duckdb', 'jsonl'] as const
-export type SinkName = (typeof SINKS)[number]
-
-/** The data flow. Sources and sinks are only listed here, with their events; stages are created from it. */
+/** The data flow, composed of domains. Sources and sinks are only listed here; stages are created from it. */
 export interface Topology {
   readonly partitions: Partitions
   /** Every event type; each has a topic and a table. */
   readonly events: readonly EventType[]
-  readonly sources: readonly { readonly name: string; readonly outputs: readonly EventType[] }[]
+  readonly sources: readonly SourceNode[]
   readonly stages: readonly Stage[]
   readonly sinks: readonly { readonly name: SinkName; readonly inputs: 'every event' }[]
+  readonly views: readonly View[]
+  /** Which stages are of which domain. */
+  readonly domains: readonly { readonly name: string; readonly stages: readonly string[] }[]
+  /** Everything that appends facts, in this flow or not: their facts stay in the log. */
+  readonly fact_sources: readonly FactSource[]
+  /** Transforms that a command runs over recorded events. */
+  readonly sweeps: NonNullable<Domain['sweeps']>
 }
+
+/** The domains of this program. A new one is a file, and its name here. */
+export const DOMAINS: readonly Domain[] = [tower]
+
+/** What every pipeline has, whatever its domains. */
+const COMMON = {
+  events: [modelPublished, clockTicked],
+  sources: [{ name: 'clock', ce_sources: [CLOCK_SOURCE], outputs: [clockTicked] }],
+} satisfies Partial<Domain>
 
 export const DEFAULTS: TopologyOptions = {
   policy: 'noisy-oracle(150)',
@@ -49,80 +44,49 @@ export const DEFAULTS: TopologyOptions = {
 }
 
 /**
- * The whole wiring. A new processor is one file and one line in `stages`.
+ * Composes domains to one pipeline.
  *
- * @throws RangeError for an invalid policy or dialect, or partition counts that the processors cannot join.
+ * @throws RangeError for an invalid policy or dialect, partition counts that the processors cannot join, a name that two
+ * domains use, or an event that a stage reads or emits and no domain lists.
  */
-export async function topology(options: TopologyOptions): Promise<Topology> {
-  const scorer = await paperScorer()
-  const recorded = isRecorded(options.policy)
+export async function topology(options: TopologyOptions, domains: readonly Domain[] = DOMAINS): Promise<Topology> {
+  const sources: readonly SourceNode[] = [...domains.flatMap((domain) => domain.sources), ...COMMON.sources]
+  const stages = await Promise.all(domains.map((domain) => domain.stages(options)))
   const wiring: Topology = {
     partitions: options.partitions,
-    events: catalogue,
-    sources: [
-      { name: 'tower-scenes', outputs: [scenePresented, rolloutRequested] },
-      ...(recorded ? [{ name: 'recorded-completions', outputs: [completionsSampled] }] : []),
-      { name: 'clock', outputs: [clockTicked] },
-    ],
-    stages: [
-      ...(recorded ? [] : [samplingStage(options)]),
-      stage(scoreCompletions(scorer), () => scoreCompletions(scorer)),
-      stage(formGroups(options), ([dialect]) => formGroups({ dialect: dialectOf(dialect) })),
-    ],
+    events: eventsOf(domains),
+    sources: sources.filter(({ runs_with }) => runs_with?.(options) ?? true),
+    stages: stages.flat(),
     sinks: options.sinks.map((name) => ({ name, inputs: 'every event' })),
+    views: viewsOf(domains),
+    domains: domains.map(({ name }, at) => ({ name, stages: (stages[at] ?? []).map((stage) => stage.name) })),
+    fact_sources: [...sources, ...domains.flatMap(({ commands = [] }) => commands)],
+    sweeps: domains.flatMap((domain) => domain.sweeps ?? []),
   }
+  expectUnique('domain', domains)
+  expectUnique('source', wiring.fact_sources)
+  expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
+  expectListed(wiring)
   expectJoinable(wiring)
   return wiring
 }
 
-/** @throws RangeError for an unregistered event type, or a processor whose inputs have different partition counts. */
-function expectJoinable({ events, partitions, stages }: Topology): void {
-  const unknown = typeof partitions === 'number' ? [] : Object.keys(partitions.by_event)
-  for (const type of unknown) {
-    if (events.some((event) => event.type === type)) continue
-    throw new RangeError(
-      `partitions of ${type}: no such event; there are ${events.map((event) => event.type).join(', ')}`,
-    )
-  }
-  for (const { name, variant, create } of stages) {
-    const counts = inputsOf(create(variant)).map(({ type }) => [type, partitionsOf(partitions, type)] as const)
-    if (counts.every(([, count]) => count === counts[0]?.[1])) continue
-    const found = counts.map(([type, count]) => `${type} has ${count}`).join(', ')
-    throw new RangeError(`${name} joins its inputs by partition: expected equal counts, but ${found}`)
-  }
+/** Every event of these domains, one that several share once. @throws RangeError when two declarations of one type differ */
+export function eventsOf(domains: readonly Domain[]): readonly EventType[] {
+  return distinctEvents([...domains.flatMap((domain) => domain.events), ...COMMON.events])
 }
 
-/** All policies share one processor name, so that a request answered by one is not answered again by another. */
-function samplingStage(options: TopologyOptions): Stage {
-  const now = sampler(options)
-  const isNow = (variant: readonly string[]) => JSON.stringify(variant) === JSON.stringify(now.variant)
-  return stage(now, (variant) => (isNow(variant) ? now : samplerOf(variant)))
+/** Every view of these domains. @throws RangeError for a name that two of them have */
+export function viewsOf(domains: readonly Domain[]): readonly View[] {
+  const views = domains.flatMap((domain) => domain.views)
+  // The sink makes the view `docs` itself.
+  expectUnique('view', [...views, { name: 'docs' }])
+  return views
 }
 
-function sampler({ policy, sampling }: TopologyOptions): Processor {
-  if (!isHttpPolicy(policy)) return sampleCompletions(policy)
-  return askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
-}
-
-/** For rebuilding a journalled variant: a policy over HTTP is not called again, so it needs no address. */
-function samplerOf([policy = '', model]: readonly string[]): Processor {
-  return policy === 'openai' && model !== undefined ? askPolicy({ url: '', model }) : sampleCompletions(policy)
-}
-
-/** A stage that runs `processor` now, and can create any variant that a journal names. */
-export function stage(processor: Processor, create: (variant: readonly string[]) => Processor): Stage {
-  return { name: processor.name, variant: processor.variant, create }
-}
-
-export { isHttpPolicy }
-
-export function isRecorded(policy: string): boolean {
-  return policy.startsWith('recorded(')
-}
-
-/** @throws RangeError naming the valid dialects. */
-export function dialectOf(name: string | undefined): (typeof DIALECTS)[number] {
-  const found = DIALECTS.find((dialect) => dialect === name)
-  if (found === undefined) throw new RangeError(`advantage dialect ${name}: expected one of ${DIALECTS.join(', ')}`)
-  return found
+/** Every report of these domains. @throws RangeError for a name that two of them have */
+export function reportsOf(domains: readonly Domain[]): readonly Report[] {
+  const reports = domains.flatMap((domain) => domain.reports ?? [])
+  expectUnique('report', reports)
+  return reports
 }

@@ -45,7 +45,7 @@ async function measured(policy: string, pairs: readonly (typeof PAIRS)[number][]
     await generate(folder, { ...kind, dataset, task, scenes, group_size }, true, signal)
   }
   const { log, blobs, duckdb_file: file } = folder
-  const sink = await openDuckDbSink({ file, log, blobs, catalogue: wiring.events, serve: false })
+  const sink = await openDuckDbSink({ file, log, blobs, catalogue: wiring.events, views: wiring.views, serve: false })
   const how = { only: [], until_idle: true, expire_pending: false, signal, onWorkerEvent: () => {} }
   await runPipeline({ folder, topology: wiring, sinks: [sink], ...how })
   await sink.close()

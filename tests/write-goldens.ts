@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { addFingerprints } from '../schemas/conformance/fingerprint-golden.ts'
-import { catalogue } from '../schemas/events/catalogue.ts'
+import { catalogue } from '../streams/vocabulary.ts'
 
 /**
  * npm run goldens: adds the fingerprints of new events, and writes anew what the program prints. Look at the difference

@@ -5,11 +5,11 @@ import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log, Producer } from '../../infra/log/port/log.ts'
 import { DEFAULT_TUNING } from '../../infra/runtime/work/worker.ts'
 import type { Event } from '../../schemas/declare/event.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
 import { type DuckDbSink, openDuckDbSink } from '../../sinks/duckdb/sink.ts'
 import type { Said } from '../../sources/source.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { benchFolder } from '../folder.ts'
 import { isRequest, PARTITIONS, requests } from '../tower-log.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
@@ -77,6 +77,7 @@ async function latencies(log: Log, address: string, dir: string, burst: number, 
       file: `${dir}/plumbline.duckdb`,
       log,
       catalogue,
+      views,
       serve: false,
       poll_ms: 20,
       observe: (stage) => {

@@ -1,6 +1,6 @@
 import type { EventType } from '../../schemas/declare/event.ts'
+import { factSourceOf, sourceOf } from '../ce-source.ts'
 import type { LogRecord } from '../log/port/log.ts'
-import { factSourceOf, sourceOf } from '../runtime/execute/emission.ts'
 import type { DeadLetter } from '../runtime/internal/internal-topics.ts'
 import { headerOf } from '../runtime/internal/json-records.ts'
 import { letterId, RETRY_SOURCE, retryId } from '../runtime/rebuild/retry-dead-letter.ts'

@@ -1,35 +1,10 @@
-import { literal } from '../../schemas/derive/sql-quoting.ts'
+import { REACH, STEP } from '../../sinks/duckdb/views/tower-reports.ts'
 import type { Row } from '../ask-rows.ts'
 import { textTable } from '../text/text-table.ts'
 import { dot, FAINT, heatmap, line, short, svgDocument, text, ticks, viridis } from './svg.ts'
 
-/** The queries of `report compare`. Every result is small, however long the log is. */
-export const comparisonSql = (name: string) => ({
-  tasks: `
-    select task, any_value(live_reward_name) as live, count(*) as groups, avg(rank_correlation) as rank_correlation,
-      avg(same_best::int) as same_best, sum(advantage_flips) as flips, sum(completions) as completions,
-      count(*) filter (zero_variance) as flat, count(*) filter (live_zero_variance) as live_flat
-    from reward_agreement where reward_name = ${literal(name)} group by task order by task`,
-  outcomes: `
-    select task, outcome, count(*) as n, avg(live_reward) as live_reward, avg(reward) as reward,
-      avg(live_advantage) as live_advantage, avg(advantage) as advantage
-    from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
-  distances: `
-    select task, outcome, round(distance_world / ${DISTANCE_STEP}) * ${DISTANCE_STEP} as distance,
-      avg(live_reward) as live_reward, avg(reward) as reward, count(*) as n
-    from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
-  advantages: `
-    select task, greatest(-${REACH}, least(${REACH}, round(live_advantage / ${STEP}) * ${STEP})) as live,
-      greatest(-${REACH}, least(${REACH}, round(advantage / ${STEP}) * ${STEP})) as again, count(*) as n
-    from reward_comparison where reward_name = ${literal(name)} group by all order by all`,
-})
-
-/** World units per dot; advantage per cell, and the largest advantage drawn: larger ones are drawn at the edge. */
-const DISTANCE_STEP = 0.01
-const STEP = 0.125
-const REACH = 4
-
-type Rows<T> = { readonly [K in keyof T]: readonly Row[] }
+/** The answers of `comparisonSql`. */
+type ComparisonRows = Readonly<Record<'tasks' | 'outcomes' | 'distances' | 'advantages', readonly Row[]>>
 
 export interface Comparison {
   readonly reward_name: string
@@ -56,7 +31,7 @@ export interface Comparison {
   }[]
 }
 
-export function comparisonOf(name: string, { tasks, outcomes }: Rows<ReturnType<typeof comparisonSql>>): Comparison {
+export function comparisonOf(name: string, { tasks, outcomes }: ComparisonRows): Comparison {
   return {
     reward_name: name,
     live_reward_name: String(tasks[0]?.live ?? ''),
@@ -140,7 +115,7 @@ const AGAIN = '#1f5fbf'
 /** For each task: both rewards over distance, and the advantages of one against those of the other. */
 export function comparisonSvg(
   { reward_name, live_reward_name, tasks }: Comparison,
-  { distances, advantages }: Pick<Rows<ReturnType<typeof comparisonSql>>, 'distances' | 'advantages'>,
+  { distances, advantages }: Pick<ComparisonRows, 'distances' | 'advantages'>,
 ): string {
   const squareLeft = LEFT + PANEL.width + 90
   const parts = tasks.flatMap(({ task }, index) => {

@@ -2,9 +2,6 @@ import type { Row } from '../ask-rows.ts'
 import { textTable } from '../text/text-table.ts'
 import { rect, svgDocument, text } from './svg.ts'
 
-export const FUNNEL_SQL = 'select fate, completions, about from funnel'
-export const FUNNEL_CHECK_SQL = 'from funnel_check'
-
 export interface FunnelReport {
   readonly sampled: number
   readonly holds: boolean

@@ -4,10 +4,6 @@ import { textTable } from '../text/text-table.ts'
 import { type Cluster, clusteredMean, describeInterval, type Interval, type IntervalMethod } from './interval.ts'
 import { dot, FAINT, line, rect, short, svgDocument, text, ticks } from './svg.ts'
 
-/** The query of `report rewards`: one row per group, streamed. */
-export const REWARD_GROUPS_SQL =
-  'from reward_groups order by reward_name, task, dataset, split, policy, purpose, group_id'
-
 type Outcome = (typeof OUTCOMES)[number]
 
 /** One line of the report: a policy evaluated on a task, dataset and split, under a reward. */

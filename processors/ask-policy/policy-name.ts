@@ -7,6 +7,9 @@ export interface HttpPolicy {
 
 export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
 
+/** `recorded(FILE.jsonl)`: completions are ingested, none are sampled. */
+export const isRecorded = (policy: string) => policy.startsWith('recorded(')
+
 /**
  * Parses `openai(URL, MODEL)`.
  *

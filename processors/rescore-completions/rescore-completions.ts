@@ -3,8 +3,7 @@ import { completionsRescored } from '../../schemas/events/reward.ts'
 import { completionsScored } from '../../schemas/events/tower.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
 import type { CustomReward, RecordedCompletion } from './custom-reward.ts'
-
-export const RESCORING = 'rescore-completions'
+import { RESCORING } from './rescoring.ts'
 
 /**
  * Applies another reward to recorded outcomes: each `tower.completions_scored` gives one `tower.completions_rescored`.

@@ -1,9 +1,9 @@
 import { DuckDBInstance } from '@duckdb/node-api'
 import { expect, test } from 'vitest'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { everyTypeBatch } from '../conformance/arbitrary.ts'
 import { defineEvent } from '../declare/event.ts'
 import { int32, utf8 } from '../declare/logical-types.ts'
-import { catalogue } from '../events/catalogue.ts'
 import { clockTicked } from '../events/clock.ts'
 import { duckdbTypeOf, tableOf } from './duckdb-table.ts'
 

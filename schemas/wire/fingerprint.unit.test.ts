@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { fingerprintsOf, GOLDEN, recordedFingerprints } from '../conformance/fingerprint-golden.ts'
 import { defineEvent, type EventType } from '../declare/event.ts'
 import { float64, int32, nullable, oneOf, struct, utf8 } from '../declare/logical-types.ts'
-import { catalogue } from '../events/catalogue.ts'
 import { dataSchemaUri, fingerprintOf, parseDataSchemaUri } from './fingerprint.ts'
 
 const golden = await recordedFingerprints()

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { arbitraryData, everyTypeBatch, everyTypeFact, present, sampleOf } from '../conformance/arbitrary.ts'
-import { catalogue } from '../events/catalogue.ts'
 import { validateData } from './validation.ts'
 
 const row = present(sampleOf(everyTypeBatch, 7)[0])

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { positionOf } from '../../infra/log/port/seen.ts'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { openDuckDbSink } from '../duckdb/sink.ts'
 import { fileOf } from '../jsonl/jsonl-batch.ts'
 import { openJsonlSink } from '../jsonl/jsonl-sink.ts'
@@ -22,7 +22,7 @@ const duckdb: SinkDriver = {
   stages: ['appended', 'committed'],
   repeated_event: 'once',
   open(folder, opening) {
-    const how = { catalogue, serve: false, wait_ms: 0, batch_bytes: BATCH_BYTES, poll_ms: POLL_MS }
+    const how = { catalogue, views, serve: false, wait_ms: 0, batch_bytes: BATCH_BYTES, poll_ms: POLL_MS }
     return openDuckDbSink({ ...opening, ...how, file: duckdbFile(folder) })
   },
   async contents(folder) {

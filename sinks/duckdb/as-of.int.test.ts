@@ -5,13 +5,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { endsOf } from '../../infra/runtime/watch/lag-report.ts'
 import { offsetsAt } from '../../infra/runtime/watch/offsets-at.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { sqlRows } from '../../tests/sql-rows.ts'
 import type { AsOf } from './as-of.ts'
-import { append, createTopics } from './recorded-tower.ts'
+import { openDatabase } from './database.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
 import { SqlRefusedError } from './sql-errors.ts'
 import type { Plain } from './sql-result.ts'
+import { append, createTopics } from './testing/recorded-tower.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'as-of-'))
 const owned = join(folder, 'owned.duckdb')
@@ -41,7 +42,7 @@ beforeAll(async () => {
   await createTopics(log)
   // Another program's topic on the same broker: in no moment, since it has no table.
   await log.createTopics([{ name: 'orders', partitions: 1 }])
-  sink = await openDuckDbSink({ file: owned, log, catalogue })
+  sink = await openDuckDbSink({ file: owned, log, catalogue, views })
   const steps: Parameters<typeof append>[1][] = [
     (story) => story.requested('g1', 2).sampled('g1', [0, 1]),
     (story) => story.scored('g1', [20, -5]).formed('g1', [20, -5]),
@@ -56,7 +57,7 @@ beforeAll(async () => {
     moments.push({ ends: await endsOf(log, catalogue), time_ms: Date.now(), answers })
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
-  const once = await openDuckDbSink({ file: left, log, catalogue, serve: false })
+  const once = await openDuckDbSink({ file: left, log, catalogue, views, serve: false })
   await once.loadOnce()
   await once.close()
 })
@@ -132,4 +133,23 @@ test('a time is where the log ended then', async () => {
   }
   const none = Object.values(await offsetsAt(log, catalogue, 0)).flat()
   expect(none.every((end) => end === 0)).toBe(true)
+})
+
+test('a file whose views an earlier release made asks for a run, which makes them anew', async () => {
+  const file = join(folder, 'earlier.duckdb')
+  const open = () => openDuckDbSink({ file, log, catalogue, views, serve: false })
+  const before = await open()
+  await before.loadOnce()
+  await before.close()
+  const database = await openDatabase({ file, access: 'owner' })
+  const connection = await database.connect()
+  await connection.run(`
+    DROP TABLE internal.views;
+    UPDATE internal.meta SET value = 'of an earlier release' WHERE name = 'views'`)
+  connection.disconnectSync()
+  await database.close()
+  const ends = moments[0]?.ends ?? {}
+  await expect(ask(file, QUESTIONS[0] as string, ends)).rejects.toThrow(/run --until-idle$/)
+  await (await open()).close()
+  expect(await ask(file, QUESTIONS[0] as string, ends)).toEqual(moments[0]?.answers[0])
 })

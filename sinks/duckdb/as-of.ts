@@ -4,7 +4,7 @@ import { literal, qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { SqlRefusedError } from './sql-errors.ts'
 import type { ArrowResult } from './sql-result.ts'
 import { runStatement, type SqlLimits } from './sql-statement.ts'
-import { viewStatements } from './user-views.ts'
+import { viewStatementsIn } from './user-views.ts'
 
 /** For each topic, the end offset of each partition: records at or after it are hidden. A missing topic is empty. */
 export type AsOf = Readonly<Record<string, readonly number[]>>
@@ -77,12 +77,15 @@ const INTERNAL: Readonly<Record<string, (as_of: ReadonlyMap<string, readonly num
       .map(([topic, ends]) => `(topic = ${literal(topic)} AND ${below(ends, '"partition"', '"offset"')})`)
       .join(' OR ') || 'false',
   state: () => 'false',
-  kept_rewards: () => 'false',
   processor_positions: () => 'false',
 }
 
-/** Stored rewards reflect the present, so the rewards of every group are joined from the events. */
-const REPLACED: Readonly<Record<string, string>> = { rewarded_groups: ' REPLACE (false AS kept)' }
+/** Rows that a view stores (`kept-rows.ts`) reflect the present, so all of its rows are joined from the events. */
+const internalRows = (table: string, as_of: ReadonlyMap<string, readonly number[]>) =>
+  table.startsWith('kept_') ? 'false' : (INTERNAL[table]?.(as_of) ?? 'true')
+
+const VIEWS_OF_EARLIER =
+  'as of: an earlier release made the views of these tables; make them anew with: plumbline run --until-idle'
 
 async function makeViews(connection: DuckDBConnection, name: string, as_of: ReadonlyMap<string, readonly number[]>) {
   const rowsOf = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()
@@ -94,34 +97,38 @@ async function makeViews(connection: DuckDBConnection, name: string, as_of: Read
     ]),
   )
   const tables = (await rowsOf(`
-    SELECT schema_name, table_name, list_contains(list(column_name), 'log_offset') AS logged
+    SELECT schema_name, table_name, list_contains(list(column_name), 'log_offset') AS logged,
+      list_contains(list(column_name), 'kept') AS keeps
     FROM duckdb_columns() JOIN duckdb_tables() USING (database_name, schema_name, table_name)
     WHERE database_name = current_database()
-    GROUP BY ALL`)) as [string, string, boolean][]
+    GROUP BY ALL`)) as [string, string, boolean, boolean][]
   const events = (await rowsOf("SELECT name[7:] FROM internal.meta WHERE name LIKE 'table:%'")) as [string][]
   const topics = [...events.flat().sort(), DEAD_LETTERS_TOPIC]
   for (const [topic, ends] of as_of) {
     refuseUnknown(topic, topics)
     refuseFuture(topic, ends, loaded)
   }
+  const statements = await viewStatementsIn(connection)
+  if (statements === undefined) throw new SqlRefusedError(VIEWS_OF_EARLIER)
   await connection.run(`ATTACH ':memory:' AS ${name} (READ_WRITE)`)
   for (const schema of new Set(tables.map(([schema]) => schema))) {
     if (schema !== 'main') await connection.run(`CREATE SCHEMA ${name}.${quoted(schema)}`)
   }
-  for (const [schema, table, logged] of tables) {
+  for (const [schema, table, logged, keeps] of tables) {
     const topic = `${schema}.${table}`
     const ends = as_of.get(topic) ?? []
-    const own = schema === 'internal' ? (INTERNAL[table]?.(as_of) ?? 'true') : undefined
+    const own = schema === 'internal' ? internalRows(table, as_of) : undefined
+    const replaced = schema === 'internal' && keeps ? ' REPLACE (false AS kept)' : ''
     const shown = own ?? (logged ? below(ends, 'log_partition', 'log_offset') : 'true')
     const place = qualified(schema, table)
     const source =
       topic === 'internal.positions'
         ? positionsSql(as_of)
-        : `SELECT *${REPLACED[table] ?? ''} FROM ${quoted(database)}.${place} WHERE ${shown}`
+        : `SELECT *${replaced} FROM ${quoted(database)}.${place} WHERE ${shown}`
     await connection.run(`CREATE VIEW ${name}.${place} AS ${source}`)
   }
   await connection.run(`USE ${name}`)
-  for (const statement of viewStatements) await connection.run(statement)
+  for (const statement of statements) await connection.run(statement)
 }
 
 /** A misspelt name would leave its table empty, and the answer would look valid. */

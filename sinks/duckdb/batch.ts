@@ -5,7 +5,7 @@ import type { DeadLetter } from '../../infra/runtime/internal/internal-topics.ts
 import type { Event } from '../../schemas/declare/event.ts'
 import type { Collecting } from '../read-in-order.ts'
 import { placeOf } from '../read-positions.ts'
-import { changeGroups, REWARD_EVENTS } from './kept-rewards.ts'
+import { ChangedKeys, type KeptView } from './kept-rows.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
 
 /** Where a test may kill the process. */
@@ -66,8 +66,12 @@ export class Batch implements Collecting {
   readonly #healed: [topic: string, partition: number, offset: bigint][] = []
   readonly #deadLetters: DuckDBValue[][] = []
   readonly #states = new Map<string, StateChange>()
-  /** Groups whose rows in `rewards` change. */
-  readonly #groups = new Set<string>()
+  readonly #changed: ChangedKeys
+
+  /** @param kept the views whose rows are stored */
+  constructor(kept: readonly KeptView[]) {
+    this.#changed = new ChangedKeys(kept)
+  }
 
   get rows(): number {
     let rows = this.#deadLetters.length
@@ -89,7 +93,7 @@ export class Batch implements Collecting {
     const rows = this.#tables.get(event.type) ?? new TableRows(shape)
     this.#tables.set(event.type, rows)
     rows.add(event, record)
-    if (REWARD_EVENTS.has(event.type)) this.#groups.add(event.key)
+    this.#changed.add(event)
   }
 
   addUnreadable(topic: string, partition: number, offset: bigint, ce_id: string | null, error: string): void {
@@ -176,7 +180,7 @@ export class Batch implements Collecting {
           return false
         }
       }
-      await changeGroups(connection, this.#groups)
+      await this.#changed.drop(connection)
       await this.#commitInternal(connection)
       await observe?.('appended')
       await connection.run('COMMIT')

@@ -6,13 +6,13 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { sqlRows } from '../../tests/sql-rows.ts'
-import { append, createTopics } from './recorded-tower.ts'
 import { openDuckDbSink } from './sink.ts'
 import { openSql } from './sql-client.ts'
+import { append, createTopics } from './testing/recorded-tower.ts'
 
-const LOADER = join(import.meta.dirname, 'killed-loader.ts')
+const LOADER = join(import.meta.dirname, 'testing/killed-loader.ts')
 const GROUPS = 60
 
 /** Mulberry32: the same kills for the same seed. */
@@ -143,7 +143,7 @@ test('two processes: the second owner is told the pid of the first, a reader is 
   try {
     const log = await openLmdbLog({ dir })
     await createTopics(log)
-    const sink = await openDuckDbSink({ file, log, catalogue })
+    const sink = await openDuckDbSink({ file, log, catalogue, views })
     expect(await load(file, dir, 'none', 1)).toContain(`is owned by process ${process.pid}`)
     await sink.close()
 
@@ -175,6 +175,7 @@ test('trouble is reported once and retried, and nothing is lost', { timeout: 30_
       file: join(folder, 'test.duckdb'),
       log,
       catalogue,
+      views,
       observe,
       report: (message) => messages.push(message),
     })

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { damageIn } from './damaged-database.ts'
 import { openDatabase } from './database.ts'
 import { DatabaseDamagedError } from './database-errors.ts'
-import { append, createTopics } from './recorded-tower.ts'
 import { openDuckDbSink } from './sink.ts'
 import { openSql } from './sql-client.ts'
+import { append, createTopics } from './testing/recorded-tower.ts'
 
 const HEADERS_BYTES = 3 * 4096
 const BLOCK_BYTES = 256 * 1024
@@ -30,7 +30,7 @@ beforeAll(async () => {
     }
   })
   const file = join(folder, 'whole.duckdb')
-  const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+  const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
   await sink.loadOnce()
   await sink.close()
   whole = await readFile(file)
@@ -81,7 +81,7 @@ describe('a file that cannot be opened is named with what is wrong and the remed
       await expect(opened).rejects.toBeInstanceOf(DatabaseDamagedError)
       await expect(opened).rejects.toSatisfy(inWords(file))
     }
-    await expect(openDuckDbSink({ file, log, catalogue, serve: false })).rejects.toSatisfy(inWords(file))
+    await expect(openDuckDbSink({ file, log, catalogue, views, serve: false })).rejects.toSatisfy(inWords(file))
     await expect(openSql({ file })).rejects.toSatisfy(inWords(file))
   })
 
@@ -113,7 +113,7 @@ test('damage that a question meets is told to whoever asks, and other questions 
 test('damage that loading meets ends it in words; a file that is removed is made again', async () => {
   const file = await fileOf(flippedBlocks())
   const loading = async () => {
-    const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+    const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
     try {
       await sink.run(AbortSignal.timeout(20_000))
     } finally {
@@ -124,7 +124,7 @@ test('damage that loading meets ends it in words; a file that is removed is made
   await expect(loading()).rejects.toSatisfy(inWords(file))
   await rm(file)
   await rm(`${file}.wal`, { force: true })
-  const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+  const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
   expect(await sink.loadOnce()).toMatchObject({ caught_up: true })
   await sink.close()
 })

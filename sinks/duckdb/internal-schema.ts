@@ -9,6 +9,12 @@ export const INTERNAL_SCHEMA = `
     value VARCHAR NOT NULL
   );
   COMMENT ON TABLE internal.meta IS 'Which declarations the tables and views were made from';
+  CREATE TABLE IF NOT EXISTS internal.views (
+    name VARCHAR PRIMARY KEY,
+    place INTEGER NOT NULL,
+    statements JSON NOT NULL
+  );
+  COMMENT ON TABLE internal.views IS 'The statements that make each view, in order: an answer as of earlier offsets makes them anew';
   CREATE TABLE IF NOT EXISTS internal.positions (
     topic VARCHAR,
     "partition" INTEGER,
@@ -50,7 +56,7 @@ export const INTERNAL_SCHEMA = `
     state JSON NOT NULL,
     PRIMARY KEY (processor, key)
   );
-  COMMENT ON TABLE internal.state IS 'The keyed state of the folds that the funnel counts, at or after their published positions';
+  COMMENT ON TABLE internal.state IS 'The keyed state of the folds that views count, at or after their published positions';
   CREATE TABLE IF NOT EXISTS internal.processor_positions (
     processor VARCHAR,
     topic VARCHAR,

@@ -8,12 +8,13 @@ import { type Ends, placeOf } from '../read-positions.ts'
 import type { UnreadableCounts } from '../unreadable-counts.ts'
 import { Batch, Carefulness, type CommitStage, type Published } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
-import { KeptRewards } from './kept-rewards.ts'
+import { KeptRows, keptOf } from './kept-rows.ts'
 import { LoadedPositions } from './loaded-positions.ts'
 import { type Rereadable, Rereading } from './rereading.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
 import { takeEvent, takeState } from './take-record.ts'
 import { createViews } from './user-views.ts'
+import type { View } from './views/view.ts'
 
 export interface LoaderOptions {
   readonly log: Log
@@ -23,8 +24,7 @@ export interface LoaderOptions {
   readonly file: string
   readonly connection: DuckDBConnection
   readonly targets: readonly LoadTarget[]
-  /** Folds whose state and positions the funnel counts. */
-  readonly folds: readonly string[]
+  readonly views: readonly View[]
   readonly batch_bytes: number
   readonly batch_rows: number
   readonly kept_from_groups?: number
@@ -55,14 +55,20 @@ export class Loader {
   readonly #positions: LoadedPositions
   readonly #inOrder: InOrder<Batch>
   readonly #careful = new Carefulness()
+  readonly #newBatch: () => Batch
   readonly #published = new Map<string, bigint>()
   readonly #rereading: Rereading
-  readonly #keptRewards: KeptRewards
+  readonly #kept: readonly KeptRows[]
+  /** Folds whose state and positions the views count. */
+  readonly #folds: readonly string[]
 
   private constructor(options: LoaderOptions) {
     this.#options = options
-    this.#keptRewards = new KeptRewards(options.connection, options.kept_from_groups)
-    this.#rereading = new Rereading({ ...options, careful: this.#careful })
+    const { connection, kept_from_groups, views } = options
+    this.#kept = keptOf(views).map((view) => new KeptRows(connection, view, kept_from_groups))
+    this.#folds = [...new Set(views.flatMap(({ folds = [] }) => folds))]
+    this.#newBatch = () => new Batch(keptOf(views))
+    this.#rereading = new Rereading({ ...options, careful: this.#careful, newBatch: this.#newBatch })
     this.#positions = new LoadedPositions(options.log, options.file, options.connection)
     const { log, batch_bytes, batch_rows } = options
     const isFull = ({ bytes, rows }: Batch) => bytes >= batch_bytes || rows >= batch_rows
@@ -109,7 +115,8 @@ export class Loader {
    * @throws Error when the log, the blobs or DuckDB failed; what was committed stays, the rest is dropped.
    */
   async pass(reread: 'all' | 'when due', signal?: AbortSignal): Promise<Loaded> {
-    const { log, folds } = this.#options
+    const { log } = this.#options
+    const folds = this.#folds
     const adopted = await this.#compare()
     const exists = this.#positions.read.topics
     const committed = new Map<string, readonly Position[]>()
@@ -117,7 +124,7 @@ export class Loader {
     const changelogs = await this.#positions.read.endsOf(folds.map(changelogTopic).filter((topic) => exists.has(topic)))
     const events = await this.#eventEnds()
 
-    const loading = new Loading()
+    const loading = new Loading(this.#newBatch)
     for (const position of adopted) loading.batch.moveTo(position)
     const rereadable = this.#rereadable(events)
     if (reread === 'all') await this.#rereading.all(rereadable, loading.loaded)
@@ -133,13 +140,13 @@ export class Loader {
     if (!signal?.aborted) loading.batch.publish(this.#moved(committed))
     await this.#commit(loading)
     const resting = reread === 'all' || loading.loaded.records === 0
-    if (!signal?.aborted) await this.#keptRewards.keep(resting, signal)
+    for (const rows of this.#kept) if (!signal?.aborted) await rows.keep(resting, signal)
     return loading.loaded
   }
 
   /** An upper bound of the records that are not loaded yet. */
   async lag(): Promise<bigint> {
-    const topics = [...this.#shapes.keys(), DEAD_LETTERS_TOPIC, ...this.#options.folds.map(changelogTopic)]
+    const topics = [...this.#shapes.keys(), DEAD_LETTERS_TOPIC, ...this.#folds.map(changelogTopic)]
     return await this.#positions.read.lag(topics)
   }
 
@@ -181,7 +188,7 @@ export class Loader {
     loaded.rows += batch.rows
     loaded.records += batch.records
     if (batch.unreadable.length > 0) await this.#rereading.count()
-    loading.batch = new Batch()
+    loading.batch = this.#newBatch()
   }
 
   /** Rebuilt tables are loaded as far as the others: they replace the old ones. */
@@ -190,7 +197,7 @@ export class Loader {
     await inTransaction(connection, async () => {
       const swapped: LoadTarget[] = []
       for (const { target } of built) swapped.push(await swapIn(connection, target))
-      await createViews(connection, true)
+      await createViews(connection, this.#options.views, { force: true })
       for (const target of swapped) this.#shapes.set(target.type.type, rowShapeOf(target))
     })
   }
@@ -205,8 +212,12 @@ export class Loader {
 
 /** What one pass has done, and what it will commit next. */
 class Loading {
-  batch = new Batch()
+  batch: Batch
   readonly loaded = { rows: 0, records: 0 }
+
+  constructor(newBatch: () => Batch) {
+    this.batch = newBatch()
+  }
 }
 
 const publishedAs = (fold: string, topic: string, partition: number) => `${fold}\0${placeOf(topic, partition)}`

@@ -8,10 +8,10 @@ import { MemoryBroker } from '../../infra/log/memory/broker.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { changelogTopic } from '../../infra/runtime/internal/internal-topics.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { WrongLogError } from '../wrong-log.ts'
-import { append, createTopics } from './recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { append, createTopics } from './testing/recorded-tower.ts'
 
 const SAMPLED = 'policy.completions_sampled'
 
@@ -29,7 +29,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }))
 const file = () => join(folder, 'test.duckdb')
 
 async function withSink<T>(of: Log, use: (sink: DuckDbSink) => Promise<T>): Promise<T> {
-  const sink = await openDuckDbSink({ catalogue, file: file(), serve: false, log: of })
+  const sink = await openDuckDbSink({ catalogue, views, file: file(), serve: false, log: of })
   try {
     return await use(sink)
   } finally {

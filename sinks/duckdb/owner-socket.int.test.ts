@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { readOwner, writeOwner } from './owner-record.ts'
 import { findOwner, socketOf } from './owner-socket.ts'
-import { createTopics } from './recorded-tower.ts'
 import { openDuckDbSink } from './sink.ts'
 import { openSql } from './sql-client.ts'
+import { createTopics } from './testing/recorded-tower.ts'
 
 let folder: string
 let file: string
@@ -20,7 +20,7 @@ beforeEach(async () => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
-const open = (path = file) => openDuckDbSink({ file: path, log, catalogue })
+const open = (path = file) => openDuckDbSink({ file: path, log, catalogue, views })
 
 async function via(path = file): Promise<string> {
   const session = await openSql({ file: path })

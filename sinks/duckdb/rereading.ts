@@ -5,7 +5,7 @@ import { SkippedRecords } from '../../infra/runtime/internal/skipped-records.ts'
 import { placeOf } from '../read-positions.ts'
 import { UnloadedRecordError } from '../unloaded-record.ts'
 import { type UnreadableCounts, unreadableTotal } from '../unreadable-counts.ts'
-import { Batch, type Carefulness, type CommitStage } from './batch.ts'
+import type { Batch, Carefulness, CommitStage } from './batch.ts'
 
 /** How many unreadable records one round rereads before new records are loaded. */
 const ROUND_RECORDS = 512
@@ -19,6 +19,7 @@ export interface RereadingOptions {
   readonly log: Log
   readonly connection: DuckDBConnection
   readonly careful: Carefulness
+  readonly newBatch: () => Batch
   readonly batch_bytes: number
   readonly batch_rows: number
   readonly observe?: (stage: CommitStage) => unknown
@@ -127,15 +128,15 @@ export class Rereading {
    * @returns whether what they need is unavailable now: their entries stay, and new records are loaded meanwhile
    */
   async #reread(entries: readonly Entry[], what: Rereadable, loaded: Loaded): Promise<boolean> {
-    const { connection, careful, observe, batch_bytes, batch_rows } = this.#options
+    const { connection, careful, newBatch, observe, batch_bytes, batch_rows } = this.#options
     const known = new Map(entries.map(({ next, error }) => [next, error]))
-    let batch = new Batch()
+    let batch = newBatch()
     const commit = async () => {
       const is_news = batch.healed > 0 || batch.unreadable.some(({ offset, error }) => known.get(offset) !== error)
       if (is_news) await batch.commit(connection, careful, observe)
       loaded.records += batch.healed
       loaded.rows += batch.rows
-      batch = new Batch()
+      batch = newBatch()
     }
     let is_away = false
     for (const { topic, partition, next: offset } of this.#removed(entries)) batch.heal({ topic, partition, offset })

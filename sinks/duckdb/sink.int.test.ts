@@ -5,12 +5,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { defineEvent, type EventType } from '../../schemas/declare/event.ts'
 import { float64, int32, nullable, utf8 } from '../../schemas/declare/logical-types.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { modelPublished } from '../../schemas/events/model.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { WrongLogError } from '../wrong-log.ts'
-import { append, createTopics, eventOf, PARTITIONS } from './recorded-tower.ts'
 import { type DuckDbSink, type DuckDbSinkOptions, openDuckDbSink } from './sink.ts'
+import { append, createTopics, eventOf, PARTITIONS } from './testing/recorded-tower.ts'
 
 let folder = ''
 beforeEach(() => {
@@ -19,10 +19,10 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 async function withSink(
-  options: Omit<DuckDbSinkOptions, 'file' | 'catalogue'> & { catalogue?: readonly EventType[] },
+  options: Omit<DuckDbSinkOptions, 'file' | 'catalogue' | 'views'> & { catalogue?: readonly EventType[] },
   use: (sink: DuckDbSink) => Promise<void>,
 ) {
-  const sink = await openDuckDbSink({ catalogue, file: join(folder, 'test.duckdb'), serve: false, ...options })
+  const sink = await openDuckDbSink({ catalogue, views, file: join(folder, 'test.duckdb'), serve: false, ...options })
   try {
     await use(sink)
   } finally {
@@ -181,14 +181,16 @@ describe('loading', () => {
 
   test('a file whose name would hide a schema is refused', async () => {
     const file = join(folder, 'tower.duckdb')
-    await expect(openDuckDbSink({ file, log: memoryLog(), catalogue })).rejects.toThrow(/is also the name of a schema/)
+    await expect(openDuckDbSink({ file, log: memoryLog(), catalogue, views })).rejects.toThrow(
+      /is also the name of a schema/,
+    )
   })
 
   test('the second owner is told who the first one is', async () => {
     await withSink({ log: memoryLog() }, async () => {
-      await expect(openDuckDbSink({ file: join(folder, 'test.duckdb'), log: memoryLog(), catalogue })).rejects.toThrow(
-        `pid ${process.pid}`,
-      )
+      await expect(
+        openDuckDbSink({ file: join(folder, 'test.duckdb'), log: memoryLog(), catalogue, views }),
+      ).rejects.toThrow(`pid ${process.pid}`)
     })
   })
 })

@@ -11,21 +11,22 @@ import { damageIn } from './damaged-database.ts'
 import { type Database, databaseName, openDatabase } from './database.ts'
 import { prepareTables } from './event-tables.ts'
 import { INTERNAL_SCHEMA, INTERNAL_VERSION, STATE_STAGING } from './internal-schema.ts'
-import { CHANGED_GROUPS } from './kept-rewards.ts'
+import { CHANGED_GROUPS } from './kept-rows.ts'
 import { inTransaction, type Loaded, Loader } from './loader.ts'
 import { type SqlServer, serveSql } from './sql-server.ts'
 import type { TablesHealth, TablesSink } from './tables-sink.ts'
 import { unreadableText } from './unreadable-text.ts'
 import { createViews } from './user-views.ts'
+import type { View } from './views/view.ts'
 
 export interface DuckDbSinkOptions {
   readonly file: string
   readonly log: Log
   readonly catalogue: readonly EventType[]
+  /** Over the tables of these events, in an order in which each may build on those before it. */
+  readonly views: readonly View[]
   /** Store of large columns; without it, events that have some are unreadable. */
   readonly blobs?: Blobs
-  /** Folds whose state the funnel counts. */
-  readonly folds?: readonly string[]
   /** Answer `plumbline sql` on a socket next to the file. */
   readonly serve?: boolean
   readonly sql_time_limit_ms?: number
@@ -39,7 +40,7 @@ export interface DuckDbSinkOptions {
   /** Bounds of one transaction: encoded bytes as in the log, rows as in memory. */
   readonly batch_bytes?: number
   readonly batch_rows?: number
-  /** From how many groups on the rows of `rewards` are stored, see `kept-rewards.ts`. */
+  /** From how many groups on the rows of a view are stored, see `kept-rows.ts`. */
   readonly kept_from_groups?: number
   /** How long `run` waits before it looks for new records. */
   readonly poll_ms?: number
@@ -250,7 +251,8 @@ export class DuckDbSink implements TablesSink {
 
   async #openDatabase(): Promise<Opened> {
     refuseHidingName(this.#options.file, this.#options.catalogue)
-    const { file, log, catalogue, blobs, export_dir, memory_limit, threads, wait_ms, report, observe } = this.#options
+    const { file, log, catalogue, views, blobs, export_dir, memory_limit, threads, wait_ms, report, observe } =
+      this.#options
     const { kept_from_groups } = this.#options
     const database = await openDatabase({
       file,
@@ -265,14 +267,14 @@ export class DuckDbSink implements TablesSink {
     try {
       connection = await database.connect()
       await connection.run(`${STATE_STAGING};${CHANGED_GROUPS}`)
-      const targets = await prepareAll(connection, file, catalogue)
+      const targets = await prepareAll(connection, this.#options)
       const loader = await Loader.open({
         log,
         vocabulary: catalogueOf(catalogue),
         file,
         connection,
         targets,
-        folds: this.#options.folds ?? ['form-groups'],
+        views,
         batch_bytes: this.#options.batch_bytes ?? DEFAULT_BATCH_BYTES,
         batch_rows: this.#options.batch_rows ?? DEFAULT_BATCH_ROWS,
         ...(blobs === undefined ? {} : { blobs }),
@@ -288,7 +290,10 @@ export class DuckDbSink implements TablesSink {
   }
 }
 
-async function prepareAll(connection: DuckDBConnection, file: string, catalogue: readonly EventType[]) {
+async function prepareAll(
+  connection: DuckDBConnection,
+  { file, catalogue, views }: Pick<DuckDbSinkOptions, 'file' | 'catalogue' | 'views'>,
+) {
   let targets: Awaited<ReturnType<typeof prepareTables>> = []
   await inTransaction(connection, async () => {
     await connection.run(INTERNAL_SCHEMA)
@@ -301,7 +306,7 @@ async function prepareAll(connection: DuckDBConnection, file: string, catalogue:
     }
     targets = await prepareTables(connection, catalogue)
     // While tables are rebuilt, the old views stay on the old tables.
-    if (!targets.some(({ building }) => building)) await createViews(connection, false)
+    if (!targets.some(({ building }) => building)) await createViews(connection, views, { force: false })
   })
   return targets
 }

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { sqlRows } from '../../tests/sql-rows.ts'
-import { append, createTopics } from './recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
 import { SqlFailedError } from './sql-errors.ts'
+import { append, createTopics } from './testing/recorded-tower.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sql-server-'))
 const file = join(folder, 'test.duckdb')
@@ -18,7 +18,7 @@ let sink: DuckDbSink
 beforeAll(async () => {
   await createTopics(log)
   await append(log, (story) => story.requested('g1', 2).sampled('g1', [0, 1]).scored('g1', [20, -5]))
-  sink = await openDuckDbSink({ file, log, catalogue })
+  sink = await openDuckDbSink({ file, log, catalogue, views })
   await sink.loadOnce()
 })
 afterAll(async () => {

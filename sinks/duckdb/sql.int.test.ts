@@ -5,12 +5,12 @@ import { tableFromIPC } from 'apache-arrow'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatRows, type SqlFormat } from '../../cli/sql-format.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
-import { append, createTopics } from './recorded-tower.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
 import { openSql, type SqlSession } from './sql-client.ts'
 import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-errors.ts'
 import type { SqlResult } from './sql-result.ts'
+import { append, createTopics } from './testing/recorded-tower.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sql-'))
 const file = join(folder, 'test.duckdb')
@@ -27,10 +27,10 @@ beforeAll(async () => {
     story.requested('g1', 2).sampled('g1', [0, 1]).scored('g1', [20, -5]).formed('g1', [20, -5]),
   )
   const another = join(folder, 'another.duckdb')
-  const once = await openDuckDbSink({ file: another, log, catalogue })
+  const once = await openDuckDbSink({ file: another, log, catalogue, views })
   await once.loadOnce()
   await once.close()
-  sink = await openDuckDbSink({ file, log, catalogue })
+  sink = await openDuckDbSink({ file, log, catalogue, views })
   await sink.loadOnce()
   owner = await openSql({ file, time_limit_ms: 20_000 })
   reader = await openSql({ file: another, time_limit_ms: 20_000 })
@@ -58,7 +58,7 @@ test('the owner answers while it runs, the file when nobody does', () => {
 
 test('a path that is too long for a socket gets one elsewhere, and is found', async () => {
   const long = join(folder, 'x'.repeat(120), 'test.duckdb')
-  const other = await openDuckDbSink({ file: long, log, catalogue })
+  const other = await openDuckDbSink({ file: long, log, catalogue, views })
   const socket = other.socket ?? ''
   expect(socket).not.toContain('xxx')
   expect(existsSync(socket)).toBe(true)

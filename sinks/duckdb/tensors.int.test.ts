@@ -10,8 +10,8 @@ import { defineEvent } from '../../schemas/declare/event.ts'
 import { int32, nullable, tensor, utf8 } from '../../schemas/declare/logical-types.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { tableOf } from '../../schemas/derive/duckdb-table.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { appendRaw } from '../../tests/counting.ts'
 import { sqlRows } from '../../tests/sql-rows.ts'
 import { openDuckDbSink } from './sink.ts'
@@ -55,7 +55,7 @@ test('a stored tensor is loaded as a reference with shape and statistics, its bl
   await appendRaw(log, computed.type, 0, encoded)
   // The blob was not put: reading it would make the record unreadable.
   const blobs = memoryBlobs()
-  const sink = await openDuckDbSink({ catalogue: [...catalogue, computed], file, log, blobs })
+  const sink = await openDuckDbSink({ catalogue: [...catalogue, computed], views: [], file, log, blobs })
   try {
     expect(await sink.loadOnce()).toMatchObject({ rows: 2, records: 1 })
     const rows = await sqlRows({ file, time_limit_ms: 30_000 }, 'FROM test.flow_computed ORDER BY frame')
@@ -74,7 +74,7 @@ test('a stored tensor is loaded as a reference with shape and statistics, its bl
     ])
     const session = await openSql({ file })
     const events = [computed]
-    const shared = { log, blobs, vocabulary: catalogueOf(events), partitions: 1, events }
+    const shared = { log, blobs, vocabulary: catalogueOf(events), partitions: 1, events, views: [] }
     const report = await verifyTables({ session, ...shared }).finally(() => session.close())
     expect(report).toMatchObject({ rows: 2, differences: 0, found: [] })
   } finally {

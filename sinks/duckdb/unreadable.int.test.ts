@@ -9,10 +9,10 @@ import { ForeignRecordError } from '../../infra/runtime/internal/foreign-record.
 import { skipRecord } from '../../infra/runtime/internal/skipped-records.ts'
 import { defineEvent } from '../../schemas/declare/event.ts'
 import { int32, nullable, utf8 } from '../../schemas/declare/logical-types.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
-import { append, createTopics, eventOf } from './recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { append, createTopics, eventOf } from './testing/recorded-tower.ts'
 
 let folder = ''
 let log = memoryLog()
@@ -23,7 +23,7 @@ beforeEach(async () => {
 })
 
 const open = (blobs: Blobs) =>
-  openDuckDbSink({ catalogue, log, blobs, file: join(folder, 'test.duckdb'), serve: false, poll_ms: 10 })
+  openDuckDbSink({ catalogue, views, log, blobs, file: join(folder, 'test.duckdb'), serve: false, poll_ms: 10 })
 
 async function ask(sink: DuckDbSink, sql: string): Promise<unknown[][]> {
   const connection = await sink.connect()
@@ -240,11 +240,11 @@ describe('a record that cannot be read', () => {
         .event(v2, eventOf(v2, 'e2', 't1', { thing_id: 't1', weight: 2, note: 'new' })),
     )
     const file = join(folder, 'test.duckdb')
-    const older = await openDuckDbSink({ catalogue: [...catalogue, v1], log, file, serve: false })
+    const older = await openDuckDbSink({ catalogue: [...catalogue, v1], views, log, file, serve: false })
     await older.loadOnce()
     expect(older.health.unreadable).toEqual({ 'thing.weighed': 1 })
     await older.close()
-    const newer = await openDuckDbSink({ catalogue: [...catalogue, v2], log, file, serve: false })
+    const newer = await openDuckDbSink({ catalogue: [...catalogue, v2], views, log, file, serve: false })
     expect(await newer.loadOnce()).toEqual({ rows: 1, records: 1, caught_up: true })
     expect(await ask(newer, 'SELECT ce_id, weight, note FROM thing.weighed ORDER BY ALL')).toEqual([
       ['e1', 1, null],

@@ -1,27 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { literal, quoted } from '../../schemas/derive/sql-quoting.ts'
-import { restartKeptRewards } from './kept-rewards.ts'
-import { advantages } from './views/advantages.ts'
-import { completionFates, funnel, funnelCheck } from './views/funnel.ts'
-import { groups } from './views/groups.ts'
-import { rewardAgreement, rewardComparison } from './views/reward-comparison.ts'
-import { rewardGroups } from './views/reward-groups.ts'
-import { rewards } from './views/rewards.ts'
+import { restartKeptRows } from './kept-rows.ts'
 import type { View } from './views/view.ts'
-
-/** The views for users, in an order in which each may build on those before it. */
-export const userViews: readonly View[] = [
-  advantages,
-  rewards,
-  groups,
-  rewardGroups,
-  rewardComparison,
-  rewardAgreement,
-  completionFates,
-  funnel,
-  funnelCheck,
-]
 
 /** The documentation as a table, so that it can be queried like everything else. */
 const docs: View = {
@@ -66,21 +47,55 @@ function statementsOf(view: View): string[] {
   ]
 }
 
-/** Statements that make every view, over the tables of the current database. */
-export const viewStatements: readonly string[] = [...userViews, docs].flatMap(statementsOf)
-const FINGERPRINT = createHash('sha256').update(viewStatements.join(';')).digest('hex')
+const withDocs = (views: readonly View[]): readonly View[] => [...views, docs]
 
-/** @param made `internal.meta` */
-export const areViewsOfNow = (made: ReadonlyMap<string, string>): boolean => made.get('views') === FINGERPRINT
+const fingerprintOf = (views: readonly View[]) =>
+  createHash('sha256')
+    .update(JSON.stringify(withDocs(views).map(statementsOf)))
+    .digest('hex')
+
+/**
+ * Whether a file has these views, as they are now.
+ * @param made `internal.meta`
+ */
+export const areViewsOfNow = (made: ReadonlyMap<string, string>, views: readonly View[]): boolean =>
+  made.get('views') === fingerprintOf(views)
 
 /**
  * Recreates the views when their text has changed, or a table below them has (`force`): a view stores the types of its
- * columns. Call it inside a transaction.
+ * columns. Call it inside a transaction, when the tables below them exist. Views of another program stay as they are.
  */
-export async function createViews(connection: DuckDBConnection, force: boolean): Promise<void> {
+export async function createViews(
+  connection: DuckDBConnection,
+  views: readonly View[],
+  { force }: { readonly force: boolean },
+): Promise<void> {
+  const fingerprint = fingerprintOf(views)
   const known = await connection.runAndReadAll("SELECT value FROM internal.meta WHERE name = 'views'")
-  if (!force && known.getRows()[0]?.[0] === FINGERPRINT) return
-  await restartKeptRewards(connection)
-  for (const statement of viewStatements) await connection.run(statement)
-  await connection.run("INSERT OR REPLACE INTO internal.meta VALUES ('views', $1)", [FINGERPRINT])
+  if (!force && known.getRows()[0]?.[0] === fingerprint) return
+  await restartKeptRows(connection, views)
+  for (const [place, view] of withDocs(views).entries()) {
+    const statements = statementsOf(view)
+    for (const statement of statements) await connection.run(statement)
+    await connection.run('INSERT OR REPLACE INTO internal.views VALUES ($1, $2, $3)', [
+      view.name,
+      place,
+      JSON.stringify(statements),
+    ])
+  }
+  await connection.run("INSERT OR REPLACE INTO internal.meta VALUES ('views', $1)", [fingerprint])
+}
+
+/**
+ * Statements that make every view of this file over the tables of the current database; undefined for a file of an
+ * earlier release. A process that only answers questions knows no domain, so it takes them from the file.
+ */
+export async function viewStatementsIn(connection: DuckDBConnection): Promise<readonly string[] | undefined> {
+  const found = await connection.runAndReadAll(`
+    SELECT count(*)::INTEGER FROM duckdb_tables()
+    WHERE database_name = current_database() AND schema_name = 'internal' AND table_name = 'views'`)
+  if (found.getRows()[0]?.[0] !== 1) return undefined
+  const views = await connection.runAndReadAll('SELECT statements FROM internal.views ORDER BY place, name')
+  const statements = views.getRows().flatMap(([text]) => JSON.parse(text as string) as string[])
+  return statements.length === 0 ? undefined : statements
 }

@@ -8,17 +8,19 @@ import type { EventType } from '../../schemas/declare/event.ts'
 import { shown } from '../../schemas/declare/event-errors.ts'
 import { literal } from '../../schemas/derive/sql-quoting.ts'
 import { type ComparedTable, deadLetterTable, eventTable, type Unreadable, whyNotCompared } from './compared-table.ts'
+import { type KeptView, keptOf } from './kept-rows.ts'
 import { isSameValue } from './plain-values.ts'
 import type { SqlSession } from './sql-client.ts'
 import { SqlFailedError } from './sql-errors.ts'
 import type { Plain, SqlColumn } from './sql-result.ts'
 import { areViewsOfNow } from './user-views.ts'
-import { differingRewards, rewardedGroups, stepsOf } from './verify-rewards.ts'
+import { differingRows, groupsOf, stepsOf } from './verify-kept.ts'
+import type { View } from './views/view.ts'
 
 export interface TablesReport {
   /** Rows of tables that are equal to what the log holds. */
   readonly rows: number
-  /** Groups whose rows in the view `rewards` match the events. */
+  /** Groups whose rows in a view that stores rows, `rewards`, match the events. */
   readonly groups: number
   /** Upper bound of the records that are not loaded yet: gaps between offsets count. */
   readonly not_loaded: number
@@ -33,6 +35,7 @@ export interface TablesReport {
 interface TablesOptions extends RerunOptions {
   readonly session: SqlSession
   readonly events: readonly EventType[]
+  readonly views: readonly View[]
   readonly onProgress?: (rows: number) => void
 }
 
@@ -43,7 +46,7 @@ const IDS_AT_ONCE = 4096
 /**
  * Compares the tables with the log, in both directions, as far as they are loaded: each event has its rows, each row
  * its event, and every column the value of the event. An event that is in the log twice is in the tables once. Then
- * compares the view `rewards`, which includes stored rows, with the tables of the events.
+ * compares each view that stores rows with the tables of the events.
  */
 export async function verifyTables(options: TablesOptions): Promise<TablesReport> {
   try {
@@ -102,8 +105,13 @@ class TablesComparison {
     }
     const { length: partitions } = await this.#options.log.endOffsets(DEAD_LETTERS_TOPIC)
     await this.#unlessItFails(DEAD_LETTERS_TOPIC, this.#table(deadLetterTable(partitions)))
-    if (areViewsOfNow(made)) await this.#unlessItFails('the view rewards', this.#rewards())
-    else this.#left_out.push('the view rewards: it is of another release; the next run makes it anew')
+    const { views } = this.#options
+    const are_now = areViewsOfNow(made, views)
+    for (const view of keptOf(views)) {
+      const what = `the view ${view.name}`
+      if (are_now) await this.#unlessItFails(what, this.#rowsOf(view))
+      else this.#left_out.push(`${what}: it is of another release; the next run makes it anew`)
+    }
     const counts = {
       rows: this.#rows,
       groups: this.#groups,
@@ -293,18 +301,18 @@ class TablesComparison {
     this.#elsewhere.clear()
   }
 
-  async #rewards(): Promise<void> {
-    const [[groups] = [0]] = (await this.#ask(`SELECT count(*)::INTEGER FROM ${rewardedGroups()}`)).rows
+  async #rowsOf(view: KeptView): Promise<void> {
+    const [[groups] = [0]] = (await this.#ask(`SELECT count(*)::INTEGER FROM ${groupsOf(view)}`)).rows
     const steps = stepsOf(groups as number)
     let differing = 0
     for (let at = 0; at < steps; at++) {
-      for (const [group, shows, made] of (await this.#ask(differingRewards({ at, of: steps }))).rows) {
-        const message = `rewards shows ${shows} rows of the group that its events do not give, and lacks ${made} that they give; remove the DuckDB file, and the next run makes it anew`
+      for (const [group, shows, made] of (await this.#ask(differingRows(view, { at, of: steps }))).rows) {
+        const message = `${view.name} shows ${shows} rows of the group that its events do not give, and lacks ${made} that they give; remove the DuckDB file, and the next run makes it anew`
         this.#differs(`group ${group}`, message)
         differing++
       }
     }
-    this.#groups = Math.max(0, (groups as number) - differing)
+    this.#groups += Math.max(0, (groups as number) - differing)
   }
 
   #differs(where: string, message: string, ce_id?: string): void {

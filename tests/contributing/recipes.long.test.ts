@@ -78,7 +78,7 @@ test('the recipes of CONTRIBUTING do what they say', { timeout: 900_000 }, async
     }
   }
   expect(printed.get('./plumbline verify')).toBe('verify: passed\n')
-  const means = [...(printed.get('./plumbline report marks') ?? '').matchAll(/^ +([\d.]+) +(\d+)$/gm)]
+  const means = [...(printed.get('./plumbline report marks') ?? '').matchAll(/^ *([\d.]+) +(\d+)$/gm)]
   expect(means.map(([, mean, groups]) => `${mean}: ${groups}`)).toEqual([
     '2.00: 3',
     '2.67: 2',

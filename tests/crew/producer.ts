@@ -1,12 +1,7 @@
-/**
- * Writes a few scenes at a time, each batch as a source of its own, and reports each acknowledged batch:
- * `node producer.ts DATA SEED FIRST_JOB`. One in three requests is on the wall clock.
- */
-
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
-import { RECORDED_SOURCES } from '../../sources/recorded-completions.ts'
+import { RECORDED_SOURCES } from '../../sources/ce-source.ts'
 import { runSource } from '../../sources/run-source.ts'
 import { inSteps, type Source, type Steps } from '../../sources/source.ts'
 import { towerScenes } from '../../sources/tower-scenes.ts'
@@ -14,6 +9,11 @@ import { sampled, sampledRow } from '../tower-events.ts'
 import { GROUP_SIZE, openData, wiring } from './data.ts'
 import { PACED_SCENES, pacedSeed } from './ledger.ts'
 import { belongToStarter, say } from './message.ts'
+
+/**
+ * Writes a few scenes at a time, each batch as a source of its own, and reports each acknowledged batch:
+ * `node producer.ts DATA SEED FIRST_JOB`. One in three requests is on the wall clock.
+ */
 
 const DEADLINE_MS = 5_000
 const PAUSE_MS = 400

@@ -10,11 +10,12 @@ belongToStarter()
 const trap = new TrapDoor()
 
 const folder = await openData(data, 'read')
-const { events } = await wiring()
+const { events, views } = await wiring()
 const sink = await openDuckDbSink({
   file: folder.duckdb_file,
   log: folder.log,
   catalogue: events,
+  views,
   blobs: folder.blobs,
   batch_bytes: 100_000,
   poll_ms: 50,

@@ -6,7 +6,7 @@ import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { readRange } from '../../infra/runtime/internal/json-records.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { plumblineOk } from '../cli/plumbline.ts'
 
 const SCENES = '12'

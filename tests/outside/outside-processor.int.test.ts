@@ -4,22 +4,29 @@ import { verifyFolder } from '../../cli/verify.ts'
 import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { prepareLog } from '../../pipeline/wiring.ts'
 import { foldConformance } from '../../processors/conformance/fold-conformance.ts'
+import { groupFormed } from '../../schemas/events/rollout.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
-import { DEFAULTS, stage, topology } from '../../streams/topology.ts'
+import { type Domain, stage } from '../../streams/domain.ts'
+import { DEFAULTS, DOMAINS, topology } from '../../streams/topology.ts'
 import { runUntilIdle } from '../run-until-idle.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { countOutcomes, outcomesCounted } from './count-outcomes.ts'
 
 foldConformance(countOutcomes(), { load: async () => (await import('./count-outcomes.ts')).countOutcomes() })
 
-test('a processor from outside is one new file and one line in the topology: it runs, has a table, and verifies', async () => {
+/** Shares the event that it reads with the towers. */
+const lab: Domain = {
+  name: 'lab',
+  about: 'outcomes, counted',
+  events: [groupFormed, outcomesCounted],
+  sources: [],
+  stages: async () => [stage(countOutcomes(), countOutcomes)],
+  views: [],
+}
+
+test('a processor from outside is one new file and one domain more: it runs, has a table, and verifies', async () => {
   const folder = await openDataFolder({ data: await temporaryFolder() }, { create: true })
-  const base = await topology({ ...DEFAULTS, policy: 'random-legal' })
-  const wiring = {
-    ...base,
-    events: [...base.events, outcomesCounted],
-    stages: [...base.stages, stage(countOutcomes(), countOutcomes)],
-  }
+  const wiring = await topology({ ...DEFAULTS, policy: 'random-legal' }, [...DOMAINS, lab])
   const scenes = {
     dataset: 'top_block',
     task: 'x_only',

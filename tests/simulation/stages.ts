@@ -6,10 +6,10 @@ import type { Scorer } from '../../processors/score-completions/scored-row.ts'
 import { defineEvent } from '../../schemas/declare/event.ts'
 import { int32, utf8 } from '../../schemas/declare/logical-types.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { processorsOf } from '../../streams/describe.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { rewardOf, UNSCORABLE } from './inputs.ts'
 
 export const estimated = defineEvent({

@@ -1,5 +1,5 @@
+import { factSourceOf } from '../../infra/ce-source.ts'
 import type { LogRecord } from '../../infra/log/port/log.ts'
-import { factSourceOf } from '../../infra/runtime/execute/emission.ts'
 import { headerOf } from '../../infra/runtime/internal/json-records.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'

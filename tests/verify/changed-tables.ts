@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { type Database, openDatabase } from '../../sinks/duckdb/database.ts'
-import { KeptRewards } from '../../sinks/duckdb/kept-rewards.ts'
+import { KeptRows, keptOf } from '../../sinks/duckdb/kept-rows.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { type SqlServer, serveSql } from '../../sinks/duckdb/sql-server.ts'
 import { type TablesReport, verifyTables } from '../../sinks/duckdb/verify-tables.ts'
@@ -39,7 +39,7 @@ export class ChangedTables {
     const database = await openDatabase({ file, access: 'owner' })
     const server = await serveSql({ file, connect: () => database.connect() })
     const connection = await database.connect()
-    await new KeptRewards(connection, 1).keep(true)
+    for (const view of keptOf(recorded.wiring.views)) await new KeptRows(connection, view, 1).keep(true)
     return new ChangedTables(recorded, file, database, server, connection)
   }
 
@@ -50,12 +50,20 @@ export class ChangedTables {
   /** @param only these events; undefined: all */
   async verify(only?: readonly string[]): Promise<TablesReport> {
     const { folder, wiring } = this.#recorded
-    const { events, partitions } = wiring
+    const { events, views, partitions } = wiring
     const session = await openSql({ file: this.#file })
     try {
       const some = events.filter(({ type }) => only === undefined || only.includes(type))
       const { log, blobs } = folder
-      return await verifyTables({ session, log, blobs, vocabulary: catalogueOf(events), partitions, events: some })
+      return await verifyTables({
+        session,
+        log,
+        blobs,
+        vocabulary: catalogueOf(events),
+        partitions,
+        events: some,
+        views,
+      })
     } finally {
       await session.close()
     }

@@ -2,6 +2,7 @@ import { type Cause, causeOf, type Emit, type Processor } from '../../../process
 import type { Event, EventType } from '../../../schemas/declare/event.ts'
 import { type EncodedEvent, encodeEvent } from '../../../schemas/wire/codec.ts'
 import { derivedId } from '../../../schemas/wire/identity.ts'
+import { factSourceOf, sourceOf } from '../../ce-source.ts'
 
 /** An event that a processor emitted, with its identity, ready to be appended. */
 export interface Output {
@@ -9,11 +10,6 @@ export interface Output {
   readonly event: Event
   readonly encoded: EncodedEvent
 }
-
-/** `ce_source` of derived events. */
-export const sourceOf = (processor: string) => `/processors/${processor}`
-/** `ce_source` of results that an effect obtained from outside. These are facts, which no rebuild emits. */
-export const factSourceOf = (processor: string) => `/effects/${processor}`
 
 /**
  * The `emit` function for one call of a processor, and the outputs it collects. Apart from the data and options that

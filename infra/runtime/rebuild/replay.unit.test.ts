@@ -12,10 +12,10 @@ import {
   vocabulary,
 } from '../../../tests/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
+import { factSourceOf } from '../../ce-source.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
-import { factSourceOf } from '../execute/emission.ts'
 import { headerOf } from '../internal/json-records.ts'
 import { replay } from './replay.ts'
 import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'

@@ -6,10 +6,10 @@ import {
   RewardFunctionError,
 } from '../../../processors/rescore-completions/custom-reward.ts'
 import { rescoreCompletions } from '../../../processors/rescore-completions/rescore-completions.ts'
-import { catalogue, vocabulary } from '../../../schemas/events/catalogue.ts'
 import { completionsRescored } from '../../../schemas/events/reward.ts'
 import { completionsScored } from '../../../schemas/events/tower.ts'
-import { append, createTopics, PARTITIONS } from '../../../sinks/duckdb/recorded-tower.ts'
+import { append, createTopics, PARTITIONS } from '../../../sinks/duckdb/testing/recorded-tower.ts'
+import { catalogue, vocabulary } from '../../../streams/vocabulary.ts'
 import { temporaryFolder } from '../../../tests/temporary-folder.ts'
 import { directoryBlobs } from '../../blobs/directory.ts'
 import { changed } from '../../log/conformance/altered-log.ts'

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { memoryLog } from '../../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../../schemas/events/catalogue.ts'
-import { createTopics } from '../recorded-tower.ts'
+import { catalogue, views } from '../../../streams/vocabulary.ts'
 import { openDuckDbSink } from '../sink.ts'
 import { openSql, type SqlSession } from '../sql-client.ts'
 import { SqlEndedError, SqlTimeoutError } from '../sql-errors.ts'
+import { createTopics } from '../testing/recorded-tower.ts'
 import { LEAST_MEMORY } from './memory.ts'
 
 const LIMIT = { timeout: 120_000 }
@@ -17,7 +17,7 @@ const file = join(folder, 'test.duckdb')
 beforeAll(async () => {
   const log = memoryLog()
   await createTopics(log)
-  await (await openDuckDbSink({ file, log, catalogue })).close()
+  await (await openDuckDbSink({ file, log, catalogue, views })).close()
 })
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -6,6 +6,7 @@ import type { EventType } from '../../../schemas/declare/event.ts'
 import type { CommitStage } from '../batch.ts'
 import { DuckDbSink, type DuckDbSinkOptions } from '../sink.ts'
 import type { TablesHealth } from '../tables-sink.ts'
+import type { View } from '../views/view.ts'
 import { tellQuestion, tellStarter } from './messages.ts'
 
 /** How a process opens its tables. Every field can be sent to another process. */
@@ -20,6 +21,7 @@ export interface OwnerOptions
 
 export interface OwnerParts {
   readonly catalogue: readonly EventType[]
+  readonly views: readonly View[]
   readonly open: (place: never) => Promise<{ readonly log: Log; readonly blobs: Blobs }>
   /** Called at each stage of a transaction; for tests that kill the process there. */
   readonly observe?: (stage: CommitStage) => unknown
@@ -28,7 +30,7 @@ export interface OwnerParts {
 const HEALTH_MS = 250
 
 /** Makes this process the owner of a DuckDB file: it loads, and answers SQL, for the process that started it. */
-export function ownTables({ catalogue, open, observe }: OwnerParts): void {
+export function ownTables({ catalogue, views, open, observe }: OwnerParts): void {
   let log: Log | undefined
   let sink: DuckDbSink | undefined
   let told: TablesHealth | undefined
@@ -52,6 +54,7 @@ export function ownTables({ catalogue, open, observe }: OwnerParts): void {
         ...rest,
         ...parts,
         catalogue,
+        views,
         report: (message) => tellStarter({ kind: 'report', message }),
         started_by: process.ppid,
         onQuestion: tellQuestion,

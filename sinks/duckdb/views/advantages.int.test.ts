@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { memoryLog } from '../../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../../schemas/events/catalogue.ts'
-import { append, createTopics } from '../recorded-tower.ts'
+import { catalogue, views } from '../../../streams/vocabulary.ts'
 import { openDuckDbSink } from '../sink.ts'
+import { append, createTopics } from '../testing/recorded-tower.ts'
 
 /** Design §10, for the rewards [20, 0, 0, −5]. */
 const GOLDEN = {
@@ -27,7 +27,7 @@ test('every dialect of design §10, side by side, and 0 where a group does not v
   await append(log, (story) =>
     story.formed('g', [20, 0, 0, -5]).formed('flat', [0.1, 0.1, 0.1]).formed('one', [5]).formed('lone', [3, 0, 0]),
   )
-  const sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, serve: false })
+  const sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, views, serve: false })
   try {
     await sink.loadOnce()
     const connection = await sink.connect()

@@ -1,7 +1,7 @@
-import { sourceOf } from '../../../infra/runtime/execute/emission.ts'
+import { sourceOf } from '../../../infra/ce-source.ts'
 import { literal } from '../../../schemas/derive/sql-quoting.ts'
 
-/** Which processor derives each event that the views count. */
+/** Which processor derives each event that the views of towers count. */
 export const DERIVED_BY = {
   'tower.completions_scored': 'score-completions',
   'tower.completions_rescored': 'rescore-completions',
@@ -16,12 +16,17 @@ export const DERIVED_BY = {
  * and row would suffice: so a query for one group reads only that group of every table.
  */
 
+/** As `derivedBy`, for the events of towers. */
+export function derived(type: keyof typeof DERIVED_BY, groups?: Groups): string {
+  return derivedBy(DERIVED_BY[type], type, groups)
+}
+
 /**
  * A derived event's rows, as a table expression: only those of its own processor. Other rows of its topic were written
  * by another program. They stay visible in the event's own table and are in no view.
  */
-export function derived(type: keyof typeof DERIVED_BY, groups?: Groups): string {
-  return `(FROM ${ofGroups(type, groups)} WHERE ce_source = ${literal(sourceOf(DERIVED_BY[type]))})`
+export function derivedBy(processor: string, type: string, groups?: Groups): string {
+  return `(FROM ${ofGroups(type, groups)} WHERE ce_source = ${literal(sourceOf(processor))})`
 }
 
 /** A table expression with the column `group_id`; undefined: every group. */

@@ -5,10 +5,10 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../../infra/log/memory/memory-log.ts'
 import type { Log } from '../../../infra/log/port/log.ts'
-import { catalogue } from '../../../schemas/events/catalogue.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
-import { append, createTopics, PARTITIONS, type Story } from '../recorded-tower.ts'
+import { catalogue, views } from '../../../streams/vocabulary.ts'
 import { type DuckDbSink, openDuckDbSink } from '../sink.ts'
+import { append, createTopics, PARTITIONS, type Story } from '../testing/recorded-tower.ts'
 
 let folder = ''
 let log: MemoryLog
@@ -17,7 +17,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'funnel-'))
   log = memoryLog()
   await createTopics(log)
-  sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, serve: false })
+  sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, views, serve: false })
 })
 afterEach(async () => {
   await sink.close()
@@ -186,7 +186,7 @@ async function reopened(
   options: { file: string; log: Log; batch_bytes: number; observe: () => unknown },
 ): Promise<DuckDbSink> {
   await before.close()
-  return openDuckDbSink({ catalogue, serve: false, ...options })
+  return openDuckDbSink({ catalogue, views, serve: false, ...options })
 }
 
 /** Writes a log as form-groups does: reads completions in order, and commits output, state and position together. */

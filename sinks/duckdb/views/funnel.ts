@@ -81,6 +81,7 @@ export const completionFates: View = {
     completion_index: '0 … group_size − 1',
     fate: 'see funnel',
   },
+  folds: ['form-groups'],
   sql: `
     SELECT
       sampled.group_id,

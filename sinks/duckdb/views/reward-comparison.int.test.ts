@@ -2,12 +2,12 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { memoryLog } from '../../../infra/log/memory/memory-log.ts'
 import { advantagesOf } from '../../../processors/form-groups/advantages.ts'
-import { catalogue } from '../../../schemas/events/catalogue.ts'
 import { completionsRescored } from '../../../schemas/events/reward.ts'
 import { DIALECTS } from '../../../schemas/events/rollout.ts'
+import { catalogue, views } from '../../../streams/vocabulary.ts'
 import { temporaryFolder } from '../../../tests/temporary-folder.ts'
-import { append, createTopics, eventOf, type Story } from '../recorded-tower.ts'
 import { openDuckDbSink } from '../sink.ts'
+import { append, createTopics, eventOf, type Story } from '../testing/recorded-tower.ts'
 
 const LIVE = [20, 0, 0, -5]
 const AGAIN = [1, 3, 0, 3]
@@ -45,7 +45,7 @@ async function asking(write: (story: Story) => void): Promise<(sql: string) => P
     write(story)
   })
   const file = join(await temporaryFolder(), 'test.duckdb')
-  const sink = await openDuckDbSink({ file, log, catalogue, serve: false })
+  const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
   await sink.loadOnce()
   return async (sql) => {
     const connection = await sink.connect()

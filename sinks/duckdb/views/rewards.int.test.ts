@@ -2,13 +2,13 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { memoryLog } from '../../../infra/log/memory/memory-log.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
-import { catalogue } from '../../../schemas/events/catalogue.ts'
 import { completionsSampled } from '../../../schemas/events/policy.ts'
 import { groupFormed, rolloutRequested } from '../../../schemas/events/rollout.ts'
 import { completionsScored } from '../../../schemas/events/tower.ts'
+import { catalogue, views } from '../../../streams/vocabulary.ts'
 import { temporaryFolder } from '../../../tests/temporary-folder.ts'
-import { append, createTopics, rescored, Story } from '../recorded-tower.ts'
 import { openDuckDbSink } from '../sink.ts'
+import { append, createTopics, rescored, Story } from '../testing/recorded-tower.ts'
 
 type Ask = (sql: string) => Promise<Record<string, unknown>[]>
 
@@ -20,6 +20,7 @@ async function asking(write: (story: Story) => void): Promise<Ask> {
     file: join(await temporaryFolder(), 'test.duckdb'),
     log,
     catalogue,
+    views,
     serve: false,
   })
   onTestFinished(() => sink.close())

@@ -1,3 +1,7 @@
+import { completionsSampled } from '../../../schemas/events/policy.ts'
+import { completionsRescored } from '../../../schemas/events/reward.ts'
+import { groupFormed, rolloutRequested } from '../../../schemas/events/rollout.ts'
+import { completionsScored } from '../../../schemas/events/tower.ts'
 import { rescoredAdvantages } from './advantages.ts'
 import { derived, type Groups, ofGroups, repeatedRows } from './derived.ts'
 import type { View } from './view.ts'
@@ -118,10 +122,18 @@ export const rewards: View = {
     text: 'the completion as the policy wrote it',
     ce_time: 'when it was scored, in the time of the events',
   },
-  // The rows that `kept-rewards.ts` stores, and the rest from the events: DuckDB joins for every query, whatever it
-  // needs.
+  // The rows that `kept-rows.ts` stores, and the rest from the events: DuckDB joins for every query, whatever it needs.
   sql: `
     FROM internal.kept_rewards
     UNION ALL
     FROM (${rewardsOf('(SELECT group_id FROM internal.rewarded_groups WHERE NOT kept)')})`,
+  kept: {
+    keys_table: 'internal.rewarded_groups',
+    rows_table: 'internal.kept_rewards',
+    events: [rolloutRequested, completionsSampled, completionsScored, completionsRescored, groupFormed],
+    rows_from: completionsScored,
+    rowsOf: rewardsOf,
+    // Advantages of rescored rewards.
+    summed: ['advantage'],
+  },
 }

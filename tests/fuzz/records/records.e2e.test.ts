@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { random } from '../../../environments/tower/random.ts'
 import { withPolls } from '../../../infra/log/conformance/altered-log.ts'
-import { vocabulary } from '../../../schemas/events/catalogue.ts'
+import { vocabulary } from '../../../streams/vocabulary.ts'
 import { fuzz, fuzzReport } from '../fuzz.ts'
 import { badRecord } from './bad-records.ts'
 import { RecordsTarget, recordsPart } from './part.ts'

@@ -1,7 +1,7 @@
-import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
-import type { CommitStage } from './batch.ts'
-import { openDuckDbSink } from './sink.ts'
+import { openLmdbLog } from '../../../infra/log/lmdb/lmdb-log.ts'
+import { catalogue, views } from '../../../streams/vocabulary.ts'
+import type { CommitStage } from '../batch.ts'
+import { openDuckDbSink } from '../sink.ts'
 
 /**
  * Loads a log and kills itself with SIGKILL at a given point: `node killed-loader.ts FILE LOG STAGE COUNT`. It dies
@@ -14,6 +14,7 @@ const sink = await openDuckDbSink({
   file,
   log,
   catalogue,
+  views,
   batch_bytes: 2_000,
   observe: (now: CommitStage) => {
     if (now !== stage) return

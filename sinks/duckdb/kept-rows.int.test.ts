@@ -2,11 +2,11 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory/memory-log.ts'
-import { catalogue } from '../../schemas/events/catalogue.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
 import { openDatabase } from './database.ts'
-import { append, createTopics, rescored, type Story } from './recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { append, createTopics, rescored, type Story } from './testing/recorded-tower.ts'
 import { rewardsOf } from './views/rewards.ts'
 
 const REWARDS = [20, 0, -5]
@@ -35,7 +35,7 @@ async function opened(): Promise<Opened> {
   const log = memoryLog()
   await createTopics(log)
   const file = join(await temporaryFolder(), 'test.duckdb')
-  const options = { file, log, catalogue, serve: false, kept_from_groups: 1 }
+  const options = { file, log, catalogue, views, serve: false, kept_from_groups: 1 }
   const place: Opened = {
     log,
     file,
@@ -156,7 +156,7 @@ test('a file of an earlier release, which keeps nothing, is taken up as it is', 
   await connection.run(`UPDATE internal.meta SET value = 'of an earlier release' WHERE name = 'views'`)
   connection.disconnectSync()
   await database.close()
-  place.sink = await openDuckDbSink({ file: place.file, log: place.log, catalogue, serve: false })
+  place.sink = await openDuckDbSink({ file: place.file, log: place.log, catalogue, views, serve: false })
   expect(await place.ask(ASKED)).toEqual(before)
   await append(place.log, (story) => whole(story, 'g1'))
   await place.sink.loadOnce()

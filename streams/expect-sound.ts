@@ -1,0 +1,77 @@
+import { inputsOf, type Stage } from '../processors/processor.ts'
+import type { EventType } from '../schemas/declare/event.ts'
+import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
+
+/** What has to fit together when domains are composed. */
+interface Wired {
+  readonly partitions: Partitions
+  readonly events: readonly EventType[]
+  readonly stages: readonly Stage[]
+  readonly fact_sources: readonly Outputting[]
+  readonly sweeps: readonly Outputting[]
+}
+interface Outputting {
+  readonly name: string
+  readonly outputs: readonly EventType[]
+}
+
+/** @throws RangeError when two of a kind have one name */
+export function expectUnique(kind: string, parts: readonly { readonly name: string }[]): void {
+  const names = new Set<string>()
+  for (const { name } of parts) {
+    if (names.has(name)) throw new RangeError(`${kind} ${name}: expected one in all domains, found two; rename one`)
+    names.add(name)
+  }
+}
+
+/** Each event once. @throws RangeError when two declarations of one type differ */
+export function distinctEvents(events: readonly EventType[]): readonly EventType[] {
+  const by_type = new Map<string, EventType>()
+  for (const event of events) {
+    const known = by_type.get(event.type)
+    if (known !== undefined && !isSameDeclaration(known, event)) {
+      throw new RangeError(`event ${event.type}: expected one declaration in all domains, found two that differ`)
+    }
+    by_type.set(event.type, known ?? event)
+  }
+  return [...by_type.values()]
+}
+
+/**
+ * By content: a module that is loaded twice, in a test or through two packages, declares the same event twice. Upcasters
+ * are functions and not compared.
+ */
+const isSameDeclaration = (one: EventType, other: EventType): boolean =>
+  one === other || JSON.stringify(one) === JSON.stringify(other)
+
+/** @throws RangeError when a part reads or emits an event that no domain lists: it would have neither topic nor table. */
+export function expectListed({ events, stages, fact_sources, sweeps }: Wired): void {
+  const expect = (name: string, type: EventType) => {
+    const listed = events.find((event) => event.type === type.type)
+    if (listed !== undefined && isSameDeclaration(listed, type)) return
+    const found = listed === undefined ? 'none that does' : 'another declaration of it'
+    throw new RangeError(`${name}: expected a domain that lists its event ${type.type}, found ${found}`)
+  }
+  for (const { name, outputs } of [...fact_sources, ...sweeps]) for (const type of outputs) expect(name, type)
+  for (const { name, variant, create } of stages) {
+    const processor = create(variant)
+    for (const type of [...inputsOf(processor), ...processor.outputs]) expect(name, type)
+  }
+}
+
+/** @throws RangeError for an unregistered event type, or a processor whose inputs have different partition counts. */
+export function expectJoinable({ events, partitions, stages }: Wired): void {
+  const unknown = typeof partitions === 'number' ? [] : Object.keys(partitions.by_event)
+  for (const type of unknown) {
+    if (events.some((event) => event.type === type)) continue
+    throw new RangeError(
+      `partitions of ${type}: no such event; there are ${events.map((event) => event.type).join(', ')}`,
+    )
+  }
+  for (const { name, variant, create } of stages) {
+    const counts = inputsOf(create(variant)).map(({ type }) => [type, partitionsOf(partitions, type)] as const)
+    if (counts.every(([, count]) => count === counts[0]?.[1])) continue
+    const found = counts.map(([type, count]) => `${type} has ${count}`).join(', ')
+    throw new RangeError(`${name} joins its inputs by partition: expected equal counts, but ${found}`)
+  }
+}

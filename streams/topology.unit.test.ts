@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest'
+import { defineEvent } from '../schemas/declare/event.ts'
+import { utf8 } from '../schemas/declare/logical-types.ts'
+import { groupFormed } from '../schemas/events/rollout.ts'
+import { rewards } from '../sinks/duckdb/views/rewards.ts'
+import type { Domain } from './domain.ts'
+import { DEFAULTS, DOMAINS, eventsOf, topology } from './topology.ts'
+import { catalogue, views, vocabulary } from './vocabulary.ts'
+
+const empty: Domain = { name: 'other', about: '', events: [], sources: [], stages: async () => [], views: [] }
+const fact = (type: string) =>
+  defineEvent({
+    type,
+    version: 1,
+    key: 'id',
+    encoding: 'json',
+    retention: 'source',
+    about: '',
+    row: { id: utf8() },
+  })
+const composed = (other: Partial<Domain>) => topology(DEFAULTS, [...DOMAINS, { ...empty, ...other }])
+
+test('the vocabulary of every command is that of the topology', async () => {
+  const wiring = await topology(DEFAULTS)
+  expect(catalogue).toEqual(wiring.events)
+  expect(views).toEqual(wiring.views)
+  for (const event of wiring.events) expect(vocabulary.get(event.type)).toBe(event)
+})
+
+test('domains share an event by listing the same declaration', async () => {
+  const { events } = await composed({ events: [groupFormed] })
+  expect(events.filter(({ type }) => type === groupFormed.type)).toEqual([groupFormed])
+  expect(events.map(({ type }) => type)).toEqual(eventsOf(DOMAINS).map(({ type }) => type))
+})
+
+test('the stages of each domain are told apart', async () => {
+  const { stages } = await topology(DEFAULTS, DOMAINS)
+  const [first] = stages
+  const renamed = stages.slice(0, 1).map((stage) => ({ ...stage, name: 'mine' }))
+  const { domains } = await composed({ events: eventsOf(DOMAINS), stages: async () => renamed })
+  expect(domains.map(({ name }) => name)).toEqual([...DOMAINS.map(({ name }) => name), 'other'])
+  expect(domains.find(({ name }) => name === 'tower')?.stages).toContain(first?.name)
+  expect(domains.at(-1)?.stages).toEqual(['mine'])
+})
+
+test.each<[string, Partial<Domain>, RegExp]>([
+  [
+    'two declarations of one event',
+    { events: [fact('clock.ticked')] },
+    /^event clock.ticked: expected one declaration/,
+  ],
+  ['a view of the same name', { views: [rewards] }, /^view rewards: expected one/],
+  ['a view that hides the documentation', { views: [{ ...rewards, name: 'docs' }] }, /^view docs: expected one/],
+  ['a domain of the same name', { name: 'tower' }, /^domain tower: expected one/],
+  [
+    'a source of the same name',
+    { sources: [{ name: 'clock', ce_sources: ['/mine'], outputs: [] }] },
+    /^source clock: expected one/,
+  ],
+  [
+    'an event that no domain lists',
+    { sources: [{ name: 'mine', ce_sources: ['/mine'], outputs: [fact('mine.seen')] }] },
+    /^mine: expected a domain that lists its event mine.seen, found none that does$/,
+  ],
+  [
+    'another declaration of a listed event',
+    { commands: [{ name: 'mine', ce_sources: ['/mine'], outputs: [fact('rollout.requested')] }] },
+    /^mine: .*rollout.requested, found another declaration of it$/,
+  ],
+  ['a stage of the same name', { stages: DOMAINS[0]?.stages ?? empty.stages }, /^stage sample-completions: expected/],
+])('%s is refused', async (_what, other, message) => {
+  await expect(composed(other)).rejects.toThrow(message)
+})
