@@ -129,11 +129,39 @@ test('damage that loading meets ends it in words; a file that is removed is made
   await sink.close()
 })
 
+test('damage that the replay of the write-ahead log meets is named', async () => {
+  const sound = join(folder, 'sound.duckdb')
+  await writeFile(sound, whole)
+  await append(log, (story) => story.requested('replayed', 3))
+  const sink = await openDuckDbSink({ file: sound, log, catalogue, serve: false })
+  await sink.loadOnce()
+  const wal = await readFile(`${sound}.wal`)
+  await sink.close()
+  // The replay reads the last blocks of the tables that it changes.
+  const file = await fileOf(flippedBlocks())
+  await writeFile(`${file}.wal`, wal)
+  for (const access of ['owner', 'read_only'] as const) {
+    await expect(openDatabase({ file, access })).rejects.toSatisfy(inWords(file))
+  }
+})
+
+test.each([
+  'TransactionContext Error: Failure while replaying WAL file "a.duckdb.wal": Failed to commit: Could not read enough bytes from file "a.duckdb": attempted to read 262144 bytes from location 3158016',
+  'TransactionContext Error: Failed to commit: Corrupt database file: computed checksum 5381 does not match stored checksum 0 in block at location 3158016',
+  'Failed to append: Corrupt database file: computed checksum 1 does not match stored checksum 0 in block at location 2109440',
+  'FATAL Error: Failed to rollback transaction. Cannot continue operation.\nOriginal Error: IO Error: Corrupt database file: computed checksum 2 does not match stored checksum 1 in block at location 3420160',
+])('damage is named whatever DuckDB was doing: %s', (says) => {
+  const error = damageIn(new Error(says), 'a.duckdb')
+  expect(error).toSatisfy(inWords('a.duckdb'))
+  expect(error?.message).toMatch(/found: .*(Corrupt database file|Could not read enough bytes from file)/)
+})
+
 test('what a question says of damage is not taken for it', () => {
   for (const text of [
     'Invalid Input Error: Corrupt database file',
     'Out of Memory Error: Corrupt',
     'Corrupt database file',
+    'Binder Error: Failed to append: Corrupt database file',
   ])
     expect(damageIn(new Error(text), 'a.duckdb')).toBeUndefined()
 })
