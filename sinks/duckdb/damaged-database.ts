@@ -1,7 +1,7 @@
 import { DatabaseDamagedError } from './database-errors.ts'
 
 /** What DuckDB finds in a damaged file, wherever it meets it. */
-const FOUND = /Corrupt database file|Could not read enough bytes from file/
+const FOUND = /corrupt database file|corrupted \w+ segment|could not read enough bytes from file/i
 /**
  * How an error begins that may carry that: DuckDB wraps it in the error of what it was doing. The error of a question
  * that only mentions damage (`select error('Corrupt database file')`) never begins like these.

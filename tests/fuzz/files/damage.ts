@@ -12,12 +12,16 @@ export interface Damage {
   readonly what: string
 }
 
-/**
- * A damaged copy: one to four flipped bits, pages zeroed or replaced by other pages of the file, or a cut.
- *
- * @param hot numbers of the pages where damage matters most, which get half of it
- */
-export function damaged(random: Random, kind: DamageKind, bytes: Buffer, hot: readonly number[] = []): Damage {
+export interface Places {
+  /** Numbers of the pages where damage matters most, which get half of it. */
+  readonly hot?: readonly number[]
+  /** Whether page `from` in place of page `at` is damage that the format can notice. */
+  readonly isNoticed?: (from: number, at: number) => boolean
+}
+
+/** A damaged copy: one to four flipped bits, pages zeroed or replaced by other pages of the file, or a cut. */
+export function damaged(random: Random, kind: DamageKind, bytes: Buffer, places: Places = {}): Damage {
+  const { hot = [], isNoticed = () => true } = places
   const below = (n: number) => random.integer(0, n - 1)
   const copy = Buffer.from(bytes)
   const pages = Math.ceil(bytes.byteLength / PAGE)
@@ -40,7 +44,8 @@ export function damaged(random: Random, kind: DamageKind, bytes: Buffer, hot: re
       copy.fill(0, at, at + length)
       done.push(`page ${at / PAGE} zeroed`)
     } else {
-      const from = page()
+      let from = page()
+      while (!isNoticed(from, at / PAGE)) from = page()
       bytes.copy(copy, at, from * PAGE, Math.min((from + 1) * PAGE, from * PAGE + length))
       done.push(`page ${from} in place of ${at / PAGE}`)
     }

@@ -31,7 +31,7 @@ export class LogFile implements Target {
   }
 
   attempt: Target['attempt'] = async (random, kind, trying) => {
-    const { bytes, what } = damaged(random, kind, this.#sound.bytes, this.#hot)
+    const { bytes, what } = damaged(random, kind, this.#sound.bytes, { hot: this.#hot })
     trying(what)
     const [from, to] = [join(this.#dir, 'damaged'), join(this.#dir, 'repaired')]
     for (const dir of [from, to]) rmSync(dir, { recursive: true, force: true })
