@@ -70,6 +70,15 @@ describe('a file that cannot be opened is named with what is wrong and the remed
     ['a text', () => Buffer.from('not a database\n'.repeat(10_000))],
     ['a few bytes', () => Buffer.from('abc')],
     ['a flipped header', () => flipped(9)],
+    [
+      'a header of another page',
+      () =>
+        Buffer.concat([
+          whole.subarray(0, 4096),
+          whole.subarray(HEADERS_BYTES, HEADERS_BYTES + 4096),
+          whole.subarray(8192),
+        ]),
+    ],
     ['a flipped root', () => flipped(4096 + 20, 8192 + 20)],
     ['headers alone', () => whole.subarray(0, HEADERS_BYTES)],
     ['half a header', () => whole.subarray(0, 4096)],

@@ -1,7 +1,8 @@
 import { DatabaseDamagedError } from './database-errors.ts'
 
 /** What DuckDB finds in a damaged file, wherever it meets it. */
-const FOUND = /corrupt database file|corrupted \w+ segment|could not read enough bytes from file/i
+const FOUND =
+  /corrupt database file|corrupted (?:\w+ segment|database|(?:unique )?ART index)|database file appears to be corrupted|could not read enough bytes from file/i
 /**
  * How an error begins that may carry that: DuckDB wraps it in the error of what it was doing. The error of a question
  * that only mentions damage (`select error('Corrupt database file')`) never begins like these.
@@ -11,7 +12,8 @@ const CARRIERS = /^(?:(?:IO|FATAL|INTERNAL|TransactionContext) Error: |Failed to
 /** Other messages for a damaged file or one that this release cannot read. */
 const SAYS_DAMAGE = [
   /^IO Error: The file ".*" exists, but it is not a valid DuckDB/s,
-  /^IO Error: Corrupt /,
+  /^IO Error: Cannot read database file/,
+  /^IO Error: Corrupt (?!temporary file)/,
   /^IO Error: Could not read from file ".*": Is a directory/s,
   /^IO Error: Trying to read a database file with version number/,
   /^Serialization Error: /,

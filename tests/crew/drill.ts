@@ -2,8 +2,11 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { openDataFolder } from '../../cli/data-folder.ts'
 import { prepareLog } from '../../cli/pipeline.ts'
 import { accountsOf } from './accounts.ts'
-import { Crew, type Planted } from './crew.ts'
+import { Crew } from './crew.ts'
 import { wiring } from './data.ts'
+import { type MadeAgain, makeTopicAgain, tellMadeAgain } from './made-again.ts'
+import { otherBatches, prepareModel } from './model.ts'
+import { type Planted, withPlanted } from './planted.ts'
 import type { At } from './program.ts'
 
 export interface DrillOptions<Step extends { readonly pause_ms: number }> {
@@ -11,7 +14,7 @@ export interface DrillOptions<Step extends { readonly pause_ms: number }> {
   readonly root: string
   readonly at: At
   readonly seed: string
-  readonly planted?: Planted | undefined
+  readonly planted: readonly Planted[]
   readonly excuses: RegExp
   /** Each begins with a pause of its `pause_ms`. */
   readonly steps: readonly Step[]
@@ -19,6 +22,10 @@ export interface DrillOptions<Step extends { readonly pause_ms: number }> {
   readonly strike: (crew: Crew, step: Step) => Promise<string>
   /** Repairs what an aborted step left broken. */
   readonly heal: () => Promise<void> | void
+  /** Deletes a topic, as another program could. */
+  readonly deleteTopic: (topic: string) => Promise<void>
+  /** Strikes when all work is finished and checked. */
+  readonly last: MadeAgain
   /** Checks for this kind of log only. @returns breaches */
   readonly audit?: (counts: Record<string, number>) => Promise<readonly string[]>
   /** Called with each line of the report as it happens. */
@@ -34,7 +41,7 @@ export interface DrillResult {
 
 /**
  * Runs producers, three workers, the sink and a reader on one log, and injects the faults of a schedule one after
- * another. At the end all work is finished and the results are checked.
+ * another. At the end all work is finished and the results are checked; then the last fault strikes, and is mended.
  */
 export async function drill<Step extends { readonly pause_ms: number }>(
   options: DrillOptions<Step>,
@@ -51,6 +58,7 @@ export async function drill<Step extends { readonly pause_ms: number }>(
 
   const folder = await openDataFolder({ data: at.data, ...(at.log ? { log: at.log } : {}) }, { create: true })
   await prepareLog(folder, await wiring())
+  await prepareModel(folder.log)
   await folder.close()
   const crew = new Crew({ root, data: at.data, log: at.log, seed, planted, excuses, onBreach: broken })
   // A stopped child cannot notice that this process has ended, so kill all children on exit.
@@ -73,7 +81,13 @@ export async function drill<Step extends { readonly pause_ms: number }>(
       line('finished as a person would: run --until-idle, sql, verify')
       const accounts = await accountsOf(at, ledger, crew.checkpoints)
       Object.assign(counts, accounts.counts)
-      breaches.push(...accounts.breaches, ...((await options.audit?.(counts)) ?? []))
+      breaches.push(...accounts.breaches, ...(await batchesOf(at, planted, counts)))
+      breaches.push(...((await options.audit?.(counts)) ?? []))
+      if (breaches.length === 0) {
+        line(`${String(options.steps.length + 1).padStart(3)}. ${tellMadeAgain(options.last)}`)
+        const { deleteTopic, last: fault } = options
+        breaches.push(...(await makeTopicAgain({ root, at, planted, fault, deleteTopic }, counts)))
+      }
     }
   } catch (error) {
     broken(error instanceof Error ? error.message : String(error))
@@ -84,6 +98,15 @@ export async function drill<Step extends { readonly pause_ms: number }>(
   }
   const deaths = Object.fromEntries([...crew.slots].map(([place, slot]) => [place, slot.deaths]))
   return { breaches, counts, deaths }
+}
+
+async function batchesOf(at: At, planted: readonly Planted[], counts: Record<string, number>): Promise<string[]> {
+  const folder = await openDataFolder({ data: at.data, ...(at.log ? { log: at.log } : {}) }, { create: false })
+  try {
+    return await otherBatches(withPlanted(folder, planted), counts)
+  } finally {
+    await folder.close()
+  }
 }
 
 /** Runs a drill, prints its report, and returns the report. */
