@@ -6,7 +6,6 @@ import { headerOf, readJson, readRange } from '../../infra/runtime/json-records.
 import { catalogue } from '../../schemas/catalogue.ts'
 import { clockTicked } from '../../schemas/clock.ts'
 import type { BlobRef } from '../../schemas/logical-types.ts'
-import { POLICY } from './data.ts'
 import type { Ledger } from './ledger.ts'
 import { type Checkpoint, PartitionDigest } from './partition-digest.ts'
 import { type At, plumbline, plumblineOk, sql } from './program.ts'
@@ -18,9 +17,8 @@ export interface Accounts {
   readonly counts: Readonly<Record<string, number>>
 }
 
-/** Finishes a healed folder's work with `run --until-idle`, and compares everything with what was sent. */
+/** Compares everything in a folder whose work is finished with what was sent. */
 export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly Checkpoint[]): Promise<Accounts> {
-  await plumblineOk(at, ['run', '--until-idle', '--policy', POLICY])
   const breaches: string[] = []
   const counts: Record<string, number> = {}
 

@@ -16,6 +16,7 @@ import { requested } from '../tower-events.ts'
 import { programsOf } from './crew.ts'
 import { POLICY, wiring } from './data.ts'
 import { Heard } from './heard.ts'
+import { prepareModel } from './model.ts'
 import { type Place, WORKERS } from './places.ts'
 import type { Planted } from './planted.ts'
 import { type At, plumbline, plumblineOk, sql } from './program.ts'
@@ -59,6 +60,9 @@ export async function makeTopicAgain(
   counts: Record<string, number>,
 ): Promise<readonly string[]> {
   const { at, fault } = options
+  const folder = await openDataFolder(dataOf(at), { create: false })
+  await prepareModel(folder.log)
+  await folder.close()
   const processes = new Processes(options)
   let made = 0
   try {
@@ -80,31 +84,38 @@ export async function makeTopicAgain(
 }
 
 async function remake({ at, deleteTopic }: MadeAgainOptions): Promise<number> {
+  const before = await openLogForReading(dataOf(at))
+  const left = (await before.endOffsets(TOPIC)).map((end) => Number(end) + 2)
+  await before.close()
+  await deleteTopic(TOPIC)
   const folder = await openDataFolder(dataOf(at), { create: false })
   try {
-    const { log } = folder
-    const left = (await log.endOffsets(TOPIC)).map((end) => Number(end) + 2)
-    await deleteTopic(TOPIC)
     await prepareLog(folder, await wiring())
-    const producer = await log.producer({ transactional_id: 'made again' })
-    let made = 0
-    for (let transaction = producer.begin(); left.some((count) => count > 0); transaction = producer.begin()) {
-      // A transaction of some hundred requests: small enough for every log.
-      for (let i = 0; i < 500 && left.some((count) => count > 0); i++) {
-        const group_id = `${GROUPS} ${made++}`
-        const event = requested({ group_id, group_size: 1 }, group_id)
-        const partition = partitionOf(event.key, left.length)
-        const { key, headers, value } = encodeEvent(rolloutRequested, event as Event)
-        transaction.append(TOPIC, partition, { key, headers, value })
-        left[partition] = (left[partition] as number) - 1
-      }
-      await transaction.commit()
-    }
-    await producer.close()
-    return made
+    return await requestAgain(folder.log, left)
   } finally {
     await folder.close()
   }
+}
+
+/** @param left how many requests to append, by partition. @returns how many there are */
+async function requestAgain(log: Log, left: number[]): Promise<number> {
+  const producer = await log.producer({ transactional_id: 'made again' })
+  let made = 0
+  while (left.some((count) => count > 0)) {
+    const transaction = producer.begin()
+    // Small enough for a transaction of every log.
+    for (let i = 0; i < 500 && left.some((count) => count > 0); i++) {
+      const group_id = `${GROUPS} ${made++}`
+      const event = requested({ group_id, group_size: 1 }, group_id)
+      const partition = partitionOf(event.key, left.length)
+      const { key, headers, value } = encodeEvent(rolloutRequested, event as Event)
+      transaction.append(TOPIC, partition, { key, headers, value })
+      left[partition] = (left[partition] as number) - 1
+    }
+    await transaction.commit()
+  }
+  await producer.close()
+  return made
 }
 
 /** Workers and the sink, which are not started again when they end. */

@@ -46,6 +46,10 @@ async function faultTest(
       lock ??= new WriterLock(logOf(data))
       return commitFault({ crew, data, disk, lock }, step)
     },
+    release: async () => {
+      await lock?.close()
+      lock = undefined
+    },
     heal: () => disk.free(),
     deleteTopic: (topic) => deleteTopic(logOf(data), topic),
     last: madeAgainOf(seed),
