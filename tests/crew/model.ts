@@ -12,6 +12,8 @@ import { TUNING, wiring } from './data.ts'
 
 const vocabulary = catalogueOf([...catalogue, estimated])
 const PATIENCE_MS = 180_000
+/** Long enough for several polls, so that a commit has batches that do not follow from what it read. */
+const COMMIT_MS = 1_000
 
 type Where = Pick<WorkerOptions, 'log' | 'blobs'>
 
@@ -25,7 +27,7 @@ export async function modelWorker(options: Where & Partial<WorkerOptions>): Prom
   const { partitions } = await wiring()
   return new Worker({
     instance: `model/${process.pid}`,
-    tuning: TUNING,
+    tuning: { ...TUNING, commit_interval_ms: COMMIT_MS, idle_commit_interval_ms: COMMIT_MS },
     ...options,
     processor: ESTIMATING,
     vocabulary,
