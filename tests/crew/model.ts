@@ -57,7 +57,9 @@ export async function otherBatches(
   const report = await verifyStage(
     stage(ESTIMATING, () => ESTIMATING),
     { log, blobs, vocabulary, partitions },
-  )
+  ).catch((error: Error) => error)
+  // A journal that cannot be followed; what else is broken shows in the checks to come.
+  if (report instanceof Error) return [`batches: ${report.message}`]
   counts['outputs of a model, computed again in their batches'] = report.rebuilt
   if (report.first === undefined) return []
   const { kind, where, message } = report.first
