@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Random } from '../environments/tower/random.ts'
 import { append, numbered } from '../infra/log/conformance/steps.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import type { Repaired } from '../infra/log/lmdb/repair.ts'
@@ -127,43 +126,10 @@ export async function checkRepaired(sound: SoundLog, dir: string, repaired: Repa
   }
 }
 
-export type DamageKind = 'flips' | 'truncation' | 'zeroed pages' | 'other pages'
-
-/** A copy with damage of this kind. @returns it with a description of the damage */
-export function damagedBy(random: Random, kind: DamageKind, { bytes }: SoundLog): { bytes: Buffer; what: string } {
-  const below = (n: number) => random.integer(0, n - 1)
-  const copy = Buffer.from(bytes)
-  const pages = bytes.byteLength / PAGE
-  // Half of the damage is where it matters most: meta pages and pages of the trees.
-  const trees = [
-    0,
-    1,
-    ...Array.from({ length: pages }, (_, at) => at).filter((at) => [1, 2].includes(kindOf(bytes, at))),
-  ]
-  const page = () => (below(2) === 0 ? (trees[below(trees.length)] as number) : below(pages))
-  if (kind === 'truncation') {
-    const length = below(2) === 0 ? below(pages) * PAGE : below(bytes.byteLength)
-    return { bytes: copy.subarray(0, length), what: `cut to ${length} bytes` }
-  }
-  const times = 1 + below(4)
-  const done: string[] = []
-  for (let i = 0; i < times; i++) {
-    const at = page() * PAGE
-    if (kind === 'flips') {
-      const byte = at + (below(2) === 0 ? below(160) : below(PAGE))
-      const bit = below(8)
-      copy[byte] = (copy[byte] as number) ^ (1 << bit)
-      done.push(`bit ${bit} of byte ${byte}`)
-    } else if (kind === 'zeroed pages') {
-      copy.fill(0, at, at + PAGE)
-      done.push(`page ${at / PAGE} zeroed`)
-    } else {
-      const from = page()
-      bytes.copy(copy, at, from * PAGE, (from + 1) * PAGE)
-      done.push(`page ${from} in place of ${at / PAGE}`)
-    }
-  }
-  return { bytes: copy, what: done.join(', ') }
+/** Numbers of the pages where damage matters most: meta pages and pages of the trees. */
+export function hotPages({ bytes }: SoundLog): readonly number[] {
+  const pages = Array.from({ length: bytes.byteLength / PAGE }, (_, at) => at)
+  return [0, 1, ...pages.filter((at) => [1, 2].includes(kindOf(bytes, at)))]
 }
 
 const kindOf = (bytes: Buffer, page: number) => bytes.readUInt16LE(page * PAGE + 18)

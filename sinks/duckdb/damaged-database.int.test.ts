@@ -70,6 +70,15 @@ describe('a file that cannot be opened is named with what is wrong and the remed
     ['a text', () => Buffer.from('not a database\n'.repeat(10_000))],
     ['a few bytes', () => Buffer.from('abc')],
     ['a flipped header', () => flipped(9)],
+    [
+      'a header of another page',
+      () =>
+        Buffer.concat([
+          whole.subarray(0, 4096),
+          whole.subarray(HEADERS_BYTES, HEADERS_BYTES + 4096),
+          whole.subarray(8192),
+        ]),
+    ],
     ['a flipped root', () => flipped(4096 + 20, 8192 + 20)],
     ['headers alone', () => whole.subarray(0, HEADERS_BYTES)],
     ['half a header', () => whole.subarray(0, 4096)],
@@ -129,11 +138,41 @@ test('damage that loading meets ends it in words; a file that is removed is made
   await sink.close()
 })
 
+test('damage that the replay of the write-ahead log meets is named', async () => {
+  const sound = join(folder, 'sound.duckdb')
+  await writeFile(sound, whole)
+  await append(log, (story) => story.requested('replayed', 3))
+  const sink = await openDuckDbSink({ file: sound, log, catalogue, views, serve: false })
+  await sink.loadOnce()
+  const wal = await readFile(`${sound}.wal`)
+  await sink.close()
+  // The replay reads the last blocks of the tables that it changes.
+  const file = await fileOf(flippedBlocks())
+  await writeFile(`${file}.wal`, wal)
+  for (const access of ['owner', 'read_only'] as const) {
+    await expect(openDatabase({ file, access })).rejects.toSatisfy(inWords(file))
+  }
+})
+
+test.each([
+  'TransactionContext Error: Failure while replaying WAL file "a.duckdb.wal": Failed to commit: Could not read enough bytes from file "a.duckdb": attempted to read 262144 bytes from location 3158016',
+  'TransactionContext Error: Failed to commit: Corrupt database file: computed checksum 5381 does not match stored checksum 0 in block at location 3158016',
+  'Failed to append: Corrupt database file: computed checksum 1 does not match stored checksum 0 in block at location 2109440',
+  'FATAL Error: Failed to rollback transaction. Cannot continue operation.\nOriginal Error: IO Error: Corrupt database file: computed checksum 2 does not match stored checksum 1 in block at location 3420160',
+  'INTERNAL Error: Bitpacking offset is out of range at block "3" - corrupt database file\n\nStack Trace:\n',
+  'IO Error: Corrupted RLE segment: rle_count_offset exceeds the block size.',
+])('damage is named whatever DuckDB was doing: %s', (says) => {
+  const error = damageIn(new Error(says), 'a.duckdb')
+  expect(error).toSatisfy(inWords('a.duckdb'))
+  expect(error?.message).toMatch(/found: .*(corrupt|Could not read enough bytes from file)/i)
+})
+
 test('what a question says of damage is not taken for it', () => {
   for (const text of [
     'Invalid Input Error: Corrupt database file',
     'Out of Memory Error: Corrupt',
     'Corrupt database file',
+    'Binder Error: Failed to append: Corrupt database file',
   ])
     expect(damageIn(new Error(text), 'a.duckdb')).toBeUndefined()
 })

@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { deleteTopic } from '../../infra/log/kafka/test-harness.ts'
 import { BLOBS_AWAY } from '../crew/blobs-away.ts'
-import type { Planted } from '../crew/crew.ts'
 import { type DrillResult, drill, drillReport } from '../crew/drill.ts'
+import { madeAgainOf } from '../crew/made-again.ts'
+import type { Planted } from '../crew/planted.ts'
 import type { At } from '../crew/program.ts'
 import { Cluster } from './cluster.ts'
 import { commitFault } from './faults.ts'
@@ -13,7 +15,7 @@ import { NODES, scheduleOf } from './schedule.ts'
 export interface ChaosTestOptions {
   readonly seed: string
   readonly faults: number
-  readonly planted?: Planted | undefined
+  readonly planted?: readonly Planted[]
 }
 
 /** Topic prefix of the log. */
@@ -27,7 +29,7 @@ const EXCUSES = new RegExp(
 
 /** Runs on three brokers, which also fail and recover. The folder is kept unless the test passes. */
 async function chaosTest(
-  { seed, faults, planted }: ChaosTestOptions,
+  { seed, faults, planted = [] }: ChaosTestOptions,
   report: (line: string) => void,
 ): Promise<DrillResult & { readonly folder: string | undefined }> {
   const root = mkdtempSync(join(tmpdir(), 'plumbline-chaos-'))
@@ -54,6 +56,8 @@ async function chaosTest(
       heal: async () => {
         for (const id of NODES) await cluster.node(id).start()
       },
+      deleteTopic: (topic) => deleteTopic(at.log ?? '', topic),
+      last: madeAgainOf(seed),
       audit: (counts) => otherThanConsumed({ bootstrap: cluster.bootstrap, prefix: PREFIX, dir: root }, at, counts),
       report,
     })
@@ -68,8 +72,8 @@ async function chaosTest(
 
 /** Runs the test and returns its result as text, with the command that repeats it. */
 export async function chaosReport(options: ChaosTestOptions) {
-  const { seed, faults, planted } = options
-  const plant = planted === undefined ? '' : ` --plant ${planted}`
+  const { seed, faults, planted = [] } = options
+  const plant = planted.length === 0 ? '' : ` --plant ${planted.join()}`
   return await drillReport({
     title: `seed ${seed}: ${faults} faults on three brokers, three workers, two producers, a sink and a reader`,
     again: `seed ${seed}; again: npm run test:chaos -- --seed ${seed} --faults ${faults}${plant}`,

@@ -15,6 +15,7 @@ import {
   replaced,
   working,
 } from '../crew/strikes.ts'
+import { killTables } from '../crew/tables-killed.ts'
 import type { Cluster } from './cluster.ts'
 import { type Fault, NODES, type Step, tell } from './schedule.ts'
 
@@ -29,6 +30,8 @@ export async function commitFault(
     case 'kill':
     case 'kill at':
       return await kill(crew, fault, empty_ms)
+    case 'kill tables':
+      return await killTables(crew, data, fault)
     case 'zombie':
       return await zombie(crew, fault)
     case 'kill a broker':

@@ -1,6 +1,6 @@
 import { random } from '../../environments/tower/random.ts'
 import { type BlobsAway, tellBlobsAway, withBlobsAway } from '../crew/blobs-away.ts'
-import { type Kill, killOf, tellKill, times } from '../crew/kills.ts'
+import { type Kill, killOf, tellKill, times, withTablesKilled } from '../crew/kills.ts'
 import { WORKERS, type WorkerName } from '../crew/places.ts'
 import { pick } from '../pick.ts'
 
@@ -58,7 +58,7 @@ export function scheduleOf(seed: string, faults: number): Step[] {
     })()
     return { fault, pause_ms: draw.integer(100, 1_200), empty_ms: draw.integer(0, 1_200) }
   })
-  return withBlobsAway(seed, steps, share(0.05))
+  return withTablesKilled(seed, withBlobsAway(seed, steps, share(0.05)), share(0.05))
 }
 
 /** One line for a person. */
@@ -67,6 +67,7 @@ export function tell(fault: Fault): string {
   switch (fault.kind) {
     case 'kill':
     case 'kill at':
+    case 'kill tables':
       return tellKill(fault)
     case 'zombie':
       return `SIGSTOP ${fault.place} past its session, at ${fault.at}`

@@ -6,7 +6,6 @@ import { openLogForReading } from '../../pipeline/data-folder.ts'
 import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
-import { POLICY } from './data.ts'
 import type { Ledger } from './ledger.ts'
 import { type Checkpoint, PartitionDigest } from './partition-digest.ts'
 import { type At, plumbline, plumblineOk, sql } from './program.ts'
@@ -18,9 +17,8 @@ export interface Accounts {
   readonly counts: Readonly<Record<string, number>>
 }
 
-/** Finishes a healed folder's work with `run --until-idle`, and compares everything with what was sent. */
+/** Compares everything in a folder whose work is finished with what was sent. */
 export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly Checkpoint[]): Promise<Accounts> {
-  await plumblineOk(at, ['run', '--until-idle', '--policy', POLICY])
   const breaches: string[] = []
   const counts: Record<string, number> = {}
 
@@ -52,7 +50,7 @@ export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly C
   }
 
   breaches.push(...(await behind(at)))
-  const verified = await plumbline(at, ['verify'])
+  const verified = await plumbline(at, ['verify', '--tables'])
   if (verified.code !== 0) breaches.push(`verify: ${verified.stdout}${verified.stderr}`.trim())
 
   breaches.push(...(await missingPictures(at, counts)))
@@ -137,10 +135,14 @@ async function missingPictures(at: At, counts: Record<string, number>): Promise<
 /** Each event must be in the log once, and in its table. */
 async function twiceOrMissing(log: Log, at: At, counts: Record<string, number>): Promise<string[]> {
   const breaches: string[] = []
-  const tables = await sql<{ type: string; n: number }>(
+  const tables = await sql<{ type: string; n: number; doubled: number }>(
     at,
     catalogue
-      .map(({ type }) => `select '${type}' as type, count(distinct ce_id)::int as n from ${type}`)
+      .map(
+        ({ type }) =>
+          `select '${type}' as type, count(distinct ce_id)::int as n,
+            (count(*) - count(distinct (ce_id, "row")))::int as doubled from ${type}`,
+      )
       .join(' union all '),
   )
   for (const { type } of catalogue) {
@@ -159,8 +161,9 @@ async function twiceOrMissing(log: Log, at: At, counts: Record<string, number>):
     if (wrong.length > 0 && type !== clockTicked.type) {
       breaches.push(`${type}: ${wrong.length} events are in the log more than once, e.g. ${wrong[0]?.join(', ')} times`)
     }
-    const loaded = tables.find((table) => table.type === type)?.n
-    if (loaded !== times.size) breaches.push(`${type}: the log holds ${times.size} events, DuckDB ${loaded}`)
+    const loaded = tables.find((table) => table.type === type)
+    if (loaded?.n !== times.size) breaches.push(`${type}: the log holds ${times.size} events, DuckDB ${loaded?.n}`)
+    if (loaded?.doubled !== 0) breaches.push(`${type}: ${loaded?.doubled} rows are in DuckDB more than once`)
   }
   return breaches
 }

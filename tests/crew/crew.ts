@@ -6,18 +6,9 @@ import { GENERATED_SCENES, generatedSeed, type Ledger, ledgerOf } from './ledger
 import type { Message } from './message.ts'
 import type { Checkpoint } from './partition-digest.ts'
 import { type Place, WORKERS, type WorkerName } from './places.ts'
+import type { Planted } from './planted.ts'
 import { fileOf, type Program, Slot, type Unasked } from './slot.ts'
-
-/** Bugs that the test must catch. */
-export type Planted = 'early-positions' | 'lost-blobs'
-const PLANTED: readonly Planted[] = ['early-positions', 'lost-blobs']
-
-/** Parses `--plant`. */
-export function plantedOf(name: string | undefined): Planted | undefined {
-  const planted = PLANTED.find((one) => one === name)
-  if (name !== undefined && planted === undefined) throw new Error(`--plant ${name}: expected ${PLANTED.join(' or ')}`)
-  return planted
-}
+import { TablesTrap } from './tables-trap.ts'
 
 export interface CrewOptions {
   readonly root: string
@@ -25,7 +16,7 @@ export interface CrewOptions {
   /** Address of a log outside the folder. */
   readonly log: string | undefined
   readonly seed: string
-  readonly planted: Planted | undefined
+  readonly planted: readonly Planted[]
   /** Errors with which a process may give up because of the test's own faults. */
   readonly excuses: RegExp
   /** Called for each breach as soon as it is seen. */
@@ -37,11 +28,24 @@ const AFTERMATH_MS = 60_000
 
 const MAIN = fileOf('../../cli/main.ts')
 
+const trapFile = (root: string) => join(root, 'tables-trap')
+
+/** The programs that may have a planted bug. */
+export function programsOf({ root, data, planted }: Pick<CrewOptions, 'root' | 'data' | 'planted'>) {
+  const bug = planted.length === 0 ? [] : [planted.join()]
+  return {
+    worker: { file: fileOf('./worker.ts'), args: [data, ...bug] },
+    sink: { file: fileOf('./sink.ts'), args: [data, trapFile(root), ...bug] },
+  }
+}
+
 /** Producers, workers, sink and reader, each in its slot, and the messages they send. */
 export class Crew {
   readonly heard = new Heard()
   readonly slots: ReadonlyMap<Place, Slot>
   readonly checkpoints: Checkpoint[] = []
+  /** For DuckDB's process, which the sink's process starts. */
+  readonly tablesTrap: TablesTrap
   readonly #options: CrewOptions
   readonly #clock: string
   /** Partitions by worker, as `processor/partition`. */
@@ -56,21 +60,22 @@ export class Crew {
 
   constructor(options: CrewOptions) {
     this.#options = options
+    this.tablesTrap = new TablesTrap(trapFile(options.root))
     this.#clock = join(options.root, 'clock')
     this.setClock(0)
-    const { data, seed, planted, log } = options
+    const { data, seed, log } = options
     const env = { TEST_CLOCK: this.#clock, NO_COLOR: '1', ...(log === undefined ? {} : { PLUMBLINE_LOG: log }) }
+    const { worker, sink } = programsOf(options)
     const programs: Record<Place, () => Program | undefined> = {
       'worker-1': () => worker,
       'worker-2': () => worker,
       'worker-3': () => worker,
       guest: () => (this.#invited ? worker : undefined),
-      sink: () => ({ file: fileOf('./sink.ts'), args: [data] }),
+      sink: () => sink,
       reader: () => ({ file: fileOf('./reader.ts'), args: [data] }),
       generate: () => (this.#more || this.#generating ? { file: MAIN, args: this.#generate() } : undefined),
       pace: () => ({ file: fileOf('./producer.ts'), args: [data, seed, String(this.#jobs.paced)] }),
     }
-    const worker = { file: fileOf('./worker.ts'), args: planted === undefined ? [data] : [data, planted] }
     this.slots = new Map(
       Object.entries(programs).map(([name, program]) => {
         const place = name as Place

@@ -1,24 +1,34 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { prepareLog } from '../../pipeline/wiring.ts'
+import { estimated } from '../batched-model.ts'
 import { accountsOf } from './accounts.ts'
-import { Crew, type Planted } from './crew.ts'
-import { wiring } from './data.ts'
-import type { At } from './program.ts'
+import { Crew } from './crew.ts'
+import { POLICY, wiring } from './data.ts'
+import { type MadeAgain, makeTopicAgain, tellMadeAgain } from './made-again.ts'
+import { otherBatches, prepareModel } from './model.ts'
+import { type Planted, withPlanted } from './planted.ts'
+import { type At, plumblineOk } from './program.ts'
 
 export interface DrillOptions<Step extends { readonly pause_ms: number }> {
   /** Folder for the output of the processes. */
   readonly root: string
   readonly at: At
   readonly seed: string
-  readonly planted?: Planted | undefined
+  readonly planted: readonly Planted[]
   readonly excuses: RegExp
   /** Each begins with a pause of its `pause_ms`. */
   readonly steps: readonly Step[]
   /** Injects a fault, checks that the other processes keep working, and repairs it. @returns what happened, as text */
   readonly strike: (crew: Crew, step: Step) => Promise<string>
+  /** Lets go of the log: LMDB allows a process to open it once. */
+  readonly release?: () => Promise<void>
   /** Repairs what an aborted step left broken. */
   readonly heal: () => Promise<void> | void
+  /** Deletes a topic, as another program could. */
+  readonly deleteTopic: (topic: string) => Promise<void>
+  /** Strikes when all work is finished and checked. */
+  readonly last: MadeAgain
   /** Checks for this kind of log only. @returns breaches */
   readonly audit?: (counts: Record<string, number>) => Promise<readonly string[]>
   /** Called with each line of the report as it happens. */
@@ -34,7 +44,7 @@ export interface DrillResult {
 
 /**
  * Runs producers, three workers, the sink and a reader on one log, and injects the faults of a schedule one after
- * another. At the end all work is finished and the results are checked.
+ * another. At the end all work is finished and the results are checked; then the last fault strikes, and is mended.
  */
 export async function drill<Step extends { readonly pause_ms: number }>(
   options: DrillOptions<Step>,
@@ -51,6 +61,7 @@ export async function drill<Step extends { readonly pause_ms: number }>(
 
   const folder = await openDataFolder({ data: at.data, ...(at.log ? { log: at.log } : {}) }, { create: true })
   await prepareLog(folder, await wiring())
+  await prepareModel(folder.log)
   await folder.close()
   const crew = new Crew({ root, data: at.data, log: at.log, seed, planted, excuses, onBreach: broken })
   // A stopped child cannot notice that this process has ended, so kill all children on exit.
@@ -71,9 +82,21 @@ export async function drill<Step extends { readonly pause_ms: number }>(
     if (breaches.length === 0) {
       const ledger = await crew.end()
       line('finished as a person would: run --until-idle, sql, verify')
-      const accounts = await accountsOf(at, ledger, crew.checkpoints)
+      await plumblineOk(at, ['run', '--until-idle', '--policy', POLICY])
+      await options.release?.()
+      breaches.push(...(await batchesOf(at, planted, counts)))
+      // The program knows no such event: `verify` would report its records.
+      await options.deleteTopic(estimated.type)
+      const checkpoints = crew.checkpoints.filter(({ topic }) => topic !== estimated.type)
+      const accounts = await accountsOf(at, ledger, checkpoints)
       Object.assign(counts, accounts.counts)
-      breaches.push(...accounts.breaches, ...((await options.audit?.(counts)) ?? []))
+      breaches.push(...accounts.breaches)
+      breaches.push(...((await options.audit?.(counts)) ?? []))
+      if (breaches.length === 0) {
+        line(`${String(options.steps.length + 1).padStart(3)}. ${tellMadeAgain(options.last)}`)
+        const { deleteTopic, last: fault } = options
+        breaches.push(...(await makeTopicAgain({ root, at, planted, fault, deleteTopic }, counts)))
+      }
     }
   } catch (error) {
     broken(error instanceof Error ? error.message : String(error))
@@ -84,6 +107,15 @@ export async function drill<Step extends { readonly pause_ms: number }>(
   }
   const deaths = Object.fromEntries([...crew.slots].map(([place, slot]) => [place, slot.deaths]))
   return { breaches, counts, deaths }
+}
+
+async function batchesOf(at: At, planted: readonly Planted[], counts: Record<string, number>): Promise<string[]> {
+  const folder = await openDataFolder({ data: at.data, ...(at.log ? { log: at.log } : {}) }, { create: false })
+  try {
+    return await otherBatches(withPlanted(folder, planted), counts)
+  } finally {
+    await folder.close()
+  }
 }
 
 /** Runs a drill, prints its report, and returns the report. */

@@ -1,33 +1,24 @@
-/** The DuckDB sink in a process of its own, answering SQL meanwhile: `node sink.ts DATA`. */
-import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
-import { openData, wiring } from './data.ts'
-import { belongToStarter, say, TrapDoor } from './message.ts'
+import { duckdbFile } from '../../pipeline/data-folder.ts'
+import { SupervisedSink } from '../../sinks/duckdb/process/supervised-sink.ts'
+import { belongToStarter, say } from './message.ts'
+import { plantedOf } from './planted.ts'
+import type { TablesPlace } from './tables-process.ts'
 
-const [data = ''] = process.argv.slice(2)
+/** The tables of `plumbline run`, with their supervisor in a process of its own: `node sink.ts DATA TRAP [PLANTED]`. */
+
+const [data = '', trap = '', planted] = process.argv.slice(2)
 const stop = new AbortController()
 process.on('SIGTERM', () => stop.abort())
 belongToStarter()
-const trap = new TrapDoor()
 
-const folder = await openData(data, 'read')
-const { events, views } = await wiring()
-const sink = await openDuckDbSink({
-  file: folder.duckdb_file,
-  log: folder.log,
-  catalogue: events,
-  views,
-  blobs: folder.blobs,
-  batch_bytes: 100_000,
-  poll_ms: 50,
-  wait_ms: 10_000,
+const sink = new SupervisedSink({
+  entry: new URL('./tables-process.ts', import.meta.url),
   report: (message) => say({ says: 'report', message }),
-  observe: (stage) => {
-    if (stage === 'appended' || stage === 'committed') trap.at('sink', stage)
-  },
 })
+const place: TablesPlace = { data, trap, planted: plantedOf(planted) }
 try {
+  await sink.open({ file: duckdbFile(data), place, batch_bytes: 100_000, poll_ms: 50, wait_ms: 10_000 })
   await sink.run(stop.signal)
 } finally {
   await sink.close()
-  await folder.close()
 }

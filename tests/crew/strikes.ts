@@ -18,7 +18,11 @@ export class Breach extends Error {
 }
 
 /** @param empty_ms how long the process stays down. @returns what happened, as text */
-export async function kill(crew: Crew, fault: Kill, empty_ms: number): Promise<string> {
+export async function kill(
+  crew: Crew,
+  fault: Exclude<Kill, { kind: 'kill tables' }>,
+  empty_ms: number,
+): Promise<string> {
   const { place } = fault
   const pid = await present(crew, place)
   crew.at(place).doom(empty_ms)

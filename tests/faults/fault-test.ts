@@ -1,10 +1,12 @@
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { deleteTopic } from '../../infra/log/lmdb/test-harness.ts'
 import { BLOBS_AWAY } from '../crew/blobs-away.ts'
-import type { Planted } from '../crew/crew.ts'
 import { logOf } from '../crew/data.ts'
 import { type DrillResult, drill, drillReport } from '../crew/drill.ts'
+import { madeAgainOf } from '../crew/made-again.ts'
+import type { Planted } from '../crew/planted.ts'
 import { SmallDisk } from '../small-disk.ts'
 import { commitFault } from './faults.ts'
 import { type Sizes, scheduleOf } from './schedule.ts'
@@ -13,7 +15,7 @@ import { WriterLock } from './writer-lock.ts'
 export interface FaultTestOptions {
   readonly seed: string
   readonly sizes: Sizes
-  readonly planted?: Planted | undefined
+  readonly planted?: readonly Planted[]
 }
 
 /** Errors with which processes may give up: the disk is full, the lock is held, or the blobs are away. */
@@ -24,7 +26,7 @@ const EXCUSES = new RegExp(
 
 /** Runs on the embedded log, on a disk that can be filled. The folder is kept when there are breaches. */
 async function faultTest(
-  { seed, sizes, planted }: FaultTestOptions,
+  { seed, sizes, planted = [] }: FaultTestOptions,
   report: (line: string) => void,
 ): Promise<DrillResult & { readonly folder: string | undefined }> {
   const root = mkdtempSync(join(tmpdir(), 'plumbline-faults-'))
@@ -44,7 +46,13 @@ async function faultTest(
       lock ??= new WriterLock(logOf(data))
       return commitFault({ crew, data, disk, lock }, step)
     },
+    release: async () => {
+      await lock?.close()
+      lock = undefined
+    },
     heal: () => disk.free(),
+    deleteTopic: (topic) => deleteTopic(logOf(data), topic),
+    last: madeAgainOf(seed),
     report,
   })
   await lock?.close()
@@ -58,8 +66,8 @@ async function faultTest(
 
 /** Runs the test and returns its result as text, with the command that repeats it. */
 export function faultReport(options: FaultTestOptions) {
-  const { seed, sizes, planted } = options
-  const plant = planted === undefined ? '' : ` --plant ${planted}`
+  const { seed, sizes, planted = [] } = options
+  const plant = planted.length === 0 ? '' : ` --plant ${planted.join()}`
   return drillReport({
     title: `seed ${seed}: ${Object.entries(sizes)
       .map(([what, n]) => `${n} ${what}`)

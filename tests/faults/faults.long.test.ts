@@ -10,6 +10,11 @@ const SEED = '1'
 /** Seven of its eight kills happen during a commit. */
 const BUSY_SEED = '1445'
 const SMALL = sizesOf(8)
+/** Processes, the checks at the end, and the topic that is made again. */
+const NOTHING = {
+  ...{ kills: 1, stops_outside: 0, stops_inside: 0, full_disks: 0, clock_jumps: 0, blobs_away: 0 },
+  tables_killed: 0,
+}
 const linux = existsSync('/proc/self/stat')
 const skipped = linux ? '' : ' (skipped: who holds the lock is read from /proc, which only Linux has)'
 
@@ -21,13 +26,13 @@ test('the same seed gives the same schedule, another seed another one', () => {
     ['blobs', 3],
     ['clock', 4],
     ['fill', 3],
-    ['kill', 50],
+    ['kill', 54],
     ['stop', 7],
   ])
 })
 
 test.skipIf(!linux)(
-  `killed eight times, stopped past a lease and inside a write, on a full disk, under a clock that jumps, with blobs that go away and come back: nothing lost, nothing twice, the funnel holds, verify passes${skipped}`,
+  `killed eight times, stopped past a lease and inside a write, on a full disk, under a clock that jumps, with blobs that go away and come back, DuckDB's process killed, and a topic made again: nothing lost, nothing twice, the funnel holds, verify passes${skipped}`,
   { timeout: 900_000 },
   async () => {
     const { ok, text } = await faultReport({ seed: SEED, sizes: SMALL })
@@ -39,7 +44,7 @@ test.skipIf(!linux)(
   `positions committed before what they stand for: that bug is caught, with its seed and how to see it again${skipped}`,
   { timeout: 900_000 },
   async () => {
-    const { ok, text, folder } = await faultReport({ seed: BUSY_SEED, sizes: SMALL, planted: 'early-positions' })
+    const { ok, text, folder } = await faultReport({ seed: BUSY_SEED, sizes: SMALL, planted: ['early-positions'] })
     if (folder !== undefined) await rm(folder, { recursive: true, force: true })
     expect(ok, text).toBe(false)
     expect(text).toMatch(/BROKEN: \d+ groups of the virtual clock are lost/)
@@ -50,14 +55,28 @@ test.skipIf(!linux)(
 )
 
 test.skipIf(!linux)(
-  `a blob store that is away taken for a fault of the record: that bug is caught, with how to see it again${skipped}`,
+  `a blob store that is away taken for a fault of the record, batches that are not journalled, positions of the tables committed before their rows: each bug is caught, with how to see it again${skipped}`,
   { timeout: 900_000 },
   async () => {
-    const sizes = { kills: 1, stops_outside: 0, stops_inside: 0, full_disks: 0, clock_jumps: 0, blobs_away: 2 }
-    const { ok, text, folder } = await faultReport({ seed: SEED, sizes, planted: 'lost-blobs' })
+    const sizes = { ...NOTHING, blobs_away: 2, tables_killed: 2 }
+    const planted = ['lost-blobs', 'lost-batches', 'early-table-positions'] as const
+    const { ok, text, folder } = await faultReport({ seed: SEED, sizes, planted })
     if (folder !== undefined) await rm(folder, { recursive: true, force: true })
     expect(ok, text).toBe(false)
     expect(text).toMatch(/BROKEN: a dead letter of .*: policy.completions_sampled .* is absent or empty/)
-    expect(text).toContain('--plant lost-blobs')
+    expect(text).toMatch(/BROKEN: batches: estimate-completions: \d+ differences/)
+    expect(text).toMatch(/BROKEN: .*: the log holds \d+ events, DuckDB \d+/)
+    expect(text).toContain('--plant lost-blobs,lost-batches,early-table-positions')
+  },
+)
+
+test.skipIf(!linux)(
+  `positions that do not say which topic they belong to: that bug is caught when the topic is made again${skipped}`,
+  { timeout: 900_000 },
+  async () => {
+    const { ok, text, folder } = await faultReport({ seed: SEED, sizes: NOTHING, planted: ['bare-positions'] })
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+    expect(ok, text).toBe(false)
+    expect(text).toMatch(/BROKEN: worker-\d goes on in rollout.requested, which was made again/)
   },
 )

@@ -14,6 +14,7 @@ import {
   textOf,
   working,
 } from '../crew/strikes.ts'
+import { killTables } from '../crew/tables-killed.ts'
 import type { SmallDisk } from '../small-disk.ts'
 import { type Fault, type Step, tell } from './schedule.ts'
 import type { WriterLock } from './writer-lock.ts'
@@ -34,6 +35,8 @@ export async function commitFault(scene: Scene, { fault, empty_ms }: Step): Prom
     case 'kill':
     case 'kill at':
       return await kill(scene.crew, fault, empty_ms)
+    case 'kill tables':
+      return await killTables(scene.crew, scene.data, fault)
     case 'stop outside a write':
       return await stopOutside(scene, fault)
     case 'stop inside a write':

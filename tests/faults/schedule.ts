@@ -1,6 +1,6 @@
 import { random } from '../../environments/tower/random.ts'
 import { type BlobsAway, tellBlobsAway, withBlobsAway } from '../crew/blobs-away.ts'
-import { type Kill, killOf, tellKill, times } from '../crew/kills.ts'
+import { type Kill, killOf, tellKill, times, withTablesKilled } from '../crew/kills.ts'
 import { WORKERS, type WorkerName } from '../crew/places.ts'
 import { pick } from '../pick.ts'
 
@@ -31,6 +31,7 @@ export interface Sizes {
   readonly full_disks: number
   readonly clock_jumps: number
   readonly blobs_away: number
+  readonly tables_killed: number
 }
 
 /** Numbers of the other faults, in proportion to the kills. */
@@ -43,6 +44,7 @@ export function sizesOf(kills: number): Sizes {
     full_disks: per(16),
     clock_jumps: per(12),
     blobs_away: per(16),
+    tables_killed: per(12),
   }
 }
 
@@ -71,7 +73,7 @@ export function scheduleOf(seed: string, sizes: Sizes): Step[] {
     })()
     return { fault, pause_ms: draw.integer(200, 1_800), empty_ms: draw.integer(0, 1_200) }
   })
-  return withBlobsAway(seed, steps, sizes.blobs_away)
+  return withTablesKilled(seed, withBlobsAway(seed, steps, sizes.blobs_away), sizes.tables_killed)
 }
 
 const HOUR_MS = 3_600_000
@@ -79,7 +81,7 @@ const JUMPS_MS = [90_000, HOUR_MS, -HOUR_MS, 20 * HOUR_MS, -20 * HOUR_MS, 72 * H
 
 /** One line for a person. */
 export function tell(fault: Fault): string {
-  if (fault.kind === 'kill' || fault.kind === 'kill at') return tellKill(fault)
+  if (fault.kind === 'kill' || fault.kind === 'kill at' || fault.kind === 'kill tables') return tellKill(fault)
   if (fault.kind === 'blobs away') return tellBlobsAway(fault)
   if (fault.kind === 'stop outside a write') return `SIGSTOP ${fault.place} past its lease, at ${fault.at}`
   if (fault.kind === 'stop inside a write') return `SIGSTOP ${fault.place} inside a write transaction`

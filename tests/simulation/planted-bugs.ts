@@ -1,14 +1,9 @@
 import type { MemoryBroker } from '../../infra/log/memory/broker.ts'
 import { EpochClaim } from '../../infra/log/port/consumer.ts'
-import type { NewRecord, Polled, Producer } from '../../infra/log/port/log.ts'
-import {
-  changelogTopic,
-  type JournalEntry,
-  journalTopic,
-  SNAPSHOTS_TOPIC,
-} from '../../infra/runtime/internal/internal-topics.ts'
-import { toJson } from '../../infra/runtime/internal/json-records.ts'
+import type { Polled, Producer } from '../../infra/log/port/log.ts'
+import { changelogTopic, journalTopic, SNAPSHOTS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import { withLostBlobs } from '../crew/lost-blobs.ts'
+import { bare, withoutBatches } from '../planted.ts'
 import { type Conduct, commitWhole, RIGHT, type Written } from './simulated-log.ts'
 
 /**
@@ -91,25 +86,15 @@ export const PLANTED_BUGS: Readonly<Record<string, (broker: MemoryBroker) => Con
   'positions that compare lengths alone': () => ({
     ...RIGHT,
     async commit(producer: Producer, { appends, positions }: Written) {
-      const bare = positions.map(({ claim, positions: some }) => ({
-        claim,
-        positions: some.map((position) => ({ ...position, seen: { topic_id: '' } })),
-      }))
-      await commitWhole(producer, { appends, positions: bare })
+      const unbound = positions.map(({ claim, positions: some }) => ({ claim, positions: some.map(bare) }))
+      await commitWhole(producer, { appends, positions: unbound })
     },
   }),
   'batch boundaries are not journalled': () => ({
     ...RIGHT,
     async commit(producer: Producer, { appends, positions }: Written) {
-      const without = appends.map((append) =>
-        append.topic.startsWith(journalTopic('')) ? { ...append, record: withoutBatches(append.record) } : append,
-      )
+      const without = appends.map((append) => ({ ...append, record: withoutBatches(append.topic, append.record) }))
       await commitWhole(producer, { appends: without, positions })
     },
   }),
-}
-
-function withoutBatches(record: NewRecord): NewRecord {
-  const { taken, ...entry } = JSON.parse(Buffer.from(record.value ?? []).toString()) as JournalEntry
-  return { ...record, value: toJson({ ...entry, taken: { dead: taken?.dead ?? [] } }) }
 }

@@ -35,15 +35,21 @@ export function encodeSeen({ topic_id, last, state_in, by }: Seen): string {
   return [VERSION, topic_id || NOTHING, ...parts, state_in || NOTHING, by || NOTHING].join(' ')
 }
 
-/** Undefined for text that another program or an earlier release wrote. */
+/** As `digestOf` makes it. */
+const DIGEST = /^[\w-]{16}$/
+const isNumber = (text: string) => text !== '' && Number.isFinite(Number(text))
+
+/** Undefined for damaged text, and for text that another program or an earlier release wrote. */
 export function decodeSeen(text: string | null | undefined): Seen | undefined {
   const [version, topic_id = '', offset = '', appended_ms = '', digest = '', state_in = NOTHING, by = NOTHING] =
     text?.split(' ') ?? []
   if (version !== VERSION || topic_id === '') return undefined
-  const known = /^\d+$/.test(offset) && Number.isFinite(Number(appended_ms))
+  const has_last = [offset, appended_ms, digest].some((part) => part !== NOTHING)
+  // Damaged text must not become a position that only lacks its last record.
+  if (has_last && !(/^\d+$/.test(offset) && isNumber(appended_ms) && DIGEST.test(digest))) return undefined
   return {
     topic_id: topic_id === NOTHING ? '' : topic_id,
-    ...(known ? { last: { offset: BigInt(offset), appended_ms: Number(appended_ms), digest } } : {}),
+    ...(has_last ? { last: { offset: BigInt(offset), appended_ms: Number(appended_ms), digest } } : {}),
     ...(state_in === NOTHING ? {} : { state_in }),
     ...(by === NOTHING ? {} : { by }),
   }

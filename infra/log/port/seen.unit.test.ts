@@ -29,6 +29,16 @@ test('what other programs keep beside an offset is not taken for it', () => {
   }
 })
 
+test('of a damaged text nothing is taken', () => {
+  const [topic, ...last] = ['id', '41', '1700000000123', digestOf(record)]
+  const text = (parts: readonly string[]) => `1 ${topic} ${parts.join(' ')} - -`
+  expect(decodeSeen(text(last))?.last).toBeDefined()
+  for (const [at, part] of last.entries()) {
+    for (const other of [`\u00b1${part.slice(1)}`, '', '-'])
+      expect(decodeSeen(text(last.with(at, other)))).toBeUndefined()
+  }
+})
+
 test('a digest tells records apart by key, headers and value, and not by where they lie', () => {
   const same = digestOf({ ...record, offset: 9n, appended_ms: 0, partition: 3 } as LogRecord)
   expect(same).toBe(digestOf(record))

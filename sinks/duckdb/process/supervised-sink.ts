@@ -64,10 +64,24 @@ export class SupervisedSink implements TablesSink {
     this.#process = this.#start()
   }
 
-  /** @throws DatabaseBusyError naming the process that owns the tables; DatabaseVersionError; what the log throws. */
+  /**
+   * A process that ends before it has opened the file is started again.
+   *
+   * @throws DatabaseBusyError naming the process that owns the tables; DatabaseVersionError; DatabaseDamagedError when
+   * too many processes end; what the log throws.
+   */
   async open(how: OwnerHow): Promise<void> {
     this.#how = how
-    await this.#current()
+    for (;;) {
+      try {
+        await this.#current()
+        return
+      } catch (cause) {
+        if (!(cause instanceof DatabaseProcessEndedError) || this.#closed) throw cause
+        if (this.#unopened >= MOST_UNOPENED) throw this.#cannotBeOpened()
+        await wait(this.#pause_ms)
+      }
+    }
   }
 
   get socket(): string | undefined {

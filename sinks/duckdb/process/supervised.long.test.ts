@@ -126,6 +126,22 @@ test(
   },
 )
 
+test('killed while it opens the file, it is started again', LIMIT, async () => {
+  await write('before')
+  stop = new AbortController()
+  sink = new SupervisedSink({ entry: ENTRY, report: (message) => said.push(message) })
+  const opened = sink.open({ file, place: { data: folder, log: log.address }, poll_ms: 20 })
+  if (sink.pid === undefined) throw new Error('expected a process that opens the file')
+  process.kill(sink.pid, 'SIGKILL')
+  await opened
+  running = sink.run(stop.signal)
+  await caughtUp(1)
+  expect(said).toEqual([
+    expect.stringMatching(/has ended: it got SIGKILL.* It is started again, nothing is lost/),
+    'the tables are loaded again',
+  ])
+})
+
 test('closed, it leaves neither socket nor note, and it says who it is as long as it runs', LIMIT, async () => {
   await startSink()
   await write('g')

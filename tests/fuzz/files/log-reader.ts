@@ -1,4 +1,4 @@
-/** A process that a damaged log may crash: reads the log of each folder named on a line, and writes the result. */
+/** A process that a damaged log may end: reads the log of each folder named on a line, and writes the result. */
 import { createInterface } from 'node:readline'
 import { openLmdbLog } from '../../../infra/log/lmdb/lmdb-log.ts'
 import { recordsIn } from '../../damaged-logs.ts'
@@ -27,4 +27,6 @@ async function open(dir: string): Promise<Opened> {
   return { error: 'none', message: '', records }
 }
 
-for await (const dir of createInterface(process.stdin)) process.stdout.write(`${JSON.stringify(await open(dir))}\n`)
+for await (const line of createInterface(process.stdin)) {
+  process.stdout.write(`${JSON.stringify(await open(JSON.parse(line)))}\n`)
+}
