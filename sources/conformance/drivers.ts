@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
+import { sleep } from '../../infra/sleep.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { requested } from '../../tests/tower-events.ts'
@@ -63,7 +64,15 @@ const lerer: SourceDriver = {
   },
 }
 
-const clock: SourceDriver = { name: 'clock', kind: 'live', open: async () => wallClock('conformance') }
+const clock: SourceDriver = {
+  name: 'clock',
+  kind: 'live',
+  async open() {
+    // Two clocks of one millisecond give the same tick: one event, which counts once. Here each step is to be another.
+    await sleep(2)
+    return wallClock('conformance')
+  },
+}
 
 const handed = (at: number, seed = 'handed in') => ({
   type: rolloutRequested,

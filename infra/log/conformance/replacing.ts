@@ -56,7 +56,7 @@ export const REPLACING: readonly ConformanceCase[] = [
       await until([follower], () => follower.records.length === 5, 'five records')
       await follower.commit(log, [0])
       assert.deepEqual(await log.committed(group), [...follower.next.values()])
-      const last = { offset: 41n, appended_ms: 1_700_000_000_000, digest: 'abc-_123' }
+      const last = { offset: 41n, appended_ms: 1_700_000_000_000, digest: 'abc-_123abc-_123' }
       const elsewhere: Position[] = [
         { topic, partition: 0, next: 42n, seen: { topic_id: 'elsewhere', last, state_in: 'one,two' } },
         { topic, partition: 1, next: 7n, seen: { topic_id: 'elsewhere' } },
