@@ -15,11 +15,14 @@ const SCENES = '12'
 interface Demo {
   readonly verify: { readonly records: object }
   readonly funnel: unknown
-  readonly rewards: unknown
+  readonly rewards: readonly { readonly reward: number | null }[]
 }
 
 /** Without checksums, which only the embedded log has, and the number of internal records, which varies by commits. */
 const comparable = ({ verify }: Demo) => ({ ...verify, chunks: null, records: { ...verify.records, records: null } })
+
+/** The last digits of a mean follow from the order in which the rows were loaded, which differs between logs. */
+const rounded = (row: Demo['rewards'][number]) => ({ ...row, reward: row.reward?.toFixed(9) })
 
 describe('the demo on a real broker and on the embedded log, the same seed', () => {
   const cwd = mkdtempSync(join(tmpdir(), 'plumbline-same-'))
@@ -36,7 +39,7 @@ describe('the demo on a real broker and on the embedded log, the same seed', () 
 
   test('end with the same funnel, rewards and verify result', () => {
     expect(kafka.funnel).toEqual(embedded.funnel)
-    expect(kafka.rewards).toEqual(embedded.rewards)
+    expect(kafka.rewards.map(rounded)).toEqual(embedded.rewards.map(rounded))
     expect(comparable(kafka)).toEqual(comparable(embedded))
     expect(kafka.verify).toMatchObject({ passed: true })
   })
