@@ -1,5 +1,6 @@
 import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../infra/log/port/log.ts'
-import { type Ends, placeOf, type ReadPositions } from './read-positions.ts'
+import { partitionName } from '../infra/log/port/partition-name.ts'
+import type { Ends, ReadPositions } from './read-positions.ts'
 
 /** What a sink commits together: in memory until the commit succeeds. */
 export interface Collecting {
@@ -78,7 +79,7 @@ async function firstPages<B extends Collecting>(
     wanted.map(async ({ topic, partition, next: from }) => {
       // A failed read is repeated on its own later, and throws there.
       const page = await log.read({ topic, partition, from, max_bytes }).catch(() => undefined)
-      if (page !== undefined) pages.set(placeOf(topic, partition), page)
+      if (page !== undefined) pages.set(partitionName({ topic, partition }), page)
     }),
   )
   return pages
@@ -93,7 +94,7 @@ async function readOn<B extends Collecting>(
   pages: Map<string, ReadResult>,
 ): Promise<Position> {
   const { topic, partition, next: from } = before
-  const place = placeOf(topic, partition)
+  const place = partitionName({ topic, partition })
   const page = pages.get(place)
   pages.delete(place)
   try {

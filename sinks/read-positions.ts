@@ -1,10 +1,8 @@
 import type { Log, LogRecord, Position, Topic } from '../infra/log/port/log.ts'
+import { partitionName } from '../infra/log/port/partition-name.ts'
 import { seenAfter } from '../infra/log/port/seen.ts'
 import { isCompacted } from '../infra/runtime/internal/internal-topics.ts'
 import { type Misplaced, misplacedByTopic, misplacedIn } from '../infra/runtime/state/misplaced.ts'
-
-/** A partition's key in maps. */
-export const placeOf = (topic: string, partition: number) => `${topic}\0${partition}`
 
 /** The end offsets of some topics, per partition. */
 export type Ends = ReadonlyMap<string, readonly bigint[]>
@@ -35,7 +33,7 @@ export class ReadPositions {
   /** Every position, with these in place of the committed ones of their partitions. */
   moved(positions: readonly Position[]): readonly Position[] {
     const moved = new Map(this.#at)
-    for (const position of positions) moved.set(placeOf(position.topic, position.partition), position)
+    for (const position of positions) moved.set(partitionName(position), position)
     return [...moved.values()]
   }
 
@@ -47,11 +45,11 @@ export class ReadPositions {
 
   /** Call after the position was committed. */
   settle(position: Position): void {
-    this.#at.set(placeOf(position.topic, position.partition), position)
+    this.#at.set(partitionName(position), position)
   }
 
   of(topic: string, partition: number): Position {
-    return this.#at.get(placeOf(topic, partition)) ?? { topic, partition, next: 0n }
+    return this.#at.get(partitionName({ topic, partition })) ?? { topic, partition, next: 0n }
   }
 
   /** The position after one read. For a changelog it names no last record, since compaction may remove that. */

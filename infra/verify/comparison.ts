@@ -8,6 +8,7 @@ import { partitionOf } from '../../schemas/wire/routing.ts'
 import { BlobCorruptError, BlobMissingError } from '../blobs/blobs.ts'
 import { sourceOf } from '../ce-source.ts'
 import type { Damage, Log, LogRecord } from '../log/port/log.ts'
+import { partitionName } from '../log/port/partition-name.ts'
 import { decodeRecord } from '../runtime/execute/decode-record.ts'
 import type { Output } from '../runtime/execute/emission.ts'
 import type { Failure } from '../runtime/execute/executed.ts'
@@ -130,11 +131,11 @@ export class Comparison {
 
   /** Some records cannot be read: a rebuilt event that the log lacks may have been among them. */
   damaged(damage: Damage): void {
-    this.#gone.set(`${damage.topic}/${damage.partition}`, `${damagedPlace(damage)}, which is damaged`)
+    this.#gone.set(partitionName(damage), `${damagedPlace(damage)}, which is damaged`)
   }
 
   lost(damage: Damage): void {
-    this.#gone.set(`${damage.topic}/${damage.partition}`, `${damagedPlace(damage)}, which was lost before a repair`)
+    this.#gone.set(partitionName(damage), `${damagedPlace(damage)}, which was lost before a repair`)
   }
 
   get rebuilt(): number {
@@ -235,7 +236,7 @@ export class Comparison {
       this.#begins.set(type.type, begins)
     }
     const partition = type.routing === 'key' ? partitionOf(event.key, partitionsOf(partitions, type.type)) : 0
-    const gone = this.#gone.get(`${type.type}/${partition}`)
+    const gone = this.#gone.get(partitionName({ topic: type.type, partition }))
     if (gone !== undefined) return `recorded event may have been at ${gone}`
     const beginning = begins[partition] ?? 0n
     if (beginning === 0n) return undefined

@@ -2,6 +2,7 @@ import type { Transform } from '../../processors/processor.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { PoisonError } from '../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../schemas/wire/partitions.ts'
+import { partitionName } from '../log/port/partition-name.ts'
 import { decodeRecord } from '../runtime/execute/decode-record.ts'
 import type { Output } from '../runtime/execute/emission.ts'
 import { callTransform } from '../runtime/execute/transform-call.ts'
@@ -56,9 +57,7 @@ export class SweepVerification {
   static async begin(sweep: SweepToVerify, options: VerifyOptions): Promise<SweepVerification> {
     const { transform, group, name, wanted } = sweep
     const comparison = await Comparison.begin(transform, { ...options, name, wanted })
-    const committed = (await options.log.committed(group)).map(
-      (at) => [`${at.topic}/${at.partition}`, at.next] as const,
-    )
+    const committed = (await options.log.committed(group)).map((at) => [partitionName(at), at.next] as const)
     return new SweepVerification(sweep, comparison, options, new Map(committed))
   }
 
@@ -73,7 +72,7 @@ export class SweepVerification {
 
   async #partition(topic: string, partition: number, onProgress?: (rebuilt: number) => void): Promise<void> {
     const { log, blobs, vocabulary, partitions } = this.#options
-    const passed = this.#committed.get(`${topic}/${partition}`) ?? 0n
+    const passed = this.#committed.get(partitionName({ topic, partition })) ?? 0n
     /** Recomputed outputs, not known yet to be expected in the log. */
     let open: Output[] = []
     const records = readPast(log, topic, partition, (damage) =>

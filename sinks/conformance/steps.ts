@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { type Log, UnknownTopicError } from '../../infra/log/port/log.ts'
+import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import { readRange } from '../../infra/runtime/internal/json-records.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
@@ -60,7 +61,7 @@ export async function expectAllStored({ driver, folder, log }: Scene): Promise<C
 /** What is stored is exactly what lies below the positions. @returns the stored records */
 export async function expectConsistent({ driver, folder, log }: Scene): Promise<readonly string[]> {
   const { records, positions } = await driver.contents(folder)
-  const next = new Map(positions.map((position) => [`${position.topic}/${position.partition}`, position.next]))
+  const next = new Map(positions.map((position) => [partitionName(position), position.next]))
   const below = (await recordsIn(log)).filter((place) => {
     const [partition = '', offset = ''] = place.split('@')
     return BigInt(offset) < (next.get(partition) ?? 0n)

@@ -1,10 +1,10 @@
 import { BIGINT, type DuckDBConnection, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api'
 import type { LogRecord, Position } from '../../infra/log/port/log.ts'
+import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { encodeSeen } from '../../infra/log/port/seen.ts'
 import type { DeadLetter } from '../../infra/runtime/internal/internal-topics.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import type { Collecting } from '../read-in-order.ts'
-import { placeOf } from '../read-positions.ts'
 import { ChangedKeys, type KeptView } from './kept-rows.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
 
@@ -139,10 +139,10 @@ export class Batch implements Collecting {
   }
 
   moveTo(position: Position): void {
-    this.#positions.set(placeOf(position.topic, position.partition), position)
+    this.#positions.set(partitionName(position), position)
   }
   positionOf(topic: string, partition: number): Position | undefined {
-    return this.#positions.get(placeOf(topic, partition))
+    return this.#positions.get(partitionName({ topic, partition }))
   }
 
   /**

@@ -1,10 +1,11 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log, LogRecord, Position } from '../../infra/log/port/log.ts'
+import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { type InOrder, readInOrder, type Take } from '../read-in-order.ts'
-import { type Ends, placeOf } from '../read-positions.ts'
+import type { Ends } from '../read-positions.ts'
 import type { UnreadableCounts } from '../unreadable-counts.ts'
 import { Batch, Carefulness, type CommitStage, type Published } from './batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
@@ -220,7 +221,8 @@ class Loading {
   }
 }
 
-const publishedAs = (fold: string, topic: string, partition: number) => `${fold}\0${placeOf(topic, partition)}`
+const publishedAs = (fold: string, topic: string, partition: number) =>
+  `${fold}\0${partitionName({ topic, partition })}`
 
 export async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
   await connection.run('BEGIN')

@@ -1,8 +1,8 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { type Log, type LogRecord, OffsetGoneError, type Position } from '../../infra/log/port/log.ts'
+import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { retryOf } from '../../infra/retry.ts'
 import { SkippedRecords } from '../../infra/runtime/internal/skipped-records.ts'
-import { placeOf } from '../read-positions.ts'
 import { UnloadedRecordError } from '../unloaded-record.ts'
 import { type UnreadableCounts, unreadableTotal } from '../unreadable-counts.ts'
 import type { Batch, Carefulness, CommitStage } from './batch.ts'
@@ -90,7 +90,7 @@ export class Rereading {
     const entries = await this.#entries()
     const before = loaded.records
     let is_away = false
-    for (const some of Map.groupBy(entries, ({ topic, partition }) => placeOf(topic, partition)).values()) {
+    for (const some of Map.groupBy(entries, ({ topic, partition }) => partitionName({ topic, partition })).values()) {
       if (!what.topics.has((some[0] as Entry).topic)) continue
       is_away = await this.#reread(some, what, loaded)
       if (is_away) break

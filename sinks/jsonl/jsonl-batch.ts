@@ -1,6 +1,6 @@
 import type { Position } from '../../infra/log/port/log.ts'
+import { partitionName } from '../../infra/log/port/partition-name.ts'
 import type { Collecting } from '../read-in-order.ts'
-import { placeOf } from '../read-positions.ts'
 
 export const UNREADABLE = 'unreadable'
 export const fileOf = (name: string) => `${name}.jsonl`
@@ -37,9 +37,9 @@ export class JsonlBatch implements Collecting {
   }
 
   moveTo(position: Position): void {
-    this.#positions.set(placeOf(position.topic, position.partition), position)
+    this.#positions.set(partitionName(position), position)
   }
   positionOf(topic: string, partition: number): Position | undefined {
-    return this.#positions.get(placeOf(topic, partition))
+    return this.#positions.get(partitionName({ topic, partition }))
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Claim, Log, LogRecord, Member, NewRecord, Position } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 
 /** The steps that the cases are composed of. */
 
@@ -95,7 +96,7 @@ export class Follower {
     this.losses.push(...polled.lost)
     this.records.push(...polled.records)
     this.claim = polled.claim
-    for (const position of polled.positions) this.next.set(`${position.topic}/${position.partition}`, position)
+    for (const position of polled.positions) this.next.set(partitionName(position), position)
     return polled.records
   }
 

@@ -1,4 +1,5 @@
 import type { NewRecord } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import type { Appends } from '../port/producer.ts'
 import { BatchBuilder } from './batch-builder.ts'
 
@@ -13,7 +14,7 @@ export class BufferedAppends implements Appends {
   >()
 
   add(topic: string, partition: number, record: NewRecord): void {
-    const place = `${topic}/${partition}`
+    const place = partitionName({ topic, partition })
     let into = this.batches.get(place)
     if (into === undefined) {
       into = { topic, partition, builders: [] }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ReadRequest, ReadResult } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import type { Connection } from './connection.ts'
 import { isTemporary, kindOf, told } from './errors.ts'
 import type { Broker } from './kafkajs.ts'
@@ -43,7 +44,7 @@ export class Fetcher {
       this.#failing_since_ms = undefined
       throw failure
     }
-    const place = `${topic}/${partition}`
+    const place = partitionName({ topic, partition })
     let buffer = this.#buffers.get(place)
     if (buffer === undefined || buffer.at !== from) {
       buffer = new PartitionBuffer(topic, partition, from, this.#connection.shown(topic))
@@ -145,7 +146,7 @@ export class Fetcher {
       // The offset is beyond the end: wait, since the partition may still grow to it.
       await sleep(WAIT_MS)
     } catch (error) {
-      this.#failures.set(`${buffer.topic}/${buffer.partition}`, error as Error)
+      this.#failures.set(partitionName(buffer), error as Error)
     }
   }
 
@@ -166,6 +167,6 @@ export class Fetcher {
   }
 
   #isCurrent(buffer: PartitionBuffer): boolean {
-    return this.#buffers.get(`${buffer.topic}/${buffer.partition}`) === buffer
+    return this.#buffers.get(partitionName(buffer)) === buffer
   }
 }

@@ -1,5 +1,6 @@
 import { offsetGone } from '../port/failure.ts'
 import type { ReadRequest, ReadResult } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import type { Connection } from './connection.ts'
 import { offsetsOf } from './offsets.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
@@ -22,7 +23,7 @@ export class Reader {
   }
 
   async read({ topic, partition, from, max_bytes }: ReadRequest): Promise<ReadResult> {
-    const place = `${topic}/${partition}`
+    const place = partitionName({ topic, partition })
     const rest = this.#rest.get(place)
     this.#rest.delete(place)
     const buffer =
@@ -37,7 +38,7 @@ export class Reader {
 
   /** Drops the cached records of a partition, because some of them have been deleted. */
   forget(topic: string, partition: number): void {
-    this.#rest.delete(`${topic}/${partition}`)
+    this.#rest.delete(partitionName({ topic, partition }))
   }
 
   #keep(place: string, buffer: PartitionBuffer): void {

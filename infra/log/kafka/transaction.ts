@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fencedClaim, firstReplaced, groupHasMembers, topicReplaced, unknownPartition } from '../port/failure.ts'
 import { CommitOutcomeUnknownError, FencedError, UnknownTopicError } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import { FencedProducerError, type Progress } from '../port/producer.ts'
 import { encodeSeen } from '../port/seen.ts'
 import type { BatchBuilder } from './batch-builder.ts'
@@ -145,7 +146,7 @@ export class Transactions {
   }
 
   #take(topic: string, partition: number, count: number): number {
-    const place = `${topic}/${partition}`
+    const place = partitionName({ topic, partition })
     const sequence = this.#sequences.get(place) ?? 0
     this.#sequences.set(place, (sequence + count) % MAX_SEQUENCE)
     return sequence

@@ -1,4 +1,5 @@
 import type { NewRecord } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import type { Appends } from '../port/producer.ts'
 import { ChunkBuilder } from './chunk.ts'
 import type { Reader } from './reader.ts'
@@ -16,7 +17,7 @@ export class EncodedAppends implements Appends {
   }
 
   add(topic: string, partition: number, record: NewRecord): void {
-    const place = `${topic}/${partition}`
+    const place = partitionName({ topic, partition })
     let into = this.#builders.get(place)
     if (into === undefined) {
       this.#reader.refresh()

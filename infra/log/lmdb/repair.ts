@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Damage, type LastRead, LogDamagedError, type LogRecord } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import { lastRead } from '../port/seen.ts'
 import { checkChunk } from './checksum.ts'
 import { chunkCount } from './chunk.ts'
@@ -135,7 +136,7 @@ class Repair {
     for (const { position } of catalog.positions) {
       const { last } = position.seen ?? {}
       if (last === undefined) continue
-      const place = `${position.topic}/${position.partition}`
+      const place = partitionName(position)
       const wanted = this.#wanted.get(place) ?? new Map<number, LastRead | undefined>()
       this.#wanted.set(place, wanted.set(Number(last.offset), undefined))
     }
@@ -237,7 +238,7 @@ class Repair {
   /** Stores the records of this chunk that positions name as last read. */
   #look(bytes: Buffer, place: { readonly topic: string; readonly partition: number; readonly first: number }): void {
     const { topic, partition, first } = place
-    const wanted = this.#wanted.get(`${topic}/${partition}`)
+    const wanted = this.#wanted.get(partitionName({ topic, partition }))
     for (const offset of wanted?.keys() ?? []) {
       if (offset < first || offset >= first + chunkCount(bytes)) continue
       const records: LogRecord[] = []

@@ -32,6 +32,7 @@ import {
   type TopicSpec,
   UnknownTopicError,
 } from '../port/log.ts'
+import { partitionName } from '../port/partition-name.ts'
 import { type Appends, FencedProducerError, type Progress } from '../port/producer.ts'
 
 interface MemoryTopic {
@@ -180,7 +181,7 @@ export class MemoryBroker {
     commit.appends.write(commit.appended_ms)
     for (const { group, positions } of [...commit.progress.claimed, ...commit.progress.standalone]) {
       const committed = this.#positions.get(group) ?? new Map<string, Position>()
-      for (const position of positions) committed.set(`${position.topic}/${position.partition}`, { ...position })
+      for (const position of positions) committed.set(partitionName(position), { ...position })
       this.#positions.set(group, committed)
     }
     this.#wake()
@@ -223,7 +224,7 @@ export class MemoryBroker {
   }
 
   start(group: string, topic: string, partition: number): Position {
-    const committed = this.#positions.get(group)?.get(`${topic}/${partition}`)
+    const committed = this.#positions.get(group)?.get(partitionName({ topic, partition }))
     return committed ?? { topic, partition, next: this.partition(topic, partition).begin }
   }
 

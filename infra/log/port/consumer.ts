@@ -1,5 +1,6 @@
 import type { Epochs } from './group.ts'
 import type { Claim, LogRecord, Member, Polled, Position, ReadRequest, ReadResult } from './log.ts'
+import { partitionName } from './partition-name.ts'
 import { ReadTimes } from './read-times.ts'
 import { seenAfter } from './seen.ts'
 
@@ -105,9 +106,9 @@ export class Consumer implements Member {
     for (const partition of [...lost, ...gained]) this.#times.forget(partition)
     for (const partition of lost) {
       this.#paused.delete(partition)
-      for (const topic of this.#topics) this.#positions.delete(place(topic, partition))
+      for (const topic of this.#topics) this.#positions.delete(partitionName({ topic, partition }))
     }
-    for (const start of starts) this.#positions.set(place(start.topic, start.partition), start)
+    for (const start of starts) this.#positions.set(partitionName(start), start)
     this.#owned = owned
     return { records: [], claim: new EpochClaim(this.#group, this.id, owned), gained, lost, positions: [] }
   }
@@ -142,13 +143,13 @@ export class Consumer implements Member {
       left_bytes -= bytes
       positions.push({ topic, partition, next, seen: seenAfter(at, topic_id, more.at(-1)) })
     }
-    for (const position of positions) this.#positions.set(place(position.topic, position.partition), position)
+    for (const position of positions) this.#positions.set(partitionName(position), position)
     return { records, positions }
   }
 
   seek(positions: readonly Position[]): void {
     for (const position of positions) {
-      if (!this.#positions.has(place(position.topic, position.partition))) {
+      if (!this.#positions.has(partitionName(position))) {
         throw new Error(
           `group ${this.#group}: expected a seek within the owned partitions of ${this.#topics.join(', ')}, ` +
             `got ${position.topic} partition ${position.partition}.`,
@@ -156,7 +157,7 @@ export class Consumer implements Member {
       }
     }
     for (const position of positions) {
-      this.#positions.set(place(position.topic, position.partition), { ...position })
+      this.#positions.set(partitionName(position), { ...position })
       this.#times.forget(position.partition)
     }
   }
@@ -191,8 +192,4 @@ export function sizeOfAll(records: readonly LogRecord[]): number {
   let bytes = 0
   for (const record of records) bytes += sizeOf(record)
   return bytes
-}
-
-function place(topic: string, partition: number): string {
-  return `${topic}/${partition}`
 }

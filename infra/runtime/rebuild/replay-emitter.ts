@@ -7,6 +7,7 @@ import { sourceOf } from '../../ce-source.ts'
 import { sizeOf } from '../../log/port/consumer.ts'
 import { lastRecord } from '../../log/port/last-record.ts'
 import type { LogRecord, Position, Topic, TopicSpec } from '../../log/port/log.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 import { seenAfter } from '../../log/port/seen.ts'
 import { isCompacted } from '../internal/internal-topics.ts'
 import { headerOf } from '../internal/json-records.ts'
@@ -89,7 +90,7 @@ export class ReplayEmitter {
         this.#batch.push(record)
         this.#bytes += sizeOf(record)
       }
-      this.#last.set(`${record.topic}/${record.partition}`, record)
+      this.#last.set(partitionName(record), record)
       this.#done++
       this.#passed++
       if (this.#batch.length >= batch_records || this.#bytes >= batch_bytes || this.#passed >= 10 * batch_records) {

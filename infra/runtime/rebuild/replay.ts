@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Log } from '../../log/port/log.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 import { journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from '../internal/internal-topics.ts'
 import { misplacedIn } from '../state/misplaced.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
@@ -24,7 +25,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   const positions = await to.log.committed(name)
   const misplaced = await misplacedIn(from.log, positions)
   if (misplaced.length > 0) throw otherLogError(options, misplaced)
-  const known = new Map(positions.map((at) => [`${at.topic}/${at.partition}`, at.next]))
+  const known = new Map(positions.map((at) => [partitionName(at), at.next]))
   if (what === 'whole') await refuseMixing(options, topics, known.size > 0)
   await to.log.createTopics(topics)
 
@@ -35,7 +36,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       for (const [partition, end] of (ends.get(topic) ?? []).entries()) {
         const start = options.starts?.get(topic)?.[partition] ?? 0n
         const begin = [begins[partition] ?? 0n, start].reduce((a, b) => (a > b ? a : b))
-        ranges.push({ topic, partition, from: known.get(`${topic}/${partition}`) ?? begin, to: end })
+        ranges.push({ topic, partition, from: known.get(partitionName({ topic, partition })) ?? begin, to: end })
       }
     }
     return ranges

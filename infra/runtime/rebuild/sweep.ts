@@ -8,6 +8,7 @@ import type { Blobs } from '../../blobs/blobs.ts'
 import { putAll } from '../../blobs/put-all.ts'
 import type { ComputePool } from '../../compute/compute.ts'
 import type { Log, LogRecord, NewRecord, Position } from '../../log/port/log.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 import { seenAfter } from '../../log/port/seen.ts'
 import { decodeSoon } from '../execute/decode-record.ts'
 import type { Outside } from '../execute/outside.ts'
@@ -61,13 +62,13 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
   try {
     const misplaced = await misplacedIn(log, producer.positions)
     if (misplaced.length > 0) throw misplacedError(log, group, misplaced)
-    const committed = new Map(producer.positions.map((at) => [`${at.topic}/${at.partition}`, at]))
+    const committed = new Map(producer.positions.map((at) => [partitionName(at), at]))
     const ids = new Map((await log.topics()).map(({ name, id }) => [name, id]))
     let toSay = committed.size === 0 ? preface : []
     const ranges = await rangesOf(transform, log, committed)
     const total = ranges.reduce((sum, { from, end }) => sum + Number(end - from), 0)
     for (const { topic, partition, from, end } of ranges) {
-      let before: Pick<Position, 'seen'> = committed.get(`${topic}/${partition}`) ?? {}
+      let before: Pick<Position, 'seen'> = committed.get(partitionName({ topic, partition })) ?? {}
       for (let next = from; next < end && !signal?.aborted; ) {
         const chunk = await log.read({ topic, partition, from: next, max_bytes: CHUNK_BYTES })
         if (chunk.next <= next) break
@@ -180,7 +181,7 @@ async function rangesOf(transform: Transform, log: Log, committed: ReadonlyMap<s
     const ends = await log.endOffsets(topic)
     for (const [partition, end] of ends.entries()) {
       const beginning = beginnings[partition] ?? 0n
-      const known = committed.get(`${topic}/${partition}`)?.next ?? 0n
+      const known = committed.get(partitionName({ topic, partition }))?.next ?? 0n
       const from = known > beginning ? known : beginning
       if (from < end) ranges.push({ topic, partition, from, end })
     }

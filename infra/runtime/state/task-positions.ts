@@ -1,6 +1,6 @@
 import { inputTopics, type Processor } from '../../../processors/processor.ts'
 import type { Log, Position } from '../../log/port/log.ts'
-import { placeOf } from '../../log/port/place.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 import { journalTopic } from '../internal/internal-topics.ts'
 import { CauseExpiredError } from '../internal/journal-reader.ts'
 import { adoptPositions } from './adopt-positions.ts'
@@ -43,7 +43,7 @@ export class TaskPositions {
     if (misplaced.length > 0) throw misplacedError(this.#log, name, misplaced)
     this.settle(committed)
     // To be committed even without new records: from then on these positions can be compared in full.
-    for (const position of adopted) this.#read.set(placeOf(position), this.#topics.bind(position))
+    for (const position of adopted) this.#read.set(partitionName(position), this.#topics.bind(position))
   }
 
   /**
@@ -51,14 +51,16 @@ export class TaskPositions {
    * there are none.
    */
   async fromJournal(partition: number): Promise<Position[]> {
-    const lacking = inputTopics(this.#processor).filter((topic) => !this.#committed.has(placeOf({ topic, partition })))
+    const lacking = inputTopics(this.#processor).filter(
+      (topic) => !this.#committed.has(partitionName({ topic, partition })),
+    )
     const { name } = this.#processor
     const { positions: found, misplaced } = await positionsFromJournal(this.#log, name, partition, lacking)
     if (misplaced.length > 0) throw misplacedError(this.#log, name, misplaced)
     for (const topic of lacking) {
       if (found.some((position) => position.topic === topic)) continue
       const next = (await this.#log.beginningOffsets(topic))[partition] ?? 0n
-      this.#begun.set(placeOf({ topic, partition }), this.#topics.bind({ topic, partition, next }))
+      this.#begun.set(partitionName({ topic, partition }), this.#topics.bind({ topic, partition, next }))
     }
     return found.map((position) => this.#topics.bind(position))
   }
@@ -66,14 +68,14 @@ export class TaskPositions {
   /** A poll reached these positions, even without records: gaps after the last record would count as lag. */
   reach(positions: readonly Position[]): void {
     for (const position of positions) {
-      const at = placeOf(position)
+      const at = partitionName(position)
       if (this.#committed.get(at)?.next !== position.next) this.#read.set(at, this.#topics.bind(position))
     }
   }
 
   /** To be committed even without new records: a restart must not skip again, and further. */
   skipTo(position: Position): void {
-    this.#read.set(placeOf(position), this.#topics.bind(position))
+    this.#read.set(partitionName(position), this.#topics.bind(position))
   }
 
   /**
@@ -89,7 +91,7 @@ export class TaskPositions {
   }
 
   settle(positions: readonly Position[]): void {
-    for (const position of positions) this.#committed.set(placeOf(position), position)
+    for (const position of positions) this.#committed.set(partitionName(position), position)
   }
 
   /** The committed positions of these partitions. Committing them again fails for a stale owner. */

@@ -2,6 +2,7 @@ import type { EventType } from '../../../schemas/declare/event.ts'
 import { sizeOfAll } from '../../log/port/consumer.ts'
 import { lastRecord, SCAN_BYTES } from '../../log/port/last-record.ts'
 import type { Log, LogRecord, Position } from '../../log/port/log.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 import { headerOf } from '../internal/json-records.ts'
 import { publicTopics } from '../state/topics.ts'
 
@@ -27,13 +28,13 @@ export async function lagByPartition(
   topics: readonly string[],
   positions: readonly Position[],
 ): Promise<TopicLag[]> {
-  const read = new Map(positions.map((at) => [`${at.topic}/${at.partition}`, at.next]))
+  const read = new Map(positions.map((at) => [partitionName(at), at.next]))
   const lags: TopicLag[] = []
   for (const topic of topics) {
     const [ends, begins] = await Promise.all([log.endOffsets(topic), log.beginningOffsets(topic)])
     for (const [partition, end] of ends.entries()) {
       const begin = begins[partition] ?? 0n
-      const next = read.get(`${topic}/${partition}`) ?? begin
+      const next = read.get(partitionName({ topic, partition })) ?? begin
       const messages = end > next ? end - next : 0n
       const place = { topic, partition, next, end, messages }
       if (messages === 0n) lags.push({ ...place, bytes: 0, bytes_complete: true, behind_ms: 0 })

@@ -1,13 +1,14 @@
 import type { Log } from '../../log/port/log.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 
 /** The lag of a group in offsets. An upper bound in records: transaction markers and gaps count too. */
 export async function lagOf(log: Log, group: string, topics: readonly string[]): Promise<bigint> {
-  const committed = new Map((await log.committed(group)).map((at) => [`${at.topic}/${at.partition}`, at.next]))
+  const committed = new Map((await log.committed(group)).map((at) => [partitionName(at), at.next]))
   let lag = 0n
   for (const topic of topics) {
     const [ends, beginnings] = await Promise.all([log.endOffsets(topic), log.beginningOffsets(topic)])
     ends.forEach((end, partition) => {
-      const next = committed.get(`${topic}/${partition}`) ?? beginnings[partition] ?? 0n
+      const next = committed.get(partitionName({ topic, partition })) ?? beginnings[partition] ?? 0n
       if (end > next) lag += end - next
     })
   }

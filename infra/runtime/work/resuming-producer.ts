@@ -7,7 +7,7 @@ import {
   type Producer,
   type Transaction,
 } from '../../log/port/log.ts'
-import { placeOf } from '../../log/port/place.ts'
+import { partitionName } from '../../log/port/partition-name.ts'
 
 /** Another live process does the same work. Continuing would fence it, and it would fence this one. */
 export class RivalError extends Error {
@@ -117,9 +117,11 @@ export class ResumingProducer {
 const isAmong = (position: Position, positions: readonly Position[]) =>
   positions.some(
     (known) =>
-      placeOf(known) === placeOf(position) && known.next === position.next && known.seen?.by === position.seen?.by,
+      partitionName(known) === partitionName(position) &&
+      known.next === position.next &&
+      known.seen?.by === position.seen?.by,
   )
 
 function merged(known: readonly Position[], committed: readonly Position[]): Position[] {
-  return [...new Map([...known, ...committed].map((position) => [placeOf(position), position])).values()]
+  return [...new Map([...known, ...committed].map((position) => [partitionName(position), position])).values()]
 }
