@@ -1,12 +1,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { decodeRecord } from '../infra/runtime/execute/decode-record.ts'
+import { decodeRecord, decodeUnlessPoison } from '../infra/runtime/execute/decode-record.ts'
 import { readRange } from '../infra/runtime/internal/json-records.ts'
 import { readPast } from '../infra/verify/places.ts'
 import type { DataOf, Event } from '../schemas/declare/event.ts'
 import { rewardDefined } from '../schemas/events/reward.ts'
-import { PoisonError } from '../schemas/wire/codec.ts'
 import { vocabulary } from '../streams/vocabulary.ts'
 import type { DataFolder } from './data-folder.ts'
 import { type RewardFile, readRewardFile } from './reward-file.ts'
@@ -29,10 +28,8 @@ export async function recordedRewards(
       ? readPast(log, rewardDefined.type, partition, () => {})
       : readRange(log, rewardDefined.type, partition, 0n)
     for await (const record of records) {
-      const event = await decodeRecord(record, vocabulary, topic?.partitions ?? 1, blobs).catch((error: unknown) => {
-        if (pass_unreadable && error instanceof PoisonError) return undefined
-        throw error
-      })
+      const decode = pass_unreadable ? decodeUnlessPoison : decodeRecord
+      const event = await decode(record, vocabulary, topic?.partitions ?? 1, blobs)
       if (event === undefined) continue
       const { data } = event as Event<typeof rewardDefined>
       if (!byName.has(data.reward_name)) byName.set(data.reward_name, data)

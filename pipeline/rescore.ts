@@ -6,8 +6,7 @@ import type { Event } from '../schemas/declare/event.ts'
 import { rewardDefined } from '../schemas/events/reward.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
-import { partitionsOf } from '../schemas/wire/partitions.ts'
-import { partitionOf } from '../schemas/wire/routing.ts'
+import { homesOf } from '../schemas/wire/routing.ts'
 import { vocabulary } from '../streams/vocabulary.ts'
 import type { DataFolder } from './data-folder.ts'
 import { recordedRewards } from './recorded-rewards.ts'
@@ -35,13 +34,11 @@ export async function rescore(
       blobs,
       vocabulary,
       group: `rescore/${reward.name}`,
-      preface: [
-        {
-          topic: rewardDefined.type,
-          partition: partitionOf(key, partitionsOf(partitions, rewardDefined.type)),
-          record: { key, headers, value },
-        },
-      ],
+      preface: homesOf(rewardDefined, key, partitions).map((partition) => ({
+        topic: rewardDefined.type,
+        partition,
+        record: { key, headers, value },
+      })),
       ...options,
     })
   } catch (error) {

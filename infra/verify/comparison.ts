@@ -4,7 +4,7 @@ import type { ImageRef } from '../../schemas/declare/logical-types.ts'
 import { canonicalHash, firstDifference, looksAlike } from '../../schemas/wire/canonical.ts'
 import { blobsToDecode, decodeEvent, type EncodedEvent, PoisonError } from '../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../schemas/wire/partitions.ts'
-import { partitionOf } from '../../schemas/wire/routing.ts'
+import { homesOf } from '../../schemas/wire/routing.ts'
 import { BlobCorruptError, BlobMissingError } from '../blobs/blobs.ts'
 import { sourceOf } from '../ce-source.ts'
 import type { Damage, Log, LogRecord } from '../log/port/log.ts'
@@ -235,7 +235,7 @@ export class Comparison {
       begins = await log.beginningOffsets(type.type)
       this.#begins.set(type.type, begins)
     }
-    const partition = type.routing === 'key' ? partitionOf(event.key, partitionsOf(partitions, type.type)) : 0
+    const [partition = 0] = homesOf(type, event.key, partitions)
     const gone = this.#gone.get(partitionName({ topic: type.type, partition }))
     if (gone !== undefined) return `recorded event may have been at ${gone}`
     const beginning = begins[partition] ?? 0n

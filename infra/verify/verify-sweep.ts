@@ -1,9 +1,8 @@
 import type { Transform } from '../../processors/processor.ts'
 import type { Event } from '../../schemas/declare/event.ts'
-import { PoisonError } from '../../schemas/wire/codec.ts'
 import { partitionsOf } from '../../schemas/wire/partitions.ts'
 import { partitionName } from '../log/port/partition-name.ts'
-import { decodeRecord } from '../runtime/execute/decode-record.ts'
+import { decodeUnlessPoison } from '../runtime/execute/decode-record.ts'
 import type { Output } from '../runtime/execute/emission.ts'
 import { callTransform } from '../runtime/execute/transform-call.ts'
 import { outsideOf } from '../runtime/state/rerun.ts'
@@ -79,11 +78,8 @@ export class SweepVerification {
       this.comparison.leaveOut(`what followed from ${damagedPlace(damage)}, which is damaged`),
     )
     for await (const record of records) {
-      const event = await decodeRecord(record, vocabulary, partitions, blobs).catch((error: unknown) => {
-        // The sweep skipped it too.
-        if (error instanceof PoisonError) return undefined
-        throw error
-      })
+      // The sweep skipped those that cannot be decoded, too.
+      const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
       if (event === undefined) continue
       const { outputs } = await callTransform(this.#transform, [event], outsideOf(this.#options))
       open.push(...outputs)

@@ -47,6 +47,16 @@ export function decodeSoon(
   }
 }
 
+/** Like `decodeRecord`. @returns undefined for a record that cannot be decoded */
+export async function decodeUnlessPoison(...from: Parameters<typeof decodeSoon>): Promise<Event | undefined> {
+  try {
+    return await decodeSoon(...from)
+  } catch (error) {
+    if (error instanceof PoisonError) return undefined
+    throw error
+  }
+}
+
 async function decodeWith(
   refs: readonly BlobRef[],
   record: LogRecord,

@@ -1,16 +1,15 @@
 import type { Transform } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
-import { PoisonError } from '../../../schemas/wire/codec.ts'
-import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
-import { partitionOf } from '../../../schemas/wire/routing.ts'
+import type { Partitions } from '../../../schemas/wire/partitions.ts'
+import { homesOf } from '../../../schemas/wire/routing.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import { putAll } from '../../blobs/put-all.ts'
 import type { ComputePool } from '../../compute/compute.ts'
 import type { Log, LogRecord, NewRecord, Position } from '../../log/port/log.ts'
 import { partitionName } from '../../log/port/partition-name.ts'
 import { seenAfter } from '../../log/port/seen.ts'
-import { decodeSoon } from '../execute/decode-record.ts'
+import { decodeUnlessPoison } from '../execute/decode-record.ts'
 import type { Outside } from '../execute/outside.ts'
 import { type Called, callTransform } from '../execute/transform-call.ts'
 import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
@@ -89,8 +88,9 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
         )
         for (const { type, event: said, encoded } of outputs) {
           const { key, headers, value } = encoded
-          const partition = partitionOf(key, partitionsOf(partitions, type.type))
-          appends.push({ topic: type.type, partition, record: { key, headers, value } })
+          for (const partition of homesOf(type, key, partitions)) {
+            appends.push({ topic: type.type, partition, record: { key, headers, value } })
+          }
           swept.events++
           swept.rows += Array.isArray(said.data) ? said.data.length : 1
         }
@@ -145,7 +145,7 @@ async function processedInSlices(
   for (let from = 0; from < records.length; from += SLICE) {
     const events: Event[] = []
     for (const record of records.slice(from, from + SLICE)) {
-      const event = await decodedOrPoison(record, vocabulary, partitions, blobs)
+      const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
       if (event === undefined) unreadable++
       else events.push(event)
     }
@@ -156,16 +156,6 @@ async function processedInSlices(
   }
   called.push(...(await working))
   return { called, unreadable }
-}
-
-/** @returns undefined for a record that cannot be decoded */
-async function decodedOrPoison(...from: Parameters<typeof decodeSoon>): Promise<Event | undefined> {
-  try {
-    return await decodeSoon(...from)
-  } catch (error) {
-    if (error instanceof PoisonError) return undefined
-    throw error
-  }
 }
 
 /** One event is one call. The calls of a slice run concurrently; what they give is in the order of the events. */
