@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { accessSync, constants, existsSync } from 'node:fs'
-import { cp, open, readdir, rename, rm } from 'node:fs/promises'
+import { cp, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, relative, resolve } from 'node:path'
+import { flushPath } from '../infra/flush-path.ts'
 import { makeFolder } from '../infra/make-folder.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { duckdbFile, exportFolder } from './data-folder.ts'
@@ -105,20 +106,11 @@ async function moveIntoPlace(folder: string, target: string): Promise<void> {
     if (replaced) await rename(before, target)
     throw error
   }
-  await flushOne(dirname(target))
+  await flushPath(dirname(target))
   if (replaced) await rm(before, { recursive: true, force: true })
 }
 
 async function flush(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { recursive: true })) await flushOne(join(folder, entry))
-  await flushOne(folder)
-}
-
-async function flushOne(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+  for (const entry of await readdir(folder, { recursive: true })) await flushPath(join(folder, entry))
+  await flushPath(folder)
 }

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { access, type FileHandle, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { BlobRef } from '../../schemas/declare/logical-types.ts'
-import { flushFolder } from '../flush-folder.ts'
+import { flushPath } from '../flush-path.ts'
 import { BlobCorruptError, BlobMissingError, type BlobStore, named } from './blobs.ts'
 import { blobFiles } from './directory-files.ts'
 import { DirectoryStore, isAbsent } from './directory-store.ts'
@@ -39,7 +39,7 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
       await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EEXIST') throw error
       })
-      if (flush) await flushFolder(root)
+      if (flush) await flushPath(root)
       shards.add(folder)
     }
     return folder
@@ -109,7 +109,7 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
       signal?.throwIfAborted()
       throw error
     }
-    if (flush) await flushFolder(folder)
+    if (flush) await flushPath(folder)
   }
 
   return {

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, type FileHandle, open, readdir, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
-import { flushFolder } from '../../infra/flush-folder.ts'
+import { flushPath } from '../../infra/flush-path.ts'
 import { LockFile } from '../../infra/lock-file.ts'
 import { makeFolder } from '../../infra/make-folder.ts'
 import {
@@ -97,7 +97,7 @@ export class JsonlFolder {
       await observe?.('appending')
     }
     // The positions must not survive a power failure that a new file does not.
-    if (made) await flushFolder(this.#dir)
+    if (made) await flushPath(this.#dir)
     await observe?.('appended')
     const stored = { positions, lengths, unreadable }
     await writeStored(this.#dir, stored)

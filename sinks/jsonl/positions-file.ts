@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { flushFolder } from '../../infra/flush-folder.ts'
+import { flushPath } from '../../infra/flush-path.ts'
 import type { Position } from '../../infra/log/port/log.ts'
 import { encodeSeen, positionOf } from '../../infra/log/port/seen.ts'
 import type { UnreadableCounts } from '../unreadable-counts.ts'
@@ -99,7 +99,7 @@ export async function writeStored(dir: string, { positions, lengths, unreadable 
     await file.close()
   }
   await rename(draft, join(dir, POSITIONS_FILE))
-  await flushFolder(dir)
+  await flushPath(dir)
 }
 
 function parsed<T>(schema: z.ZodType<T>, text: string): T | undefined {
