@@ -1,7 +1,7 @@
 import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { ComputePool } from '../infra/compute/compute.ts'
 import { execute } from '../infra/runtime/execute/execution.ts'
-import { outsideOf } from '../infra/runtime/state/rerun.ts'
+import { reachOf } from '../infra/runtime/state/rerun.ts'
 import type { Kernel, Transform } from '../processors/processor.ts'
 import { defineEvent, type Event } from '../schemas/declare/event.ts'
 import { utf8 } from '../schemas/declare/logical-types.ts'
@@ -37,7 +37,7 @@ export const open: OpenBench = async ({ quick }) => {
   const count = quick ? 20 : 1_000
   const pools = [1, 2].map((threads) => new ComputePool({ threads }))
   const [one, two] = pools.map((compute, at): Side => {
-    const execution = execute(computing, outsideOf({ blobs: memoryBlobs(), compute }))
+    const execution = execute(computing, reachOf({ blobs: memoryBlobs(), compute }))
     return {
       what: at === 0 ? 'one thread' : '2 threads',
       async run() {

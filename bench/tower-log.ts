@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { Log } from '../infra/log/port/log.ts'
 import { execute } from '../infra/runtime/execute/execution.ts'
-import { outsideOf } from '../infra/runtime/state/rerun.ts'
+import { reachOf } from '../infra/runtime/state/rerun.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
 import { lagOf } from '../infra/runtime/watch/lag.ts'
 import { Worker } from '../infra/runtime/work/worker.ts'
@@ -58,7 +58,7 @@ export async function requests(groups: number): Promise<readonly Said[]> {
 export async function saidBy(processor: Processor, events: readonly Said[]): Promise<readonly Said[]> {
   const types = new Set(processor.inputs.map(({ type }) => type))
   const inputs = events.filter(({ type }) => types.has(type.type)).map(({ event }) => event)
-  const { outputs, failures } = await execute(processor, outsideOf({ blobs: noBlobs })).process(inputs)
+  const { outputs, failures } = await execute(processor, reachOf({ blobs: noBlobs })).process(inputs)
   if (failures[0] !== undefined) throw failures[0].error
   return outputs
 }

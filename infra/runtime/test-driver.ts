@@ -10,10 +10,10 @@ import type { NewRecord } from '../log/port/log.ts'
 import { asFold } from './execute/effect-fold.ts'
 import type { Execution, Failure } from './execute/executed.ts'
 import { execute } from './execute/execution.ts'
-import type { Outside } from './execute/outside.ts'
+import type { Reach } from './execute/reach.ts'
 import { isStateKey } from './execute/state-keys.ts'
 import { changelogTopic } from './internal/internal-topics.ts'
-import { outsideOf } from './state/rerun.ts'
+import { reachOf } from './state/rerun.ts'
 import { changelogRecord, stateReading } from './state/state-store.ts'
 
 /**
@@ -29,12 +29,12 @@ import { changelogRecord, stateReading } from './state/state-store.ts'
  * await driver.blobs.get(ref)  // what a transform put
  * ```
  */
-export function testDriver(processor: Processor, outside: DriverOutside = {}): TestDriver {
-  return new TestDriver(processor, outside)
+export function testDriver(processor: Processor, reach: DriverReach = {}): TestDriver {
+  return new TestDriver(processor, reach)
 }
 
 /** What a transform under test may reach. */
-export interface DriverOutside {
+export interface DriverReach {
   /** Default: never aborts. */
   readonly signal?: AbortSignal
   /** Where kernels run; default: the pool that this process shares. */
@@ -51,13 +51,13 @@ export class TestDriver {
   #failures: readonly Failure[] = []
   /** What the processor has put, and what the test puts for it to read. In memory. */
   readonly blobs: Blobs = memoryBlobs()
-  readonly #outside: Outside
+  readonly #reach: Reach
 
-  constructor(processor: Processor, { compute, signal }: DriverOutside = {}) {
+  constructor(processor: Processor, { compute, signal }: DriverReach = {}) {
     this.#given = processor
     this.#processor = asRun(processor)
-    this.#outside = outsideOf({ blobs: this.blobs, ...(compute && { compute }) }, signal)
-    this.#execution = execute(this.#processor, this.#outside)
+    this.#reach = reachOf({ blobs: this.blobs, ...(compute && { compute }) }, signal)
+    this.#execution = execute(this.#processor, this.#reach)
   }
 
   /** Events that happened before. Their outputs are ignored, but they must not fail. */
@@ -89,7 +89,7 @@ export class TestDriver {
   restart(processor: Processor = this.#given): void {
     this.#given = processor
     this.#processor = asRun(processor)
-    this.#execution = execute(this.#processor, this.#outside)
+    this.#execution = execute(this.#processor, this.#reach)
     if (this.#processor.shape === 'transform') return
     const reading = stateReading(this.#processor)
     const topic = changelogTopic(processor.name)

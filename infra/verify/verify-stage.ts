@@ -7,7 +7,7 @@ import { topologyIn } from '../runtime/internal/internal-records.ts'
 import { changelogTopic, journalTopic, TOPOLOGY_TOPIC } from '../runtime/internal/internal-topics.ts'
 import { CauseExpiredError, resetEnds } from '../runtime/internal/journal-reader.ts'
 import { readEntries } from '../runtime/internal/read-entries.ts'
-import { outsideOf, type RerunOptions, rerun, UnreadableNowError } from '../runtime/state/rerun.ts'
+import { type RerunOptions, reachOf, rerun, UnreadableNowError } from '../runtime/state/rerun.ts'
 import { tasksOf } from '../runtime/state/topics.ts'
 import { Comparison, type VerifyReport } from './comparison.ts'
 import { Findings } from './difference.ts'
@@ -118,7 +118,7 @@ export class StageVerification {
   /** The processors whose states are in the changelog, each with its recomputed states. */
   async #rerun(partition: number, ends: TaskEnds, take: (executed: Executed) => Promise<void>): Promise<Rebuilt[]> {
     const { name, create } = this.#stage
-    const execution = execute(this.#processor, outsideOf(this.#options))
+    const execution = execute(this.#processor, reachOf(this.#options))
     if (this.#processor.produces === 'facts') return [{ processor: this.#processor, states: undefined }]
     let effect: Processor | undefined
     const made = (variant: readonly string[]) => {

@@ -5,7 +5,7 @@ import { partitionName } from '../log/port/partition-name.ts'
 import { decodeUnlessPoison } from '../runtime/execute/decode-record.ts'
 import type { Output } from '../runtime/execute/emission.ts'
 import { callTransform } from '../runtime/execute/transform-call.ts'
-import { outsideOf } from '../runtime/state/rerun.ts'
+import { reachOf } from '../runtime/state/rerun.ts'
 import { Comparison, type VerifyReport } from './comparison.ts'
 import { damagedPlace, readPast } from './places.ts'
 import type { VerifyOptions } from './verify-stage.ts'
@@ -81,7 +81,7 @@ export class SweepVerification {
       // The sweep skipped those that cannot be decoded, too.
       const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
       if (event === undefined) continue
-      const { outputs } = await callTransform(this.#transform, [event], outsideOf(this.#options))
+      const { outputs } = await callTransform(this.#transform, [event], reachOf(this.#options))
       open.push(...outputs)
       if (record.offset >= passed && !outputs.some((output) => this.comparison.holds(output))) continue
       for (const output of open) await this.comparison.compare(output)

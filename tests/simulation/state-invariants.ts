@@ -1,7 +1,7 @@
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { asFold } from '../../infra/runtime/execute/effect-fold.ts'
 import { execute } from '../../infra/runtime/execute/execution.ts'
-import { outsideOf, type RerunOptions, rerun } from '../../infra/runtime/state/rerun.ts'
+import { type RerunOptions, reachOf, rerun } from '../../infra/runtime/state/rerun.ts'
 import { restoreState } from '../../infra/runtime/state/state-store.ts'
 import type { Fold, Processor } from '../../processors/processor.ts'
 import { ASKING, derivingOf, vocabulary } from './stages.ts'
@@ -32,7 +32,7 @@ export async function compareRebuilt(world: World, found: string[]): Promise<voi
   for (const stage of derivingOf(world.inputs)) {
     const processor = stage.create(stage.variant)
     for (let partition = 0; partition < world.inputs.partitions; partition++) {
-      const execution = execute(processor, outsideOf(world))
+      const execution = execute(processor, reachOf(world))
       for await (const _ of rerun(execution, stage.name, partition, stage.create, reading(world)));
       const actual = await restored(world, processor, partition, { without_snapshots: true })
       const where = `${stage.name} partition ${partition}: state from the changelog`

@@ -5,16 +5,16 @@ import { Deadlines } from './deadlines.ts'
 import { asFold } from './effect-fold.ts'
 import { emission, type Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded, type StateChange } from './executed.ts'
-import type { Outside } from './outside.ts'
 import { ProcessorBrokenError } from './processor-broken-error.ts'
+import type { Reach } from './reach.ts'
 import { CLOCKS_KEY } from './state-keys.ts'
 import { TransformExecution } from './transform-execution.ts'
 
 /** A fold or an effect reaches nothing outside. */
 export function execute(processor: Exclude<Processor, Transform>): Execution
-export function execute(processor: Processor, outside: Outside): Execution
-export function execute(processor: Processor, outside?: Outside): Execution {
-  if (processor.shape === 'transform') return new TransformExecution(processor, outside as Outside)
+export function execute(processor: Processor, reach: Reach): Execution
+export function execute(processor: Processor, reach?: Reach): Execution {
+  if (processor.shape === 'transform') return new TransformExecution(processor, reach as Reach)
   return new FoldExecution(processor.shape === 'effect' ? asFold(processor) : processor)
 }
 

@@ -5,7 +5,7 @@ import { type Blob, readTensor } from '../../../schemas/wire/offload.ts'
 import { refOf } from '../../blobs/hashing.ts'
 import { computeFor } from '../../compute/compute.ts'
 import { emission, type Output } from './emission.ts'
-import type { Outside } from './outside.ts'
+import type { Reach } from './reach.ts'
 
 export interface Called {
   readonly outputs: readonly Output[]
@@ -22,7 +22,7 @@ export interface Called {
 export async function callTransform(
   transform: Transform,
   events: readonly Event[],
-  { blobs, compute, signal }: Outside,
+  { blobs, compute, signal }: Reach,
 ): Promise<Called> {
   const { emit, outputs } = emission(transform, events)
   const put = new Map<string, Blob>()

@@ -4,16 +4,16 @@ import type { Blob } from '../../../schemas/wire/offload.ts'
 import { retryOf } from '../../retry.ts'
 import type { Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded } from './executed.ts'
-import type { Outside } from './outside.ts'
+import type { Reach } from './reach.ts'
 import { callTransform } from './transform-call.ts'
 
 export class TransformExecution implements Execution {
   #transform: Transform
-  readonly #outside: Outside
+  readonly #reach: Reach
 
-  constructor(transform: Transform, outside: Outside) {
+  constructor(transform: Transform, reach: Reach) {
     this.#transform = transform
-    this.#outside = outside
+    this.#reach = reach
   }
 
   async process(events: readonly Event[], recorded?: Recorded): Promise<Executed> {
@@ -29,8 +29,8 @@ export class TransformExecution implements Execution {
   }
 
   async #apply(events: readonly Event[], { outputs, blobs, batches }: Collected): Promise<void> {
-    this.#outside.signal.throwIfAborted()
-    const called = await callTransform(this.#transform, events, this.#outside)
+    this.#reach.signal.throwIfAborted()
+    const called = await callTransform(this.#transform, events, this.#reach)
     outputs.push(...called.outputs)
     blobs.push(...called.blobs)
     batches.push(events.length)
@@ -64,7 +64,7 @@ export class TransformExecution implements Execution {
 
   /** The environment of a model or kernel failed, or the work was aborted: all events are processed again. */
   #isNotTheirs(error: unknown): boolean {
-    return this.#outside.signal.aborted || retryOf(error) === 'later'
+    return this.#reach.signal.aborted || retryOf(error) === 'later'
   }
 
   takeChanges(): [] {

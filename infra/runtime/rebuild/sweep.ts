@@ -10,10 +10,10 @@ import type { Log, LogRecord, NewRecord, Position } from '../../log/port/log.ts'
 import { partitionName } from '../../log/port/partition-name.ts'
 import { seenAfter } from '../../log/port/seen.ts'
 import { decodeUnlessPoison } from '../execute/decode-record.ts'
-import type { Outside } from '../execute/outside.ts'
+import type { Reach } from '../execute/reach.ts'
 import { type Called, callTransform } from '../execute/transform-call.ts'
 import { expectSameTopics, misplacedError, misplacedIn } from '../state/misplaced.ts'
-import { outsideOf } from '../state/rerun.ts'
+import { reachOf } from '../state/rerun.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
 
 export interface SweepOptions {
@@ -138,7 +138,7 @@ async function processedInSlices(
   options: SweepOptions,
 ): Promise<Processed> {
   const { vocabulary, partitions, blobs, signal } = options
-  const outside = outsideOf(options, signal)
+  const reach = reachOf(options, signal)
   const called: Called[] = []
   let unreadable = 0
   let working: Promise<readonly Called[]> = Promise.resolve([])
@@ -149,7 +149,7 @@ async function processedInSlices(
       if (event === undefined) unreadable++
       else events.push(event)
     }
-    const next = callEach(transform, events, outside)
+    const next = callEach(transform, events, reach)
     next.catch(() => undefined) // awaited below, or not at all when the slice before it fails
     called.push(...(await working))
     working = next
@@ -159,8 +159,8 @@ async function processedInSlices(
 }
 
 /** One event is one call. The calls of a slice run concurrently; what they give is in the order of the events. */
-async function callEach(transform: Transform, events: readonly Event[], outside: Outside): Promise<Called[]> {
-  return await Promise.all(events.map((event) => callTransform(transform, [event], outside)))
+async function callEach(transform: Transform, events: readonly Event[], reach: Reach): Promise<Called[]> {
+  return await Promise.all(events.map((event) => callTransform(transform, [event], reach)))
 }
 
 /** Per input partition with a backlog: where to resume, and its current end. */

@@ -8,7 +8,7 @@ import { type ComputePool, sharedCompute } from '../../compute/compute.ts'
 import type { Log, LogRecord } from '../../log/port/log.ts'
 import { decodeRecord } from '../execute/decode-record.ts'
 import type { Executed, Execution } from '../execute/executed.ts'
-import { NEVER_ABORTED, type Outside } from '../execute/outside.ts'
+import { NEVER_ABORTED, type Reach } from '../execute/reach.ts'
 import { DeadPlaces } from '../internal/dead-places.ts'
 import { type JournalledBatch, readJournalled } from '../internal/journal-reader.ts'
 import { headerOf } from '../internal/json-records.ts'
@@ -24,7 +24,7 @@ export interface RerunOptions {
 }
 
 /** What a transform may reach that is run on these. */
-export function outsideOf({ blobs, compute }: Pick<RerunOptions, 'blobs' | 'compute'>, signal?: AbortSignal): Outside {
+export function reachOf({ blobs, compute }: Pick<RerunOptions, 'blobs' | 'compute'>, signal?: AbortSignal): Reach {
   return { blobs, compute: compute ?? sharedCompute(), signal: signal ?? NEVER_ABORTED }
 }
 

@@ -16,7 +16,7 @@ import {
 import { toJson } from '../internal/json-records.ts'
 import { readEntries } from '../internal/read-entries.ts'
 import { misplacedError, misplacedIn } from './misplaced.ts'
-import { outsideOf, type RerunOptions, rerun } from './rerun.ts'
+import { type RerunOptions, reachOf, rerun } from './rerun.ts'
 
 /** A stored state was written by a newer program, does not fit its schema, or cannot be recomputed. */
 export class StateVersionError extends Error {
@@ -59,7 +59,7 @@ export async function restoreState(
   partition: number,
   options: RestoreOptions,
 ): Promise<Restored> {
-  const execution = execute(processor, outsideOf(options, options.signal))
+  const execution = execute(processor, reachOf(options, options.signal))
   if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
   try {
     return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }

@@ -23,7 +23,7 @@ import { verifyStage } from '../../verify/verify-stage.ts'
 import { execute } from '../execute/execution.ts'
 import { DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from '../internal/internal-topics.ts'
 import { readJson, toJson } from '../internal/json-records.ts'
-import { outsideOf } from '../state/rerun.ts'
+import { reachOf } from '../state/rerun.ts'
 import { appendBatch, takeParts } from './batch.ts'
 import { Task } from './task.ts'
 
@@ -120,8 +120,8 @@ class SteppedWorker {
 
   #fresh(): Task[] {
     const shared = { processor: summing, partitions: PARTITIONS, vocabulary, blobs: this.#blobs }
-    const outside = outsideOf({ blobs: this.#blobs })
-    return [0, 1].map((partition) => new Task({ ...shared, partition, execution: execute(summing, outside) }))
+    const reach = reachOf({ blobs: this.#blobs })
+    return [0, 1].map((partition) => new Task({ ...shared, partition, execution: execute(summing, reach) }))
   }
 
   async poll(max_bytes: number): Promise<boolean> {

@@ -10,7 +10,7 @@ import {
 } from '../../log/port/log.ts'
 import { retryOf } from '../../retry.ts'
 import { sleep } from '../../sleep.ts'
-import { NEVER_ABORTED, TaskAbortedError } from '../execute/outside.ts'
+import { NEVER_ABORTED, TaskAbortedError } from '../execute/reach.ts'
 import { SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
 import { restoreState, takeSnapshot } from '../state/state-store.ts'
 import { TaskPositions } from '../state/task-positions.ts'

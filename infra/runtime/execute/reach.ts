@@ -2,7 +2,7 @@ import type { Blobs } from '../../blobs/blobs.ts'
 import type { ComputePool } from '../../compute/compute.ts'
 
 /** What an execution may reach apart from its events. Only a transform does: folds are pure. */
-export interface Outside {
+export interface Reach {
   /** Read only. What a transform puts is among the results of `process`, for the caller to store or to drop. */
   readonly blobs: Pick<Blobs, 'get'>
   /** Where kernels run; each call gets the signal. */
