@@ -25,3 +25,15 @@ export function retryOf(error: unknown): Retry | undefined {
   if (retryOf(cause) === 'later') return 'later'
   return BUGS.some((kind) => error instanceof kind) ? 'never' : undefined
 }
+
+/** Pauses after failures in a row, ms. */
+export interface Pauses {
+  readonly first_ms: number
+  readonly longest_ms: number
+}
+
+const USUAL: Pauses = { first_ms: 100, longest_ms: 10_000 }
+
+/** How long to wait after one more failure in a row: twice as long as before. @param before_ms 0 after the first one */
+export const longerPause = (before_ms: number, { first_ms, longest_ms } = USUAL): number =>
+  Math.min(longest_ms, Math.max(first_ms, before_ms * 2))

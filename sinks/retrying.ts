@@ -1,8 +1,5 @@
-import { retryOf } from '../infra/retry.ts'
+import { longerPause, retryOf } from '../infra/retry.ts'
 import { sleep } from '../infra/sleep.ts'
-
-const FIRST_PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 10_000
 
 export interface RetryingOptions {
   /** The subject of messages: `the DuckDB sink`. */
@@ -43,7 +40,7 @@ export class Retrying {
       } catch (cause) {
         if (retryOf(cause) === 'never' || is_over()) throw cause
         const first = pause_ms === 0
-        pause_ms = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, pause_ms * 2))
+        pause_ms = longerPause(pause_ms)
         const message = cause instanceof Error ? cause.message : String(cause)
         this.trouble = message
         this.retries += 1

@@ -1,7 +1,7 @@
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import { putAll } from '../infra/blobs/put-all.ts'
 import { type Log, type Position, TopicReplacedError } from '../infra/log/port/log.ts'
-import { type Retry, retryOf } from '../infra/retry.ts'
+import { longerPause, type Retry, retryOf } from '../infra/retry.ts'
 import { ResumingProducer } from '../infra/runtime/work/resuming-producer.ts'
 import { sleep } from '../infra/sleep.ts'
 import { type EncodedEvent, encodeEvent } from '../schemas/wire/codec.ts'
@@ -67,9 +67,6 @@ export async function runSource(source: Source, options: RunSourceOptions): Prom
     throw error
   }
 }
-
-const FIRST_PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 10_000
 
 /** Thrown inside to leave a run that was stopped. */
 const STOPPED = Symbol('stopped')
@@ -206,7 +203,7 @@ class SourceRun {
         if (pause_ms === 0) {
           report(`${this.#group} cannot go on and tries again, nothing is lost: ${(error as Error).message}`)
         }
-        pause_ms = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, pause_ms * 2))
+        pause_ms = longerPause(pause_ms)
         await sleep(pause_ms, this.#signal)
         if (this.#signal.aborted) throw STOPPED
       }

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { retryOf } from '../../../infra/retry.ts'
+import { longerPause, type Pauses, retryOf } from '../../../infra/retry.ts'
 import type { LoadedOnce } from '../../sink.ts'
 import { damaged } from '../damaged-database.ts'
 import { DatabaseProcessEndedError } from '../database-errors.ts'
@@ -25,8 +25,7 @@ export type OwnerHow = Omit<OwnerOptions, 'memory_limit'>
 
 /** A process that ran this long after it opened the file is restarted without a pause. */
 const STEADY_MS = 2_000
-const FIRST_PAUSE_MS = 200
-const LONGEST_PAUSE_MS = 3_000
+const PAUSES: Pauses = { first_ms: 200, longest_ms: 3_000 }
 /** `loadOnce` gives up after this many deaths, since its caller waits. */
 const MOST_DEATHS = 5
 /** `run` gives up when this many processes in a row end before they have opened the file. */
@@ -190,7 +189,7 @@ export class SupervisedSink implements TablesSink {
     this.#why = why
     const steady = performance.now() - this.#opened_ms > STEADY_MS
     this.#opened_ms = Number.POSITIVE_INFINITY
-    this.#pause_ms = steady ? 0 : Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pause_ms * 2))
+    this.#pause_ms = steady ? 0 : longerPause(this.#pause_ms, PAUSES)
     this.#restarts += 1
     this.#earlier_retries += this.#health.retries
     this.#health = { ...this.#health, trouble: undefined, retries: 0 }
@@ -208,7 +207,7 @@ export class SupervisedSink implements TablesSink {
 
   #failed(cause: unknown): void {
     if (cause instanceof DatabaseProcessEndedError) return // reported when it ended
-    this.#pause_ms = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pause_ms * 2))
+    this.#pause_ms = longerPause(this.#pause_ms, PAUSES)
     this.#tell(`the tables cannot be opened, and are tried again: ${cause instanceof Error ? cause.message : cause}`)
   }
 
