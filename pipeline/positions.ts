@@ -7,11 +7,9 @@ import type { Partitions } from '../schemas/wire/partitions.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { DataFolder } from './data-folder.ts'
 import { positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
+import { SINK } from './unreadable-records.ts'
 import { UsageError } from './usage-error.ts'
 import { prepareLog, wiringOf, wiringOn } from './wiring.ts'
-
-/** The DuckDB sink, which is listed with the processors. */
-const SINK = 'duckdb'
 
 /** A reader, how many positions it has, those that do not belong to this log, and how to begin anew. */
 export interface Reader {
@@ -59,7 +57,7 @@ export async function resetReaders(
   { partitions, only }: { readonly partitions?: Partitions; readonly only?: readonly string[] | undefined },
 ): Promise<Begun[]> {
   const { log } = folder
-  const wiring = await wiringOn(folder, partitions === undefined ? {} : { partitions })
+  const wiring = await wiringOn(folder, { partitions })
   await prepareLog(folder, wiring)
   const processors = processorsOf(wiring)
   const names = only ?? []

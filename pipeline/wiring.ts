@@ -22,7 +22,7 @@ export async function wiringOf(options: Partial<TopologyOptions>): Promise<Topol
  */
 export async function wiringOn(
   { log }: Pick<DataFolder, 'log'>,
-  { partitions: asked }: { readonly partitions?: Partitions },
+  { partitions: asked }: { readonly partitions?: Partitions | undefined },
   options: Partial<TopologyOptions> = {},
 ): Promise<Topology> {
   const there = await partitionsIn(log, (await wiringOf({})).events)

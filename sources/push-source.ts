@@ -1,3 +1,4 @@
+import { sizeOf } from '../infra/log/port/consumer.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { type EncodedEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import type { Said, Source } from './source.ts'
@@ -168,7 +169,7 @@ class Buffered implements PushSource {
       known.senders.push(sender)
       return
     }
-    const one = { said: { type, event, encoded }, bytes: sizeOf(encoded), senders: [sender] }
+    const one = { said: { type, event, encoded }, bytes: bytesOf(encoded), senders: [sender] }
     this.#waiting.push(one)
     this.#by_id.set(event.id, one)
     this.#bytes += one.bytes
@@ -211,7 +212,5 @@ function isSame(one: EncodedEvent, other: EncodedEvent): boolean {
 }
 
 /** What an encoded event holds in memory: its record, and the large columns that are stored as blobs. */
-function sizeOf({ key, headers, value, blobs }: EncodedEvent): number {
-  const text = headers.reduce((sum, header) => sum + header.name.length + header.value.length, key.length)
-  return blobs.reduce((sum, blob) => sum + blob.bytes.byteLength, text + value.byteLength)
-}
+const bytesOf = (encoded: EncodedEvent) =>
+  encoded.blobs.reduce((sum, blob) => sum + blob.bytes.byteLength, sizeOf(encoded))

@@ -1,16 +1,14 @@
-/** The buffers of all typed arrays in a plain value, each once. */
-export function buffersIn(value: unknown, found: Set<ArrayBufferLike> = new Set()): Set<ArrayBufferLike> {
-  if (ArrayBuffer.isView(value)) found.add(value.buffer)
-  else if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) found.add(value)
-  else if (typeof value === 'object' && value !== null)
-    for (const inner of Object.values(value)) buffersIn(inner, found)
-  return found
+/** Every typed array and bare buffer in a plain value, as views. */
+function* viewsIn(value: unknown): Generator<Pick<ArrayBufferView, 'buffer' | 'byteLength'>> {
+  if (ArrayBuffer.isView(value)) yield value
+  else if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) yield new Uint8Array(value)
+  else if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) yield* viewsIn(inner)
 }
 
-/** About how much memory a plain value takes, bytes; texts and small values count little. */
+/** About how much memory a plain value takes, bytes; texts and small values count little, each buffer once. */
 export function sizeOfValue(value: unknown): number {
   let bytes = 1_024
-  for (const buffer of buffersIn(value)) bytes += buffer.byteLength
+  for (const buffer of new Set(Array.from(viewsIn(value), ({ buffer }) => buffer))) bytes += buffer.byteLength
   return bytes
 }
 
@@ -20,12 +18,8 @@ export function sizeOfValue(value: unknown): number {
  */
 export function transferable(value: unknown): ArrayBuffer[] {
   const whole = new Set<ArrayBuffer>()
-  const visit = (inner: unknown): void => {
-    if (ArrayBuffer.isView(inner)) {
-      if (inner.buffer instanceof ArrayBuffer && inner.byteLength === inner.buffer.byteLength) whole.add(inner.buffer)
-    } else if (inner instanceof ArrayBuffer) whole.add(inner)
-    else if (typeof inner === 'object' && inner !== null) for (const next of Object.values(inner)) visit(next)
+  for (const { buffer, byteLength } of viewsIn(value)) {
+    if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) whole.add(buffer)
   }
-  visit(value)
   return [...whole]
 }
