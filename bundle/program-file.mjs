@@ -68,7 +68,7 @@ export function stillUsed(file) {
   try {
     utimesSync(folder, new Date(), new Date())
   } catch {
-    // Whoever may not write here removes nothing here either.
+    // A user without permission to write here removes nothing here either.
   }
 }
 

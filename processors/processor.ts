@@ -171,7 +171,7 @@ export interface Kernel<I, O> {
   readonly name: string
   /**
    * `thread`: for code that can merely throw; nothing is copied that is transferred. `process`: for code that can
-   * crash or take all memory, such as a model that somebody published; it has a memory limit of its own, and all values
+   * crash or take all memory, such as a published model; it has a memory limit of its own, and all values
    * are copied.
    */
   readonly runs_in: 'thread' | 'process'

@@ -18,7 +18,7 @@ export function tickOf(clock: ClockDomain, time: string): Said {
 }
 
 /**
- * The host's clock, as a source that always has a tick: its pace says how often it ticks.
+ * The host's clock, as a source that always has a tick: its pace sets how often it ticks.
  *
  * @param instance unique per process, so that the clocks of several processes tick concurrently
  */
@@ -59,7 +59,7 @@ export class Clock {
   ): Clock {
     const ticks = pushSource({ name: `clock/${instance}`, types: [clockTicked], max_bytes: MAX_BYTES })
     const running = runSource(ticks, options)
-    // Every tick that fails because of it says so.
+    // Every tick that fails because of it throws its error.
     running.catch(() => {})
     return new Clock(ticks, running)
   }

@@ -1,6 +1,6 @@
 import { sleep } from '../infra/sleep.ts'
 
-/** Holds a source back: by time, or until somebody has use for more. */
+/** Limits a source: by time, or by the demand of its readers. */
 export interface Pace {
   /**
    * How many steps may be taken now. Waits until at least one may, or until `signal` is aborted; then the answer does not

@@ -5,7 +5,7 @@ import { completionsSampled } from '../schemas/events/policy.ts'
 
 export const estimated = defineEvent({
   ...{ type: 'simulated.estimated', version: 1, key: 'group_id', encoding: 'json', retention: 'derived' },
-  about: 'What a model says of an event, which depends on the batch that the event was in.',
+  about: 'What a model computes from an event, which depends on the batch that the event was in.',
   row: { group_id: utf8(), position: int32('in its batch'), batch_size: int32(), first_id: utf8('of its batch') },
 })
 
@@ -16,7 +16,7 @@ export const ESTIMATING: Transform = {
   shape: 'transform',
   name: 'estimate-completions',
   version: 1,
-  about: 'says where in its batch an event was',
+  about: 'the place of each event in its batch',
   variant: [],
   produces: 'derived',
   inputs: [completionsSampled],

@@ -3,7 +3,7 @@ import { deserialize, serialize } from 'node:v8'
 
 /**
  * Values on a pipe between two processes. Node's own channel (`stdio: 'ipc'`) is not used: bytes that are no message
- * raise an exception there that nobody can catch, or are waited on for ever, and a process that is supervised because
+ * raise an exception there that no handler can catch, or block the channel for ever, and a process that is supervised because
  * it may go wrong may also write such bytes.
  */
 

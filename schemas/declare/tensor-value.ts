@@ -19,7 +19,7 @@ export interface StoredColumn {
 }
 
 /**
- * One tensor of a stored column, in place of its elements: they are read when somebody asks for them, and a transform
+ * One tensor of a stored column, in place of its elements: they are read on request, and a transform
  * can pass the reference on without reading them. The statistics are those of the whole column.
  */
 export class TensorRef {

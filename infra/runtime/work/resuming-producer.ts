@@ -61,7 +61,7 @@ export class ResumingProducer {
 
   /**
    * Commits the records of `append` together with `positions` of the group, once. `append` may be called several times.
-   * After an error that says `later`, the same call may be repeated: if the log has it already, nothing is added.
+   * After an error whose `retry` is `later`, the same call may be repeated: if the log has it already, nothing is added.
    *
    * @throws RivalError when another process has committed positions of the group since; then nothing was written.
    */
