@@ -1,10 +1,11 @@
-import { mkdir, readdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { cp, mkdir, readdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { temporaryFolder } from '../../tests/temporary-folder.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
 import { DirectoryStore } from './directory-store.ts'
+import { refOf } from './hashing.ts'
 
 const BYTES = Buffer.from('a tower')
 const ELSEWHERE = { sha256: 'e'.repeat(64), bytes: 1, media_type: 'text/plain' }
@@ -90,6 +91,37 @@ describe('a store that is away is not a missing blob', () => {
     await rm(root, { recursive: true, force: true })
     await directoryBlobs(root).put(BYTES, 'text/plain')
     expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
+  })
+
+  test('it goes away in the middle of a put: that put fails for now; back again meanwhile, it succeeds', async () => {
+    const { root, made } = await store()
+    const blobs = directoryBlobs(root, { made })
+    const ref = refOf(BYTES, 'text/plain')
+    let writes = 0
+    const whileWritten = (happens: () => Promise<void>) =>
+      blobs.putStream(ref, async function* () {
+        writes++
+        yield BYTES
+        await happens()
+      })
+    await expect(whileWritten(() => rename(root, `${root}.away`))).rejects.toThrow(BlobsAwayError)
+    await rename(`${root}.away`, root)
+    expect(writes).toBe(1)
+    await whileWritten(async () => {
+      if (writes > 2) return
+      await rename(root, `${root}.away`)
+      await cp(`${root}.away`, root, { recursive: true, filter: (path) => !basename(path).startsWith('.') })
+    })
+    expect(writes).toBe(3)
+    expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
+  })
+
+  test('what stays absent in a store that is there is an error of its own, which names the path', async () => {
+    const { root, made, ref } = await store()
+    await rm(root, { recursive: true })
+    await mkdir(join(root, 'ff'), { recursive: true })
+    await symlink(join(root, 'nowhere'), dirname(blobFile(root, ref.sha256)))
+    await expect(directoryBlobs(root, { made }).put(BYTES, 'text/plain')).rejects.toThrow(/ENOENT.*\/\./)
   })
 
   test('a folder into which nothing was put yet is new to put and has, and not known to get', async () => {

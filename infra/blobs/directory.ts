@@ -87,7 +87,7 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
   const otherHash = (ref: BlobRef, actual: string) => corrupt(ref, `SHA-256 ${ref.sha256}`, actual)
 
   /** Writes a temporary file and moves it to the blob's place when it is complete. */
-  async function write(
+  async function writeOnce(
     sha256: string,
     fill: (file: FileHandle) => Promise<void>,
     signal: AbortSignal | undefined,
@@ -112,6 +112,31 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
     if (flush) await flushPath(folder)
   }
 
+  /**
+   * The store can go away between any two calls of a write, and be back before it is looked for: what was not found
+   * then is looked for once more.
+   *
+   * @throws BlobsAwayError when the store went away meanwhile.
+   */
+  async function write(
+    ref: BlobRef,
+    fill: (file: FileHandle) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const awayOr = async (error: unknown) => {
+      if (isAbsent(error as NodeJS.ErrnoException) && (await store.isAway())) throw store.away(named(ref))
+      return error
+    }
+    try {
+      await writeOnce(ref.sha256, fill, signal)
+    } catch (first) {
+      if (!isAbsent((await awayOr(first)) as NodeJS.ErrnoException)) throw first
+      await writeOnce(ref.sha256, fill, signal).catch(async (second: unknown) => {
+        throw await awayOr(second)
+      })
+    }
+  }
+
   return {
     async has(ref, { signal } = {}) {
       signal?.throwIfAborted()
@@ -125,14 +150,14 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
       signal?.throwIfAborted()
       const ref = refOf(bytes, media_type)
       if ((await isFile(ref.sha256)) && (await isWhole(ref.sha256, bytes))) return ref
-      await write(ref.sha256, (file) => file.writeFile(bytes, signal && { signal }), signal)
+      await write(ref, (file) => file.writeFile(bytes, signal && { signal }), signal)
       return ref
     },
 
     async putStream(ref, open, { signal } = {}) {
       signal?.throwIfAborted()
       // Written also when the blob exists: to hash the stored copy would cost as much, and this repairs a damaged one.
-      await write(ref.sha256, (file) => file.writeFile(checked(ref, open()), signal && { signal }), signal)
+      await write(ref, (file) => file.writeFile(checked(ref, open()), signal && { signal }), signal)
     },
 
     async get(ref, { signal } = {}) {
