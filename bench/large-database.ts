@@ -93,7 +93,16 @@ async function towerEvents(): Promise<readonly Said[]> {
 }
 
 /** Columns with ids, which are new in each copy. */
-const IDS = new Set(['ce_id', 'ce_correlation', 'group_id', 'scene_id', 'sampled_id', 'scored_id', 'attempt_id'])
+const IDS = new Set([
+  'ce_id',
+  'ce_correlation',
+  'group_id',
+  'scene_id',
+  'start_id',
+  'sampled_id',
+  'scored_id',
+  'attempt_id',
+])
 const FARTHER = 1_000_000
 
 function copiesOf(type: EventType, from: number, to: number): string {
@@ -105,7 +114,6 @@ function copiesOf(type: EventType, from: number, to: number): string {
     if (IDS.has(column)) return again(own)
     if (column === 'ce_causes') return `list_transform(${own}, lambda id: ${again('id')})`
     if (column === 'log_offset') return `${own} + copy * ${FARTHER}`
-    if (column === 'scene') return `struct_update(${own}, scene_id := ${again('scene.scene_id')})`
     return own
   })
   return `

@@ -2,8 +2,9 @@ import type { PlainEvent } from '../infra/runtime/watch/plain-event.ts'
 import { printableLine, shortened } from '../pipeline/text/terminal-text.ts'
 import { textColumns } from '../pipeline/text/text-table.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
+import { valueTypes } from '../schemas/declare/declared-value.ts'
 import type { EventType } from '../schemas/declare/event.ts'
-import type { Fields, Logical } from '../schemas/declare/logical-types.ts'
+import { type Fields, int32, type Logical, struct, utf8 } from '../schemas/declare/logical-types.ts'
 
 /** A row matches when every condition holds. */
 export interface Condition {
@@ -11,13 +12,13 @@ export interface Condition {
   readonly value: string
 }
 
-/** Parses `field=value`; the field may be nested: `scene.dataset=side_block`. */
+/** Parses `field=value`; the field may be nested: `start.value.dataset=side_block`. */
 export function condition(text: string): Condition {
   const at = text.indexOf('=')
   if (at < 1) {
     throw new UsageError(
       `--where ${text}: expected FIELD=VALUE`,
-      'e.g. --where outcome=stable or --where scene.height=3',
+      'e.g. --where outcome=stable or --where start.value.height=3',
     )
   }
   return { path: text.slice(0, at).split('.'), value: text.slice(at + 1) }
@@ -44,9 +45,17 @@ export function refuseUnknownFields(type: EventType, conditions: readonly Condit
       }
       const logical: Logical | undefined = fields?.[name]?.logical
       // Items of a list or map are addressed by index or key, which no declaration lists.
-      fields = logical?.kind === 'struct' ? logical.fields : undefined
+      fields = logical && fieldsInside(logical)
     }
   }
+}
+
+/** Of a declared value: the fields of every declaration, for a path does not say which one it means. */
+function fieldsInside(logical: Logical): Fields | undefined {
+  if (logical.kind === 'struct') return logical.fields
+  if (logical.kind !== 'declared') return undefined
+  const all = valueTypes().map(({ fields }) => fields)
+  return { declaration: utf8(), version: int32(), value: struct(Object.assign({}, ...all)) }
 }
 
 /** The event with the rows that fulfil every condition; undefined when none does. */

@@ -1,4 +1,5 @@
 import { textColumns } from '../pipeline/text/text-table.ts'
+import { valueTypes } from '../schemas/declare/declared-value.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import type { Field, Fields, Logical } from '../schemas/declare/logical-types.ts'
 import { fingerprintOf } from '../schemas/wire/fingerprint.ts'
@@ -27,10 +28,18 @@ export function eventText(type: EventType): string {
 function rowsOf(fields: Fields, indent: string): string[][] {
   return Object.entries(fields).flatMap(([name, field]) => {
     const row = [`${indent}${name}`, kindOf(field), ownBoundsOf(field) ?? '', field.about]
+    if (field.logical.kind === 'declared') return [row, ...declarationRows(`${indent}  `)]
     const inner = structOf(field)
     return inner === undefined ? [row] : [row, ...rowsOf(inner, `${indent}  `)]
   })
 }
+
+/** What such a field can hold: each declaration, with its fields. */
+const declarationRows = (indent: string) =>
+  valueTypes().flatMap(({ name, version, about, fields }) => [
+    [`${indent}${name} v${version}`, 'value', '', about],
+    ...rowsOf(fields, `${indent}  `),
+  ])
 
 const kindOf = (field: Field) => `${KIND[field.logical.kind](field.logical as never)}${field.nullable ? '?' : ''}`
 
@@ -54,6 +63,7 @@ const KIND: { [K in Logical['kind']]: (logical: Extract<Logical, { kind: K }>) =
   list: ({ item }) => `list of ${kindOf(item)}`,
   map: ({ value }) => `map of ${kindOf(value)}`,
   struct: () => 'struct',
+  declared: () => 'declared value',
   tensor: ({ dtype, shape }) => `tensor ${dtype} [${shape.join(', ')}]`,
 }
 

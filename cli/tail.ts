@@ -46,7 +46,7 @@ export function addTail(program: Command): void {
     .option('--width <characters>', 'characters shown of one value', wholeNumber('width', 2, 1_000_000), 60)
     .addHelpText(
       'after',
-      '\nA field may lie in another: --where scene.dataset=side_block; ce_source, ce_time, ce_id … are the envelope’s.\n' +
+      '\nA field may lie in another: --where start.value.dataset=side_block; ce_source, ce_time, ce_id … are the envelope’s.\n' +
         'With --json, one object for each event, on one line. What workers write for themselves can be seen too:\n' +
         'dead_letters, _journal.form-groups, _changelog.form-groups.\n' +
         '\nExample:\n  ./plumbline tail tower.completions_scored --where outcome=stable --limit 3\n',

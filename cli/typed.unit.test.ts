@@ -26,12 +26,12 @@ test('a condition on a field that the event does not have is refused with those 
   const refuse = (...texts: string[]) => refuseUnknownFields(rolloutRequested, texts.map(condition))
   refuse(
     'task=x_y',
-    'scene.dataset=side_block',
-    'scene.image.sha256=x',
-    'scene.blocks.0.x=1',
+    'start.value.dataset=side_block',
+    'start.value.image.sha256=x',
+    'start.value.blocks.0.x=1',
     'ce_source=/sources/tower',
   )
   expect(() => refuse('nope=1')).toThrow(/--where nope=1: rollout.requested has no field nope; there are group_id, /)
-  expect(() => refuse('scene.nope=1')).toThrow(/has no field nope; there are scene_id, /)
+  expect(() => refuse('start.value.nope=1')).toThrow(/has no field nope; there are scene_id, /)
   expect(() => refuse('ce_nope=1')).toThrow(/has no field ce_nope/)
 })

@@ -300,6 +300,8 @@ export interface Effect<Q = unknown> extends Declared {
   readonly state: {
     readonly version: number
     readonly schema: z.ZodType<Q>
+    /** From each earlier version of a request to the next. Without it, older ones are planned again from the log. */
+    readonly upcast?: { readonly [fromVersion: number]: (request: unknown) => unknown }
   }
   /** The plan for an input event; `undefined`: none. Only the first event of a key counts. */
   plan(event: Event): Plan<Q> | undefined

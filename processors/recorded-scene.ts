@@ -1,9 +1,9 @@
 import type { SceneFacts } from '../environments/tower/scene.ts'
-import type { RowOfEvent } from '../schemas/declare/event.ts'
-import type { rolloutRequested } from '../schemas/events/rollout.ts'
+import type { RowOf } from '../schemas/declare/logical-types.ts'
+import type { sceneFields } from '../schemas/events/tower.ts'
 import { InvariantError } from './processor.ts'
 
-export type RecordedScene = RowOfEvent<typeof rolloutRequested>['scene']
+export type RecordedScene = RowOf<typeof sceneFields>
 
 /**
  * The paper's towers have up to four blocks. Each block slows down the physics (inferred: a second at this height); at

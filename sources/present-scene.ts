@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { DataOf, EventType } from '../schemas/declare/event.ts'
-import { type PROMPT_VARIANTS, type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
-import { scenePresented, type TASKS } from '../schemas/events/tower.ts'
+import { type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
+import { type PROMPT_VARIANTS, scenePresented, startAt, type TASKS, towerOrigin } from '../schemas/events/tower.ts'
 import { type Said, said } from './source.ts'
 
 /** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */
@@ -49,8 +49,8 @@ export function presentScene(options: PresentedScene): Said[] {
       rolloutRequested,
       {
         ...request,
-        origin: 'tower',
-        scene,
+        origin: towerOrigin.name,
+        ...startAt(scene),
         policy_role: 'policy',
         sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
         deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },

@@ -1,6 +1,7 @@
 import type { SamplingOptions } from '../processors/ask-policy/chat-request.ts'
 import type { Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
+import type { Origin } from '../schemas/events/origin.ts'
 import type { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import type { Report } from '../sinks/duckdb/views/report.ts'
@@ -42,13 +43,15 @@ export interface SourceNode extends FactSource {
  * knows what they declare.
  *
  * A domain lists each event that its parts read or emit. Domains may share events, by listing the same declaration.
- * Names of sources, stages, views and reports are unique among the domains of a pipeline.
+ * Names of origins, sources, stages, views and reports are unique among the domains of a pipeline.
  */
 export interface Domain {
   readonly name: string
   /** In one line. */
   readonly about: string
   readonly events: readonly EventType[]
+  /** Who asks policies for completions, in its name. */
+  readonly origins?: readonly Origin[]
   readonly sources: readonly SourceNode[]
   /** Commands that append facts. They are no part of the flow, and `verify` knows their events. */
   readonly commands?: readonly FactSource[]

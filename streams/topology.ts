@@ -64,6 +64,10 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
     sweeps: domains.flatMap((domain) => domain.sweeps ?? []),
   }
   expectUnique('domain', domains)
+  expectUnique(
+    'origin',
+    domains.flatMap(({ origins = [] }) => origins),
+  )
   expectUnique('source', wiring.fact_sources)
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
   expectListed(wiring)

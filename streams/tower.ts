@@ -3,7 +3,7 @@ import { RESCORING, REWARD_SOURCE } from '../processors/rescore-completions/resc
 import { completionsSampled } from '../schemas/events/policy.ts'
 import { completionsRescored, rewardDefined } from '../schemas/events/reward.ts'
 import { completionRejected, groupExpired, groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
-import { completionsScored, scenePresented } from '../schemas/events/tower.ts'
+import { completionsScored, scenePresented, towerOrigin } from '../schemas/events/tower.ts'
 import { advantages } from '../sinks/duckdb/views/advantages.ts'
 import { completionFates, funnel, funnelCheck } from '../sinks/duckdb/views/funnel.ts'
 import { groups } from '../sinks/duckdb/views/groups.ts'
@@ -30,6 +30,7 @@ export const tower: Domain = {
     rewardDefined,
     completionsRescored,
   ],
+  origins: [towerOrigin],
   sources: [
     { name: 'tower-scenes', ce_sources: [TOWER_SOURCE, LERER_SOURCE], outputs: [scenePresented, rolloutRequested] },
     {

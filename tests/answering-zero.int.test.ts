@@ -13,7 +13,7 @@ const RECOMPUTED = `
   with placed as (
     select scored.*, case scored.task
         when 'x_only' then abs(scored.placed.x)
-        when 'x_y' then sqrt(scored.placed.x ** 2 + (scored.placed.y - (asked.scene.height - 0.5) * 0.25) ** 2)
+        when 'x_y' then sqrt(scored.placed.x ** 2 + (scored.placed.y - ((asked.start."value"->>'height')::INTEGER - 0.5) * 0.25) ** 2)
       end as d
     from tower.completions_scored as scored join rollout.requested as asked on asked.group_id = scored.group_id
   )

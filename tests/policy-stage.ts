@@ -12,6 +12,7 @@ import type { Event, RowOfEvent } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { completionsSampled } from '../schemas/events/policy.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
+import { startAt } from '../schemas/events/tower.ts'
 import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
 import { catalogue } from '../streams/vocabulary.ts'
@@ -42,7 +43,7 @@ export class PolicyStage {
       const { temperature = null, top_p = null, top_k = null, max_tokens = null, stop = [] } = asked
       const sampling = { temperature, top_p, top_k, max_tokens, stop }
       const request = requested(
-        { group_id: `g${group}`, group_size, seed: `${group}`, scene: { ...SCENE, image }, sampling },
+        { group_id: `g${group}`, group_size, seed: `${group}`, ...startAt({ ...SCENE, image }), sampling },
         `r${group}`,
       )
       const { key, headers, value } = encodeEvent(rolloutRequested, request as unknown as Event)

@@ -2,7 +2,7 @@ import { example } from '../infra/runtime/test-driver.ts'
 import type { Event, RowOfEvent } from '../schemas/declare/event.ts'
 import { completionsSampled, NO_MODEL, NO_TOKENS } from '../schemas/events/policy.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
-import { completionsScored } from '../schemas/events/tower.ts'
+import { completionsScored, type scenePresented, startAt } from '../schemas/events/tower.ts'
 
 /** Hand-made events of one group, for tests of the processors. Fields that a test omits are plausible and constant. */
 
@@ -22,7 +22,7 @@ const IMAGE = {
 const block = (x: number, y: number) => ({ x, y, z: 0, edge: 0.25, colour: [200, 80, 40] })
 
 /** A side-block scene: one block on the floor, the other 0.4 to its right. */
-export const SCENE: Requested['scene'] = {
+export const SCENE: RowOfEvent<typeof scenePresented> = {
   scene_id: 'scene-1',
   dataset: 'side_block',
   split: 'train',
@@ -50,7 +50,7 @@ export function requested(data: Partial<Requested> = {}, id = 'request'): Event<
       origin: 'tower',
       task: 'x_y',
       prompt: { text: 'move it', sha256: 'c'.repeat(64), variant: 'plain' },
-      scene: SCENE,
+      ...startAt(SCENE),
       policy_role: 'policy',
       group_size: 2,
       sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },

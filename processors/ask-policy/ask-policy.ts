@@ -17,6 +17,7 @@ import {
   type ChatPlan,
   chatPlan,
   chatRequest,
+  fromVersion1,
   LEARNED,
   omissions,
   planOf,
@@ -26,7 +27,7 @@ import {
 import { type HttpPolicy, nameOf } from './policy-name.ts'
 
 /**
- * Answers requests with a policy behind an OpenAI-compatible chat endpoint, which sees the scene's picture. Its outputs
+ * Answers requests with a policy behind an OpenAI-compatible chat endpoint, which sees the pictures of the request. Its outputs
  * are facts: they are recorded, not recomputed.
  *
  * It shares the name of the scripted `sample-completions`, so that a request answered by one is never answered again by
@@ -48,7 +49,7 @@ export function askPolicy(options: HttpPolicy & { readonly sampling?: SamplingOp
     produces: 'facts',
     inputs: [rolloutRequested],
     outputs: [completionsSampled],
-    state: { version: 1, schema: chatPlan },
+    state: { version: 2, schema: chatPlan, upcast: { 1: fromVersion1 } },
     plan(event) {
       if (!isA(event, rolloutRequested)) return undefined
       const { group_id, group_size, deadline } = event.data
@@ -78,12 +79,12 @@ interface Asked {
 async function completions(options: HttpPolicy, call: Call<ChatPlan>, context: CallContext): Promise<Asked> {
   const { http, learned, signal } = context
   const { request: plan } = call
-  const image = await context.blob(plan.image)
+  const images = await Promise.all(plan.images.map((image) => context.blob(image)))
   const left_out = new Set(learned)
   let last_left_out: readonly string[] = []
   let { indices } = call
   for (;;) {
-    const body = chatRequest(options.model, plan, indices, image, left_out)
+    const body = chatRequest(options.model, plan, indices, images, left_out)
     const answer = await asked(body)
     if (answer === undefined) {
       learned.add(LEARNED.one_choice)

@@ -7,7 +7,7 @@ const NOW = Date.parse('2026-01-01T00:00:00Z')
 const PLAN: ChatPlan = {
   group_id: 'g',
   prompt: 'move it',
-  image: { sha256: '', bytes: 0, media_type: 'image/png' },
+  images: [{ sha256: '', bytes: 0, media_type: 'image/png' }],
   sampling: { temperature: 1, top_p: 1, top_k: null, max_tokens: 1_024, stop: [] },
   unasked: ['temperature', 'top_p', 'max_tokens'],
   seed: '1',

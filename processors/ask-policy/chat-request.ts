@@ -18,7 +18,7 @@ const DEFAULT_SAMPLING = { temperature: 1, top_p: 1, max_tokens: 1_024 }
 export const chatPlan = z.object({
   group_id: z.string(),
   prompt: z.string(),
-  image: z.object({ sha256: z.string(), bytes: z.int(), media_type: z.string() }),
+  images: z.array(z.object({ sha256: z.string(), bytes: z.int(), media_type: z.string() })),
   sampling: z.object({
     temperature: z.number(),
     top_p: z.number(),
@@ -31,10 +31,15 @@ export const chatPlan = z.object({
   seed: z.string(),
 })
 
+/** Version 1 of the state had one image. */
+export function fromVersion1(state: unknown): unknown {
+  const { image, ...plan } = state as { image: unknown }
+  return { ...plan, images: [image] }
+}
+
 export type ChatPlan = z.infer<typeof chatPlan>
 
-export function planOf({ group_id, prompt, scene, sampling, seed }: Requested, options: SamplingOptions): ChatPlan {
-  const { sha256, bytes, media_type } = scene.image
+export function planOf({ group_id, prompt, images, sampling, seed }: Requested, options: SamplingOptions): ChatPlan {
   const asked = {
     temperature: options.temperature ?? sampling.temperature,
     top_p: sampling.top_p,
@@ -43,7 +48,7 @@ export function planOf({ group_id, prompt, scene, sampling, seed }: Requested, o
   return {
     group_id,
     prompt: prompt.text,
-    image: { sha256, bytes, media_type },
+    images: images.map(({ sha256, bytes, media_type }) => ({ sha256, bytes, media_type })),
     sampling: {
       temperature: asked.temperature ?? DEFAULT_SAMPLING.temperature,
       top_p: asked.top_p ?? DEFAULT_SAMPLING.top_p,
@@ -98,16 +103,19 @@ export function askedFor({ sampling, unasked }: ChatPlan): string[] {
     .map(([name, value]) => `${name} ${value}`)
 }
 
-/** The body of `POST /chat/completions`. */
+/** The body of `POST /chat/completions`. @param images bytes of the plan's images, in the same order */
 export function chatRequest(
   model: string,
   plan: ChatPlan,
   indices: readonly number[],
-  image: Uint8Array,
+  images: readonly Uint8Array[],
   learned: ReadonlySet<string>,
 ): Record<string, unknown> {
   const { temperature, top_p, top_k, max_tokens, stop } = plan.sampling
-  const url = `data:${plan.image.media_type};base64,${Buffer.from(image).toString('base64')}`
+  const pictures = images.map((bytes, at) => {
+    const url = `data:${plan.images[at]?.media_type};base64,${Buffer.from(bytes).toString('base64')}`
+    return { type: 'image_url', image_url: { url } }
+  })
   const optional = {
     temperature,
     top_p,
@@ -124,10 +132,7 @@ export function chatRequest(
     messages: [
       {
         role: 'user',
-        content: [
-          { type: 'image_url', image_url: { url } },
-          { type: 'text', text: plan.prompt },
-        ],
+        content: [...pictures, { type: 'text', text: plan.prompt }],
       },
     ],
     ...(learned.has(LEARNED.one_choice) ? {} : { n: indices.length }),

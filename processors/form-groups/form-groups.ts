@@ -24,6 +24,7 @@ import { formedRows } from './formed-rows.ts'
 import {
   emptyGroup,
   fromVersion1,
+  fromVersion2,
   type Group,
   groupState,
   isComplete,
@@ -50,7 +51,7 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
     produces: 'derived',
     inputs: [rolloutRequested, completionsSampled, completionsScored],
     outputs: [groupFormed, groupExpired, completionRejected],
-    state: { version: 2, schema: groupState, upcast: { 1: fromVersion1 } },
+    state: { version: 3, schema: groupState, upcast: { 1: fromVersion1, 2: fromVersion2 } },
     apply(state, event, emit) {
       const group = state === undefined ? emptyGroup(event.key) : draftOf(state)
       if (isA(event, rolloutRequested)) return whole(takeRequest(group, event, emit), options.dialect, emit)
@@ -74,16 +75,16 @@ function draftOf(group: Group): Group {
 
 function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: Emit): Group {
   if (group.request !== undefined || group.closed !== undefined) return group
-  const { group_size, origin, task, scene, prompt, deadline } = event.data
+  const { group_size, origin, task, start_id, prompt, images, deadline } = event.data
   checkGroupSize(group_size)
   const request = {
     cause: causeOf(event),
     group_size,
     origin,
     task,
-    scene_id: scene.scene_id,
+    start_id,
     prompt_sha256: prompt.sha256,
-    images: [scene.image],
+    images: [...images],
     deadline,
   }
   const { slots, rejected } = group

@@ -1,7 +1,6 @@
 import type { DataOf } from '../../schemas/declare/event.ts'
 import type { ImageRef } from '../../schemas/declare/logical-types.ts'
-import { type groupFormed, ORIGINS } from '../../schemas/events/rollout.ts'
-import { TASKS } from '../../schemas/events/tower.ts'
+import type { groupFormed } from '../../schemas/events/rollout.ts'
 import { advantagesOf, type Dialect, statisticsOf } from './advantages.ts'
 import type { Group, Sampled, Slot } from './group.ts'
 
@@ -26,10 +25,10 @@ export function formedRows(group: Group, dialect: Dialect): FormedRow[] {
       completion_index: index,
       attempt_id: group.attempt_id ?? '',
       sampled_id: slot.sampled_id,
-      origin: named(ORIGINS, request.origin),
-      task: named(TASKS, request.task),
+      origin: request.origin,
+      task: request.task,
       group_size: request.group_size,
-      scene_id: request.scene_id,
+      start_id: request.start_id,
       prompt_sha256: request.prompt_sha256,
       images: request.images as ImageRef[],
       policy: sampled.policy,
@@ -73,10 +72,4 @@ function scored(group: Group, index: number): ScoredSlot {
 
 function sampledOf(slot: Slot): Sampled {
   return slot.row as unknown as Sampled
-}
-
-function named<const V extends readonly string[]>(values: V, value: string): V[number] {
-  const found = values.find((known) => known === value)
-  if (found === undefined) throw new Error(`${value}: expected one of ${values.join(', ')}`)
-  return found
 }

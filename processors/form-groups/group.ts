@@ -13,7 +13,7 @@ const request = z.object({
   group_size: z.int(),
   origin: z.string(),
   task: z.string(),
-  scene_id: z.string(),
+  start_id: z.string(),
   prompt_sha256: z.string(),
   images: z.array(z.unknown()),
   deadline: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
@@ -72,6 +72,14 @@ export function fromVersion1(state: unknown): unknown {
   if (request === undefined) return group
   const { clock, deadline, ...rest } = request
   return { ...group, request: { ...rest, deadline: { clock, time: deadline } } }
+}
+
+/** State version 2 named the start state of a request as a scene, as rollout.requested v3 did. */
+export function fromVersion2(state: unknown): unknown {
+  const { request, ...group } = state as { request?: { scene_id: string } }
+  if (request === undefined) return group
+  const { scene_id, ...rest } = request
+  return { ...group, request: { ...rest, start_id: scene_id } }
 }
 
 export function later(deadline: Deadline, by_ms: number): Deadline {

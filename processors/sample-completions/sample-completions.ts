@@ -1,16 +1,21 @@
 import { completePhotograph } from '../../environments/tower/photograph.ts'
 import { parsePolicy } from '../../environments/tower/policies.ts'
 import { type Random, random } from '../../environments/tower/random.ts'
-import type { DataOf, Event } from '../../schemas/declare/event.ts'
+import type { DataOf } from '../../schemas/declare/event.ts'
 import { completionsSampled, NO_MODEL, NO_TOKENS } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
+import { type sceneFields, type TASKS, towerOrigin } from '../../schemas/events/tower.ts'
 import { sourceId } from '../../schemas/wire/identity.ts'
+import { type Asked, askedOf } from '../asked.ts'
 import { checkGroupSize } from '../largest-group.ts'
 import { causeOf, isA, type Transform } from '../processor.ts'
 import { towerOf } from '../recorded-scene.ts'
 
+type Requested = DataOf<typeof rolloutRequested>
+type AskedOfTower = Asked<(typeof TASKS)[number], typeof sceneFields>
+
 /**
- * Answers requests with a scripted policy. It uses the scene's numbers, not its picture, and so has no tokens or
+ * Answers requests about towers with a scripted policy. It uses the scene's numbers, not its picture, and so has no tokens or
  * log-probabilities: its completions cannot be trained on.
  *
  * @param policy `oracle`, `noisy-oracle(σ)`, `random-legal` or `constant(TEXT)`
@@ -31,13 +36,15 @@ export function sampleCompletions(policy: string): Transform {
     apply(events, { emit }) {
       for (const event of events) {
         if (!isA(event, rolloutRequested)) continue
-        emit(completionsSampled, completionsOf(event), { causes: [causeOf(event)] })
+        const asked = askedOf(towerOrigin, event.data)
+        if (asked === undefined) continue
+        emit(completionsSampled, completionsOf(event.data, asked), { causes: [causeOf(event)] })
       }
     },
   }
 
-  function completionsOf(request: Event<typeof rolloutRequested>): DataOf<typeof completionsSampled> {
-    const { group_id, group_size, scene, task, seed, sampling } = request.data
+  function completionsOf(request: Requested, { task, start: scene }: AskedOfTower): DataOf<typeof completionsSampled> {
+    const { group_id, group_size, seed, sampling } = request
     checkGroupSize(group_size)
     const complete = (recorded: typeof scene, asked: typeof task, stream: Random) =>
       recorded.dataset === 'lerer'

@@ -2,8 +2,10 @@ import { z } from 'zod'
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
-import { completionsScored } from '../../schemas/events/tower.ts'
+import { completionsScored, towerOrigin } from '../../schemas/events/tower.ts'
+import { askedOf } from '../asked.ts'
 import { type Cause, causeOf, type Emit, type Fold, isA, REDELIVERY_MEMORY_MS } from '../processor.ts'
+import type { RecordedScene } from '../recorded-scene.ts'
 import { type CompletionToScore, type ScoredRow, type Scorer, scoredRow } from './scored-row.ts'
 
 const cause = z.custom<Cause>((value) => typeof value === 'object' && value !== null && 'id' in value)
@@ -29,12 +31,16 @@ const scoringState = z.object({
   forget: z.object({ clock: z.enum(['virtual', 'wall']), time: z.string() }),
 })
 
-type Requested = Event<typeof rolloutRequested>['data']
-type RequestState = Pick<Requested, 'scene' | 'task' | 'group_size'> & { cause: Cause }
+interface RequestState {
+  readonly scene: RecordedScene
+  readonly task: ScoredRow['task']
+  readonly group_size: number
+  readonly cause: Cause
+}
 type Scoring = z.infer<typeof scoringState>
 
 /**
- * Scores completions: joins them with the scene of their request, whichever arrives first, and emits one
+ * Scores completions about towers: joins them with the scene of their request, whichever arrives first, and emits one
  * `tower.completions_scored` for every sampled event.
  */
 export function scoreCompletions(scorer: Scorer): Fold<Scoring> {
@@ -66,9 +72,11 @@ function takeRequest(
   scorer: Scorer,
 ): Scoring {
   if (state?.request !== undefined || state?.done) return state
-  const { scene, task, group_size, deadline } = event.data
-  const request = { scene, task, group_size, cause: causeOf(event) }
+  const { group_size, deadline } = event.data
   const forget = { clock: deadline.clock, time: later(deadline.time) }
+  const asked = askedOf(towerOrigin, event.data)
+  if (asked === undefined) return doneUntil(forget)
+  const request = { scene: asked.start, task: asked.task, group_size, cause: causeOf(event) }
   let next: Scoring = { request, scored: [], waiting: [], forget }
   for (const { cause, rows } of state?.waiting ?? []) next = score(next, request, cause, rows, emit, scorer)
   return next
@@ -112,7 +120,7 @@ function score(
   emit(completionsScored, results, { causes: [request.cause, cause] })
   const next = results.reduce((before, row) => count(before, row, request.group_size), state)
   const all = next.scored.length === request.group_size && !next.irregular
-  if (all) return { done: true, scored: NONE, waiting: NONE, forget: state.forget }
+  if (all) return doneUntil(state.forget)
   return { ...next, scored_events: [...(state.scored_events ?? []), cause.id] }
 }
 
@@ -132,6 +140,9 @@ function count(state: Scoring, row: ScoredRow, group_size: number): Scoring {
   if (!regular) return { ...state, attempt_id: attempt, irregular: true }
   return { ...state, attempt_id: attempt, scored: [...state.scored, completion_index] }
 }
+
+/** Nothing more is scored: the group is complete, or of another origin. */
+const doneUntil = (forget: Scoring['forget']): Scoring => ({ done: true, scored: NONE, waiting: NONE, forget })
 
 /** Shared by all groups that are done: there are hundreds of thousands in a week. */
 const NONE: never[] = []

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/declare/event.ts'
-import { completionsScored } from '../../schemas/events/tower.ts'
+import { completionsScored, startAt } from '../../schemas/events/tower.ts'
 import { requested, SCENE, sampled, sampledRow } from '../../tests/tower-events.ts'
 import { paperScorer } from './paper-scorer.ts'
 import { scoreCompletions } from './score-completions.ts'
@@ -59,7 +59,7 @@ test('a scorer that throws gives a row without a reward, and the other rows keep
 test('a tower too tall for physics to come to an end is not simulated, whatever release requested it', async () => {
   for (const height of [1_000, 2_000_000_000]) {
     const driver = testDriver(scoreCompletions(paper))
-    const tall = requested({ scene: { ...SCENE, height } })
+    const tall = requested(startAt({ ...SCENE, height }))
     await driver.given({ ...tall, before_rules: true } as Event)
     await driver.when(sampled('s1', sampledRow(0, { text: '<answer>-270, 250000</answer>' })))
     const [event] = driver.said(completionsScored)

@@ -1,10 +1,9 @@
 import type { DataOf, RowOfEvent } from '../../schemas/declare/event.ts'
 import type { completionsSampled } from '../../schemas/events/policy.ts'
-import type { rolloutRequested } from '../../schemas/events/rollout.ts'
 import type { completionsScored } from '../../schemas/events/tower.ts'
+import type { RecordedScene } from '../recorded-scene.ts'
 
 export type ScoredRow = DataOf<typeof completionsScored>[number]
-type Scene = RowOfEvent<typeof rolloutRequested>['scene']
 export type CompletionToScore = Pick<
   RowOfEvent<typeof completionsSampled>,
   'group_id' | 'completion_index' | 'attempt_id' | 'text'
@@ -31,7 +30,7 @@ export interface Scorer {
   readonly reward_version: number
   readonly physics_engine: string
   readonly physics_version: string
-  score(scene: Scene, task: ScoredRow['task'], text: string): Score
+  score(scene: RecordedScene, task: ScoredRow['task'], text: string): Score
 }
 
 const FAILED: Score = {
@@ -50,7 +49,7 @@ const FAILED: Score = {
 /** The row of one completion. If the scorer throws, the reward is null: never 0 or −5. */
 export function scoredRow(
   scorer: Scorer,
-  scene: Scene,
+  scene: RecordedScene,
   task: ScoredRow['task'],
   completion: CompletionToScore,
   sampled_id: string,

@@ -1,9 +1,11 @@
 import fc from 'fast-check'
+import { defineValue } from '../declare/declared-value.ts'
 import type { DataOf, Event, EventType } from '../declare/event.ts'
 import { defineEvent } from '../declare/event.ts'
 import {
   blob,
   bool,
+  declared,
   type Field,
   type Fields,
   float32,
@@ -89,6 +91,28 @@ const values: { readonly [K in LogicalKind]: (logical: Of<K>) => fc.Arbitrary<un
       { maxKeys: Math.min(4, max_length), noNullPrototype: true },
     ),
   struct: ({ fields }) => arbitraryRow(fields),
+  declared: () =>
+    fc.oneof(
+      arbitraryRow(testedValue.fields).map((value) => ({
+        declaration: testedValue.name,
+        version: testedValue.version,
+        value,
+      })),
+      fc.record(
+        {
+          declaration: fc.constant('elsewhere.unknown'),
+          version: fc.integer({ min: 1, max: 9 }),
+          value: fc.dictionary(
+            text.filter((key) => key !== '__proto__'),
+            fc.oneof(text, fc.integer(), fc.constant(null)),
+            {
+              noNullPrototype: true,
+            },
+          ),
+        },
+        { noNullPrototype: true },
+      ),
+    ),
   tensor: ({ dtype, shape }) => elements[dtype](shape.reduce((product, extent) => product * extent, 1)),
 }
 
@@ -138,6 +162,14 @@ export function eventOf<T extends EventType>(type: T, data: DataOf<T>, envelope:
     data,
   }
 }
+
+/** A declaration of values, for tests; others have none in this process. */
+export const testedValue = defineValue({
+  name: 'test.start',
+  version: 1,
+  about: 'Where it starts.',
+  fields: { x: float64(), names: list(utf8()), at: nullable(timestamp()), lengths: mapOf(int64()) },
+})
 
 export const everyTypeFields = {
   group_id: utf8("the key; it's text"),
@@ -196,6 +228,7 @@ export const everyTypeBatch = defineEvent({
 })
 export const everyTypeFact = defineEvent({
   ...everyTypeBatch,
+  row: { ...everyTypeFields, a_start: declared(), maybe_start: nullable(declared()) },
   type: 'test.everything_said',
   encoding: 'json',
   key: 'group_id',

@@ -1,4 +1,4 @@
-import { FIELD_NAME, type Field, type Fields, type LogicalKind, type RowOf } from './logical-types.ts'
+import { FIELD_NAME, type Field, type Fields, holds, type LogicalKind, type RowOf } from './logical-types.ts'
 
 /**
  * How long an event must be retained (design §3): sources and recorded facts cannot be recomputed, ledgers prove
@@ -118,6 +118,11 @@ export function defineEvent<const E extends 'json' | 'arrow', const R extends Fi
   const key: Field | undefined = declared.row[declared.key]
   if (key === undefined || key.nullable || key.logical.kind !== 'utf8') {
     fail(`key ${declared.key}: expected a required utf8 field of the row`)
+  }
+  for (const [name, { logical }] of Object.entries(declared.row)) {
+    if (logical.kind !== 'declared' && holds('declared', logical)) {
+      fail(`field ${name}: expected a declared value in a field of the row itself, not inside of another`)
+    }
   }
   const row_key = declared.row_key ?? []
   if (row_key.length > 0 && declared.encoding === 'json') fail('row_key: a fact has one row')

@@ -20,6 +20,8 @@ export type Logical =
   | ({ readonly kind: 'map'; readonly value: Field } & Length)
   | { readonly kind: 'struct'; readonly fields: Fields }
   | { readonly kind: 'tensor'; readonly dtype: TensorDtype; readonly shape: readonly number[] }
+  /** `loosened`: takes the bounds off a field of the value. */
+  | { readonly kind: 'declared'; readonly loosened?: (field: Field) => Field }
 
 /** Inclusive at both ends. */
 export interface Range {
@@ -68,6 +70,13 @@ export interface ImageRef extends BlobRef {
   height: number
   /** SHA-256 of the decoded pixels, RGB, row by row, 8 bits a channel. */
   pixels_sha256: string
+}
+
+/** A value with the name and version of its declaration. */
+export interface DeclaredValue {
+  readonly declaration: string
+  readonly version: number
+  readonly value: Readonly<Record<string, unknown>>
 }
 
 export const FIELD_NAME = /^[a-z][a-z0-9_]*$/
@@ -129,6 +138,14 @@ export function struct<R extends Fields>(fields: R, about = ''): Field<RowOf<R>>
   }
   return field({ kind: 'struct', fields }, about)
 }
+/** Whether a type is of this kind, or has one of it inside. */
+export function holds(kind: LogicalKind, logical: Logical): boolean {
+  if (logical.kind === kind) return true
+  if (logical.kind === 'list') return holds(kind, logical.item.logical)
+  if (logical.kind === 'map') return holds(kind, logical.value.logical)
+  return logical.kind === 'struct' && Object.values(logical.fields).some((field) => holds(kind, field.logical))
+}
+
 const MAX_ELEMENTS = 2 ** 28
 
 /**
@@ -143,6 +160,9 @@ export function tensor(dtype: TensorDtype, shape: readonly number[], about = '')
   }
   return field({ kind: 'tensor', dtype, shape }, about)
 }
+/** A value that a domain declares, see `declared-value.ts`. Only a row's own fields have this type. */
+export const declared = (about = '') => field<DeclaredValue>({ kind: 'declared' }, about)
+
 export function nullable<T>(inner: Field<T>): Field<T | null> {
   return { ...inner, nullable: true } as Field<T | null>
 }

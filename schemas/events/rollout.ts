@@ -2,6 +2,7 @@ import { defineEvent } from '../declare/event.ts'
 import { ID, INDEX, MAX_GROUP_SIZE, NOT_NEGATIVE, PICTURE, TEXT, TOKENS } from '../declare/limits.ts'
 import {
   bool,
+  declared,
   float32,
   float64,
   image,
@@ -14,17 +15,17 @@ import {
   timestamp,
   utf8,
 } from '../declare/logical-types.ts'
-import { sceneFields, sceneFieldsV1, TASKS } from './tower.ts'
+import { PROMPT_VARIANTS, sceneFields, sceneFieldsV1, TASKS } from './tower.ts'
 
-export const ORIGINS = ['tower'] as const
 export const PURPOSES = ['train', 'eval', 'probe'] as const
 export const CLOCKS = ['virtual', 'wall'] as const
-export const PROMPT_VARIANTS = ['plain', 'reasoning'] as const
 export const REJECTIONS = ['late', 'duplicate', 'mixed_attempt', 'scorer_failed', 'index_out_of_range'] as const
 export const LOGPROBS_KINDS = ['raw', 'processed'] as const
 
 /** How advantages are normalised; `processors/form-groups/advantages.ts` has each equation and its source. */
 export const DIALECTS = ['paper', 'trl', 'verl', 'openrlhf', 'pipelinerl', 'nemo_rl', 'prime_rl'] as const
+
+const IMAGES = { max_length: 256 }
 
 export const samplingFields = {
   temperature: nullable(float64(NOT_NEGATIVE, 'null for a scripted policy')),
@@ -34,47 +35,73 @@ export const samplingFields = {
   stop: list(utf8(TEXT), { max_length: 256 }),
 }
 
-const SNAPSHOT = 'snapshot of the scene, so that a scorer needs no join'
 const requestFields = {
   group_id: utf8(ID),
-  origin: oneOf(ORIGINS, 'the environment that asks'),
-  task: oneOf(TASKS),
+  origin: utf8(ID, 'the environment that asks; its domain declares it'),
+  task: utf8(ID, 'one of the tasks of the origin'),
   prompt: struct(
-    { text: utf8(TEXT), sha256: utf8(ID, 'of the UTF-8 text'), variant: oneOf(PROMPT_VARIANTS) },
-    'paper 1 A.4',
+    { text: utf8(TEXT), sha256: utf8(ID, 'of the UTF-8 text'), variant: utf8(ID, 'how the task is put into words') },
+    'what the policy is asked',
   ),
-  scene: struct(sceneFields, SNAPSHOT),
+  images: list(image(PICTURE), IMAGES, 'shown with the prompt, in this order'),
+  start_id: utf8(ID, 'identity of the start state within its origin'),
+  start: declared('snapshot of the start state, as the origin declares it, so that a scorer needs no join'),
   policy_role: utf8(ID, 'which model role must answer'),
   group_size: int32({ min: 1, max: MAX_GROUP_SIZE }, 'N of paper 1 §3.3; 16 there'),
   sampling: struct(samplingFields),
   seed: utf8(ID, 'seed of the completions'),
-  round: int32(NOT_NEGATIVE, 'how often this scene was asked before'),
+  round: int32(NOT_NEGATIVE, 'how often this start state was asked about before'),
   purpose: oneOf(PURPOSES),
+  deadline: struct(
+    { clock: oneOf(CLOCKS), time: timestamp() },
+    'the group expires on the first tick of this clock at or after this time',
+  ),
 }
 
-const deadline = struct(
-  { clock: oneOf(CLOCKS), time: timestamp() },
-  'the group expires on the first tick of this clock at or after this time',
-)
-const requestFieldsV2 = { ...requestFields, scene: struct(sceneFieldsV1, SNAPSHOT) }
+/** Until version 3 every request was about a tower. */
+const towerRequestFields = {
+  group_id: utf8(ID),
+  origin: oneOf(['tower']),
+  task: oneOf(TASKS),
+  prompt: struct({ text: utf8(TEXT), sha256: utf8(ID), variant: oneOf(PROMPT_VARIANTS) }),
+  scene: struct(sceneFields),
+  policy_role: utf8(ID),
+  group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
+  sampling: struct(samplingFields),
+  seed: utf8(ID),
+  round: int32(NOT_NEGATIVE),
+  purpose: oneOf(PURPOSES),
+}
+const deadline = struct({ clock: oneOf(CLOCKS), time: timestamp() })
+const towerRequestFieldsV2 = { ...towerRequestFields, scene: struct(sceneFieldsV1) }
 
 export const rolloutRequested = defineEvent({
   type: 'rollout.requested',
-  version: 3,
+  version: 4,
   key: 'group_id',
   encoding: 'json',
   retention: 'source',
   about: 'A policy is asked for a group of completions of one prompt.',
-  row: { ...requestFields, deadline },
+  row: requestFields,
   earlier: [
     {
       // A time means nothing without its clock, so v2 puts both into one struct.
       version: 1,
-      row: { ...requestFieldsV2, clock: oneOf(CLOCKS), deadline: timestamp() },
+      row: { ...towerRequestFieldsV2, clock: oneOf(CLOCKS), deadline: timestamp() },
       upcast: ({ clock, deadline, ...row }) => ({ ...row, deadline: { clock, time: deadline } }),
     },
     // v3 adds photographs; every v2 scene is simulated and is a valid v3 scene.
-    { version: 2, row: { ...requestFieldsV2, deadline } },
+    { version: 2, row: { ...towerRequestFieldsV2, deadline } },
+    {
+      // v4 knows no domain: the scene is what the towers declare as their start state.
+      version: 3,
+      row: { ...towerRequestFields, deadline },
+      upcast: ({ scene, ...row }) => {
+        const { scene_id, image } = scene as { scene_id: string; image: unknown }
+        const start = { declaration: 'tower.scene', version: 1, value: scene }
+        return { ...row, images: [image], start_id: scene_id, start }
+      },
+    },
   ],
 })
 
@@ -91,40 +118,63 @@ export const tokenFields = {
   trainable: bool('false when token ids or log-probabilities are missing'),
 }
 
+const formedIds = {
+  group_id: utf8(ID),
+  completion_index: int32(INDEX),
+  attempt_id: utf8(ID),
+  sampled_id: utf8(ID, 'ce_id of the policy.completions_sampled that held the completion'),
+  origin: utf8(ID, 'the environment that asked'),
+  task: utf8(ID),
+  group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
+}
+const formedData = {
+  prompt_sha256: utf8(ID),
+  images: list(image(PICTURE), IMAGES, 'as they were shown'),
+  policy: utf8(TEXT),
+  text: utf8(TEXT),
+  ...tokenFields,
+  outcome: utf8(ID),
+  reward: float64(),
+  reward_name: utf8(ID),
+  advantage: float64('in the named dialect; 0 for every row of a group without variance'),
+  dialect: oneOf(DIALECTS),
+  reward_mean: float64('over the group'),
+  reward_std: float64(NOT_NEGATIVE, 'over the group, ddof 1'),
+  zero_variance: bool('all N rewards are equal'),
+  policy_version_oldest: nullable(int64('over the tokens of the group')),
+  policy_version_newest: nullable(int64()),
+  lineage: nullable(utf8(ID, 'training run that the policy versions count in')),
+}
+const formedFields = {
+  ...formedIds,
+  start_id: utf8(ID, 'identity of the start state within its origin'),
+  ...formedData,
+}
+/** Until version 2 every group was about a tower. */
+const formedFieldsV1 = {
+  ...formedIds,
+  origin: oneOf(['tower']),
+  task: oneOf(TASKS),
+  scene_id: utf8(ID),
+  ...formedData,
+}
+
 export const groupFormed = defineEvent({
   type: 'rollout.group_formed',
-  version: 1,
+  version: 2,
   key: 'group_id',
   encoding: 'arrow',
   retention: 'derived',
   about: 'All N completions of a group are there and scored: a row for each, with its advantage.',
   row_key: ['completion_index'],
-  row: {
-    group_id: utf8(ID),
-    completion_index: int32(INDEX),
-    attempt_id: utf8(ID),
-    sampled_id: utf8(ID, 'ce_id of the policy.completions_sampled that held the completion'),
-    origin: oneOf(ORIGINS),
-    task: oneOf(TASKS),
-    group_size: int32({ min: 1, max: MAX_GROUP_SIZE }),
-    scene_id: utf8(ID),
-    prompt_sha256: utf8(ID),
-    images: list(image(PICTURE), { max_length: 256 }),
-    policy: utf8(TEXT),
-    text: utf8(TEXT),
-    ...tokenFields,
-    outcome: utf8(ID),
-    reward: float64(),
-    reward_name: utf8(ID),
-    advantage: float64('in the named dialect; 0 for every row of a group without variance'),
-    dialect: oneOf(DIALECTS),
-    reward_mean: float64('over the group'),
-    reward_std: float64(NOT_NEGATIVE, 'over the group, ddof 1'),
-    zero_variance: bool('all N rewards are equal'),
-    policy_version_oldest: nullable(int64('over the tokens of the group')),
-    policy_version_newest: nullable(int64()),
-    lineage: nullable(utf8(ID, 'training run that the policy versions count in')),
-  },
+  row: formedFields,
+  earlier: [
+    {
+      version: 1,
+      row: formedFieldsV1,
+      upcast: ({ scene_id, ...row }) => ({ ...row, start_id: scene_id }),
+    },
+  ],
 })
 
 export const groupExpired = defineEvent({

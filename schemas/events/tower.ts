@@ -1,12 +1,28 @@
+import { declaredAs, defineValue } from '../declare/declared-value.ts'
 import { defineEvent } from '../declare/event.ts'
 import { ID, INDEX, MAX_BLOCKS, NOT_NEGATIVE, PICTURE, TEXT } from '../declare/limits.ts'
-import { bool, float64, image, int32, list, mapOf, nullable, oneOf, struct, utf8 } from '../declare/logical-types.ts'
+import {
+  bool,
+  float64,
+  image,
+  int32,
+  list,
+  mapOf,
+  nullable,
+  oneOf,
+  type RowOf,
+  struct,
+  utf8,
+} from '../declare/logical-types.ts'
+import { defineOrigin } from './origin.ts'
 
 /** Datasets that the simulator generates. */
 export const DATASETS = ['top_block', 'side_block'] as const
 /** Datasets of a scene; `lerer` is photographs of wooden towers (paper 1 A.1.3). */
 export const SCENE_DATASETS = [...DATASETS, 'lerer'] as const
 export const TASKS = ['binary_stability', 'x_only', 'x_y'] as const
+/** How a task is put into words: paper 1 A.4, word for word. */
+export const PROMPT_VARIANTS = ['plain', 'reasoning'] as const
 export const SPLITS = ['train', 'test_iid', 'test_offset', 'test_height', 'test_appearance'] as const
 /** `test_external`: data of a kind that is never trained on. */
 export const SCENE_SPLITS = [...SPLITS, 'test_external'] as const
@@ -78,6 +94,24 @@ export const sceneFields = {
   simulator_version: nullable(sceneFieldsV1.simulator_version),
   content_key: utf8(ID, 'what splits are disjoint by: dataset, height and signed offset; of a photograph its pixels'),
 }
+
+/** A tower as the state that a rollout starts from. */
+export const towerScene = defineValue({
+  name: 'tower.scene',
+  version: 1,
+  about: 'A block tower, as it was presented.',
+  fields: sceneFields,
+})
+
+/** What a tower's rollouts ask for. */
+export const towerOrigin = defineOrigin({ name: 'tower', tasks: TASKS, start: towerScene })
+
+/** The fields of a request that say which tower it is about. */
+export const startAt = (scene: RowOf<typeof sceneFields>) => ({
+  images: [scene.image],
+  start_id: scene.scene_id,
+  start: declaredAs(towerScene, scene),
+})
 
 export const scenePresented = defineEvent({
   type: 'tower.scene_presented',

@@ -170,7 +170,7 @@ test('a request for a hundred million completions is refused before anything is 
     JSON.stringify({ ...JSON.parse(Buffer.from(record.value).toString()), group_size: 100_000_000 }),
   )
   expect(() => decodeEvent({ ...record, value }, catalogueOf([rolloutRequested]))).toThrow(
-    'rollout.requested v3: field group_size: expected an integer of 32 bits, 1 … 4096, got 100000000',
+    'rollout.requested v4: field group_size: expected an integer of 32 bits, 1 … 4096, got 100000000',
   )
 })
 
@@ -212,7 +212,7 @@ test('a value of more bytes than any release wrote is refused before it is parse
   const { key, headers } = encodeEvent(rolloutRequested, eventOf(rolloutRequested, sampleOf(rolloutRequested, 1)))
   const value = Buffer.alloc(8 * 2 ** 20 + 1, '[')
   expect(() => decodeEvent({ key, headers, value }, catalogueOf([rolloutRequested]))).toThrow(
-    'rollout.requested v3: expected at most 8388608 bytes, got 8388609',
+    'rollout.requested v4: expected at most 8388608 bytes, got 8388609',
   )
 })
 

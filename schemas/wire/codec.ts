@@ -120,8 +120,9 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
   let data = original
   if (written.version !== type.version) {
     data = poisonous(() => upcastData(type, written.version, original))
-    key = poisonous(() => validateData(type, data, type, asked))
   }
+  data = poisonous(() => upcastValues(type, data))
+  if (data !== original) key = poisonous(() => validateData(type, data, type, asked))
   if (record.key !== key) throw otherKey(type, where, 'record key', key, record.key)
   if (envelope.key !== key) throw otherKey(type, where, 'header ce_partitionkey', key, envelope.key)
   // Nothing else refers to the envelope, so it becomes the event without a copy.
@@ -130,6 +131,38 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
   event.data = data as Event['data']
   if (asked === 'types') event.before_rules = true
   return event
+}
+
+/** Values with a version of their own, upcast; the data itself where all are current. */
+function upcastValues(type: EventType, data: unknown): unknown {
+  const fields = ownVersions(type)
+  if (fields.length === 0) return data
+  let changed = false
+  const rows = (Array.isArray(data) ? data : [data]).map((before: Row) => {
+    let row = before
+    for (const [name, upcast] of fields) {
+      const value = upcast(row[name])
+      if (value === row[name]) continue
+      row = { ...row, [name]: value }
+      changed = true
+    }
+    return row
+  })
+  if (!changed) return data
+  return Array.isArray(data) ? rows : rows[0]
+}
+
+const upcasters = new WeakMap<EventType, readonly (readonly [name: string, upcast: (value: unknown) => unknown])[]>()
+
+function ownVersions(type: EventType) {
+  const known =
+    upcasters.get(type) ??
+    Object.entries(type.row).flatMap(([name, { logical }]) => {
+      const upcast = physical(logical).upcast?.(logical)
+      return upcast === undefined ? [] : [[name, (value: unknown) => (value === null ? null : upcast(value))] as const]
+    })
+  upcasters.set(type, known)
+  return known
 }
 
 function otherKey(type: EventType, where: string, what: string, key: string, found: string | null): PoisonError {

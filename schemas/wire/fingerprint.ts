@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { EventType, Routing } from '../declare/event.ts'
 import type { Field, Fields } from '../declare/logical-types.ts'
+import { keysSorted } from './keys-sorted.ts'
 import type { Json, JsonObject } from './physical-type.ts'
 import { physical } from './type-table.ts'
 
@@ -27,7 +28,8 @@ export function fingerprintOf(type: EventType, { version, row, routing = type.ro
   const known = fingerprints.get(row) ?? new Map<string, string>()
   fingerprints.set(row, known)
   const name = `${type.type} v${version} ${type.encoding} ${type.key} ${routing}`
-  const fingerprint = known.get(name) ?? sha256(canonicalJson(declarationOf(type, { version, row, routing })))
+  const fingerprint =
+    known.get(name) ?? sha256(JSON.stringify(keysSorted(declarationOf(type, { version, row, routing }))))
   known.set(name, fingerprint)
   return fingerprint
 }
@@ -57,15 +59,6 @@ function declarationOf(
 
 export function declaredField({ logical, nullable }: Field): Json {
   return { ...physical(logical).declared(logical, declaredField), nullable }
-}
-
-/** JSON with the keys of every object sorted. */
-function canonicalJson(value: Json): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  )
 }
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')

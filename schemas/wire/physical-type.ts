@@ -32,6 +32,8 @@ export interface PhysicalType<L, V = unknown> {
   toJson(logical: L, of: (field: Field) => (value: unknown) => unknown): (value: V) => unknown
   /** Undefined: the result of JSON.parse is the value. Passes on unreadable values, for validation to report. */
   fromJson(logical: L, of: (field: Field) => FromJson | undefined): FromJson | undefined
+  /** A valid value as one of the current declaration, where a value has a version of its own. Fields of a row only. */
+  upcast?(logical: L): (value: V) => V
   arrow(logical: L, of: (name: string, field: Field) => ArrowField): DataType
   /** Metadata of an Arrow field of this type. */
   arrowMetadata(logical: L): ReadonlyMap<string, string> | undefined

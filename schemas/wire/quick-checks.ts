@@ -1,5 +1,15 @@
-import type { Field, Fields, Logical, LogicalKind, Range } from '../declare/logical-types.ts'
+import { fieldsOfValue, VALUE_NAME } from '../declare/declared-value.ts'
+import {
+  type DeclaredValue,
+  type Field,
+  type Fields,
+  type Logical,
+  type LogicalKind,
+  type Range,
+  struct,
+} from '../declare/logical-types.ts'
 import { isAtMost } from './bounds.ts'
+import { isObject, isVersion, perFields, unknownVersion } from './declared-type.ts'
 import { isTensorOf } from './tensor-type.ts'
 import { isMediaType, isSha256, isTimestamp } from './value-checks.ts'
 
@@ -91,6 +101,15 @@ const quickChecks: QuickChecks = {
   },
   struct: ({ fields }) => isRow(fields),
   tensor: isTensorOf,
+  declared: ({ loosened }) => {
+    const fitsAs = perFields((fields) => fitsOf(loosened === undefined ? struct(fields) : loosened(struct(fields))))
+    return (value) => {
+      if (!isDeclared(value)) return false
+      const declared = value as DeclaredValue
+      const fields = fieldsOfValue(declared)
+      return fields === undefined ? unknownVersion(declared) === undefined : fitsAs(fields)(declared.value)
+    }
+  },
 }
 
 function fitsOf({ logical, nullable }: Field): Fits {
@@ -118,6 +137,13 @@ function isRecord(fields: { readonly [name: string]: Fits }): Fits {
     return true
   }
 }
+
+/** Whatever its declaration, which gives the fields of `value`. */
+const isDeclared = isRecord({
+  declaration: (name) => typeof name === 'string' && VALUE_NAME.test(name),
+  version: isVersion,
+  value: isObject,
+})
 
 const rowChecks = new WeakMap<Fields, Fits>()
 

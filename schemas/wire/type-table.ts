@@ -11,6 +11,7 @@ import {
 import { readBools, readInt64s, readNumbers, readTexts, writeBools, writeInt64s, writeTexts } from './arrow-columns.ts'
 import { lengthText, maximumOf, rangeKeywords, rangeText, within } from './bounds.ts'
 import type { CanonicalBytes } from './canonical-bytes.ts'
+import { declaredType } from './declared-type.ts'
 import { listType } from './list-type.ts'
 import { mapType } from './map-type.ts'
 import type { PhysicalType } from './physical-type.ts'
@@ -201,6 +202,7 @@ const physicalTypes: PhysicalTypes = {
     }),
   },
   tensor: tensorType,
+  declared: declaredType,
 }
 
 /** The row of a logical type. Shared code uses the row and never branches on the kind. */

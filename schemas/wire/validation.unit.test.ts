@@ -68,5 +68,6 @@ test('a batch has rows, and they share the key', () => {
   expect(() => validateData(everyTypeBatch, row)).toThrow('expected an array of rows, got an object with')
   expect(problemWith({ group_id: 'other' })).toContain(`row 2 field group_id: expected the key of row 0`)
   expect(() => validateData(everyTypeBatch, [3])).toThrow('row 0: expected an object with group_id')
-  expect(validateData(everyTypeFact, row)).toBe(row.group_id)
+  const start = { declaration: 'elsewhere.unknown', version: 1, value: {} }
+  expect(validateData(everyTypeFact, { ...row, a_start: start, maybe_start: null })).toBe(row.group_id)
 })

@@ -33,8 +33,10 @@ function converterOfPresent(type: DuckDBType): ToDuckDb {
     case DuckDBTypeId.BOOLEAN:
     case DuckDBTypeId.FLOAT:
     case DuckDBTypeId.DOUBLE:
-    case DuckDBTypeId.VARCHAR:
     case DuckDBTypeId.ENUM:
+      return (value) => value as DuckDBValue
+    case DuckDBTypeId.VARCHAR:
+      if (type.alias === 'JSON') return (value) => jsonText(value)
       return (value) => value as DuckDBValue
     case DuckDBTypeId.TINYINT:
     case DuckDBTypeId.UTINYINT:
@@ -75,6 +77,9 @@ function converterOfPresent(type: DuckDBType): ToDuckDb {
       throw new Error(`${type}: no event field is stored in a column of this type`)
   }
 }
+
+/** What a column of type JSON holds: an object of an event as text, and a text as it is. */
+export const jsonText = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value))
 
 function microsOf(time: string): bigint {
   const millis = Date.parse(time)

@@ -1,4 +1,5 @@
 import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
+import { valueTypes } from '../../schemas/declare/declared-value.ts'
 import type { EventType } from '../../schemas/declare/event.ts'
 import { upcastChangesValues } from '../../schemas/declare/upcast.ts'
 import { type Column, type EventTable, tableOf } from '../../schemas/derive/duckdb-table.ts'
@@ -22,6 +23,8 @@ export interface LoadTarget {
 interface MadeFrom {
   readonly version: number
   readonly columns: readonly Column[]
+  /** Versions of the declared values that the rows hold, where a field holds any. */
+  readonly values?: { readonly [name: string]: number }
 }
 type Change = 'none' | 'comments' | 'added_columns' | 'rebuild'
 
@@ -93,7 +96,13 @@ export function isMadeFor(type: EventType, text: string): boolean {
   return change === 'none' || change === 'comments'
 }
 
-const wantedFor = (type: EventType): MadeFrom => ({ version: type.version, columns: tableOf(type).columns })
+function wantedFor(type: EventType): MadeFrom {
+  const { version } = type
+  const { columns } = tableOf(type)
+  const holdsValues = Object.values(type.row).some(({ logical }) => logical.kind === 'declared')
+  if (!holdsValues) return { version, columns }
+  return { version, columns, values: Object.fromEntries(valueTypes().map((value) => [value.name, value.version])) }
+}
 
 const besideOf = (type: EventType): EventTable => tableOf({ ...type, type: `${type.type}${BUILDING}` })
 
@@ -121,6 +130,8 @@ function differenceOf(type: EventType, made: MadeFrom): Change {
     const after = now.get(before.name)
     if (after === undefined || after.type !== before.type || after.nullable !== before.nullable) return 'rebuild'
   }
+  const values = Object.entries(made.values ?? {})
+  if (values.some(([name, version]) => (wanted.values?.[name] ?? version) !== version)) return 'rebuild'
   const added = addedColumns(made, wanted)
   if (added.some(({ nullable }) => !nullable)) return 'rebuild'
   if (added.length > 0) return 'added_columns'

@@ -1,3 +1,4 @@
+import { jsonText } from './duckdb-values.ts'
 import type { Plain, SqlType } from './sql-result.ts'
 
 /** Whether a value in an answer, as DuckDB returns it, equals an event's value, as a processor sees it. */
@@ -22,6 +23,8 @@ export function isSameValue(type: SqlType, plain: Plain | undefined, value: unkn
       return (type.fields ?? []).every((field) =>
         isSameValue(field.type, (plain as { [name: string]: Plain })[field.name], (value as Row)[field.name]),
       )
+    case 'VARCHAR':
+      return plain === jsonText(value)
     default:
       return plain === value
   }

@@ -81,9 +81,9 @@ describe('loading', () => {
           [-0.5, -0.25, -1],
         ],
       ])
-      expect(await ask(sink, 'SELECT scene.blocks[1].edge, prompt.text FROM rollout.requested')).toEqual([
-        [0.25, 'How far?'],
-      ])
+      expect(
+        await ask(sink, `SELECT (start."value"->>'$.blocks[0].edge')::DOUBLE, prompt.text FROM rollout.requested`),
+      ).toEqual([[0.25, 'How far?']])
       expect(
         await ask(
           sink,

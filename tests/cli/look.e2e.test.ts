@@ -35,8 +35,10 @@ test('tail shows every event once, one JSON object on each line, and only the ro
   const rows = (events: { rows: { outcome: string }[] }[]) => events.flatMap((event) => event.rows)
   expect(rows(some)).toEqual(rows(all).filter((row) => row.outcome === outcome))
   const one = lines(await plumblineOk(['tail', 'rollout.requested', '--key', all[0].key, '--json'], { cwd }))
-  expect(one).toMatchObject([{ key: all[0].key, rows: [{ group_id: all[0].key, scene: { dataset: 'side_block' } }] }])
-  const inner = ['--where', 'scene.dataset=side_block', '--limit', '2', '--json']
+  expect(one).toMatchObject([
+    { key: all[0].key, rows: [{ group_id: all[0].key, start: { value: { dataset: 'side_block' } } }] },
+  ])
+  const inner = ['--where', 'start.value.dataset=side_block', '--limit', '2', '--json']
   expect(lines(await plumblineOk(['tail', 'rollout.requested', ...inner], { cwd }))).toHaveLength(2)
   const text = await plumblineOk(['tail', 'tower.completions_scored', '--limit', '1'], { cwd })
   expect(text).toMatch(/^2026-\S+ {2}tower\.completions_scored {2}p\d@0 {2}key [0-9a-f]{32}/)

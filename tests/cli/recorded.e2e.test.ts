@@ -1,8 +1,9 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
-import type { Event } from '../../schemas/declare/event.ts'
+import type { Event, RowOfEvent } from '../../schemas/declare/event.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
+import type { scenePresented } from '../../schemas/events/tower.ts'
 import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
 import { funnel, plumbline, plumblineOk, sharedFolder, sql } from './plumbline.ts'
@@ -23,12 +24,14 @@ beforeAll(async () => {
       (record) => (decodeEvent(record, vocabulary) as Event<typeof rolloutRequested>).data,
     ),
   )
-  requests.sort((a, b) => a.scene.index - b.scene.index)
+  requests.sort((a, b) => sceneOf(a).index - sceneOf(b).index)
 })
 
+const sceneOf = ({ start }: Request) => start.value as RowOfEvent<typeof scenePresented>
+
 /** A completion's text: the optimal move plus an offset in units. */
-function off({ scene }: Request, dx: number, dy: number): string {
-  const { dx_units, dy_units } = scene.optimal_move ?? { dx_units: 0, dy_units: 0 }
+function off(request: Request, dx: number, dy: number): string {
+  const { dx_units, dy_units } = sceneOf(request).optimal_move ?? { dx_units: 0, dy_units: 0 }
   return `I move it so.<answer>${dx_units + dx}, ${(dy_units ?? 0) + dy}</answer>`
 }
 

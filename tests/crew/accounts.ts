@@ -23,8 +23,8 @@ export async function accountsOf(at: At, ledger: Ledger, checkpoints: readonly C
   const counts: Record<string, number> = {}
 
   for (const table of ['rollout.requested', 'tower.scene_presented']) {
-    const seed = table === 'rollout.requested' ? 'scene.seed' : 'seed'
-    const index = table === 'rollout.requested' ? 'scene."index"' : '"index"'
+    const seed = table === 'rollout.requested' ? 'start."value"->>\'seed\'' : 'seed'
+    const index = table === 'rollout.requested' ? '(start."value"->>\'index\')::INTEGER' : '"index"'
     const found = await sql<{ seed: string; n: number; indices: number }>(
       at,
       `select ${seed} as seed, count(*)::int as n, count(distinct ${index})::int as indices from ${table} group by all`,

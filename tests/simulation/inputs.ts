@@ -3,6 +3,7 @@ import { type Random, random } from '../../environments/tower/random.ts'
 import { example } from '../../infra/runtime/test-driver.ts'
 import type { ClockDomain, Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
+import { startAt } from '../../schemas/events/tower.ts'
 import { pick } from '../pick.ts'
 import { requested, SCENE, sampledRow } from '../tower-events.ts'
 
@@ -102,7 +103,7 @@ function addGroup(
       seed,
       deadline,
       prompt: { text: group_id, sha256: 'c'.repeat(64), variant: 'plain' },
-      scene: { ...SCENE, image: { ...SCENE.image, ...PICTURE } },
+      ...startAt({ ...SCENE, image: { ...SCENE.image, ...PICTURE } }),
     },
     `request of ${group_id}`,
   )

@@ -63,7 +63,11 @@ export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
   return {
     shape: 'fold',
     ...{ name, version, about, inputs, outputs, variant, produces },
-    state: { version: effect.state.version, schema: pendingSchema(effect.state.schema) },
+    state: {
+      version: effect.state.version,
+      schema: pendingSchema(effect.state.schema),
+      upcast: upcastRequests(effect.state.upcast ?? {}),
+    },
     apply(state, event, emit) {
       if ((event.type as string) === ANSWERED) return record(state, event.data as unknown as Answered, outputs[0], emit)
       // The same request again, or another one with its key: the first one counts.
@@ -79,6 +83,18 @@ export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
     },
     waits: ({ request }) => request !== undefined,
   }
+}
+
+/** The upcasters of requests, for the states that hold them. A state whose results are all recorded has none. */
+function upcastRequests(upcasters: NonNullable<Effect['state']['upcast']>): NonNullable<Fold['state']['upcast']> {
+  const entries = Object.entries(upcasters).map(([version, upcast]) => {
+    const ofState = (state: unknown) => {
+      const { request, ...pending } = state as Pending
+      return request === undefined ? pending : { ...pending, request: upcast(request) }
+    }
+    return [version, ofState] as const
+  })
+  return Object.fromEntries(entries)
 }
 
 function planned<Q>(effect: Effect<Q>, event: Event): Pending<Q> | undefined {

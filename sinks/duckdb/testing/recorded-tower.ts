@@ -13,7 +13,7 @@ import {
   type REJECTIONS,
   rolloutRequested,
 } from '../../../schemas/events/rollout.ts'
-import { completionsScored } from '../../../schemas/events/tower.ts'
+import { completionsScored, startAt } from '../../../schemas/events/tower.ts'
 import { encodeEvent } from '../../../schemas/wire/codec.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
@@ -224,7 +224,7 @@ function requestData(group_id: string, group_size: number, text: string): RowOfE
     round: 0,
     purpose: 'train',
     prompt: { text, sha256: 'c'.repeat(64), variant: 'plain' },
-    scene: {
+    ...startAt({
       scene_id: `scene-${group_id}`,
       dataset: 'side_block',
       split: 'train',
@@ -242,7 +242,7 @@ function requestData(group_id: string, group_size: number, text: string): RowOfE
       unit: 0.001,
       simulator_version: 'test',
       content_key: 'k',
-    },
+    }),
     sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
     deadline: { clock: 'virtual', time: TIME },
   }
@@ -329,7 +329,7 @@ function formedRow(
     origin: 'tower',
     task: 'x_only',
     group_size: rewards.length,
-    scene_id: `scene-${group_id}`,
+    start_id: `scene-${group_id}`,
     prompt_sha256: 'c'.repeat(64),
     images: [image],
     policy: 'random-legal',

@@ -8,7 +8,8 @@ import type { View } from './view.ts'
 
 /** The request of each group, as a table expression like the others here. */
 export const askedOf = (groups?: Groups): string => `(
-      SELECT group_id, any_value(scene.dataset) AS dataset, any_value(scene.split) AS split, any_value(purpose) AS purpose
+      SELECT group_id, any_value(start."value"->>'$.dataset') AS dataset, any_value(start."value"->>'$.split') AS split,
+        any_value(purpose) AS purpose
       FROM ${ofGroups('rollout.requested', groups)}
       GROUP BY group_id
     )`
