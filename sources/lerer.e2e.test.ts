@@ -63,7 +63,7 @@ test('a folder of photographs becomes scenes with the paper’s prompt, is asked
   ])
   const [asked] = await sql<{ prompt: string; blocks: number; n: number; widths: number }>(
     `select any_value(prompt.text) as prompt, max(json_array_length(start."value"->'blocks')) as blocks, count(*) as n, sum(images[1].width) as widths
-     from rollout.requested where start."value"->>'height' is null and start."value"->>'seed' is null`,
+     from rollout.requested where (start."value"->>'height') is null and (start."value"->>'seed') is null`,
     place,
   )
   expect(asked).toEqual({ prompt: LERER_PROMPT, blocks: 0, n: 4, widths: 160 })

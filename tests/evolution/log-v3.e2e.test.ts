@@ -26,13 +26,20 @@ test('a log of requests that each hold a scene is verified and gone on with: a g
   await folder.close()
   await plumblineOk(['verify'], { cwd })
 
+  // Its completions are of one attempt.
+  const held = JSON.parse(
+    await plumblineOk(['tail', 'policy.completions_sampled', '--key', HALF, '--json'], { cwd }),
+  ) as {
+    rows: { attempt_id: string }[]
+  }
   const rest = [
     [HALF, 1],
     [ASKED, 0],
     [ASKED, 1],
   ].map(([group_id, completion_index]) => {
     const line = { group_id, completion_index, text: `<answer>-290, ${240 + Number(completion_index)}</answer>` }
-    return `${JSON.stringify({ ...line, time: '2026-03-02T12:00:00Z' })}\n`
+    const attempt = group_id === HALF ? { attempt_id: held.rows[0]?.attempt_id } : {}
+    return `${JSON.stringify({ ...line, ...attempt, time: '2026-03-02T12:00:00Z' })}\n`
   })
   await writeFile(join(cwd, 'rest.jsonl'), rest.join(''))
   const ran = await plumbline(['run', '--until-idle', '--policy', 'recorded(rest.jsonl)'], { cwd })
