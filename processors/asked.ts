@@ -26,9 +26,7 @@ export function askedOf<const T extends string, R extends Fields>(
   }
   const value = valueAs(start, origin.start)
   if (value === undefined) {
-    throw new InvariantError(
-      `start state of origin ${name}: expected a ${origin.start.name}, got a ${start.declaration}`,
-    )
+    throw new InvariantError(`start state of origin ${name}: expected ${origin.start.name}, got ${start.declaration}`)
   }
   return { task: known, start: value }
 }

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { askPolicy } from '../../processors/ask-policy/ask-policy.ts'
-import type { Deadline, Effect, Fold } from '../../processors/processor.ts'
+import type { ChatPlan } from '../../processors/ask-policy/chat-request.ts'
+import type { Deadline, Effect, Fold, Plan } from '../../processors/processor.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { add, counted, counting } from '../../tests/counting.ts'
 import { requested } from '../../tests/tower-events.ts'
@@ -83,4 +84,25 @@ test('an effect restarts with its plans', async () => {
   driver.restart()
   expect(before).toMatchObject({ missing: [0, 1, 2] })
   expect(driver.state('g1')).toEqual(before)
+})
+
+test('an effect of a newer version goes on with the plans of the older one, upcast', async () => {
+  const now = askPolicy({ url: 'http://h/v1', model: 'm' }) as Effect<ChatPlan>
+  const planned = (event: Event) => now.plan(event) as Plan<ChatPlan>
+  const before: Effect = {
+    ...now,
+    state: { version: 1, schema: z.looseObject({}) },
+    plan(event) {
+      const { request, ...plan } = planned(event)
+      const { images, ...rest } = request
+      return { ...plan, request: { ...rest, image: images[0] } }
+    },
+  }
+  const driver = testDriver(before)
+  await driver.given(requested({ group_size: 3 }))
+  driver.restart(now as Effect)
+  expect(driver.state('g1')).toMatchObject({
+    missing: [0, 1, 2],
+    request: planned(requested({ group_size: 3 })).request,
+  })
 })

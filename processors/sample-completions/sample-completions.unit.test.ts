@@ -12,3 +12,11 @@ test('a request of an earlier release for more completions than an event can hol
   expect(policy.failures()).toMatchObject([{ failure: 'poison', event: { id: 'huge' } }])
   expect(policy.said(completionsSampled).map(({ data }) => data.length)).toEqual([2])
 })
+
+test('a request of another origin is not answered', async () => {
+  const policy = testDriver(sampleCompletions('random-legal'))
+  const start = { declaration: 'elsewhere.state', version: 1, value: {} }
+  await policy.when(requested({ origin: 'elsewhere', task: 'anything', start }), requested({ group_id: 'g2' }, 'next'))
+  expect(policy.failures()).toEqual([])
+  expect(policy.said(completionsSampled).map(({ key }) => key)).toEqual(['g2'])
+})

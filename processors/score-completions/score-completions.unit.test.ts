@@ -77,6 +77,33 @@ test('a group that is scored in full keeps no scene, and takes no more', async (
   expect(driver.said()).toEqual([])
 })
 
+test('completions of another origin are not scored, whichever comes first, and not kept', async () => {
+  const start = { declaration: 'elsewhere.state', version: 1, value: {} }
+  const elsewhere = requested({ origin: 'elsewhere', task: 'anything', start }, 'elsewhere')
+  for (const first of [
+    [elsewhere, sampled('s1', best)],
+    [sampled('s1', best), elsewhere],
+  ] as Event[][]) {
+    const driver = testDriver(scoreCompletions(paper))
+    await driver.given(...first)
+    expect(driver.said()).toEqual([])
+    expect(driver.failures()).toEqual([])
+    expect(driver.state('g1')).toMatchObject({ done: true, waiting: [] })
+  }
+})
+
+test.each([
+  [{ task: 'dance' }, /task dance of origin tower: expected one of binary_stability, x_only, x_y/],
+  [
+    { start: { declaration: 'elsewhere.state', version: 1, value: {} } },
+    /start state of origin tower: expected tower\.scene, got elsewhere\.state/,
+  ],
+])('a tower’s request with %o is a dead letter', async (wrong, message) => {
+  const driver = testDriver(scoreCompletions(paper))
+  await driver.when(requested(wrong))
+  expect(driver.failures()).toMatchObject([{ failure: 'poison', error: { message: expect.stringMatching(message) } }])
+})
+
 test('a request is forgotten a week after its deadline', async () => {
   const driver = testDriver(scoreCompletions(paper))
   await driver.given(requested(), tick('virtual', '2026-01-08T01:00:00.000Z'))
