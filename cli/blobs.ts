@@ -10,20 +10,23 @@ import { UsageError } from '../pipeline/usage-error.ts'
 import { listenAddress } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
 
-export function addBlobs(program: Command): void {
-  program
-    .command('blobs')
-    .description('pictures and other large bytes, for hosts that do not share this folder')
+export function addBlobs(command: Command): void {
+  command
     .command('serve')
-    .description('hand out and take in the blobs of this data folder over HTTP')
-    .option('--listen <host:port>', 'where; port 0 is any free one', listenAddress('listen', '127.0.0.1:8790'), {
-      host: '127.0.0.1',
-      port: 8790,
-    })
-    .option('--allow-delete', 'let clients delete blobs; without it, one who has the token can only add', false)
+    .description('serve the blobs of this data folder over HTTP, for reading and writing')
+    .option(
+      '--listen <host:port>',
+      'address to listen on; port 0 picks a free one',
+      listenAddress('listen', '127.0.0.1:8790'),
+      {
+        host: '127.0.0.1',
+        port: 8790,
+      },
+    )
+    .option('--allow-delete', 'let clients delete blobs; by default, a client with the token can only add', false)
     .addHelpText(
       'after',
-      `\nThe token is ${BLOBS_TOKEN} of the environment; without it one is made and printed.\n` +
+      `\nThe token is taken from ${BLOBS_TOKEN} in the environment. Without it, a new one is generated and printed.\n` +
         '\nOn the other hosts:\n' +
         `  export ${BLOBS_TOKEN}=…\n  ./plumbline run --log kafka://broker:9092 --blobs http://this-host:8790\n`,
     )

@@ -16,21 +16,17 @@ interface StartOptions {
 
 const brokerFolder = (data: string) => join(resolve(data), 'kafka')
 
-export function addBroker(program: Command): void {
-  const broker = program
-    .command('broker')
-    .description('a real Apache Kafka on this machine, without containers; it needs Java 17 and, once, Maven')
-
+export function addBroker(broker: Command): void {
   broker
     .command('start')
-    .description('start it, or what of it does not run, and say how to reach it; it runs on until `broker stop`')
-    .option('--nodes <count>', '1, or 3 as a real cluster; as it was made, or 1, when left out', nodeCount)
-    .option('--sasl', 'clients have to log in (PLAIN or SCRAM-SHA-512)')
-    .option('--tls', 'connections are encrypted, with a certificate authority of its own')
-    .option('--heap <size>', 'memory of each node’s heap, as Java’s -Xmx takes it; 512m when left out', heapSize)
+    .description('start the nodes that are not running and print their address; they run until `broker stop`')
+    .option('--nodes <count>', '1, or 3 for a real cluster (default: the existing number, or 1)', nodeCount)
+    .option('--sasl', 'clients must log in (PLAIN or SCRAM-SHA-512)')
+    .option('--tls', 'encrypt connections, with its own certificate authority')
+    .option('--heap <size>', 'heap of each node, in the form of Java’s -Xmx (default: 512m)', heapSize)
     .addHelpText(
       'after',
-      '\nIts data, logs and certificates lie in the data folder, under kafka/. It listens on 127.0.0.1 alone.\n' +
+      '\nData, logs and certificates are stored in the data folder, under kafka/. It listens on 127.0.0.1 only.\n' +
         '\nExample:\n  ./plumbline broker start --nodes 3\n',
     )
     .action(async (options: StartOptions, command: Command) => {
@@ -57,7 +53,7 @@ export function addBroker(program: Command): void {
 
   broker
     .command('stop')
-    .description('end it; what it holds is kept for the next start')
+    .description('stop it; its data is kept for the next start')
     .action(async (_options: object, command: Command) => {
       const { data, json } = globals(command)
       openedBefore({ data })
@@ -69,7 +65,7 @@ export function addBroker(program: Command): void {
 
   broker
     .command('status')
-    .description('which nodes answer, and where; exit code 1 when not all of them do')
+    .description('the address and state of each node; exit code 1 unless all respond')
     .action(async (_options: object, command: Command) => {
       const { data, json } = globals(command)
       openedBefore({ data })

@@ -27,14 +27,12 @@ const REWARDS =
 
 const TABLES = { limit: 40, width: 80, timeout: 60 }
 
-export function addDemo(program: Command): void {
-  program
-    .command('demo')
-    .description('everything, small, end to end: scenes, completions, physics, rewards, groups, tables, an answer')
-    .option('--seed <s>', 'any text', '7')
-    .option('--scenes <n>', 'scenes of each of the four tasks', wholeNumber('scenes', 1, 100_000), 40)
-    .option('--policy <policy>', 'as for run', DEFAULTS.policy)
-    .option('--keep', 'go on with what lies in the folder instead of starting afresh', false)
+export function addDemo(command: Command): void {
+  command
+    .option('--seed <s>', 'seed, any text', '7')
+    .option('--scenes <n>', 'scenes for each of the four tasks', wholeNumber('scenes', 1, 100_000), 40)
+    .option('--policy <policy>', 'see run', DEFAULTS.policy)
+    .option('--keep', 'continue with the data in the folder instead of starting again', false)
     .action(async (options: { seed: string; scenes: number; policy: string; keep: boolean }, command: Command) => {
       const global = globals(command)
       // The demo has its own folder below the data folder, so that starting afresh never deletes another log.

@@ -29,12 +29,11 @@ import { type GlobalOptions, globals } from './options.ts'
 import { readable } from './tail.ts'
 import { writeOut } from './write-out.ts'
 
-export function addDlq(program: Command): void {
-  const dlq = program.command('dlq').description('dead letters: records that a processor could not take')
+export function addDlq(dlq: Command): void {
   dlq
     .command('list')
-    .description('every dead letter, and every record that the tables lack: which, where from, and why')
-    .option('--processor <name>', `only what this processor could not take; ${SINK}: what the tables lack`)
+    .description('list dead letters, and records that are missing in the tables: which, from where, and why')
+    .option('--processor <name>', `only of this processor; ${SINK}: records that are missing in the tables`)
     .action(async (options: { processor?: string }, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
@@ -59,7 +58,7 @@ export function addDlq(program: Command): void {
 
   dlq
     .command('show <n>')
-    .description('one dead letter, or one record that the tables lack, with everything that it holds')
+    .description('show one dead letter, or one record that is missing in the tables, in full')
     .action(async (text: string, _options: unknown, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
@@ -93,15 +92,15 @@ export function addDlq(program: Command): void {
 
   dlq
     .command('retry [n]')
-    .description('say it again, as a new fact that the dead letter caused; retrying twice adds nothing')
+    .description('append it again, as a new fact caused by the dead letter; a second retry adds nothing')
     .option('--all', 'every dead letter that can be retried', false)
-    .option('--processor <name>', 'with --all: only what this processor could not take')
+    .option('--processor <name>', 'with --all: only of this processor')
     .addHelpText(
       'after',
-      '\nThe new event has a ce_id of its own; its causes are those of the first one and the dead letter. Every reader of\n' +
-        'its type gets it, also those that had taken the first one. What cannot be decoded is refused: it would fail again.\n' +
-        `A record that the tables lack (TOPIC/PARTITION/OFFSET) is read again and loaded, and nothing is appended; a run\n` +
-        'does so by itself, at its start and then with pauses of up to a minute.\n',
+      '\nThe new event has a new ce_id; its causes are those of the original and the dead letter. All readers of its type\n' +
+        'read it, also those that had processed the original. A record that cannot be decoded is refused: it would fail again.\n' +
+        `A record that is missing in the tables (TOPIC/PARTITION/OFFSET) is read and loaded again; nothing is appended. A run\n` +
+        'also does this itself: at its start, then at intervals of up to a minute.\n',
     )
     .action(async (text: string | undefined, options: { all: boolean; processor?: string }, command: Command) => {
       const global = globals(command)

@@ -5,22 +5,19 @@ import { catalogue } from '../streams/vocabulary.ts'
 import { catalogueText, eventText } from './event-text.ts'
 import { globals } from './options.ts'
 
-export function addEvents(program: Command): void {
-  program
-    .command('events [type]')
-    .description('every event that may be said; with a type, its fields; with --json, its JSON Schema')
-    .action((name: string | undefined, _options: unknown, command: Command) => {
-      const { json } = globals(command)
-      if (name === undefined) {
-        const summary = catalogue.map(({ row: _row, earlier: _earlier, ...type }) => type)
-        process.stdout.write(json ? `${JSON.stringify(summary)}\n` : catalogueText(catalogue))
-        return
-      }
-      const type = catalogue.find((candidate) => candidate.type === name)
-      if (type === undefined) {
-        const known = catalogue.map((candidate) => candidate.type).join(', ')
-        throw new UsageError(`no event is called ${name}`, `there are ${known}`)
-      }
-      process.stdout.write(json ? `${JSON.stringify(jsonSchemaOf(type), null, 2)}\n` : eventText(type))
-    })
+export function addEvents(command: Command): void {
+  command.action((name: string | undefined, _options: unknown, asked: Command) => {
+    const { json } = globals(asked)
+    if (name === undefined) {
+      const summary = catalogue.map(({ row: _row, earlier: _earlier, ...type }) => type)
+      process.stdout.write(json ? `${JSON.stringify(summary)}\n` : catalogueText(catalogue))
+      return
+    }
+    const type = catalogue.find((candidate) => candidate.type === name)
+    if (type === undefined) {
+      const known = catalogue.map((candidate) => candidate.type).join(', ')
+      throw new UsageError(`no event is called ${name}`, `there are ${known}`)
+    }
+    process.stdout.write(json ? `${JSON.stringify(jsonSchemaOf(type), null, 2)}\n` : eventText(type))
+  })
 }

@@ -18,20 +18,18 @@ const columnsOf = (text: string) =>
     .map((column) => column.trim())
     .filter((column) => column !== '')
 
-export function addExport(program: Command): void {
-  program
-    .command('export')
-    .description('hand a table to other programs')
+export function addExport(command: Command): void {
+  command
     .command('parquet <dir>')
-    .description('a table or view as Parquet, in folders by the values of columns; all of it appears at once')
-    .option('--table <name>', 'a view, or a table such as tower.completions_scored', 'rewards')
+    .description('write a table or view as Parquet, in folders by column values; appears as a whole or not at all')
+    .option('--table <name>', 'a view, or a table like tower.completions_scored', 'rewards')
     .option('--by <columns>', 'columns whose values become folders, e.g. dataset,task', columnsOf, [])
-    .option('--overwrite', 'replace what lies in the folder', false)
-    .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 3_600), 600)
+    .option('--overwrite', 'replace an existing folder', false)
+    .option('--timeout <seconds>', 'give up after this time', wholeNumber('timeout', 1, 3_600), 600)
     .addHelpText(
       'after',
-      '\nWhile `run` goes on, its process writes; else this one does. The folder is written elsewhere, flushed to disk and\n' +
-        'renamed: no reader sees half of it. (With --overwrite, for a moment it is not there.)\n' +
+      '\nDuring a `run`, its process writes the files; otherwise this one does. They are written to a temporary folder,\n' +
+        'flushed and renamed: readers never see part of them. (With --overwrite, the folder is absent for a moment.)\n' +
         '\nExample:\n  ./plumbline export parquet out/rewards --by dataset,task\n' +
         "  python -c \"import pyarrow.dataset as d; print(d.dataset('out/rewards', partitioning='hive').to_table())\"\n",
     )

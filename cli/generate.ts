@@ -28,27 +28,28 @@ interface GenerateOptions {
 /** Scenes a second. Inferred: something to look at, and a disk that lasts for years. */
 const FOREVER_RATE = 1
 
-export function addGenerate(program: Command): void {
-  const generate = program.command('generate').description('bring new events into the log')
-
+export function addGenerate(generate: Command): void {
   generate
     .command('tower')
-    .description('block towers, each with a request for a group of completions; the same seed gives the same events')
+    .description(
+      'append block towers, each with a request for a group of completions; the same seed gives the same events',
+    )
     .requiredOption('--dataset <name>', DATASETS.join(', '), oneOfWords('dataset', DATASETS))
     .requiredOption('--task <name>', TASKS.join(', '), oneOfWords('task', TASKS))
-    .option('--scenes <n>', 'how many', wholeNumber('scenes', 1, 100_000_000))
-    .option('--forever', 'until it is stopped; resumes where it stopped', false)
-    .option(
-      '--rate <n>',
-      'scenes a second, at most; 1 with --forever when left out',
-      fraction('rate', 0.001, 1_000_000),
-    )
+    .option('--scenes <n>', 'number of scenes', wholeNumber('scenes', 1, 100_000_000))
+    .option('--forever', 'run until stopped; resumes where it stopped', false)
+    .option('--rate <n>', 'maximum scenes per second (default with --forever: 1)', fraction('rate', 0.001, 1_000_000))
     .requiredOption('--seed <s>', 'any text')
     .option('--split <name>', SPLITS.join(', '), oneOfWords('split', SPLITS), 'train')
     .option('--prompt <variant>', PROMPT_VARIANTS.join(', '), oneOfWords('prompt', PROMPT_VARIANTS), 'plain')
     .option('--purpose <name>', PURPOSES.join(', '), oneOfWords('purpose', PURPOSES), 'train')
     .option('--group-size <n>', 'completions per request; 16 in the paper', wholeNumber('group-size', 1, 1024), 16)
-    .option('--round <n>', 'ask for the same scenes once more', wholeNumber('round', 0, 1_000_000), 0)
+    .option(
+      '--round <n>',
+      '1 requests completions of the same scenes a second time, and so on',
+      wholeNumber('round', 0, 1_000_000),
+      0,
+    )
     .action(async (options: GenerateOptions, command: Command) => {
       const global = globals(command)
       refuseImpossible(options)

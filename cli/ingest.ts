@@ -16,22 +16,27 @@ interface LererCommand {
 
 const MEANINGS = ['stable', 'unstable'] as const
 
-export function addIngest(program: Command): void {
-  program
-    .command('ingest')
-    .description('bring what was recorded elsewhere into the log')
+export function addIngest(command: Command): void {
+  command
     .command('lerer <dir>')
-    .description('photographs of towers with a label file, asked about stability, as paper 1 does with Lerer et al.')
-    .option('--labels <file>', 'the label file in DIR; labels.csv, labels.txt or labels.tsv when left out')
-    .option('--one-means <label>', `what a label of 1 says: ${MEANINGS.join(', ')}`, oneOfWords('one-means', MEANINGS))
+    .description(
+      'append photographs of towers with a label file, for the stability task, as in paper 1 with Lerer et al.',
+    )
+    .option('--labels <file>', 'the label file in DIR (default: labels.csv, labels.txt or labels.tsv)')
+    .option('--one-means <label>', `meaning of the label 1: ${MEANINGS.join(', ')}`, oneOfWords('one-means', MEANINGS))
     .option('--purpose <name>', PURPOSES.join(', '), oneOfWords('purpose', PURPOSES), 'eval')
     .option('--group-size <n>', 'completions per request', wholeNumber('group-size', 1, 1024), 1)
-    .option('--round <n>', 'ask about the same photographs once more', wholeNumber('round', 0, 1_000_000), 0)
+    .option(
+      '--round <n>',
+      '1 requests completions of the same photographs a second time, and so on',
+      wholeNumber('round', 0, 1_000_000),
+      0,
+    )
     .addHelpText(
       'after',
-      '\nA label file has a line for each image (PNG or JPEG, by its path in DIR):\n' +
+      '\nThe label file has one line per image (PNG or JPEG, as a path in DIR):\n' +
         '  image,label\n  tower-001.jpg,stable\n  tower-002.jpg,unstable\n' +
-        'Comma, tab or spaces; stable, unstable, stands, falls, yes, no, true, false; 0 and 1 with --one-means.\n',
+        'Separated by a comma, tab or spaces. Labels: stable, unstable, stands, falls, yes, no, true, false; 0 and 1 with --one-means.\n',
     )
     .action(async (dir: string, options: LererCommand, command: Command) => {
       const global = globals(command)

@@ -16,18 +16,16 @@ interface LagOptions {
   jsonl?: string
 }
 
-export function addLag(program: Command): void {
-  program
-    .command('lag')
-    .description('how far each reader is behind: messages, bytes and event time, per group and partition')
-    .option('--watch [seconds]', 'again and again, until Ctrl-C; every 2 seconds', wholeNumber('watch', 1, 86_400))
-    .option('--topics', 'a line for each topic of a partition', false)
+export function addLag(command: Command): void {
+  command
+    .option('--watch [seconds]', 'repeat until Ctrl-C, by default every 2 seconds', wholeNumber('watch', 1, 86_400))
+    .option('--topics', 'one line per topic and partition', false)
     .option(...JSONL)
     .addHelpText(
       'after',
-      '\nMessages are an upper bound; bytes are counted up to 4 MiB a topic and partition (then: more than);\n' +
-        'behind is the event time from the first event that was not read to the newest one, on one clock.\n' +
-        'With --json, `offsets` says where every topic ends: keep it, and `sql --as-of @FILE` answers as of then.\n' +
+      '\nMessages are an upper bound. Bytes are counted up to 4 MiB per topic and partition (then: more than).\n' +
+        'Behind is the event time between the first unread event and the newest one, on one clock.\n' +
+        'With --json, `offsets` has the end of every topic; `sql --as-of @FILE` later answers as of these offsets.\n' +
         '\nExample:\n  ./plumbline lag --json > then.json\n',
     )
     .action(async (options: LagOptions, command: Command) => {

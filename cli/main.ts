@@ -6,7 +6,7 @@ import { reportFailure } from './report-failure.ts'
 const HELP: ReadonlySet<string> = new Set(['commander.help', 'commander.helpDisplayed', 'commander.version'])
 const program = emptyProgram()
 
-for (const load of namedCommands()) (await load())(program)
+for (const command of namedCommands()) await COMMANDS[command.name()]?.load(command)
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // The reader has closed the pipe, as `head` does: a normal exit.
@@ -49,11 +49,7 @@ function pathOf(command: Command): string {
   return command.parent === null ? '' : `${pathOf(command.parent)}${command.name()} `
 }
 
-/** The commands that the command line may name; all for the help or an unknown name, none for `--version`. */
-function namedCommands() {
-  const words = process.argv.slice(2)
-  if (words.length === 1 && words[0] === '--version') return []
-  const named = Object.keys(COMMANDS).filter((name) => words.includes(name))
-  const chosen = named.length === 0 || words.includes('help') ? Object.keys(COMMANDS) : named
-  return chosen.flatMap((name) => COMMANDS[name] ?? [])
+/** The commands that the command line may name. */
+function namedCommands(): readonly Command[] {
+  return program.commands.filter((command) => process.argv.includes(command.name(), 2))
 }

@@ -8,13 +8,12 @@ import { JSONL } from './jsonl-option.ts'
 import { globals } from './options.ts'
 import { writeOut } from './write-out.ts'
 
-export function addPositions(program: Command): void {
-  const positions = program
-    .command('positions')
-    .description('whether what each reader has read is what this log holds, and to begin anew where it is not')
+export function addPositions(positions: Command): void {
   positions
     .command('list')
-    .description('every reader; exit 1 when one cannot go on: its topic was deleted and made again, or is a copy')
+    .description(
+      'list all readers; exit 1 when one cannot continue: its topic was deleted and created again, or is a copy',
+    )
     .option(...JSONL)
     .action(async ({ jsonl }: { jsonl?: string }, command: Command) => {
       const global = globals(command)
@@ -29,14 +28,14 @@ export function addPositions(program: Command): void {
     })
   positions
     .command('reset')
-    .description('makes readers begin at the beginning of their topics: those that cannot go on, or those named')
-    .option('--only <name...>', 'these processors, and sources as they are named where they stop (source/…)')
+    .description('restart readers at the beginning of their topics: those that cannot continue, or the named ones')
+    .option('--only <name...>', 'these processors or sources; sources by the name in their error (source/…)')
     .addHelpText(
       'after',
-      '\nOf a processor that folds, the state is dropped; a policy over HTTP keeps what was answered. What a reader has\n' +
-        'emitted stays in the log: from records that are still there it emits the same events, which count once, and\n' +
-        'verify leaves out what lies before the reset. Stop every run first. To keep the former outputs apart, make a\n' +
-        'new pipeline of the sources instead: ./plumbline replay --sources-only --to DIR\n',
+      '\nThe state of a fold is dropped; a policy over HTTP keeps its recorded answers. Events that a reader has emitted\n' +
+        'stay in the log: from the records that still exist it emits the same events, which count once, and verify leaves\n' +
+        'out everything before the reset. Stop every run first. To keep the earlier outputs apart, create a new pipeline\n' +
+        'from the sources instead: ./plumbline replay --sources-only --to DIR\n',
     )
     .action(async ({ only }: { only?: string[] }, command: Command) => {
       const global = globals(command)

@@ -10,16 +10,14 @@ import { vocabulary } from '../streams/vocabulary.ts'
 import { type GlobalOptions, globals } from './options.ts'
 import { writeOut } from './write-out.ts'
 
-export function addRepair(program: Command): void {
-  program
-    .command('repair')
-    .description('copy what is whole of a damaged folder into a new one, and say what is not')
-    .requiredOption('--to <dir>', 'a new data folder: empty, or not there')
+export function addRepair(command: Command): void {
+  command
+    .requiredOption('--to <dir>', 'the new data folder: empty, or not existing yet')
     .addHelpText(
       'after',
-      '\nNothing of the damaged folder is changed, and LMDB never opens it: its pages are read one by one. Records come\n' +
-        'with their offsets where their checksum holds, positions where the records that they name are the same, blobs\n' +
-        'with the right hash. The tables are made anew by the next run. Stop every run of the damaged folder first.\n',
+      '\nThe damaged folder is not changed and never opened by LMDB: its pages are read one by one. Copied are records whose\n' +
+        'checksum is right, with their offsets; positions whose records are the same; and blobs whose hash is right. The\n' +
+        'next run creates the tables again. Stop every run of the damaged folder first.\n',
     )
     .action(async ({ to }: { to: string }, command: Command) => {
       const global = globals(command)

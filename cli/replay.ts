@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { headerOf } from '../infra/runtime/internal/json-records.ts'
 import type { Replayed } from '../infra/runtime/rebuild/replay-options.ts'
 import { type ReplayPart, replayInto } from '../pipeline/replay.ts'
@@ -22,32 +22,38 @@ interface ReplayCommand {
   group?: string
 }
 
-export function addReplay(program: Command): void {
-  program
-    .command('replay')
-    .description('emit a recorded log again: the whole of it, so that verify passes on the copy, or its sources only')
+export function addReplay(command: Command): void {
+  command
     .option(
       '--from <address>',
-      'a data folder, lmdb:DIR with its blobs beside it, or kafka://…; the data folder when left out',
+      'a data folder, lmdb:DIR with its blobs next to it, or kafka://… (default: the data folder)',
     )
-    .option('--to <address>', 'where to: a data folder, lmdb:DIR or kafka://…; made when it is not there')
-    .option('--as <name>', 'instead of --to: under another name beside the log, in FROM/replays/NAME')
-    .option('--speed <x>', 'times the original spacing (by ce_time), or max', speedOf, Number.POSITIVE_INFINITY)
-    .option('--sources-only', 'only what cannot be computed again, less ticks; `run` computes the rest', false)
+    .option('--to <address>', 'the target: a data folder, lmdb:DIR or kafka://…; created if it does not exist')
+    .option('--as <name>', 'instead of --to: under another name next to the log, in FROM/replays/NAME')
+    .addOption(
+      new Option('--speed <x>', 'speed-up of the original timing (by ce_time), or max')
+        .argParser(speedOf)
+        .default(Number.POSITIVE_INFINITY, 'max'),
+    )
+    .option(
+      '--sources-only',
+      'only events that cannot be recomputed, without ticks; `run` recomputes the others',
+      false,
+    )
     .option(
       '--from-offset <offsets>',
-      'part of the sources: from these offsets; a number, JSON or @FILE as of lag --json',
+      'part of the sources: from these offsets; a number, JSON, or @FILE with the output of lag --json',
     )
     .option('--from-time <time>', 'part of the sources: events with this ce_time or a later one')
     .option('--group <key>', 'part of the sources: events with this key')
-    .option('--episode <key>', 'the same, by the name that a gameplay key has')
+    .option('--episode <key>', 'the same, under the name of a gameplay key')
     .addHelpText(
       'after',
-      '\nGoes as far as the log goes when it starts. Ctrl-Z (or SIGTSTP) pauses between two transactions, `fg` (SIGCONT)\n' +
-        'goes on, and the pause does not count; so does the same command after a kill: each record comes once. Again\n' +
-        'later, it brings what has come since, unless a run has been at work in the copy.\n' +
-        'Spacing: each clock for itself; between the last virtual event and the first one by the wall lies no time.\n' +
-        'A part of a log is always its sources only: journals count records from the first.\n' +
+      '\nCopies up to the end that the log has at the start. Ctrl-Z (or SIGTSTP) pauses between two transactions, `fg`\n' +
+        '(SIGCONT) resumes; the pause does not count as time. After a kill, the same command resumes: each record is copied\n' +
+        'once. Run again later, it copies the new records, unless a run has written to the copy.\n' +
+        'Timing: each clock by itself; no time passes between the last virtual and the first wall-clock event.\n' +
+        'A part of a log has its sources only, because journals count records from the first one.\n' +
         '\nExamples:\n  ./plumbline replay --to data/copy\n  ./plumbline --data data/copy verify\n' +
         '  ./plumbline replay --sources-only --speed 60 --to data/again\n',
     )

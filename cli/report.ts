@@ -23,15 +23,13 @@ interface RewardsOptions {
   svg?: string
 }
 
-export function addReport(program: Command): void {
-  const report = program.command('report').description('tables and pictures from what is loaded')
-
+export function addReport(report: Command): void {
   report
     .command('rewards')
     .description(aboutOf('rewards'))
     .option('--interval <method>', INTERVALS.join(', '), oneOfWords('interval', INTERVALS), 't')
-    .option('--seed <s>', 'of the bootstrap: any text', '1')
-    .option('--svg <file>', 'also as a picture')
+    .option('--seed <s>', 'seed of the bootstrap, any text', '1')
+    .option('--svg <file>', 'also draw a picture')
     .action(async (options: RewardsOptions, command: Command) => {
       const { file, json } = placeOf(command)
       const found = await rewardReport(askRows(file, REWARD_GROUPS_SQL), options.interval, options.seed)
@@ -42,7 +40,7 @@ export function addReport(program: Command): void {
   report
     .command('funnel')
     .description(aboutOf('funnel'))
-    .option('--svg <file>', 'also as a picture')
+    .option('--svg <file>', 'also draw a picture')
     .action(async (options: { svg?: string }, command: Command) => {
       const { file, json } = placeOf(command)
       const [check = {}] = await all(file, FUNNEL_CHECK_SQL)
@@ -55,7 +53,7 @@ export function addReport(program: Command): void {
   report
     .command('compare <name>')
     .description(aboutOf('compare'))
-    .option('--svg <file>', 'also as a picture')
+    .option('--svg <file>', 'also draw a picture')
     .action(async (name: string, options: { svg?: string }, command: Command) => {
       const { file, json } = placeOf(command)
       const sql = comparisonSql(name)
@@ -73,7 +71,7 @@ export function addReport(program: Command): void {
 
   report
     .command('surfaces')
-    .description('the reward surfaces of paper 1, figures 7 and 8, from the reward code itself')
+    .description('the reward surfaces of paper 1, figures 7 and 8, computed by the reward code')
     .requiredOption('--out <dir>', 'folder for the pictures')
     .action(async ({ out }: { out: string }, command: Command) => {
       const { json } = globals(command)

@@ -21,12 +21,8 @@ interface RescoreOptions {
   sink: boolean
 }
 
-export function addRescore(program: Command): void {
-  program
-    .command('rescore')
-    .description(
-      'another reward function over what is recorded, its rows beside the old ones; nothing is sampled again',
-    )
+export function addRescore(command: Command): void {
+  command
     .requiredOption('--reward <file>', 'a module with `version` and one exported function')
     .requiredOption('--name <name>', 'reward_name of the new rows', rewardName)
     .option(
@@ -37,7 +33,7 @@ export function addRescore(program: Command): void {
     )
     .option(
       '--reward-time-limit <seconds>',
-      'how long the function may take for the completions of one event',
+      'time limit of the function for the completions of one event',
       fraction('reward-time-limit', 0.1, 3_600),
       REWARD_TIME_LIMIT_S,
     )
@@ -45,8 +41,8 @@ export function addRescore(program: Command): void {
     .addHelpText(
       'after',
       `\nA reward file:\n${EXAMPLE.replaceAll(/^/gm, '  ')}\n\n` +
-        'It is called once for each completion with what is recorded of it: task, answer, parse_error, outcome, dx, dy,\n' +
-        'placed, settled, distance_world, recorded_reward, group_id, completion_index, scene_id. See docs/my-own-reward.md.\n\n' +
+        'It is called once per completion with its recorded task, answer, parse_error, outcome, dx, dy, placed, settled,\n' +
+        'distance_world, recorded_reward, group_id, completion_index and scene_id. See docs/my-own-reward.md.\n\n' +
         'Then:\n  ./plumbline report compare NAME --svg compare.svg\n  ./plumbline sql "from reward_agreement"\n',
     )
     .action(async (options: RescoreOptions, command: Command) => {

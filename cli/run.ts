@@ -40,19 +40,17 @@ interface RunOptions {
   metrics?: Listen
 }
 
-export function addRun(program: Command): void {
-  program
-    .command('run')
-    .description('run the workers and sinks in this process, and the DuckDB sink in one of its own')
+export function addRun(command: Command): void {
+  command
     .option(
       '--policy <policy>',
       'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl) or openai(URL, MODEL)',
       DEFAULTS.policy,
     )
-    .option('--temperature <t>', 'with openai(…): of every completion', fraction('temperature', 0, 5))
-    .option('--max-tokens <n>', 'with openai(…): of a completion, at most', wholeNumber('max-tokens', 1, 1_000_000))
-    .option('--concurrency <n>', 'with openai(…): calls at once', wholeNumber('concurrency', 1, 4_096))
-    .option('--timeout <seconds>', 'with openai(…): for one call', fraction('timeout', 0.01, 86_400))
+    .option('--temperature <t>', 'with openai(…): temperature of every completion', fraction('temperature', 0, 5))
+    .option('--max-tokens <n>', 'with openai(…): most tokens of a completion', wholeNumber('max-tokens', 1, 1_000_000))
+    .option('--concurrency <n>', 'with openai(…): concurrent calls', wholeNumber('concurrency', 1, 4_096))
+    .option('--timeout <seconds>', 'with openai(…): time limit of one call', fraction('timeout', 0.01, 86_400))
     .option(
       '--dialect <name>',
       `how advantages are normalised: ${DIALECTS.join(', ')}`,
@@ -63,18 +61,18 @@ export function addRun(program: Command): void {
     .option('--only <name...>', 'only these processors, or only these sinks')
     .option(
       '--when-gone <policy>',
-      `when retention has removed what was not read yet: ${WHEN_GONE.join(', ')}`,
+      `when retention removed unread records: ${WHEN_GONE.join(', ')}`,
       oneOfWords('when-gone', WHEN_GONE),
       DEFAULT_TUNING.when_gone,
     )
-    .option('--until-idle', 'stop when everything that is there has been processed and loaded', false)
-    .option('--expire-pending', 'with --until-idle: then let every open group reach its deadline', false)
+    .option('--until-idle', 'stop when all records are processed and loaded', false)
+    .option('--expire-pending', 'with --until-idle: expire all open groups at the end', false)
     .option('--no-sink', 'do not load into DuckDB')
-    .option('--jsonl <dir>', 'also write every event as a line of JSON into files of this folder, one for each type')
+    .option('--jsonl <dir>', 'also write every event as a line of JSON to this folder, one file per event type')
     .option(...SQL_MEMORY)
     .option(
       '--metrics <host:port>',
-      'answer /metrics (OpenMetrics), /healthz and /readyz there',
+      'serve /metrics (OpenMetrics), /healthz and /readyz at this address',
       listenAddress('metrics', '127.0.0.1:9464'),
     )
     .action(async (options: RunOptions, command: Command) => {

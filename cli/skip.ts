@@ -5,16 +5,14 @@ import { UsageError } from '../pipeline/usage-error.ts'
 import { globals } from './options.ts'
 import { writeOut } from './write-out.ts'
 
-export function addSkip(program: Command): void {
-  program
-    .command('skip <place...>')
-    .description('make every reader pass over a record that none can read, from now on and in copies of the log')
+export function addSkip(command: Command): void {
+  command
     .addHelpText(
       'after',
-      '\nPLACE is TOPIC PARTITION OFFSET, as the error that names the record has it. The record stays in the log; a record\n' +
-        'of _skipped says that it is skipped. A sound record is refused. Of a journal or changelog entry that was ours and is damaged, what it said is\n' +
-        'lost: run ./plumbline verify afterwards, which also lists what is skipped. A skipped event, or what retention\n' +
-        'removed, leaves the list of what the tables lack.\n',
+      '\nPLACE is TOPIC PARTITION OFFSET, as in the error that names the record. The record stays in the log; a record of\n' +
+        '_skipped marks it as skipped. A readable record is refused. The content of a damaged journal or changelog entry is\n' +
+        'lost: run ./plumbline verify afterwards, which also lists skipped records. Events that are skipped, or removed by\n' +
+        'retention, no longer count as missing in the tables.\n',
     )
     .action(async (given: string[], _options: unknown, command: Command) => {
       const global = globals(command)

@@ -16,6 +16,6 @@ export function memorySize(text: string): number {
 
 export const SQL_MEMORY = [
   '--sql-memory <size>',
-  'what loading and questions may take together; beyond it the process that does both is started again (3/8 of the memory here)',
+  'memory limit of loading and queries together; beyond it, the process that does both is restarted (3/8 of the memory here)',
   memorySize,
 ] as const

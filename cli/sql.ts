@@ -20,32 +20,33 @@ interface SqlOptions {
   sqlMemory?: number
 }
 
-export function addSql(program: Command): void {
-  program
-    .command('sql <statement>')
-    .description('ask one SQL question, while `run` goes on or after it')
+export function addSql(command: Command): void {
+  command
     .option('--format <name>', SQL_FORMATS.join(', '), oneOfWords('format', SQL_FORMATS))
     .option(
       '--limit <rows>',
-      'rows that a table shows before it counts the rest',
+      'most rows that a table shows; it counts the others',
       wholeNumber('limit', 1, 1_000_000),
       40,
     )
     .option(
       '--width <characters>',
-      'characters that a table shows of one value',
+      'most characters that a table shows of a value',
       wholeNumber('width', 2, 1_000_000),
       60,
     )
-    .option('--timeout <seconds>', 'give up after', wholeNumber('timeout', 1, 86_400), 60)
+    .option('--timeout <seconds>', 'give up after this time', wholeNumber('timeout', 1, 86_400), 60)
     .option(...SQL_MEMORY)
-    .option('--as-of <offsets|time>', 'answer as the tables were then: @FILE of lag --json, JSON, or a time')
+    .option(
+      '--as-of <offsets|time>',
+      'answer as of these offsets or this time: @FILE with the output of lag --json, JSON, or a time',
+    )
     .addHelpText(
       'after',
-      '\nEvery view and table, column by column: ./plumbline sql "from docs"; of one: "describe rewards"\n' +
-        'Tables follow the events: tower.completions_scored, rollout.group_formed, …; see ./plumbline events\n' +
-        '\n--as-of TIME goes by when the log took a record, not by ce_time: as-of is about what the tables held; ce_time is\n' +
-        'about what happened, and `where ce_time <= …` asks by it. As of then, what was pending is pending_unread.\n' +
+      '\nAll views and tables by column: ./plumbline sql "from docs"; one of them: "describe rewards"\n' +
+        'Each event has a table: tower.completions_scored, rollout.group_formed, …; see ./plumbline events\n' +
+        '\n--as-of TIME compares the time at which a record was appended, not ce_time. It restores the earlier content of the\n' +
+        'tables; to select by event time, use `where ce_time <= …`. Completions that were pending then are pending_unread.\n' +
         '\nExample:\n  ./plumbline sql "select task, outcome, count(*), avg(reward) from rewards group by all order by all"\n',
     )
     .action(async (statement: string, options: SqlOptions, command: Command) => {

@@ -26,28 +26,26 @@ interface TailOptions {
   width: number
 }
 
-export function addTail(program: Command): void {
-  program
-    .command('tail <type>')
-    .description('show the events of one type as they lie in the log, batches row by row')
-    .option('-f, --follow', 'go on with what comes, until Ctrl-C', false)
+export function addTail(command: Command): void {
+  command
+    .option('-f, --follow', 'wait for new events, until Ctrl-C', false)
     .option(
       '--from <where>',
-      'beginning, end, or an offset for every partition; beginning, with --follow the end, when left out',
+      'beginning, end, or an offset for every partition (default: beginning; with --follow: end)',
     )
-    .option('--limit <n>', 'stop after so many events', wholeNumber('limit', 1, Number.MAX_SAFE_INTEGER))
+    .option('--limit <n>', 'stop after this number of events', wholeNumber('limit', 1, Number.MAX_SAFE_INTEGER))
     .option(
       '--where <field=value>',
-      'only rows with this value; again for more conditions',
+      'only rows with this value; may be repeated',
       (text: string, before: Condition[]) => [...before, condition(text)],
       [] as Condition[],
     )
     .option('--key <key>', 'only events with this key')
-    .option('--width <characters>', 'characters shown of one value', wholeNumber('width', 2, 1_000_000), 60)
+    .option('--width <characters>', 'most characters shown of a value', wholeNumber('width', 2, 1_000_000), 60)
     .addHelpText(
       'after',
-      '\nA field may lie in another: --where start.value.dataset=side_block; ce_source, ce_time, ce_id … are the envelope’s.\n' +
-        'With --json, one object for each event, on one line. What workers write for themselves can be seen too:\n' +
+      '\nNested fields: --where start.value.dataset=side_block. Envelope fields: ce_source, ce_time, ce_id, …\n' +
+        'With --json, one line per event. Internal topics can be printed too:\n' +
         'dead_letters, _journal.form-groups, _changelog.form-groups.\n' +
         '\nExample:\n  ./plumbline tail tower.completions_scored --where outcome=stable --limit 3\n',
     )

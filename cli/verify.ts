@@ -27,18 +27,16 @@ interface VerifyFlags {
   readonly tables?: boolean
 }
 
-export function addVerify(program: Command): void {
-  program
-    .command('verify')
-    .description('read every record, compute every derived event again and compare; names what differs')
-    .option('--tables', 'also the rows of the DuckDB tables', false)
-    .option('--rescored', 'also the rows of rescore: runs the reward functions whose code lies in the log', false)
+export function addVerify(command: Command): void {
+  command
+    .option('--tables', 'also compare the rows of the DuckDB tables', false)
+    .option('--rescored', 'also compare the rows of rescore: runs the reward functions that the log contains', false)
     .addHelpText(
       'after',
-      '\nEvery record: it can be decoded, is registered, and its producer may emit it. Every derived event and every state\n' +
-        'of a processor: what follows from the inputs, computed again. Every chunk of the embedded log: its checksum.\n' +
-        'With --blobs also every blob that is named, with --tables every row of the tables. It says what it left out.\n' +
-        'Exit 1: something differs.\n',
+      '\nChecks that every record can be decoded, is registered, and comes from a producer that may emit it; that every derived\n' +
+        'event and every processor state is equal to what its inputs give when recomputed; and the checksums of the embedded\n' +
+        'log. With --blobs also reads every referenced blob, with --tables compares every row. It lists what it left out.\n' +
+        'Exit code 1: a difference was found.\n',
     )
     .action(async ({ rescored, tables }: { rescored: boolean; tables: boolean }, command: Command) => {
       const { blobs, ...global } = globals(command)

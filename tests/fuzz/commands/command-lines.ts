@@ -150,7 +150,7 @@ export class CommandLines {
 
   static async load(): Promise<CommandLines> {
     const program = emptyProgram()
-    for (const load of Object.values(COMMANDS)) (await load())(program)
+    for (const command of program.commands) await COMMANDS[command.name()]?.load(command)
     return new CommandLines(leavesOf(program, [], []))
   }
 
