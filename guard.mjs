@@ -234,7 +234,7 @@ function crashed(signal, parameters) {
   return (
     `the program was ended by ${signal}. If a file in ${folder} is damaged, or was cut short meanwhile, that is why.\n` +
     `  see whether it can be read: ./plumbline --data ${folder} verify; if not, put a backup in its place,\n` +
-    `  or copy what is whole of it into a new folder: ./plumbline --data ${folder} repair --to NEWDIR`
+    `  or copy its intact records into a new folder: ./plumbline --data ${folder} repair --to NEWDIR`
   )
 }
 

@@ -80,7 +80,7 @@ export function addDemo(command: Command): void {
         })
         report.end({ stopped: signal.aborted })
         if (signal.aborted) {
-          report.say('stopped before the end; the same command with --keep goes on')
+          report.say('stopped before the end; the same command with --keep resumes')
           return
         }
         const picture = join(data, 'tower.png')

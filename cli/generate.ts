@@ -83,7 +83,7 @@ const towers = (options: TowerScenesOptions) => ({
 /** @throws UsageError when options that are valid alone cannot be combined. */
 function refuseImpossible(options: GenerateOptions): void {
   if (options.forever === (options.scenes !== undefined)) {
-    const problem = options.forever ? '--scenes and --forever exclude each other' : 'it is not said how many scenes'
+    const problem = options.forever ? '--scenes and --forever exclude each other' : 'the number of scenes is missing'
     throw new UsageError(problem, 'name --scenes N, or --forever')
   }
   if (!LEGAL_PAIRS.some(({ dataset, task }) => dataset === options.dataset && task === options.task)) {

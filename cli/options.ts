@@ -77,7 +77,7 @@ export function stopSignal({ silent = false } = {}): AbortSignal {
         return
       }
       first_ms = performance.now()
-      if (!silent) process.stderr.write('\nplumbline: stopping: committing what is done (again to stop at once)\n')
+      if (!silent) process.stderr.write('\nplumbline: stopping: committing finished work (again to stop at once)\n')
       stop.abort()
     })
   }

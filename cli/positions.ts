@@ -43,7 +43,7 @@ export function addPositions(positions: Command): void {
       try {
         const begun = await resetReaders(folder, { ...global, only })
         const lines =
-          begun.length > 0 ? begun.map(begunText) : ['nothing to reset: every processor goes on in this log']
+          begun.length > 0 ? begun.map(begunText) : ['nothing to reset: every processor can continue in this log']
         if (global.json) process.stdout.write(`${JSON.stringify(lines)}\n`)
         else for (const line of lines) process.stdout.write(`${line}\n`)
       } finally {
@@ -72,8 +72,9 @@ function jsonOf({ reader, positions, misplaced }: Reader) {
 }
 
 function begunText(begun: Begun): string {
-  if ('source' in begun) return `${begun.source} begins anew: it had brought in ${begun.steps.join(', ')} steps`
+  if ('source' in begun)
+    return `${begun.source} restarts at the beginning: it had appended ${begun.steps.join(', ')} steps`
   const { reader, positions, keys } = begun
   const dropped = keys === 0 ? '' : `; the state of ${number(keys)} keys was dropped`
-  return `${reader} begins anew: ${number(positions)} positions${dropped}`
+  return `${reader} restarts at the beginning: ${number(positions)} positions${dropped}`
 }

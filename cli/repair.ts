@@ -51,7 +51,7 @@ function textOf(
   return [
     textTable(columns, rows).trimEnd(),
     `${number(positions)} positions${unchecked.length === 0 ? '' : `; nothing tells whether these are right: ${unchecked.join(', ')}`}`,
-    `${number(blobs.copied)} blobs, each with its hash; the tables are made anew by the next run`,
+    `${number(blobs.copied)} blobs, each with its hash; the next run creates the tables again`,
     not_whole.length === 0 ? 'all of it was whole' : 'not whole:',
     ...not_whole.map((line) => `  ${line}`),
     ...next,

@@ -136,7 +136,7 @@ function pauseOnStop(): () => (() => Promise<void>) | undefined {
     if (!asked) return undefined
     asked = false
     return async () => {
-      process.stderr.write('\nplumbline: paused; fg (or kill -CONT) goes on\n')
+      process.stderr.write('\nplumbline: paused; fg (or kill -CONT) resumes\n')
       process.kill(process.pid, 'SIGSTOP')
       process.stderr.write('plumbline: going on\n')
     }

@@ -49,7 +49,7 @@ const SYSTEM: Readonly<Record<string, { readonly why: string; readonly remedy: s
   EROFS: { why: 'the disk is read-only', remedy: 'name another place' },
   ENOENT: { why: 'there is no such file or folder', remedy: 'look at the path, or make the folder first' },
   ENOTDIR: { why: 'a file is where a folder should be', remedy: 'name another place, or move the file' },
-  EEXIST: { why: 'something else is there already', remedy: 'name another place, or move what is there' },
+  EEXIST: { why: 'something else already exists there', remedy: 'name another place, or move what is there' },
   EISDIR: { why: 'a folder is where a file should be', remedy: 'name another place' },
   EMFILE: { why: 'this process may open no more files', remedy: 'raise the limit: ulimit -n 4096' },
 }

@@ -122,7 +122,7 @@ async function nothingToCompare(file: string, name: string): Promise<UsageError>
   if (names.includes(name)) {
     return new UsageError(
       `report compare ${name}: no formed group has this reward`,
-      'completions are compared within groups: ./plumbline run --until-idle forms them, ./plumbline rescore … takes up what is new',
+      'completions are compared within groups: ./plumbline run --until-idle forms them, ./plumbline rescore … processes what is new',
     )
   }
   return new UsageError(

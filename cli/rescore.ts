@@ -87,7 +87,7 @@ async function load(folder: DataFolder, signal: AbortSignal, silent: boolean): P
     while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
   } catch (error) {
     if (!(error instanceof DatabaseBusyError)) throw error
-    if (!silent) process.stderr.write('rescore: the run that goes on loads the new rows\n')
+    if (!silent) process.stderr.write('rescore: a running `plumbline run` loads the new rows\n')
   } finally {
     await sink.close()
   }

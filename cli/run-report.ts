@@ -71,7 +71,7 @@ export class RunReport {
       if (unreadable > 0) process.stderr.write(`${sink.name}: cannot read ${sink.unreadableText(unreadable)}\n`)
     }
     if (!only_sinks && [...this.#stages.values()].every(({ records }) => records === 0)) {
-      if (!stopped) process.stderr.write('run: nothing to compute; new work comes from ./plumbline generate\n')
+      if (!stopped) process.stderr.write('run: nothing to compute; ./plumbline generate appends new work\n')
       return
     }
     for (const [name, { records, outputs, dead_letters }] of this.#stages) {

@@ -87,7 +87,7 @@ export function addRun(command: Command): void {
       ) {
         throw new UsageError(
           '--temperature, --max-tokens, --concurrency and --timeout are of a policy over HTTP',
-          "leave them out, or say --policy 'openai(URL, MODEL)'",
+          "leave them out, or use --policy 'openai(URL, MODEL)'",
         )
       }
       const sink_names = chosenSinks(options)
@@ -146,7 +146,7 @@ export function addRun(command: Command): void {
             onLag: (lag) => report.lag(lag),
           })
           if (stopped()) {
-            report.say(`stopped before the end${await notLoaded(sinks)}; the same command goes on`)
+            report.say(`stopped before the end${await notLoaded(sinks)}; the same command resumes`)
           }
         } finally {
           await watched?.server.close()

@@ -38,5 +38,5 @@ export function addSkip(command: Command): void {
 function numberOf(what: string, text: string): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value
-  throw new UsageError(`skip: ${what} ${text}: expected a whole number`, 'as the error that named the record says')
+  throw new UsageError(`skip: ${what} ${text}: expected a whole number`, 'as in the error that named the record')
 }

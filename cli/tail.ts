@@ -71,7 +71,7 @@ async function knownTopic(log: Log, name: string): Promise<string> {
   if (names.includes(name)) return name
   const event = vocabulary.get(name) !== undefined
   throw new UsageError(
-    event ? `${name}: nothing was ever said of this type in ${log.address}` : `${name}: no such event or topic`,
+    event ? `${name}: no event of this type in ${log.address}` : `${name}: no such event or topic`,
     `there are ${names.filter((known) => !known.startsWith('_')).join(', ') || 'none yet'}`,
   )
 }

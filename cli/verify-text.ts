@@ -33,7 +33,7 @@ export function recordsText(report: RecordsReport): string {
     ...(foreign.length === 0 ? [] : [`facts from outside: ${foreign.join(', ')}`]),
     ...(dead === 0 ? [] : [`${number(dead)} unreadable, which are dead letters`]),
     ...(unread === 0 ? [] : [`${number(unread)} unreadable, which no processor has read yet`]),
-    ...(skipped.length === 0 ? [] : [`${number(skipped.length)} skipped since an operator said so`]),
+    ...(skipped.length === 0 ? [] : [`${number(skipped.length)} skipped by an operator`]),
     ...(refused_today === 0
       ? []
       : [`${number(refused_today)} of earlier releases outside the bounds of today, which they were accepted without`]),
@@ -52,7 +52,7 @@ export function tablesText({ rows, groups, not_loaded, unreadable, differences }
   return [
     differences === 0 ? equal : `${number(differences)} DIFFERENCES; ${equal}`,
     ...(not_loaded === 0 ? [] : [`up to ${number(not_loaded)} records not loaded yet`]),
-    ...(unreadable === 0 ? [] : [`${number(unreadable)} records that cannot be read, as the tables say`]),
+    ...(unreadable === 0 ? [] : [`${number(unreadable)} unreadable records, counted in the tables`]),
   ].join('; ')
 }
 

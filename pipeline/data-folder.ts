@@ -130,7 +130,7 @@ function checkFormat(file: string): void {
   if (format === undefined) {
     throw new UsageError(
       `${file}: expected {"format":${FORMAT}}, got ${text.trim().slice(0, 60) || 'nothing'}`,
-      'the file is damaged, or no Plumbline folder lies here: restore it, or name another folder with --data',
+      'the file is damaged, or this is not a Plumbline folder: restore it, or name another folder with --data',
     )
   }
   if (format > FORMAT) {

@@ -37,7 +37,7 @@ export async function readersOf(log: Log, places: SinkPlaces): Promise<Reader[]>
 /** Warns that a reader's positions belong to another log, and what to do; undefined if none do. */
 export function warningOf({ reader, misplaced, remedy }: Reader): string | undefined {
   if (misplaced.length === 0) return undefined
-  return `${reader} cannot go on in this log: ${listed(misplaced)}. To begin anew: ${remedy}`
+  return `${reader} cannot continue in this log: ${listed(misplaced)}. To restart: ${remedy}`
 }
 
 /** A reader that begins anew. */
@@ -63,9 +63,9 @@ export async function resetReaders(
   const names = only ?? []
   const unknown = names.find((name) => !name.startsWith('source/') && !processors.some((one) => one.name === name))
   if (unknown === SINK)
-    throw new UsageError(`--only ${SINK}: its positions lie in its file`, `delete ${folder.duckdb_file}`)
+    throw new UsageError(`--only ${SINK}: its positions are in its file`, `delete ${folder.duckdb_file}`)
   if (unknown === 'jsonl')
-    throw new UsageError('--only jsonl: its positions lie in its folder', 'remove the folder of run --jsonl')
+    throw new UsageError('--only jsonl: its positions are in its folder', 'remove the folder of run --jsonl')
   if (unknown !== undefined) {
     const known = processors.map(({ name }) => name).join(', ')
     throw new UsageError(`--only ${unknown}: no such reader`, `there are ${known}, and sources: source/…`)

@@ -34,7 +34,7 @@ export async function repairFolder(options: DataOptions, to: string): Promise<Re
     throw new UsageError(`--to ${to}: expected an empty folder, or none`, 'name a new one')
   }
   const from = options.log?.replace(/^lmdb:/, '') ?? join(resolve(options.data), 'log')
-  if (!existsSync(from)) throw new UsageError(`${from}: no log lies here`, 'name its folder with --data or --log')
+  if (!existsSync(from)) throw new UsageError(`${from}: there is no log`, 'name its folder with --data or --log')
   const resumes = (group: string, topics: ReadonlySet<string>) => topics.has(journalTopic(group))
   const log = await repairLog({ from: resolve(from), to: join(target, 'log'), resumes })
   makeDataFolder({ data: target, shared: options.shared || isShared(options.data) })
@@ -75,7 +75,7 @@ async function beginAnew(data: string, { lost, topics, nameless }: Repaired): Pr
         told.push(
           `${name}: some of ${gone.join(', ')} is lost, and of ${inputs.join(', ')}, which it follows from. Before any other run: ` +
             (before.includes(undefined)
-              ? `${reset}, which computes it from what is left`
+              ? `${reset}, which recomputes it from what is left`
               : `./plumbline --data ${data} run --until-idle --only ${[...new Set(before)].join(' ')}; then ${reset}`),
         )
         continue
@@ -84,7 +84,7 @@ async function beginAnew(data: string, { lost, topics, nameless }: Repaired): Pr
       await resetProcessor(log, processor)
       // Delete the former states, so that the gaps in them no longer count as missing records.
       for (const [partition, end] of ends.entries()) await log.deleteBefore(changelog, partition, end)
-      told.push(`${name} begins anew: the next run computes what is lost of ${gone.join(', ')} again`)
+      told.push(`${name} restarts at the beginning: the next run recomputes what is lost of ${gone.join(', ')} again`)
       for (const output of outputs) again.set(output, name)
     }
     return [...told, ...factsText(damaged)]

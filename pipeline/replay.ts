@@ -92,7 +92,7 @@ function targetOf({ to, as, from, place }: ReplayPlaces): string {
   if (as === undefined || to !== undefined) throw new UsageError('replay: expected --to or --as', 'e.g. --to data/copy')
   if (!/^[\w.-]+$/.test(as) || as.startsWith('.'))
     throw new UsageError(`--as ${as}: expected a name for a folder`, 'letters, digits, - and _')
-  if (isKafka(from)) throw new UsageError(`--as ${as}: there is no folder beside ${from}`, 'name a place with --to')
+  if (isKafka(from)) throw new UsageError(`--as ${as}: there is no folder next to ${from}`, 'name a place with --to')
   // Next to the log, where its blobs are.
   const beside = from?.startsWith('lmdb:') ? dirname(resolve(from.slice('lmdb:'.length))) : resolve(from ?? place.data)
   return join(beside, 'replays', as)

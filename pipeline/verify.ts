@@ -101,7 +101,7 @@ export async function verify(
       ...skippedText(found.records.skipped),
       ...(names.length === 0
         ? []
-        : [`rescored as ${names.join(', ')}: the code lies in the log, verify --rescored runs it`]),
+        : [`rescored as ${names.join(', ')}: verify --rescored runs their code, which the log contains`]),
       ...(found.blobs.were_read || found.blobs.named === 0
         ? []
         : [`${found.blobs.named} blobs that are named: verify --blobs reads them`]),
@@ -167,5 +167,5 @@ const MOST_SHOWN = 5
 function skippedText(skipped: readonly string[]): string[] {
   if (skipped.length === 0) return []
   const more = skipped.length > MOST_SHOWN ? `, … and ${number(skipped.length - MOST_SHOWN)} more, see --json` : ''
-  return [`skipped since an operator said so: ${skipped.slice(0, MOST_SHOWN).join(', ')}${more}`]
+  return [`skipped by an operator: ${skipped.slice(0, MOST_SHOWN).join(', ')}${more}`]
 }

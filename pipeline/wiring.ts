@@ -29,7 +29,7 @@ export async function wiringOn(
   const partitions = asked ?? there ?? DEFAULTS.partitions
   if (there !== undefined && partitionsText(there) !== partitionsText(partitions)) {
     throw new UsageError(
-      `--partitions ${partitionsText(partitions)}: ${log.address} was made with ${partitionsText(there)}, and keys lie where that puts them`,
+      `--partitions ${partitionsText(partitions)}: ${log.address} was made with ${partitionsText(there)}, and that count decided where keys are stored`,
       `leave it out; or bring the sources into another place: ./plumbline replay --sources-only --partitions ${partitionsText(partitions)} --to DIR`,
     )
   }

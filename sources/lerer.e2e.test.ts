@@ -91,7 +91,7 @@ test('what is wrong with a folder is said with its line, and nothing is brought 
       'a.png,stable\nb.jpg,wobbly\n',
       'labels.csv:2: label: expected stable or unstable (or 0, 1, yes, no), got "wobbly"',
     ],
-    ['a.png,1\n', 'labels.csv:1: label 1: does not say whether 1 stands or falls'],
+    ['a.png,1\n', 'labels.csv:1: label 1: does not show whether 1 means stable'],
     ['a.png,stable\n\nb.jpg\n', 'labels.csv:3: expected image,label, got "b.jpg"'],
     ['a.png,stable\na.png,unstable\n', 'labels.csv:2: a.png has a label already, on line 1'],
     ['labels.csv,stable\n', 'labels.csv:1: image labels.csv: expected .png, .jpg, .jpeg'],

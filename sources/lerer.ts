@@ -145,7 +145,7 @@ async function findLabels(dir: string): Promise<string> {
   })
   const found = LABEL_FILES.find((name) => names.includes(name))
   if (found !== undefined) return found
-  throw new LererError(`${dir}: expected a label file (${LABEL_FILES.join(', ')}) beside the images, found none`)
+  throw new LererError(`${dir}: expected a label file (${LABEL_FILES.join(', ')}) next to the images, found none`)
 }
 
 /** Labels of a hundred thousand pictures are a few megabytes. */
@@ -212,7 +212,7 @@ function labelOf(where: string, label: string, one_means: LererOptions['one_mean
   }
   if (one_means === undefined) {
     throw new LererError(
-      `${where}: label ${label}: does not say whether 1 stands or falls; add --one-means stable or --one-means unstable`,
+      `${where}: label ${label}: does not show whether 1 means stable; add --one-means stable or --one-means unstable`,
     )
   }
   return (label === '1') === (one_means === 'stable')

@@ -201,7 +201,7 @@ class SourceRun {
       } catch (error) {
         if (report === undefined || retryOf(error) !== 'later') throw error
         if (pause_ms === 0) {
-          report(`${this.#group} cannot go on and tries again, nothing is lost: ${(error as Error).message}`)
+          report(`${this.#group} failed and retries, nothing is lost: ${(error as Error).message}`)
         }
         pause_ms = longerPause(pause_ms)
         await sleep(pause_ms, this.#signal)

@@ -56,8 +56,8 @@ export async function mendByCommands(place: Place, address: string): Promise<voi
   expect(listed.stdout).toMatch(/^dead_letters\/\d\/\d+ +duckdb +unreadable/m)
   const verified = await untilGood(['verify'])
   expect(named()).toEqual([...TOPICS].sort())
-  expect(verified.stderr).toContain(`${typed.size} skipped since an operator said so`)
-  expect(verified.stderr).toMatch(/verify left out:\n(.*\n)* {2}skipped since an operator said so: .* offset \d+/)
+  expect(verified.stderr).toContain(`${typed.size} skipped by an operator`)
+  expect(verified.stderr).toMatch(/verify left out:\n(.*\n)* {2}skipped by an operator: .* offset \d+/)
 
   expect(await sql('select count(*)::int as n, sum(group_size)::int as rows from groups', place)).toEqual([
     { n: 6, rows: 12 },

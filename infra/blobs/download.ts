@@ -120,7 +120,7 @@ async function wrong(remote: Remote, ref: BlobRef, actual: string, call: BlobCal
   if (await remote.isDamaged(ref, actual, call)) {
     return new BlobCorruptError(`${what}; restore the file there from a copy`)
   }
-  return new BlobsAwayError(`${what}, and its server finds it whole; look at what lies between (a proxy?)`)
+  return new BlobsAwayError(`${what}, and its server finds it whole; check what is in between (a proxy?)`)
 }
 
 export async function backOff(

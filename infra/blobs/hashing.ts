@@ -30,7 +30,7 @@ export async function* checked(ref: BlobRef, bytes: AsyncIterable<Uint8Array>): 
   }
   const actual = hash.digest('hex')
   if (actual !== ref.sha256) {
-    throw new BlobCorruptError(`expected bytes of SHA-256 ${ref.sha256}, the ${size} that came have ${actual}`)
+    throw new BlobCorruptError(`expected bytes of SHA-256 ${ref.sha256}, the ${size} received have ${actual}`)
   }
   if (held !== undefined) yield held
 }

@@ -167,7 +167,7 @@ test.each([
   })
   const blobs = httpBlobs({ url, token: TOKEN, tries: 2 })
   await expect(blobs.get(ref)).rejects.toThrow(BlobsAwayError)
-  await expect(blobs.get(ref)).rejects.toThrow(/its server finds it whole; look at what lies between/)
+  await expect(blobs.get(ref)).rejects.toThrow(/its server finds it whole; check what is in between/)
 })
 
 test('bytes under another name are refused, and nothing of them stays', async () => {
@@ -178,7 +178,7 @@ test('bytes under another name are refused, and nothing of them stays', async ()
     headers: { authorization: `Bearer ${TOKEN}` },
   })
   expect(answer.status).toBe(422)
-  expect(await answer.text()).toMatch(/expected bytes of SHA-256 a{64}, the 11 that came have [0-9a-f]{64}/)
+  expect(await answer.text()).toMatch(/expected bytes of SHA-256 a{64}, the 11 received have [0-9a-f]{64}/)
   expect(await readdir(join(root, 'aa'))).toEqual([])
 })
 

@@ -60,6 +60,6 @@ function reasonOf(error: unknown, remedy: string): string {
     ENOTFOUND: 'no such host; look at --blobs',
     EAI_AGAIN: 'the name cannot be looked up now',
   }
-  if (wasClosed(error)) return 'the connection was closed before an answer came'
+  if (wasClosed(error)) return 'the connection was closed before the answer'
   return known[codeOf(error)] ?? cause?.message ?? message
 }

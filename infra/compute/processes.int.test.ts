@@ -55,7 +55,7 @@ test(
 
 test('a kernel that takes more memory than its limit is ended, and the limit is named', LIMIT, async () => {
   const run = open()
-  await expect(run(greedy, null)).rejects.toThrow(/it took more than its 0\.5 GiB of memory/)
+  await expect(run(greedy, null)).rejects.toThrow(/it used more than its 0\.5 GiB of memory/)
   expect(await run(pausing('process'), 0)).toBe(0)
 })
 

@@ -79,7 +79,7 @@ const brokenOff = (error: NodeJS.ErrnoException) =>
 function unreachable(error: NodeJS.ErrnoException): string {
   const known: Record<string, string> = {
     ECONNREFUSED: 'nothing listens there; is the server up?',
-    ECONNRESET: 'the connection was closed before an answer came',
+    ECONNRESET: 'the connection was closed before the answer',
     ENOTFOUND: 'no such host; look at the URL of --policy',
     EAI_AGAIN: 'the name cannot be looked up now',
     ETIMEDOUT: 'cannot be reached',

@@ -100,7 +100,7 @@ async function copyWith(maven: string, { dir, version }: Artifacts, env: NodeJS.
     const why = said.split('\n').find((line) => line.startsWith('[ERROR]')) ?? said.trim().split('\n').at(-1)
     throw new BrokerError(
       `Maven could not fetch Apache Kafka ${version}: ${why?.replace('[ERROR] ', '') || `it ended with ${code}`}`,
-      `see what this says: mvn -f ${POM} ${COPY} (a proxy or mirror is named in ~/.m2/settings.xml)`,
+      `see the output of: mvn -f ${POM} ${COPY} (a proxy or mirror is named in ~/.m2/settings.xml)`,
     )
   }
   const sizes = Object.fromEntries(readdirSync(libs).map((jar) => [jar, statSync(join(libs, jar)).size]))

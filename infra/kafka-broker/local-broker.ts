@@ -128,7 +128,7 @@ async function clusterOf(dir: string, wanted: BrokerOptions): Promise<Cluster> {
   }
   if (existsSync(nodeFolder(dir, 1))) {
     throw new BrokerError(
-      `${dir} holds a broker's data, and no cluster.json that says what it is`,
+      `${dir} holds a broker's data, but no cluster.json that describes it`,
       `restore the file, or remove ${dir} and with it what the broker holds`,
     )
   }

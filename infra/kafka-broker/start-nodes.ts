@@ -91,14 +91,14 @@ const logOf = (dir: string, id: number) => join(nodeFolder(dir, id), 'server.log
 
 function ended(dir: string, id: number): BrokerError {
   const log = existsSync(logOf(dir, id)) ? readFileSync(logOf(dir, id), 'utf8') : ''
-  const remedy = `see ${logOf(dir, id)} and java.log beside it`
+  const remedy = `see ${logOf(dir, id)} and java.log next to it`
   if (/Address already in use|BindException/.test(log))
     return new PortTakenError(`node ${id}: another program has taken its port`, remedy)
   const said = readFileSync(join(nodeFolder(dir, id), 'java.log'), 'utf8')
     .trim()
     .split('\n')
   const why = fatalLine(log) ?? said[0]
-  return new BrokerError(`node ${id} of the broker ended while it started: ${why || 'it said nothing'}`, remedy)
+  return new BrokerError(`node ${id} of the broker ended while it started: ${why || 'it printed nothing'}`, remedy)
 }
 
 /** The first error with its innermost cause. */

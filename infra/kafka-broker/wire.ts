@@ -57,7 +57,7 @@ function asking(socket: net.Socket): Ask {
     let bytes = Buffer.alloc(0)
     while (bytes.length < 4 || bytes.length < 4 + bytes.readInt32BE(0)) {
       const { done, value } = await chunks.next()
-      if (done) throw new Error('the connection was closed before an answer came')
+      if (done) throw new Error('the connection was closed before the answer')
       bytes = Buffer.concat([bytes, value as Buffer])
     }
     return new Reader(bytes, 8)

@@ -14,7 +14,7 @@ export interface ChildOptions {
   readonly what: string
   /** Limits, bytes: the process is killed above the first, the JavaScript heap ends at the second. */
   readonly memory: { readonly process: number; readonly heap: number }
-  /** Follows "it took more than its 2.0 GiB of memory" in a message: the option that sets it, what it was doing. */
+  /** Follows "it used more than its 2.0 GiB of memory" in a message: the option that sets it, what it was doing. */
   readonly memory_note?: () => string
   readonly env?: Readonly<Record<string, string>>
   /** Error classes that callers distinguish. */
@@ -85,7 +85,7 @@ export class SupervisedChild {
     const { pid } = this.#child
     if (pid === undefined) return
     this.#memory = new MemoryWatch(pid, memory.process, () => {
-      this.kill(`it took more than its ${inGibibytes(memory.process)} of memory${memory_note()}`)
+      this.kill(`it used more than its ${inGibibytes(memory.process)} of memory${memory_note()}`)
     })
     this.#rest()
   }

@@ -155,7 +155,7 @@ export class Comparison {
       const removed = await this.#removed(type, event)
       const where = `${type.type}, key ${event.key}`
       if (removed !== undefined) this.#left_out.add(removed)
-      else this.findings.add('missing', where, 'the rebuild says it and the log does not hold it', event.id)
+      else this.findings.add('missing', where, 'the rebuild emits it, and the log does not contain it', event.id)
     } else if (found.hash === canonicalHash(type, event)) {
       this.#equal++
     } else {
@@ -253,7 +253,7 @@ export class Comparison {
       for (const { topic, partition, offset } of left) {
         if (offset >= (this.#ends_before.get(topic)?.[partition] ?? 0n)) continue
         const place = placeOf({ topic, partition, offset })
-        this.findings.add('unexpected', place, 'the log holds it and no rebuild says it', id)
+        this.findings.add('unexpected', place, 'the log contains it, and the rebuild does not emit it', id)
       }
     }
     this.#recorded.clear()

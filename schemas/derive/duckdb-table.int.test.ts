@@ -30,12 +30,12 @@ test('the statements read like this', () => {
     );
     COMMENT ON TABLE "clock"."ticked" IS 'The time of one clock has come this far. The only thing that fires timers.';
     COMMENT ON COLUMN "clock"."ticked"."ce_id" IS 'identity of the event';
-    COMMENT ON COLUMN "clock"."ticked"."ce_source" IS 'who said it';
+    COMMENT ON COLUMN "clock"."ticked"."ce_source" IS 'the producer';
     COMMENT ON COLUMN "clock"."ticked"."ce_time" IS 'the latest of its causes; for a fact, when it was recorded';
     COMMENT ON COLUMN "clock"."ticked"."ce_clock" IS 'virtual or wall: the clock of ce_time';
     COMMENT ON COLUMN "clock"."ticked"."ce_causes" IS 'ce_id of the events that it follows from';
     COMMENT ON COLUMN "clock"."ticked"."ce_correlation" IS 'what belongs together across events';
-    COMMENT ON COLUMN "clock"."ticked"."ce_producerversion" IS 'version of the code that said it';
+    COMMENT ON COLUMN "clock"."ticked"."ce_producerversion" IS 'version of the code that emitted it';
     COMMENT ON COLUMN "clock"."ticked"."ce_modelhash" IS 'the model that computed it';
     COMMENT ON COLUMN "clock"."ticked"."ce_seed" IS 'the seed that it was made with';
     COMMENT ON COLUMN "clock"."ticked"."log_partition" IS 'where the log holds it';

@@ -31,12 +31,12 @@ const column = (name: string, type: string, about: string, nullable = false): Co
 
 const envelopeColumns: readonly Column[] = [
   column('ce_id', 'VARCHAR', 'identity of the event'),
-  column('ce_source', 'VARCHAR', 'who said it'),
+  column('ce_source', 'VARCHAR', 'the producer'),
   column('ce_time', 'TIMESTAMPTZ', 'the latest of its causes; for a fact, when it was recorded'),
   column('ce_clock', 'VARCHAR', 'virtual or wall: the clock of ce_time'),
   column('ce_causes', 'VARCHAR[]', 'ce_id of the events that it follows from'),
   column('ce_correlation', 'VARCHAR', 'what belongs together across events', true),
-  column('ce_producerversion', 'VARCHAR', 'version of the code that said it', true),
+  column('ce_producerversion', 'VARCHAR', 'version of the code that emitted it', true),
   column('ce_modelhash', 'VARCHAR', 'the model that computed it', true),
   column('ce_seed', 'VARCHAR', 'the seed that it was made with', true),
   column('log_partition', 'INTEGER', 'where the log holds it'),

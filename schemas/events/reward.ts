@@ -15,7 +15,7 @@ export const rewardDefined = defineEvent({
   about: 'Somebody named a reward function of their own, to rescore recorded completions with.',
   row: {
     reward_name: utf8(ID, 'one name, one code, one dialect: never used again for another'),
-    reward_version: int32('what the file says its version is'),
+    reward_version: int32('version that the file exports'),
     dialect: oneOf(DIALECTS, 'how advantages of these rewards are normalised'),
     file: utf8(ID, 'the file’s own name, without its folder'),
     source: utf8(TEXT, 'the file'),
@@ -37,7 +37,7 @@ export const completionsRescored = defineEvent({
     completion_index: int32(INDEX, '0 … group_size − 1'),
     attempt_id: utf8(ID, 'the sampling attempt that the completion belongs to'),
     sampled_id: utf8(ID, 'ce_id of the policy.completions_sampled that held the completion'),
-    scored_id: utf8(ID, 'ce_id of the tower.completions_scored that says what the world did with it'),
+    scored_id: utf8(ID, 'ce_id of the tower.completions_scored with its outcome'),
     reward: nullable(float64('null when the scorer had failed: the world has not answered')),
     reward_components: mapOf(
       float64(),

@@ -215,6 +215,6 @@ export const completionRejected = defineEvent({
     completion_index: int32(INDEX),
     attempt_id: utf8(ID),
     reason: oneOf(REJECTIONS),
-    detail: utf8(TEXT, 'what was there already, or what the scorer said'),
+    detail: utf8(TEXT, 'what was there before, or the message of the scorer'),
   },
 })

@@ -135,7 +135,7 @@ test('a time is where the log ended then', async () => {
   expect(none.every((end) => end === 0)).toBe(true)
 })
 
-test('a file whose views an earlier release made asks for a run, which makes them anew', async () => {
+test('a file whose views an earlier release made asks for a run, which rebuilds them', async () => {
   const file = join(folder, 'earlier.duckdb')
   const open = () => openDuckDbSink({ file, log, catalogue, views, serve: false })
   const before = await open()

@@ -85,7 +85,7 @@ const internalRows = (table: string, as_of: ReadonlyMap<string, readonly number[
   table.startsWith('kept_') ? 'false' : (INTERNAL[table]?.(as_of) ?? 'true')
 
 const VIEWS_OF_EARLIER =
-  'as of: an earlier release made the views of these tables; make them anew with: plumbline run --until-idle'
+  'as of: an earlier release made the views of these tables; rebuild them with: plumbline run --until-idle'
 
 async function makeViews(connection: DuckDBConnection, name: string, as_of: ReadonlyMap<string, readonly number[]>) {
   const rowsOf = async (sql: string) => (await connection.runAndReadAll(sql)).getRows()

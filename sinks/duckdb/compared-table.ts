@@ -95,8 +95,8 @@ export function deadLetterTable(partitions: number): ComparedTable {
  * @param made `internal.meta`
  */
 export function whyNotCompared(type: EventType, made: ReadonlyMap<string, string>): string | undefined {
-  if (made.has(`building:${type.type}`)) return 'it is being made anew'
+  if (made.has(`building:${type.type}`)) return 'it is being rebuilt'
   const table = made.get(`table:${type.type}`)
   if (table === undefined) return 'it does not exist yet; the next run makes it'
-  return isMadeFor(type, table) ? undefined : 'it has the columns of another release; the next run makes it anew'
+  return isMadeFor(type, table) ? undefined : 'it has the columns of another release; the next run rebuilds it'
 }

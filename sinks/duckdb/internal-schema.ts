@@ -14,7 +14,7 @@ export const INTERNAL_SCHEMA = `
     place INTEGER NOT NULL,
     statements JSON NOT NULL
   );
-  COMMENT ON TABLE internal.views IS 'The statements that make each view, in order: an answer as of earlier offsets makes them anew';
+  COMMENT ON TABLE internal.views IS 'The statements that make each view, in order: an answer as of earlier offsets rebuilds them';
   CREATE TABLE IF NOT EXISTS internal.positions (
     topic VARCHAR,
     "partition" INTEGER,

@@ -23,7 +23,7 @@ export class SqlEndedError extends SqlFailedError {
   constructor(why: string | undefined) {
     super(
       why === undefined
-        ? 'the connection ended before the answer was complete: whoever has the tables open was stopped, or has lost patience with a slow reader; ask again'
+        ? 'the connection ended before the answer was complete: the process that has the tables open was stopped, or closed the connection of a slow reader; query again'
         : `the question, or one asked at the same time, ended the process that has the tables open: ${why}. Nothing is lost; ask for less`,
     )
   }

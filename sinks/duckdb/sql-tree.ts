@@ -360,5 +360,7 @@ const parameter = () =>
 function unknownNode(part: Part, value: unknown, name?: string): SqlRefusedError {
   const node = (typeof value === 'object' && value !== null ? value : {}) as Node
   const what = [node.class, node.type, name].filter((each) => typeof each === 'string').join(' ')
-  return new SqlRefusedError(`a part of the statement is refused, since nobody has checked it: ${what || part}`)
+  return new SqlRefusedError(
+    `a part of the statement is refused, because it is not among the checked ones: ${what || part}`,
+  )
 }

@@ -110,7 +110,7 @@ class TablesComparison {
     for (const view of keptOf(views)) {
       const what = `the view ${view.name}`
       if (are_now) await this.#unlessItFails(what, this.#rowsOf(view))
-      else this.#left_out.push(`${what}: it is of another release; the next run makes it anew`)
+      else this.#left_out.push(`${what}: it is of another release; the next run rebuilds it`)
     }
     const counts = {
       rows: this.#rows,
@@ -307,7 +307,7 @@ class TablesComparison {
     let differing = 0
     for (let at = 0; at < steps; at++) {
       for (const [group, shows, made] of (await this.#ask(differingRows(view, { at, of: steps }))).rows) {
-        const message = `${view.name} shows ${shows} rows of the group that its events do not give, and lacks ${made} that they give; remove the DuckDB file, and the next run makes it anew`
+        const message = `${view.name} shows ${shows} rows of the group that its events do not give, and lacks ${made} that they give; remove the DuckDB file, and the next run rebuilds it`
         this.#differs(`group ${group}`, message)
         differing++
       }

@@ -81,7 +81,7 @@ export class JsonlSink implements Sink {
     this.#vocabulary = catalogueOf(catalogue)
     this.#topics = [...catalogue.map(({ type }) => type), DEAD_LETTERS_TOPIC]
     this.#positions = new ReadPositions(log, async (misplaced) => {
-      throw wrongLog(dir, log, misplaced, `To begin anew: ${makeAgain(dir)}.`)
+      throw wrongLog(dir, log, misplaced, `To restart: ${makeAgain(dir)}.`)
     })
     this.#positions.reload(folder.stored.positions)
     this.#retrying = new Retrying({ who: 'the JSON Lines sink', poll_ms, report })

@@ -73,7 +73,7 @@ test('lines of another log are refused, with what to do', async () => {
   const refused = await plumbline([...RUN, '--until-idle', '--only', 'jsonl', ...JSONL], place)
   expect([refused.code, refused.stderr]).toEqual([
     1,
-    expect.stringMatching(/events was loaded from another log than .*To begin anew: remove .*--jsonl/),
+    expect.stringMatching(/events was loaded from another log than .*To restart: remove .*--jsonl/),
   ])
   const listed = await plumbline(['positions', 'list', ...JSONL], place)
   expect([listed.code, listed.stdout]).toEqual([1, expect.stringMatching(/^jsonl .*NOT IN THIS LOG/m)])

@@ -134,7 +134,7 @@ const CASES: readonly Case[] = [
   {
     type: ['--data', 'a-file', 'run'],
     code: 1,
-    says: /a-file: something else is there already \(EEXIST at mkdir\)\n {2}name another place, or move what is there/,
+    says: /a-file: something else already exists there \(EEXIST at mkdir\)\n {2}name another place, or move what is there/,
   },
   { type: ['--data', 'newer', 'run', '--until-idle'], code: 2, says: NEWER },
   { type: ['--data', 'newer', 'verify'], code: 2, says: NEWER },
@@ -164,7 +164,7 @@ const CASES: readonly Case[] = [
   {
     type: ['report', 'surfaces', '--out', 'a-file'],
     code: 1,
-    says: /a-file: something else is there already \(EEXIST at mkdir\)\n {2}name another place, or move what is there/,
+    says: /a-file: something else already exists there \(EEXIST at mkdir\)\n {2}name another place, or move what is there/,
   },
   {
     type: ['dlq', 'retry', '1', '--processor', 'form-groups'],

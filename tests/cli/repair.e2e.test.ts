@@ -81,7 +81,7 @@ test('a damaged blob is named and left behind', LIMIT, async () => {
 test.each([
   [['repair'], 2, /required option '--to <dir>' not specified/],
   [['repair', '--to', 'data'], 2, /--to data: expected an empty folder/],
-  [['--data', 'nowhere', 'repair', '--to', 'new'], 2, /no log lies here/],
+  [['--data', 'nowhere', 'repair', '--to', 'new'], 2, /there is no log/],
   [['--log', 'kafka://127.0.0.1:1', 'repair', '--to', 'new'], 2, /expected lmdb:DIR/],
 ] as const)('%s is refused in words', async (args, code, says) => {
   const ended = await plumbline(args, { cwd })

@@ -85,7 +85,7 @@ test('a first Ctrl-C ends run --until-idle with what is in hand, and the same co
   const stopped = await running.ended
   expect(stopped, stopped.stderr).toMatchObject({ code: 0, signal: null })
   expect(stopped.stderr).toMatch(
-    /stopped before the end: [1-9][\d,]* records are not loaded yet; the same command goes on\n$/,
+    /stopped before the end: [1-9][\d,]* records are not loaded yet; the same command resumes\n$/,
   )
   const all = scenes * (1 + 2 * GROUP_SIZE)
   expect(await loaded()).toBeLessThan(all)

@@ -178,7 +178,7 @@ export class Crew {
   #excuse({ place, how, errors }: Unasked): boolean {
     if (performance.now() < this.#trouble_until_ms && this.#options.excuses.test(errors)) return true
     this.#options.onBreach(
-      `${place} ended with ${how}, and nobody had asked it to: ${errors.trim() || 'it said nothing'}`,
+      `${place} ended with ${how}, and nobody had asked it to: ${errors.trim() || 'it printed nothing'}`,
     )
     return false
   }

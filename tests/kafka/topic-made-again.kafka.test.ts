@@ -71,7 +71,7 @@ describe.each(LOGS)('on %s', (_name, make) => {
       expect(listing.stdout).toMatch(new RegExp(`${name} .*NOT IN THIS LOG: .*deleted and made again`))
     const lag = await plumbline(['lag'], place)
     expect(lag.code).toBe(0)
-    expect(lag.stderr).toMatch(/form-groups cannot go on in this log: rollout\.requested partition/)
+    expect(lag.stderr).toMatch(/form-groups cannot continue in this log: rollout\.requested partition/)
     expect(await refused(['verify'], place)).toMatch(/deleted and made again|read another record/)
 
     const reset = await plumblineOk(['positions', 'reset'], place)

@@ -253,7 +253,7 @@ export class Connection {
 
 /** Limits the wait for the first answer: kafkajs would wait as long as for any later one. */
 async function connect(broker: Broker): Promise<void> {
-  const why = `it took the connection and did not answer within ${ANSWER_MS / 1_000} s`
+  const why = `it accepted the connection and did not answer within ${ANSWER_MS / 1_000} s`
   const timer = setTimeout(() => void drop(broker, why), ANSWER_MS)
   try {
     await broker.connect()

@@ -117,7 +117,7 @@ export function told(address: string, what: string, error: unknown, tried_ms = 0
     case 'too_large':
       return new RecordTooLargeError(
         `${head}: a record is larger than the broker takes (message.max.bytes, max.message.bytes of the topic). ` +
-          'Nothing was written; raise the limit, or say smaller events.',
+          'Nothing was written; raise the limit, or emit smaller events.',
         { cause: error },
       )
     case 'other':
@@ -156,7 +156,7 @@ function remedyOf({ name, type = '', code, message = '' }: RawError): string {
   if (code === 'ECONNREFUSED')
     return 'Nothing listens there: start the broker (./plumbline broker start), or check the address.'
   if (AWAY.has(name ?? '')) {
-    return 'Check that the broker runs and can be reached; a listener with TLS or SASL also hangs up on whoever comes without (PLUMBLINE_KAFKA_CA, PLUMBLINE_KAFKA_SASL).'
+    return 'Check that the broker runs and can be reached; a listener with TLS or SASL also closes connections of clients without (PLUMBLINE_KAFKA_CA, PLUMBLINE_KAFKA_SASL).'
   }
   return 'It may pass by itself: try again.'
 }

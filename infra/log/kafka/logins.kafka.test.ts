@@ -40,7 +40,7 @@ describeWithBroker('a broker with logins and certificates', () => {
     expect(String(stranger.failure)).toMatch(/PLUMBLINE_KAFKA_CA=FILE\.pem/)
     const plain = await opened(address, { ...env, PLUMBLINE_KAFKA_CA: '' })
     expect(plain.failure).toBeInstanceOf(LogUnreachableError)
-    expect(String(plain.failure)).toMatch(/a listener with TLS or SASL also hangs up/)
+    expect(String(plain.failure)).toMatch(/a listener with TLS or SASL also closes connections/)
     for (const { ms } of [wrong, stranger, plain]) expect(ms).toBeLessThan(15_000)
 
     // An ACL that denies one topic.

@@ -98,7 +98,7 @@ class PartitionWalk {
     const beyond = nextChunk(this.#reader.tables, topic_id, this.#partition, end - 1)
     if (beyond === undefined) return
     const [from, to] = [BigInt(end), BigInt(beyond) + 1n]
-    const problem = `the catalog says that the partition ends at ${end}, and a chunk lies at ${beyond}`
+    const problem = `the catalog says that the partition ends at ${end}, and there is a chunk at ${beyond}`
     this.damaged.push({ topic: this.#topic, partition: this.#partition, from, to, problem })
   }
 }

@@ -109,7 +109,7 @@ function canMake(folder: string, name: string): boolean {
 
 function stillOpening(dir: string): LogBusyError {
   return new LogBusyError(
-    `lmdb:${dir}: waited ${OPENING_WAIT_MS / 1_000} s for another process that opens or closes it. Let it go on (kill -CONT) or end it, then retry.`,
+    `lmdb:${dir}: waited ${OPENING_WAIT_MS / 1_000} s for another process that opens or closes it. Resume it (kill -CONT) or end it, then retry.`,
   )
 }
 

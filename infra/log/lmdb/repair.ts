@@ -91,7 +91,7 @@ export async function repairLog({ from, to, resumes }: RepairOptions): Promise<R
 function nothingLeft(dir: string, problem: string): LogDamagedError {
   return new LogDamagedError(
     `lmdb:${dir}: expected a log of which some is whole, found none: ${problem}. Nothing was changed.`,
-    'put a backup in its place, or begin anew: with a new folder, generate or replay',
+    'put a backup in its place, or start again: with a new folder, generate or replay',
   )
 }
 
@@ -177,7 +177,9 @@ class Repair {
       const to = first + chunkCount(chunk.bytes)
       if (to <= begin) {
         if (chunk.copy.in_tree)
-          this.#problems.push(`${name} partition ${partition} begins at ${begin}, and whole records lie before it`)
+          this.#problems.push(
+            `${name} partition ${partition} begins at ${begin}, and there are intact records before it`,
+          )
         continue
       }
       if (to <= next || (first < next && next > begin)) continue
@@ -193,7 +195,7 @@ class Repair {
     if (next < end) lost.push([next, end])
     else if (next > end && in_tree)
       this.#problems.push(
-        `${name} partition ${partition} ends at ${end}, and whole records lie behind it: they were copied`,
+        `${name} partition ${partition} ends at ${end}, and there are intact records after it: they were copied`,
       )
     if (lost.length > 0) {
       this.#tables.env.transactionSync(() => this.#tables.catalog.putSync(['lost', name, partition], lost))

@@ -29,7 +29,7 @@ export function expectSoundFile(dir: string): void {
 export function logDamaged(dir: string, problem: string): LogDamagedError {
   return new LogDamagedError(
     `lmdb:${dir}: expected a sound log file, found a damaged one: ${problem}. Nothing was changed.`,
-    'put a backup in its place; or copy what is whole of it into a new folder: ./plumbline repair --to NEWDIR',
+    'put a backup in its place; or copy its intact records into a new folder: ./plumbline repair --to NEWDIR',
   )
 }
 

@@ -104,7 +104,7 @@ export class WriterThread {
   #stuck(purpose: string): LogBusyError {
     return new LogBusyError(
       `lmdb:${this.#options.dir}: waited longer than ${this.#options.lock_wait_ms / 1000} s ${purpose}. Expected other ` +
-        'processes to write for moments only; one of them may be stopped while it writes: let it go on (kill -CONT) or end it.',
+        'processes to write for moments only; one of them may be stopped while it writes: resume it (kill -CONT) or end it.',
     )
   }
 }

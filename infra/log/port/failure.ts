@@ -33,7 +33,7 @@ export function offsetGone(address: string, gone: Gone): OffsetGoneError {
   const { topic, partition, from, beginning } = gone
   return new OffsetGoneError(
     `${address} topic ${topic} partition ${partition}: offset ${from} was removed by retention; ` +
-      `the first record still there is at ${beginning} or later. Seek there to go on without what was removed ` +
+      `the first record still there is at ${beginning} or later. Seek there to continue without the removed records ` +
       '(./plumbline run --when-gone earliest).',
     gone,
   )

@@ -76,7 +76,7 @@ export async function restoreState(
     const [failure] = failures
     if (failure === undefined) continue
     throw new StateVersionError(
-      `${processor.name}: its state cannot be computed again, it fails today on ${failure.event.type} ${failure.event.id}, which it took then: ${failure.error.message}`,
+      `${processor.name}: its state cannot be computed again, it now fails on ${failure.event.type} ${failure.event.id}, which it had processed: ${failure.error.message}`,
     )
   }
   rebuilt.become(processor)

@@ -26,7 +26,10 @@ export class TaskTopics {
       const was = position.seen?.state_in ?? ''
       if (was === '' || this.#state_in === '' || was === this.#state_in) return []
       return [
-        { position, why: 'its journal or its changelog was deleted and made again, which told what came of that' },
+        {
+          position,
+          why: 'its journal or its changelog was deleted and created again, and with it the record of what was processed',
+        },
       ]
     })
   }

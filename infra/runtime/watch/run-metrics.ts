@@ -139,14 +139,14 @@ export class RunMetrics {
       )
     return [
       counter('records', 'Input records that were processed and committed.', (stage) => stage.records),
-      counter('outputs', 'Events that were said and committed.', (stage) => stage.outputs),
+      counter('outputs', 'Events that were emitted and committed.', (stage) => stage.outputs),
       counter('dead_letters', 'Records that the stage could not take.', (stage) => stage.dead_letters),
       counter('commits', 'Transactions that were committed.', (stage) => stage.commits),
       counter('skips', 'Partitions of which retention removed what was not read yet.', (stage) => stage.skips),
       {
         name: 'plumbline_events',
         type: 'counter',
-        help: 'Events that were said and committed, by type.',
+        help: 'Events that were emitted and committed, by type.',
         samples: stages.flatMap(([stage, { outputs_by_type }]) =>
           [...outputs_by_type].map(([type, value]) => ({ labels: { stage, type }, value })),
         ),
@@ -177,7 +177,7 @@ export class RunMetrics {
       {
         name: 'plumbline_trouble',
         type: 'gauge',
-        help: '1 while the stage waits for its surroundings; /healthz says for what.',
+        help: '1 while the stage waits for its surroundings; /healthz names it.',
         samples: [...stages, ...beside].map(([stage]) => ({ labels: { stage }, value: troubles.has(stage) ? 1 : 0 })),
       },
       {

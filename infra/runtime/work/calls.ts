@@ -156,7 +156,7 @@ export class Calls implements Beside {
   #giveUp(waiting: Waiting): void {
     waiting.gone = true
     this.#waiting.delete(waiting.key)
-    for (const flight of waiting.flights) flight.abort(new Error('nobody waits for this call any more'))
+    for (const flight of waiting.flights) flight.abort(new Error('the result of this call is no longer needed'))
   }
 
   #askable(pending: Pending): boolean {

@@ -31,7 +31,7 @@ test(
   async () => {
     const greedy = await openSql({ file, memory: LEAST_MEMORY })
     await expect(drain(greedy, 'select range(100000) from range(40000)')).rejects.toThrow(
-      /ended the process that has the tables open: it took more than its 0\.5 GiB of memory \(--sql-memory\)/,
+      /ended the process that has the tables open: it used more than its 0\.5 GiB of memory \(--sql-memory\)/,
     )
     await expect(drain(greedy, 'select 1')).rejects.toThrow(SqlEndedError)
     await greedy.close()

@@ -77,7 +77,7 @@ test('a question that takes too much memory costs a restart, and whoever asked i
   await caughtUp(2)
   expect(sink.pid).not.toBe(first)
   expect(said).toEqual([
-    expect.stringMatching(/has ended: it took more than its 0\.5 GiB.* It is started again, nothing is lost/),
+    expect.stringMatching(/has ended: it used more than its 0\.5 GiB.* It is started again, nothing is lost/),
     'the tables are loaded again',
   ])
   expect(sink.health).toMatchObject({ trouble: undefined, restarts: 1, memory_bytes: expect.any(Number) })

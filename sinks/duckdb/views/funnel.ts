@@ -16,7 +16,7 @@ import type { View } from './view.ts'
  * that form-groups has taken, or has not read yet, is not dead.
  */
 const REJECTED: Readonly<Record<(typeof REJECTIONS)[number], string>> = {
-  late: 'its group had expired, or nobody asked for it',
+  late: 'its group had expired, or it was never requested',
   mixed_attempt: 'its group holds another sampling attempt',
   index_out_of_range: 'its group has fewer completions',
   scorer_failed: 'the scorer failed on it',
@@ -123,7 +123,7 @@ const fateRows = [...FATES, ['ahead', 'named by an outcome, not loaded itself ye
 export const funnel: View = {
   name: 'funnel',
   about:
-    'What became of every sampled completion. The fates but `ahead` add up to what was sampled; funnel_check says so.',
+    'What became of every sampled completion. The fates but `ahead` add up to what was sampled; funnel_check shows it.',
   columns: {
     fate: 'one for each completion',
     completions: 'how many have it',

@@ -5,7 +5,7 @@ import type { View } from './view.ts'
 export const rewardComparison: View = {
   name: 'reward_comparison',
   about:
-    'One row per completion of a formed group and rescored reward: reward, advantage and rank beside those it had live.',
+    'One row per completion of a formed group and rescored reward: reward, advantage and rank next to the live ones.',
   columns: {
     group_id: 'the completions of one prompt share it',
     completion_index: '0 … group_size − 1',

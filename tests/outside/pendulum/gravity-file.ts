@@ -28,7 +28,7 @@ export async function openGravityFile(file: string, log: Log): Promise<Sink> {
     ? JSON.parse(await readFile(file, 'utf8'))
     : { gravities: {}, unreadable: 0, positions: [] }
   const positions = new ReadPositions(log, async (misplaced) => {
-    throw wrongLog(file, log, misplaced, `To begin anew: remove ${file}.`)
+    throw wrongLog(file, log, misplaced, `To restart: remove ${file}.`)
   })
   positions.reload(stored.positions.map(([partition, next, seen]) => positionOf(TOPIC, partition, BigInt(next), seen)))
   const retrying = new Retrying({ who: 'the gravity file', poll_ms: 20 })
