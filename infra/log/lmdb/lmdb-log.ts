@@ -26,7 +26,7 @@ import { Reader } from './reader.ts'
 import { refusal } from './refusal.ts'
 import type { Renewal, Request } from './request.ts'
 import { expectSoundFile } from './sound-file.ts'
-import { checkFormat, type Durability, groupState, leaseClock_ms, openTables } from './tables.ts'
+import { checkFormat, type Durability, groupState, leaseClock_ms, noLog, openTables } from './tables.ts'
 import { WriterThread } from './writer-thread.ts'
 
 export interface LmdbLogOptions {
@@ -73,10 +73,11 @@ const WRITING = new Map<string, number>()
 async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
   const { access = 'write', durability = 'flushed', lock_wait_ms = 10_000, heartbeats = 'always' } = options
   const waiting: { nudge?: () => void } = {}
-  let writer: WriterThread | undefined
-  let release = () => {}
+  // What remains open after a failure would decide how the next handle of this process has the folder open.
+  const opened = new AsyncDisposableStack()
   try {
     expectSoundFile(dir)
+    let writer: WriterThread | undefined
     if (access === 'write') {
       if (count(READ_ONLY, dir) > 0) {
         throw new Error(
@@ -85,27 +86,24 @@ async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
         )
       }
       makeFolder(dir)
-      release = claimFolder(dir)
+      opened.defer(claimFolder(dir))
+      opened.defer(counted(WRITING, dir))
       writer = await WriterThread.start({ dir, durability, lock_wait_ms }, () => waiting.nudge?.())
-    } else if (!existsSync(join(dir, 'data.mdb'))) {
-      throw new Error(`lmdb:${dir}: expected a log to read, found none. Write one first, or name another folder.`)
-    } else release = claimFolder(dir)
+      opened.adopt(writer, (it) => it.close())
+    } else {
+      if (!existsSync(join(dir, 'data.mdb'))) throw noLog(dir)
+      opened.defer(claimFolder(dir))
+      if (count(WRITING, dir) === 0) opened.defer(counted(READ_ONLY, dir))
+    }
     const unlocked = access === 'read' && !isWritable(join(dir, 'lock.mdb'))
-    const tables = openTables(dir, true, durability)
+    const reader = new Reader(openTables(dir, true, durability), `lmdb:${dir}`, { unlocked })
+    opened.adopt(reader, (it) => it.close())
     if (access === 'read' && !unlocked) settleLastTransaction(dir)
-    const reader = new Reader(tables, `lmdb:${dir}`, { unlocked })
     waiting.nudge = () => reader.nudge()
     reader.steadily(() => checkFormat(dir, reader.tables.catalog.get(['format'])))
-    const counted = access === 'write' ? WRITING : count(WRITING, dir) > 0 ? undefined : READ_ONLY
-    counted?.set(dir, count(counted, dir) + 1)
-    const closed = () => {
-      counted?.set(dir, count(counted, dir) - 1)
-      release()
-    }
-    return new LmdbLog(dir, reader, writer, heartbeats, closed)
+    return new LmdbLog(dir, reader, writer, heartbeats, opened)
   } catch (error) {
-    await writer?.close()
-    release()
+    await opened.disposeAsync()
     throw refusal(dir, error)
   }
 }
@@ -133,13 +131,18 @@ function count(handles: ReadonlyMap<string, number>, dir: string): number {
   return handles.get(dir) ?? 0
 }
 
+function counted(handles: Map<string, number>, dir: string): () => void {
+  handles.set(dir, count(handles, dir) + 1)
+  return () => void handles.set(dir, count(handles, dir) - 1)
+}
+
 class LmdbLog implements Log {
   readonly address: string
   readonly #dir: string
   readonly #reader: Reader
   readonly #writer: WriterThread | undefined
   readonly #heartbeats: 'always' | 'poll'
-  readonly #onClose: () => void
+  readonly #opened: AsyncDisposableStack
   readonly #members = new Set<Member>()
   #closed = false
 
@@ -148,14 +151,14 @@ class LmdbLog implements Log {
     reader: Reader,
     writer: WriterThread | undefined,
     heartbeats: 'always' | 'poll',
-    onClose: () => void,
+    opened: AsyncDisposableStack,
   ) {
     this.address = `lmdb:${dir}`
     this.#dir = dir
     this.#reader = reader
     this.#writer = writer
     this.#heartbeats = heartbeats
-    this.#onClose = onClose
+    this.#opened = opened
   }
 
   async createTopics(topics: readonly TopicSpec[]): Promise<void> {
@@ -241,11 +244,12 @@ class LmdbLog implements Log {
 
   async close(): Promise<void> {
     if (this.#closed) return
-    for (const member of [...this.#members]) await member.leave()
-    this.#closed = true
-    await this.#reader.close()
-    await this.#writer?.close()
-    this.#onClose()
+    try {
+      for (const member of [...this.#members]) await member.leave()
+    } finally {
+      this.#closed = true
+      await this.#opened.disposeAsync()
+    }
   }
 
   /** @param refresh false to stay on the snapshot of the last look */

@@ -1,4 +1,4 @@
-import { type Database, open, type RootDatabase } from 'lmdb'
+import { type Database, openAsClass, type RootDatabase } from 'lmdb'
 import type { GroupState } from '../port/group.ts'
 import type { Position } from '../port/log.ts'
 import { encodeSeen, positionOf } from '../port/seen.ts'
@@ -68,7 +68,7 @@ export async function closeTables({ env }: Tables): Promise<void> {
 }
 
 function opened(dir: string, read_only: boolean, durability: Durability): Tables {
-  const env = open({
+  const env = openEnvironment({
     path: dir,
     noSubdir: false,
     readOnly: read_only,
@@ -81,9 +81,34 @@ function opened(dir: string, read_only: boolean, durability: Durability): Tables
     overlappingSync: false,
     noSync: durability === 'survives_kill_only',
   })
-  const chunks = env.openDB<Buffer, Buffer>({ name: 'chunks', keyEncoding: 'binary', encoding: 'binary' })
-  const catalog = env.openDB<unknown, CatalogKey>({ name: 'catalog', encoding: 'json' })
-  return { env, chunks, catalog }
+  try {
+    // Undefined if they do not exist and this handle may not create them; the declarations of lmdb-js leave that out.
+    const chunks = env.openDB<Buffer, Buffer>({ name: 'chunks', keyEncoding: 'binary', encoding: 'binary' })
+    const catalog = env.openDB<unknown, CatalogKey>({ name: 'catalog', encoding: 'json' })
+    if (!chunks || !catalog) throw noLog(dir)
+    return { env, chunks, catalog }
+  } catch (error) {
+    // Without a pending write, this is done when it returns.
+    void env.close()
+    throw error
+  }
+}
+
+type EnvironmentOptions = Parameters<typeof openAsClass>[0]
+type Root = new (name: null, options: EnvironmentOptions & { readonly isRoot: true }) => RootDatabase
+
+/**
+ * Opens the environment, and closes it if its root table cannot be opened. `open` of lmdb-js leaves it open then, and
+ * the next handle of this process would share it.
+ */
+function openEnvironment(options: EnvironmentOptions): RootDatabase {
+  const Root = openAsClass(options) as unknown as Root
+  try {
+    return new Root(null, { ...options, isRoot: true })
+  } catch (error) {
+    void Root.prototype.close.call({ isRoot: true })
+    throw error
+  }
 }
 
 export function topicRow(tables: Tables, name: string): TopicRow | undefined {
@@ -138,10 +163,17 @@ export function lostRanges(tables: Tables, topic: string, partition: number): re
   return (tables.catalog.get(['lost', topic, partition]) as readonly LostRange[] | undefined) ?? []
 }
 
+/** Nothing was written yet, or a process is creating the log at this moment. */
+export function noLog(dir: string): Error {
+  return new Error(`lmdb:${dir}: expected a log to read, found none. Write one first, or name another folder.`)
+}
+
+/** @param found undefined in a log that is being created */
 export function checkFormat(dir: string, found: unknown): void {
+  if (found === undefined) throw noLog(dir)
   if (typeof found === 'number' && found >= 1 && found <= FORMAT) return
   throw new Error(
-    `lmdb:${dir}: expected a log folder of format ${FORMAT} or older, found ${JSON.stringify(found ?? null)}. ` +
+    `lmdb:${dir}: expected a log folder of format ${FORMAT} or older, found ${JSON.stringify(found)}. ` +
       'A newer release wrote it: use that release, or another folder.',
   )
 }

@@ -2,8 +2,10 @@
  * A separate process for the tests that kill, stop and starve processes:
  * `node test-process.ts ROLE DIR JSON`. Reports what it did as lines of JSON.
  */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as lmdb from 'lmdb'
 import { FencedError, type Log } from '../port/log.ts'
 import { ChunkBuilder } from './chunk.ts'
 import { type LmdbLogOptions, openLmdbLog } from './lmdb-log.ts'
@@ -116,6 +118,39 @@ async function openOften(): Promise<void> {
   }
 }
 
+/** Creates a log in each of these folders below `dir` when the folder appears, and keeps it open until it is killed. */
+async function createEach(args: { names: readonly string[] }): Promise<void> {
+  for (const name of args.names) {
+    while (!existsSync(join(dir, name))) await sleep(1)
+    const log = await open({ dir: join(dir, name) })
+    await log.createTopics([{ name: 't', partitions: 1 }])
+    await log.producer({ transactional_id: 'create' })
+  }
+  await sleep(1e9)
+}
+
+/** Takes every place in LMDB's table of readers, until it is killed. */
+async function takeAllReaders(): Promise<void> {
+  const { env } = openTables(dir, true, 'flushed')
+  const { nativeAddon } = lmdb as unknown as {
+    readonly nativeAddon: { readonly Txn: new (env: unknown, flags: number) => object }
+  }
+  const taken: object[] = []
+  let refused: unknown
+  while (refused === undefined) {
+    try {
+      taken.push(new nativeAddon.Txn((env as unknown as { readonly env: object }).env, MDB_RDONLY))
+    } catch (error) {
+      refused = error
+    }
+  }
+  say({ taken: taken.length, refused: String(refused) })
+  await sleep(1e9)
+  say({ taken: taken.length })
+}
+
+const MDB_RDONLY = 0x20000
+
 /** Tries to open, append and read; reports the errors. */
 async function attempt(args: { topic: string; access: 'read' | 'write'; lock_wait_ms?: number }): Promise<void> {
   const outcome = async (act: () => Promise<unknown>) =>
@@ -199,5 +234,7 @@ else if (role === 'attempt') await attempt(args)
 else if (role === 'use each') await useEach(args)
 else if (role === 'close early') await closeEarly()
 else if (role === 'open often') await openOften()
+else if (role === 'create each') await createEach(args)
+else if (role === 'take all readers') await takeAllReaders()
 else if (role === 'set last transaction') setLastTransaction(args)
 else throw new Error(`test-process.ts: expected a role, got ${role}`)

@@ -43,6 +43,8 @@ export class WriterThread {
       writer.#worker.once('error', (error) => settle(() => reject(error)))
       writer.#worker.on('message', hear)
     }).catch((error: unknown) => {
+      // A thread that waits in the mutex opens the folder later: without this, it would keep it open.
+      writer.#worker.postMessage('close' satisfies ToWriter)
       writer.#worker.unref()
       throw error
     })

@@ -6,7 +6,6 @@ import { LogBusyError } from '../port/log.ts'
 import { BLOCK_BYTES } from './chunk.ts'
 import { LastTransaction } from './last-transaction.ts'
 import { describeThread, LockWord } from './lock-word.ts'
-import { openingAlone } from './namespace-claim.ts'
 import { refusal } from './refusal.ts'
 import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOptions } from './request.ts'
 import { expectRoom } from './room.ts'
@@ -20,24 +19,41 @@ import { checkFormat, closeTables, FORMAT, openTables, type Tables } from './tab
  */
 class Writer {
   readonly #options: WriterOptions
+  readonly #opened: AsyncDisposableStack
   readonly #tables: Tables
   readonly #store: Store
   readonly #lock: LockWord
   readonly #last: LastTransaction
   readonly #heartbeats = new Map<string, NodeJS.Timeout>()
 
-  constructor(options: WriterOptions) {
+  private constructor(options: WriterOptions, opened: AsyncDisposableStack) {
     this.#options = options
-    const lock_file = join(options.dir, 'lock.mdb')
-    const note = join(options.dir, 'lock-word.json')
-    if (existsSync(note)) this.#awaitLockToOpen(lock_file, note)
-    this.#tables = openTables(options.dir, false, options.durability)
-    this.#lock = new LockWord(lock_file)
-    this.#last = new LastTransaction(options.dir)
+    this.#opened = opened
+    this.#tables = opened.adopt(openTables(options.dir, false, options.durability), closeTables)
+    this.#lock = opened.adopt(new LockWord(join(options.dir, 'lock.mdb')), (it) => it.close())
+    this.#last = opened.adopt(new LastTransaction(options.dir), (it) => it.close())
     this.#store = new Store(this.#tables, `lmdb:${options.dir}`)
+  }
+
+  /** Closes what it has opened if it fails. */
+  static async open(options: WriterOptions): Promise<Writer> {
+    const note = join(options.dir, 'lock-word.json')
+    const opened = new AsyncDisposableStack()
+    try {
+      if (existsSync(note)) await awaitLockToOpen(options, note)
+      const writer = new Writer(options, opened)
+      writer.#begin(note)
+      return writer
+    } catch (error) {
+      await opened.disposeAsync()
+      throw error
+    }
+  }
+
+  #begin(note: string): void {
     const after = this.#transaction(() => {
       const found = this.#tables.catalog.get(['format'])
-      if (found !== undefined) checkFormat(options.dir, found)
+      if (found !== undefined) checkFormat(this.#options.dir, found)
       if (found !== FORMAT) this.#tables.catalog.putSync(['format'], FORMAT)
       // A new log gets its id here; a log of an earlier release gets it when it is first opened for writing.
       if (this.#tables.catalog.get(['log_id']) === undefined) this.#tables.catalog.putSync(['log_id'], randomUUID())
@@ -51,7 +67,7 @@ class Writer {
   handle(asked: readonly Asked[]): FromWriter[] {
     for (const { request } of asked) if (request.kind === 'leave') this.#letDie(request.member)
     try {
-      this.#awaitLock(this.#lock)
+      awaitLock(this.#options, this.#lock)
       const answers = this.#transaction(() => {
         const requests = asked.map(({ request }) => request)
         expectRoom(this.#options.dir, this.#tables, requests)
@@ -103,44 +119,35 @@ class Writer {
     this.#heartbeats.delete(member)
   }
 
-  /** Opening for writing takes the lock. Opening for reading does not, so the lock can be watched first. */
-  #awaitLockToOpen(lock_file: string, note: string): void {
-    const { env } = openTables(this.#options.dir, true, this.#options.durability)
-    const lock = new LockWord(lock_file)
-    try {
-      lock.recall(note)
-      this.#awaitLock(lock)
-    } finally {
-      lock.close()
-      const release = openingAlone(this.#options.dir)
-      // Nothing is being written, so this is done when it returns.
-      env.close()
-      release()
-    }
-  }
-
-  /** @throws LogBusyError when another process holds the lock for longer than the limit. */
-  #awaitLock(lock: LockWord): void {
-    const start_ms = performance.now()
-    for (let pause_ms = 0.05; ; pause_ms = Math.min(pause_ms * 1.5, 5)) {
-      const holder = lock.holder()
-      if (holder === 0) return
-      const waited_ms = performance.now() - start_ms
-      if (waited_ms > this.#options.lock_wait_ms) {
-        throw new LogBusyError(
-          `lmdb:${this.#options.dir}: waited ${(waited_ms / 1000).toFixed(1)} s for the write lock, which ` +
-            `${describeThread(holder)} holds. Nothing was written. Resume that process (kill -CONT) or end it, then retry.`,
-        )
-      }
-      Atomics.wait(PAUSE, 0, 0, pause_ms)
-    }
-  }
-
   async close(): Promise<void> {
     for (const timer of this.#heartbeats.values()) clearInterval(timer)
-    this.#lock.close()
-    this.#last.close()
-    await closeTables(this.#tables)
+    await this.#opened.disposeAsync()
+  }
+}
+
+/** Opening for writing takes the lock. Opening for reading does not, so the lock can be watched first. */
+async function awaitLockToOpen(options: WriterOptions, note: string): Promise<void> {
+  await using opened = new AsyncDisposableStack()
+  opened.adopt(openTables(options.dir, true, options.durability), closeTables)
+  const lock = opened.adopt(new LockWord(join(options.dir, 'lock.mdb')), (it) => it.close())
+  lock.recall(note)
+  awaitLock(options, lock)
+}
+
+/** @throws LogBusyError when another process holds the lock for longer than the limit. */
+function awaitLock({ dir, lock_wait_ms }: WriterOptions, lock: LockWord): void {
+  const start_ms = performance.now()
+  for (let pause_ms = 0.05; ; pause_ms = Math.min(pause_ms * 1.5, 5)) {
+    const holder = lock.holder()
+    if (holder === 0) return
+    const waited_ms = performance.now() - start_ms
+    if (waited_ms > lock_wait_ms) {
+      throw new LogBusyError(
+        `lmdb:${dir}: waited ${(waited_ms / 1000).toFixed(1)} s for the write lock, which ` +
+          `${describeThread(holder)} holds. Nothing was written. Let that process go on (kill -CONT) or end it, then retry.`,
+      )
+    }
+    Atomics.wait(PAUSE, 0, 0, pause_ms)
   }
 }
 
@@ -165,7 +172,7 @@ type Asked = Exclude<ToWriter, 'close'>
 
 const PAUSE = new Int32Array(new SharedArrayBuffer(4))
 
-function start(): void {
+async function start(): Promise<void> {
   const port = parentPort
   if (port === null) throw new Error('writer.ts runs as the thread of a log, not by itself.')
   const say = (message: FromWriter) => {
@@ -175,7 +182,7 @@ function start(): void {
   say({ kind: 'opening' })
   let writer: Writer
   try {
-    writer = new Writer(workerData as WriterOptions)
+    writer = await Writer.open(workerData as WriterOptions)
   } catch (error) {
     say({ kind: 'refused', failure: toFailure(refusal((workerData as WriterOptions).dir, error)) })
     port.close()
@@ -197,4 +204,4 @@ function start(): void {
   say({ kind: 'opened' })
 }
 
-start()
+await start()
