@@ -25,6 +25,7 @@ import { claimFolder } from './namespace-claim.ts'
 import { Reader } from './reader.ts'
 import { refusal } from './refusal.ts'
 import type { Renewal, Request } from './request.ts'
+import { realFolder, shareEnvironment } from './shared-environment.ts'
 import { expectSoundFile } from './sound-file.ts'
 import { checkFormat, type Durability, groupState, leaseClock_ms, noLog, openTables } from './tables.ts'
 import { WriterThread } from './writer-thread.ts'
@@ -50,50 +51,42 @@ export interface LmdbLogOptions {
  */
 export async function openLmdbLog(options: LmdbLogOptions): Promise<Log> {
   const dir = resolve(options.dir)
-  // One at a time: within a process, all handles of a folder share one LMDB environment, with the first one's access.
-  const before = OPENING.get(dir)
-  const opening = (async () => {
-    await before?.catch(() => undefined)
-    return await open(dir, options)
-  })()
-  OPENING.set(dir, opening)
   try {
-    return await opening
-  } finally {
-    if (OPENING.get(dir) === opening) OPENING.delete(dir)
+    if (options.access !== 'read') makeFolder(dir)
+    const folder = realFolder(dir)
+    // One at a time, so that the second knows what the first has opened.
+    const before = OPENING.get(folder)
+    const opening = (async () => {
+      await before?.catch(() => undefined)
+      return await open(dir, folder, options)
+    })()
+    OPENING.set(folder, opening)
+    try {
+      return await opening
+    } finally {
+      if (OPENING.get(folder) === opening) OPENING.delete(folder)
+    }
+  } catch (error) {
+    throw refusal(dir, error)
   }
 }
 
 const OPENING = new Map<string, Promise<Log>>()
 
-/** How many handles of this process have opened a folder for reading while none had opened it for writing. */
-const READ_ONLY = new Map<string, number>()
-const WRITING = new Map<string, number>()
-
-async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
+async function open(dir: string, folder: string, options: LmdbLogOptions): Promise<Log> {
   const { access = 'write', durability = 'flushed', lock_wait_ms = 10_000, heartbeats = 'always' } = options
   const waiting: { nudge?: () => void } = {}
   // What remains open after a failure would decide how the next handle of this process has the folder open.
   const opened = new AsyncDisposableStack()
   try {
     expectSoundFile(dir)
+    if (access === 'read' && !existsSync(join(dir, 'data.mdb'))) throw noLog(dir)
+    opened.defer(shareEnvironment(folder, dir, { access, durability }))
+    opened.defer(claimFolder(dir))
     let writer: WriterThread | undefined
     if (access === 'write') {
-      if (count(READ_ONLY, dir) > 0) {
-        throw new Error(
-          `lmdb:${dir}: expected no handle of this process that was opened with access 'read' first, found ` +
-            `${count(READ_ONLY, dir)}. Close it, or open for writing first.`,
-        )
-      }
-      makeFolder(dir)
-      opened.defer(claimFolder(dir))
-      opened.defer(counted(WRITING, dir))
       writer = await WriterThread.start({ dir, durability, lock_wait_ms }, () => waiting.nudge?.())
       opened.adopt(writer, (it) => it.close())
-    } else {
-      if (!existsSync(join(dir, 'data.mdb'))) throw noLog(dir)
-      opened.defer(claimFolder(dir))
-      if (count(WRITING, dir) === 0) opened.defer(counted(READ_ONLY, dir))
     }
     const unlocked = access === 'read' && !isWritable(join(dir, 'lock.mdb'))
     const reader = new Reader(openTables(dir, true, durability), `lmdb:${dir}`, { unlocked })
@@ -104,7 +97,7 @@ async function open(dir: string, options: LmdbLogOptions): Promise<Log> {
     return new LmdbLog(dir, reader, writer, heartbeats, opened)
   } catch (error) {
     await opened.disposeAsync()
-    throw refusal(dir, error)
+    throw error
   }
 }
 
@@ -125,15 +118,6 @@ function isWritable(file: string): boolean {
   } catch {
     return false
   }
-}
-
-function count(handles: ReadonlyMap<string, number>, dir: string): number {
-  return handles.get(dir) ?? 0
-}
-
-function counted(handles: Map<string, number>, dir: string): () => void {
-  handles.set(dir, count(handles, dir) + 1)
-  return () => void handles.set(dir, count(handles, dir) - 1)
 }
 
 class LmdbLog implements Log {

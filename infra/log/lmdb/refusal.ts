@@ -49,6 +49,13 @@ export function refusal(dir: string, error: unknown): unknown {
   if (code === READERS_FULL || /MDB_READERS_FULL/.test(text)) {
     return new Error(`lmdb:${dir}: expected at most 1,024 readers at a time, found no free place. Stop some. (${text})`)
   }
+  // lmdb-js ignores that LMDB refused to begin a transaction, and fails at the first use of it.
+  if (/No transaction to renew/.test(text)) {
+    return new Error(
+      `lmdb:${dir}: expected LMDB to begin a transaction, it refused. Another thread of this process may have the folder ` +
+        `open for reading only: close it there, or open for writing first. (${text})`,
+    )
+  }
   return error
 }
 

@@ -9,6 +9,7 @@ import { SmallDisk } from '../../../tests/small-disk.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { type Log, LogFullError, LogReadOnlyError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
+import { mappedAt } from './lock-word.ts'
 import { Processes } from './processes.ts'
 import { Reader } from './reader.ts'
 import { freeBytes } from './room.ts'
@@ -114,6 +115,22 @@ test.skipIf(no_mount !== undefined)(
       )
       .toEqual([0, 1])
     await log.close()
+  },
+)
+
+test.skipIf(no_mount !== undefined)(
+  `a handle that a full disk kept from leaving its group is closed all the same${skipped}`,
+  LIMIT,
+  async () => {
+    using disk = new SmallFolder()
+    const log = await openLmdbLog({ dir: disk.dir })
+    await log.createTopics([{ name: 't', partitions: 1 }])
+    await log.join({ group: 'g', topics: ['t'], session_timeout_ms: 400 })
+    await fill(log)
+    writeFileSync(join(disk.dir, 'rest'), Buffer.alloc(freeBytes(disk.dir)))
+    await expect(log.close()).rejects.toThrow(LogFullError)
+    expect(mappedAt(join(disk.dir, 'lock.mdb'))).toBe(0)
+    await expect(log.endOffsets('t')).rejects.toThrow(/this handle is closed/)
   },
 )
 

@@ -125,6 +125,7 @@ async function createEach(args: { names: readonly string[] }): Promise<void> {
     const log = await open({ dir: join(dir, name) })
     await log.createTopics([{ name: 't', partitions: 1 }])
     await log.producer({ transactional_id: 'create' })
+    say({ created: name })
   }
   await sleep(1e9)
 }
