@@ -6,7 +6,7 @@ import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, sql, start } from '../../tests/cli/plumbline.ts'
-import { recordsOf, withLog } from '../../tests/cli/whole-log.ts'
+import { readLog, recordsOf } from '../../tests/cli/whole-log.ts'
 import { Scraper, typePage } from '../../tests/scraper.ts'
 
 /** Completions so long that their tokens are blobs: how a blob outage affects the tables, and how they recover. */
@@ -34,7 +34,7 @@ beforeAll(async () => {
   cwd = await sharedFolder()
   const tower = ['--dataset', 'top_block', '--task', 'x_only', '--seed', '7', '--group-size', '2']
   await plumblineOk(['generate', 'tower', ...tower, '--scenes', `${GROUPS}`], { cwd })
-  const groups = await withLog(file('log'), async (log) =>
+  const groups = await readLog(file('log'), async (log) =>
     (await recordsOf(log, rolloutRequested.type)).map((record) => decodeEvent(record, vocabulary).key),
   )
   const token_ids = Array.from({ length: 20_000 }, (_, index) => index)

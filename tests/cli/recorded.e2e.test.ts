@@ -7,7 +7,7 @@ import type { scenePresented } from '../../schemas/events/tower.ts'
 import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
 import { funnel, plumbline, plumblineOk, sharedFolder, sql } from './plumbline.ts'
-import { everythingSaid, recordsOf, withLog } from './whole-log.ts'
+import { everythingSaid, readLog, recordsOf } from './whole-log.ts'
 
 /** Completions that were sampled elsewhere, in a file, answer requests of groups of four. */
 
@@ -19,7 +19,7 @@ beforeAll(async () => {
   cwd = await sharedFolder()
   const scenes = ['--dataset', 'side_block', '--task', 'x_y', '--scenes', '5', '--seed', '7', '--group-size', '4']
   await plumblineOk(['generate', 'tower', ...scenes], { cwd })
-  requests = await withLog(join(cwd, 'data', 'log'), async (log) =>
+  requests = await readLog(join(cwd, 'data', 'log'), async (log) =>
     (await recordsOf(log, rolloutRequested.type)).map(
       (record) => (decodeEvent(record, vocabulary) as Event<typeof rolloutRequested>).data,
     ),

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { beforeAll, expect, test } from 'vitest'
 import { eventually, plumbline, plumblineOk, sharedFolder, sql, start } from './plumbline.ts'
-import { everythingSaid, recordsOf, withLog } from './whole-log.ts'
+import { everythingSaid, readLog, recordsOf, withLog } from './whole-log.ts'
 
 let cwd = ''
 const SCENES = 24
@@ -45,7 +45,7 @@ test('the copy says the same, holds every blob, passes verify, and runs on witho
 test('the order of each partition is kept, journals and changelogs too', async () => {
   await plumblineOk(['replay', '--as', 'ordered'], { cwd })
   const sayings = (dir: string) =>
-    withLog(dir, async (opened) => {
+    readLog(dir, async (opened) => {
       const said: string[] = []
       for (const { name } of await opened.topics()) {
         if (name === '_snapshots') continue

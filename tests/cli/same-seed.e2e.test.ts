@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
-import { everythingSaid, recordsOf, withLog } from './whole-log.ts'
+import { everythingSaid, readLog, recordsOf } from './whole-log.ts'
 
 const SCENES = 250
 const GENERATE = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--seed', '7', '--group-size', '2']
@@ -17,7 +17,7 @@ beforeAll(async () => {
 
 const log = (folder: string) => join(cwd, folder, 'log')
 const scenesIn = (folder: string) =>
-  withLog(log(folder), async (held) => (await recordsOf(held, 'tower.scene_presented')).length)
+  readLog(log(folder), async (held) => (await recordsOf(held, 'tower.scene_presented')).length)
 
 test('the same seed in another folder gives the same events, derived ones too, byte for byte', async () => {
   await plumblineOk(['--data', 'second', ...all], { cwd })

@@ -7,7 +7,7 @@ import { completionsScored } from '../../schemas/events/tower.ts'
 import { decodeEvent, encodeEvent } from '../../schemas/wire/codec.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
 import { plumbline, plumblineOk, sharedFolder } from './plumbline.ts'
-import { copyLog, idOf, recordsOf, withLog } from './whole-log.ts'
+import { copyLog, idOf, readLog, recordsOf } from './whole-log.ts'
 
 let cwd = ''
 let victim: LogRecord
@@ -16,7 +16,7 @@ beforeAll(async () => {
   const scenes = ['--dataset', 'side_block', '--task', 'x_y', '--scenes', '12', '--seed', '7', '--group-size', '4']
   await plumblineOk(['generate', 'tower', ...scenes], { cwd })
   await plumblineOk(['run', '--until-idle', '--policy', 'random-legal', '--no-sink'], { cwd })
-  const scored = await withLog(join(cwd, 'data', 'log'), (log) => recordsOf(log, completionsScored.type))
+  const scored = await readLog(join(cwd, 'data', 'log'), (log) => recordsOf(log, completionsScored.type))
   victim = scored[5] as LogRecord
 })
 

@@ -3,8 +3,13 @@ import type { Log, LogRecord, NewRecord } from '../../infra/log/port/log.ts'
 import { headerOf, readRange } from '../../infra/runtime/internal/json-records.ts'
 
 /** Opens the log in this folder, calls `use`, and closes the log. */
-export async function withLog<T>(dir: string, use: (log: Log) => Promise<T>): Promise<T> {
-  const log = await openLmdbLog({ dir })
+export const withLog = <T>(dir: string, use: (log: Log) => Promise<T>): Promise<T> => opened(dir, 'write', use)
+
+/** As `withLog`, for reading only: a fraction of the processor time, since a writer is a thread with its own modules. */
+export const readLog = <T>(dir: string, use: (log: Log) => Promise<T>): Promise<T> => opened(dir, 'read', use)
+
+async function opened<T>(dir: string, access: 'read' | 'write', use: (log: Log) => Promise<T>): Promise<T> {
+  const log = await openLmdbLog({ dir, access })
   try {
     return await use(log)
   } finally {
@@ -27,7 +32,7 @@ export async function recordsOf(log: Log, topic: string): Promise<LogRecord[]> {
  * record of every public topic. Offsets and append times differ between copies and are left out.
  */
 export async function everythingSaid(dir: string): Promise<string[]> {
-  return withLog(dir, async (log) => {
+  return readLog(dir, async (log) => {
     const said: string[] = []
     for (const { name } of await log.topics()) {
       if (name.startsWith('_')) continue
@@ -50,7 +55,7 @@ export async function copyLog(
   change: (record: LogRecord) => NewRecord | undefined,
   more: readonly (NewRecord & { readonly topic: string; readonly partition: number })[] = [],
 ): Promise<void> {
-  await withLog(from, (source) =>
+  await readLog(from, (source) =>
     withLog(to, async (copy) => {
       const topics = await source.topics()
       await copy.createTopics(topics)

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { eventually, plumblineOk, sharedFolder, start } from '../cli/plumbline.ts'
-import { everythingSaid, recordsOf, withLog } from '../cli/whole-log.ts'
+import { everythingSaid, readLog, recordsOf } from '../cli/whole-log.ts'
 
 const TOWER = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--seed', '7', '--group-size', '2']
 const FOREVER = [...TOWER, '--forever', '--rate', '40']
@@ -11,7 +11,7 @@ test('a generate without end that is killed again and again resumes each time: n
 }, async () => {
   const cwd = await sharedFolder()
   const log = (folder: string) => join(cwd, folder, 'log')
-  const scenes = () => withLog(log('killed'), async (held) => (await recordsOf(held, 'tower.scene_presented')).length)
+  const scenes = () => readLog(log('killed'), async (held) => (await recordsOf(held, 'tower.scene_presented')).length)
 
   for (let kill = 1; kill <= 3; kill++) {
     const before = kill === 1 ? 0 : await scenes()
@@ -42,7 +42,7 @@ test('a generate without end keeps to its rate, and says what is missing when no
   const cwd = await sharedFolder()
   const running = start([...TOWER, '--forever', '--rate', '2', '--json'], { cwd })
   const log = join(cwd, 'data', 'log')
-  const scenes = () => withLog(log, async (held) => (await recordsOf(held, 'tower.scene_presented')).length)
+  const scenes = () => readLog(log, async (held) => (await recordsOf(held, 'tower.scene_presented')).length)
   await eventually(async () => (await scenes()) >= 1, 120_000)
   const [first, began_ms] = [await scenes(), performance.now()]
   await eventually(async () => (await scenes()) >= first + 4, 60_000)
