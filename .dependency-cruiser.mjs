@@ -61,6 +61,13 @@ export default {
   forbidden: [
     ...folderRules,
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'one-build-of-lmdb-js',
+      comment: 'infra/log/lmdb/lmdb-js.ts loads it; a process must not load its other build too',
+      severity: 'error',
+      from: {},
+      to: { path: '^node_modules/lmdb/', dependencyTypesNot: ['type-only'] },
+    },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
       name: 'no-dev-packages-in-the-program',

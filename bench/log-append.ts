@@ -1,4 +1,4 @@
-import { open as openLmdb } from 'lmdb'
+import { lmdb } from '../infra/log/lmdb/lmdb-js.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import type { NewRecord } from '../infra/log/port/log.ts'
 import { benchFolder } from './folder.ts'
@@ -22,7 +22,7 @@ export const open: OpenBench = async ({ quick }) => {
       const log = await openLmdbLog({ dir: folder.fresh('log'), durability })
       await log.createTopics([{ name: 'bench', partitions: 1 }])
       const producer = await log.producer({ transactional_id: 'bench' })
-      const raw = openLmdb<Buffer, number>({
+      const raw = lmdb.open<Buffer, number>({
         path: folder.fresh('raw'),
         encoding: 'binary',
         mapSize: 2 ** 40,

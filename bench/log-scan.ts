@@ -1,4 +1,4 @@
-import { open as openLmdb } from 'lmdb'
+import { lmdb } from '../infra/log/lmdb/lmdb-js.ts'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import { benchFolder } from './folder.ts'
 import type { Measure, OpenBench } from './pairs.ts'
@@ -18,7 +18,7 @@ export const open: OpenBench = async ({ quick }) => {
     const records = quick ? 500 : count
     const log = await openLmdbLog({ dir: folder.fresh('log'), durability: 'survives_kill_only' })
     await log.createTopics([{ name: 'bench', partitions: 1 }])
-    const raw = openLmdb<Buffer, number>({
+    const raw = lmdb.open<Buffer, number>({
       path: folder.fresh('raw'),
       encoding: 'binary',
       mapSize: 2 ** 40,

@@ -1,10 +1,10 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import { open } from 'lmdb'
 import { expect, test } from 'vitest'
 import { append, values } from '../conformance/steps.ts'
 import type { Log } from '../port/log.ts'
+import { lmdb } from './lmdb-js.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { mappedAt } from './lock-word.ts'
 import { Processes } from './processes.ts'
@@ -23,7 +23,7 @@ function isOpen(dir: string): boolean {
 
 /** A log that a process has begun to create: the environment, and these of its tables. */
 async function begun(dir: string, tables: readonly string[]): Promise<void> {
-  const env = open({ path: dir, noSubdir: false, maxDbs: 8 })
+  const env = lmdb.open({ path: dir, noSubdir: false, maxDbs: 8 })
   for (const name of tables) env.openDB({ name })
   await env.close()
 }

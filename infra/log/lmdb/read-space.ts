@@ -1,4 +1,5 @@
-import * as lmdb from 'lmdb'
+import type { Database } from 'lmdb'
+import { lmdb } from './lmdb-js.ts'
 
 /**
  * Memory for the chunks that one read copies out of the map. Chunks share blocks, because one allocation per chunk
@@ -14,7 +15,7 @@ export class ReadSpace {
   #next_bytes = FIRST_BYTES
 
   /** @returns the value, in memory that is not reused; undefined if there is no value */
-  read(table: lmdb.Database<Buffer, Buffer>, key: Buffer): Buffer | undefined {
+  read(table: Database<Buffer, Buffer>, key: Buffer): Buffer | undefined {
     if (this.#block.byteLength - this.#at < FIRST_BYTES) {
       this.#block = Buffer.allocUnsafeSlow(this.#next_bytes)
       this.#at = 0
@@ -31,7 +32,7 @@ export class ReadSpace {
 }
 
 /** @returns a buffer of the value's length; the bytes are in `room` if that is long enough */
-function readInto(room: Buffer, table: lmdb.Database<Buffer, Buffer>, key: Buffer): Buffer | undefined {
+function readInto(room: Buffer, table: Database<Buffer, Buffer>, key: Buffer): Buffer | undefined {
   let found: SharedBuffer | undefined
   addon.setGlobalBuffer(room)
   try {

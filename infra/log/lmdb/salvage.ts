@@ -1,4 +1,4 @@
-import * as lmdb from 'lmdb'
+import { lmdb } from './lmdb-js.ts'
 import { type Meta, type PageFile, type SoundMeta, TREE_BYTES, type Tree, treeIn } from './page-file.ts'
 import type { CatalogKey } from './tables.ts'
 import { everyLeaf, type LeafPlace, leafOn, PageSet, storedValue, walkTree } from './tree-walk.ts'

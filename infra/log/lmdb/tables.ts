@@ -1,7 +1,8 @@
-import { type Database, openAsClass, type RootDatabase } from 'lmdb'
+import type { Database, RootDatabase } from 'lmdb'
 import type { GroupState } from '../port/group.ts'
 import type { Position } from '../port/log.ts'
 import { encodeSeen, positionOf } from '../port/seen.ts'
+import { lmdb } from './lmdb-js.ts'
 import { openingAlone } from './namespace-claim.ts'
 import { logDamaged } from './sound-file.ts'
 
@@ -94,7 +95,7 @@ function opened(dir: string, read_only: boolean, durability: Durability): Tables
   }
 }
 
-type EnvironmentOptions = Parameters<typeof openAsClass>[0]
+type EnvironmentOptions = Parameters<typeof lmdb.openAsClass>[0]
 type Root = new (name: null, options: EnvironmentOptions & { readonly isRoot: true }) => RootDatabase
 
 /**
@@ -102,7 +103,7 @@ type Root = new (name: null, options: EnvironmentOptions & { readonly isRoot: tr
  * the next handle of this process would share it.
  */
 function openEnvironment(options: EnvironmentOptions): RootDatabase {
-  const Root = openAsClass(options) as unknown as Root
+  const Root = lmdb.openAsClass(options) as unknown as Root
   try {
     return new Root(null, { ...options, isRoot: true })
   } catch (error) {

@@ -2,12 +2,13 @@
  * A separate process for the tests that kill, stop and starve processes:
  * `node test-process.ts ROLE DIR JSON`. Reports what it did as lines of JSON.
  */
+
 import { closeSync, existsSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import * as lmdb from 'lmdb'
 import { FencedError, type Log } from '../port/log.ts'
 import { ChunkBuilder } from './chunk.ts'
+import { lmdb } from './lmdb-js.ts'
 import { type LmdbLogOptions, openLmdbLog } from './lmdb-log.ts'
 import { Store } from './store.ts'
 import { openTables } from './tables.ts'
