@@ -1,12 +1,15 @@
-import { type Data, Schema } from 'apache-arrow'
+import type { Data, Schema } from 'apache-arrow'
 import type { BlobRef, Field, Fields } from '../declare/logical-types.ts'
 import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
 import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
 import {
   type Blob,
+  blobMessage,
+  described,
   type FetchedBlobs,
   fetchColumn,
+  Layouts,
   type Offloaded,
   offload,
   offloadedIn,
@@ -15,6 +18,7 @@ import {
   shouldOffload,
 } from './offload.ts'
 import { rowMaker } from './row-maker.ts'
+import type { SchemaMessage } from './schema-message.ts'
 import { physical } from './type-table.ts'
 
 export type Row = Record<string, unknown>
@@ -49,14 +53,27 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     type: String(arrowField(name, field).type),
     write: columnWriter(field),
     read: columnReader(field),
+    blobOf: physical(field.logical).offloads ? once(() => blobMessage(name, field)) : undefined,
   }))
+  const layouts = new Layouts(schema)
   const names = new Set(Object.keys(fields))
   const makeRows = rowMaker(Object.keys(fields))
   const declared: readonly Place[] = columns.map((_, at) => ({ at, ref: undefined }))
   const placesIn = (found: Schema): Place[] => {
     const extra = found.fields.find(({ name }) => !names.has(name))
     if (extra !== undefined) throw new Error(`column ${extra.name}: the declaration has no such field`)
-    return columns.map(({ name, type }) => placeOf(found, name, type))
+    const places = columns.map(({ name, type }) => placeOf(found, name, type))
+    // The next stream of the same writer need not be parsed.
+    if (!layouts.isFull) layouts.of(places.flatMap(({ ref }, at) => (ref === undefined ? [] : [at])))
+    return places
+  }
+  const placesOf = (message: SchemaMessage, texts: readonly string[]): readonly Place[] => {
+    if (texts.length === 0) return declared
+    const places = [...declared]
+    message.described.forEach((at, text) => {
+      places[at] = { at, ref: described(texts[text] as string) }
+    })
+    return places
   }
 
   return {
@@ -64,33 +81,36 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     encode(rows) {
       const blobs: Blob[] = []
       const refs: BlobRef[] = []
-      const arrowFields = [...schema.fields]
-      const written = columns.map(({ name, field, write }, at) => {
+      const stored: number[] = []
+      const texts: string[] = []
+      const written = columns.map(({ name, field, write, blobOf }, at) => {
         const values = rows.map((row) => row[name])
+        if (blobOf === undefined) return write(values)
         const passed = physical(field.logical).by_reference ? passOn(name, values) : undefined
         if (passed !== undefined) {
-          arrowFields[at] = passed.field
+          stored.push(at)
+          texts.push(passed.text)
           refs.push(passed.ref)
           return passed.column
         }
         const column = write(values)
         if (!shouldOffload(field, column)) return column
-        const moved = offload(name, field, column, values)
-        arrowFields[at] = moved.field
+        const moved = offload(field, column, values, blobOf())
+        stored.push(at)
+        texts.push(moved.text)
         blobs.push(moved.blob)
         refs.push(moved.blob.ref)
         return moved.column
       })
-      const actual = refs.length === 0 ? schema : new Schema(arrowFields, schema.metadata)
-      return { bytes: writeStream(actual, written, rows.length), blobs, refs }
+      return { bytes: writeStream(layouts.of(stored), written, rows.length, texts), blobs, refs }
     },
 
     decode(bytes, fetched, references) {
-      const stream = readStream(bytes, schema)
-      const places = stream.schema === schema ? declared : placesIn(stream.schema)
-      const batches = stream.batches()
+      const { schema: found, expected, batches: readBatches } = readStream(bytes, layouts.known)
+      const places = expected ? placesOf(expected.message, expected.texts) : placesIn(found)
+      const batches = readBatches()
       const count = batches.reduce((sum, batch) => sum + batch.rows, 0)
-      const values = columns.map(({ name, field, type, read }, index) => {
+      const values = columns.map(({ name, field, type, read, blobOf }, index) => {
         const { at, ref } = places[index] as Place
         if (
           ref !== undefined &&
@@ -101,12 +121,23 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
           const found = referencesTo(name, field, ref)
           if (found !== undefined) return ofLength(name, found, count)
         }
-        const chunks = ref ? fetchColumn(name, type, ref, fetched) : batches.map((batch) => batch.columns[at] as Data)
+        const chunks = ref
+          ? fetchColumn(name, type, ref, fetched, blobOf?.())
+          : batches.map((batch) => batch.columns[at] as Data)
         const found = chunks.length === 1 ? read(chunks[0] as Data) : chunks.flatMap(read)
         return ofLength(name, found, count)
       })
       return makeRows(values, count)
     },
+  }
+}
+
+/** Most events have no column that is large enough for a blob, so its message is made when one has. */
+function once<T>(make: () => T): () => T {
+  let made: T | undefined
+  return () => {
+    made ??= make()
+    return made
   }
 }
 

@@ -26,6 +26,7 @@ const MESSAGE = { headerType: 1, header: 2, bodyLength: 3 }
 const BATCH = { length: 0, nodes: 1, buffers: 2, compression: 3 }
 const SCHEMA = { fields: 1, metadata: 2 }
 const FIELD = { children: 5, metadata: 6 }
+const KEY_VALUE = { key: 0, value: 1 }
 const HEADER_TYPES = { schema: 1, batch: 3 }
 /** A FieldNode (length, null count) and a Buffer (offset, length) are each two 64-bit integers. */
 const PAIR_BYTES = 16
@@ -79,6 +80,27 @@ function readSchema(bytes: Uint8Array, view: DataView, table: number): Schema {
   }
   check(table, SCHEMA.fields, SCHEMA.metadata)
   return Message.decode(bytes).header() as Schema
+}
+
+/** Where the pointers to the texts are that the fields of a schema have under this key of their metadata. */
+export function textPlaces(bytes: Uint8Array, key: string): { readonly field: number; readonly pointer: number }[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const header = fieldAt(view, view.getUint32(0, true), MESSAGE.header)
+  if (header === undefined) return []
+  return tablesAt(view, pointedAt(view, header), SCHEMA.fields).flatMap((table, field) =>
+    tablesAt(view, table, FIELD.metadata).flatMap((entry) => {
+      const [named, pointer] = [fieldAt(view, entry, KEY_VALUE.key), fieldAt(view, entry, KEY_VALUE.value)]
+      if (named === undefined || pointer === undefined) return []
+      const at = pointedAt(view, named)
+      const name = bytes.subarray(at + 4, at + 4 + view.getUint32(at, true))
+      return Buffer.from(name).toString() === key ? [{ field, pointer }] : []
+    }),
+  )
+}
+
+function tablesAt(view: DataView, table: number, field: number): number[] {
+  const { start, count } = vectorAt(view, table, field, OFFSET_BYTES)
+  return Array.from({ length: count }, (_, at) => pointedAt(view, start + at * OFFSET_BYTES))
 }
 
 /** Position of a table's field; undefined when the table leaves it out. */

@@ -1,6 +1,7 @@
 import { type Data, DataType, type Field, type Schema } from 'apache-arrow'
 import { BufferRegion, FieldNode, Message, RecordBatch } from 'apache-arrow/ipc/metadata/message'
 import { columnOf } from './arrow-columns.ts'
+import { CONTINUATION, END_OF_STREAM, framed, PREFIX_BYTES, padded } from './arrow-frame.ts'
 import {
   type BatchHeader,
   type BatchPlaces,
@@ -8,6 +9,7 @@ import {
   placesInBatch,
   readMetadata,
 } from './arrow-metadata.ts'
+import type { SchemaMessage } from './schema-message.ts'
 
 /**
  * Arrow IPC streams: the format of an Arrow event's value and of an offloaded column. apache-arrow writes the metadata
@@ -15,8 +17,6 @@ import {
  * large tables: on a batch of sixteen rows they cost several times the work itself.
  */
 
-const CONTINUATION = -1
-const PREFIX_BYTES = 8
 /**
  * Values that a stream may claim for each of its bytes, all batches and columns together. Writers need at least one bit
  * for each value, and no schema has enough all-null columns to come near this limit. A stream that claims more has
@@ -25,29 +25,6 @@ const PREFIX_BYTES = 8
 const VALUES_PER_BYTE = 32
 /** Additional allowance, for small streams whose columns are in blobs. */
 const MORE_VALUES = 65_536
-const padded = (bytes: number) => (bytes + 7) & ~7
-
-/** One message's frame: continuation mark, length, metadata; padded to eight bytes, like the body after it. */
-function framed(metadata: Uint8Array): Uint8Array {
-  const out = Buffer.alloc(padded(PREFIX_BYTES + metadata.length))
-  out.writeInt32LE(CONTINUATION, 0)
-  out.writeInt32LE(out.length - PREFIX_BYTES, 4)
-  out.set(metadata, PREFIX_BYTES)
-  return out
-}
-
-const END_OF_STREAM = Buffer.from([255, 255, 255, 255, 0, 0, 0, 0])
-
-const schemaMessages = new WeakMap<Schema, Uint8Array>()
-
-/** Cached: a schema's message never changes and is longer than a small batch. */
-function schemaMessage(schema: Schema): Uint8Array {
-  const known = schemaMessages.get(schema)
-  if (known !== undefined) return known
-  const message = framed(Message.encode(Message.from(schema)))
-  schemaMessages.set(schema, message)
-  return message
-}
 
 /** The message last written for a schema's batch, and the positions of the numbers to overwrite. */
 interface BatchTemplate {
@@ -92,8 +69,17 @@ function putCount(view: DataView, at: number, count: number): void {
   view.setUint32(at + 4, Math.floor(count / 2 ** 32), true)
 }
 
-/** A stream of one batch. Columns must begin at offset 0 of their buffers, as `columnOf` makes them. */
-export function writeStream(schema: Schema, columns: readonly Data[], rows: number): Uint8Array {
+/**
+ * A stream of one batch. Columns must begin at offset 0 of their buffers, as `columnOf` makes them.
+ *
+ * @param texts of the fields that the message describes
+ */
+export function writeStream(
+  message: SchemaMessage,
+  columns: readonly Data[],
+  rows: number,
+  texts: readonly string[] = [],
+): Uint8Array {
   const nodes: number[] = []
   const regions: number[] = []
   const buffers: ArrayBufferView[] = []
@@ -113,8 +99,8 @@ export function writeStream(schema: Schema, columns: readonly Data[], rows: numb
   }
   for (const column of columns) addColumn(column)
 
-  const schemaFrame = schemaMessage(schema)
-  const batchFrame = batchMessage(schema, rows, bodyBytes, nodes, regions)
+  const schemaFrame = message.write(texts)
+  const batchFrame = batchMessage(message.schema, rows, bodyBytes, nodes, regions)
   const bodyStart = schemaFrame.length + batchFrame.length
   const out = new Uint8Array(bodyStart + bodyBytes + END_OF_STREAM.length)
   out.set(schemaFrame)
@@ -130,6 +116,8 @@ const NO_BYTES = new Uint8Array(0)
 
 export interface ArrowStream {
   readonly schema: Schema
+  /** Which of the expected messages the stream begins with, and its texts there. */
+  readonly expected?: { readonly message: SchemaMessage; readonly texts: readonly string[] }
   /**
    * The columns of each batch. Call this only after checking that the codec writes this schema.
    * @throws Error when the bytes contain less than they claim
@@ -138,10 +126,10 @@ export interface ArrowStream {
 }
 
 /**
- * @param known the schema expected; if the stream begins with exactly its bytes, it is not parsed again
+ * @param expected messages of schemas; one that the stream begins with is not parsed again
  * @throws Error when the bytes are not an Arrow IPC stream
  */
-export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
+export function readStream(unaligned: Uint8Array, expected: Iterable<SchemaMessage> = []): ArrowStream {
   // Arrow's buffers are eight-byte aligned within the stream; a record may begin at any byte of a fetch.
   const bytes = unaligned.byteOffset % 8 === 0 ? unaligned : new Uint8Array(unaligned)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -158,15 +146,15 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
     return { message, bodyStart, end }
   }
 
-  const expected = known && schemaMessage(known)
-  const isKnown = expected && Buffer.compare(bytes.subarray(0, expected.length), expected) === 0
-  const first = isKnown ? undefined : nextMessage(0)
-  const schema = isKnown ? known : first?.message.schema?.()
+  const known = beginningOf(bytes, expected)
+  const first = known ? undefined : nextMessage(0)
+  const schema = known ? known.message.schema : first?.message.schema?.()
   if (schema === undefined) throw new Error('the stream does not begin with a schema')
-  const start = isKnown ? expected.length : (first?.end ?? 0)
+  const start = known ? known.end : (first?.end ?? 0)
 
   return {
     schema,
+    ...(known && { expected: known }),
     batches() {
       const batches = []
       const budget = { values: bytes.length * VALUES_PER_BYTE + MORE_VALUES }
@@ -182,6 +170,14 @@ export function readStream(unaligned: Uint8Array, known?: Schema): ArrowStream {
       return batches
     },
   }
+}
+
+function beginningOf(bytes: Uint8Array, expected: Iterable<SchemaMessage>) {
+  for (const message of expected) {
+    const found = message.read(bytes)
+    if (found !== undefined) return { message, ...found }
+  }
+  return undefined
 }
 
 /** In the order of the format: a column's node, its buffers (validity, offsets, values), then its children. */

@@ -13,6 +13,7 @@ import { arrowSchemaOf } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
 import { decodeEvent, type EncodedRecord, encodeEvent } from './codec.ts'
 import { fingerprintOf } from './fingerprint.ts'
+import { SchemaMessage } from './schema-message.ts'
 import { withoutBounds, wouldRefuseToday } from './validation.ts'
 
 const declared = {
@@ -188,12 +189,12 @@ test('an Arrow batch cannot claim more values than its bytes could hold, however
     rows,
     new Uint8Array(1),
   )
-  const stream = readStream(writeStream(schema, nulls, rows))
+  const stream = readStream(writeStream(new SchemaMessage(schema), nulls, rows))
   expect(() => stream.batches()).toThrow('a column of 4000000 values cannot lie in a batch of 500')
 })
 
 test('nor can the batches of one Arrow stream, each of which claims little', () => {
-  const schema = new Schema([new ArrowField('group_id', new Null(), true)])
+  const schema = new SchemaMessage(new Schema([new ArrowField('group_id', new Null(), true)]))
   const rows = 50_000
   const one = writeStream(schema, [columnOf(new Null(), rows, {}, rows)], rows)
   const empty = writeStream(schema, [columnOf(new Null(), 0, {}, 0)], 0)

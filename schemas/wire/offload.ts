@@ -8,6 +8,7 @@ import { arrowField } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
 import { declaredField } from './fingerprint.ts'
 import type { Json } from './physical-type.ts'
+import { SchemaMessage } from './schema-message.ts'
 import { isTensorOf, tensorAt } from './tensor-type.ts'
 import { physical } from './type-table.ts'
 import { isSha256 } from './value-checks.ts'
@@ -38,29 +39,72 @@ export function shouldOffload({ logical }: Field, column: Data): boolean {
   return physical(logical).offloads && column.byteLength > OFFLOAD_OVER_BYTES
 }
 
+/** What an event has in place of a stored column: the text of its field's metadata, and a column of nulls. */
+export interface Placeholder {
+  readonly text: string
+  readonly column: Data
+}
+
 /** The placeholder for the batch, and the blob that contains the column. */
 export function offload(
-  name: string,
   field: Field,
   column: Data,
   values: readonly unknown[],
-): { readonly field: ArrowField; readonly column: Data; readonly blob: Blob } {
+  message: SchemaMessage,
+): Placeholder & { readonly blob: Blob } {
   const rows = column.length
-  const bytes = writeStream(new Schema([arrowField(name, field)]), [column], rows)
+  const bytes = writeStream(message, [column], rows)
   const sha256 = createHash('sha256').update(bytes).digest('hex')
   const ref: BlobRef = { sha256, bytes: bytes.length, media_type: ARROW_STREAM }
   const nulls = field.nullable ? { nulls: nullsOf(values) } : {}
   const said: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values), ...nulls }
-  return { ...placeholder(name, said), blob: { ref, bytes } }
+  return { ...placeholder(said), blob: { ref, bytes } }
 }
+
+/** The message of a blob that contains a column of this field. */
+export const blobMessage = (name: string, field: Field) => new SchemaMessage(new Schema([arrowField(name, field)]))
 
 const nullsOf = (values: readonly unknown[]) => values.flatMap((value, row) => (value === null ? [row] : []))
 
-/** What the batch has in place of a stored column. */
-function placeholder(name: string, stored: StoredColumn): { readonly field: ArrowField; readonly column: Data } {
-  return {
-    field: new ArrowField(name, new Null(), true, new Map([[METADATA, JSON.stringify(stored)]])),
-    column: columnOf(new Null(), stored.rows, {}, stored.rows),
+const NULL = new Null()
+
+const placeholder = (stored: StoredColumn): Placeholder => ({
+  text: JSON.stringify(stored),
+  column: columnOf(NULL, stored.rows, {}, stored.rows),
+})
+
+/** Sets of stored columns whose message is cached. An event has one or two; a forged log could have any number. */
+const MAX_LAYOUTS = 16
+
+/** The schema messages of one declaration, by which of its columns are stored in blobs. */
+export class Layouts {
+  readonly #schema: Schema
+  readonly #known = new Map<string, SchemaMessage>()
+
+  constructor(schema: Schema) {
+    this.#schema = schema
+    this.of([])
+  }
+
+  /** The message where these columns, by their place and ascending, are stored. */
+  of(stored: readonly number[]): SchemaMessage {
+    const name = stored.join()
+    const known = this.#known.get(name)
+    if (known !== undefined) return known
+    const { fields, metadata } = this.#schema
+    const actual = fields.map((field, at) =>
+      stored.includes(at) ? new ArrowField(field.name, NULL, true, new Map([[METADATA, '']])) : field,
+    )
+    const message = new SchemaMessage(new Schema(actual, metadata), METADATA)
+    if (this.#known.size < MAX_LAYOUTS) this.#known.set(name, message)
+    return message
+  }
+
+  get known(): Iterable<SchemaMessage> {
+    return this.#known.values()
+  }
+  get isFull(): boolean {
+    return this.#known.size >= MAX_LAYOUTS
   }
 }
 
@@ -72,7 +116,7 @@ function placeholder(name: string, stored: StoredColumn): { readonly field: Arro
 export function passOn(
   name: string,
   values: readonly unknown[],
-): { readonly field: ArrowField; readonly column: Data; readonly ref: BlobRef } | undefined {
+): (Placeholder & { readonly ref: BlobRef }) | undefined {
   const first = values.find((value) => value instanceof TensorRef)
   if (first === undefined) return undefined
   const { column } = first
@@ -90,7 +134,7 @@ export function passOn(
     )
   }
   const { sha256, bytes, media_type } = column
-  return { ...placeholder(name, column), ref: { sha256, bytes, media_type } }
+  return { ...placeholder(column), ref: { sha256, bytes, media_type } }
 }
 
 /**
@@ -146,29 +190,38 @@ export function readTensor({ column, row }: TensorRef, bytes: Uint8Array): Tenso
 /** The description of an offloaded column, or undefined when the batch itself contains the column. */
 export function offloadedIn(field: ArrowField): Offloaded | undefined {
   const said = field.metadata.get(METADATA)
-  return said === undefined ? undefined : (JSON.parse(said) as Offloaded)
+  return said === undefined ? undefined : described(said)
 }
+
+/** @param text of a placeholder */
+export const described = (text: string) => JSON.parse(text) as Offloaded
 
 /** The offloaded columns of an event's Arrow stream, by name. @throws Error when the bytes are not such a stream */
 export function offloadedColumns(value: Uint8Array): Readonly<Record<string, Offloaded>> {
-  const described = readStream(value).schema.fields.flatMap(({ name, metadata }) => {
+  const stored = readStream(value).schema.fields.flatMap(({ name, metadata }) => {
     const said = metadata.get(METADATA)
-    return said === undefined ? [] : [[name, JSON.parse(said) as Offloaded] as const]
+    return said === undefined ? [] : [[name, described(said)] as const]
   })
-  return Object.fromEntries(described)
+  return Object.fromEntries(stored)
 }
 
 /**
- * The chunks of an offloaded column; `type` is its Arrow type as text.
+ * The chunks of an offloaded column; `type` is its Arrow type as text, `message` the one that its blob may begin with.
  *
  * @throws BlobUnavailableError when the blob was not fetched. Error when it is not the column.
  */
-export function fetchColumn(name: string, type: string, ref: BlobRef, blobs: FetchedBlobs): Data[] {
+export function fetchColumn(
+  name: string,
+  type: string,
+  ref: BlobRef,
+  blobs: FetchedBlobs,
+  message?: SchemaMessage,
+): Data[] {
   const bytes = blobs(ref.sha256)
   if (bytes === undefined) {
     throw new BlobUnavailableError(`column ${name} is in blob ${ref.sha256}, which was not fetched; see offloadedBlobs`)
   }
-  const stream = readStream(bytes)
+  const stream = readStream(bytes, message && [message])
   const [field] = stream.schema.fields
   // Its name is that of the field in which it was first stored.
   if (String(field?.type) !== type) {
