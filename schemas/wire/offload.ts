@@ -146,8 +146,10 @@ export function passOn(
 export function referencesTo(name: string, field: Field, stored: StoredColumn): (TensorRef | null)[] | undefined {
   if (field.nullable && stored.nulls === undefined) return undefined
   if (!isStored(stored)) throw new Error(`column ${name}: its description is damaged`)
-  const nulls = new Set(field.nullable ? stored.nulls : [])
-  return Array.from({ length: stored.rows }, (_, row) => (nulls.has(row) ? null : new TensorRef(stored, row)))
+  const references: (TensorRef | null)[] = []
+  for (let row = 0; row < stored.rows; row++) references.push(new TensorRef(stored, row))
+  for (const row of (field.nullable && stored.nulls) || []) if (row < stored.rows) references[row] = null
+  return references
 }
 
 /** Rows that a description may claim: as many as an event of the largest size has. */

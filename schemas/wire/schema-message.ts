@@ -38,8 +38,10 @@ export class SchemaMessage {
     if (texts.length === 0) return this.#constant
     const sizes = texts.map((text) => Buffer.byteLength(text))
     const end = sizes.reduce((at, size) => at + textBytes(size), this.#constant.length)
-    const out = Buffer.alloc(padded(end))
+    // From Node's pool, which does not clear it: what follows writes every byte.
+    const out = Buffer.allocUnsafe(padded(end))
     out.set(this.#constant)
+    out.fill(0, end)
     out.writeInt32LE(out.length - PREFIX_BYTES, 4)
     let at = this.#constant.length
     for (let index = 0; index < texts.length; index++) {
@@ -48,7 +50,9 @@ export class SchemaMessage {
       out.writeUInt32LE(at - pointer, pointer)
       out.writeUInt32LE(size, at)
       out.write(texts[index] as string, at + LENGTH_BYTES)
-      at += textBytes(size)
+      const next = at + textBytes(size)
+      out.fill(0, at + LENGTH_BYTES + size, next)
+      at = next
     }
     return out
   }

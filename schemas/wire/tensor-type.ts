@@ -109,7 +109,10 @@ export function tensorAt(tensor: Tensor, column: Data, row: number): TensorArray
 /** Whether a stored column has tensors of this dtype and shape. */
 export function isStoredAs({ dtype, shape }: Tensor, { type }: StoredColumn): boolean {
   const stored = type as { readonly kind?: unknown; readonly dtype?: unknown; readonly shape?: unknown } | null
-  return stored?.kind === 'tensor' && stored.dtype === dtype && String(stored.shape) === String(shape)
+  if (stored?.kind !== 'tensor' || stored.dtype !== dtype || !Array.isArray(stored.shape)) return false
+  if (stored.shape.length !== shape.length) return false
+  for (let axis = 0; axis < shape.length; axis++) if (stored.shape[axis] !== shape[axis]) return false
+  return true
 }
 
 export const tensorType: PhysicalType<Tensor, TensorValue> = {
