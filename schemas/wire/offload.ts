@@ -9,6 +9,7 @@ import { readStream, writeStream } from './arrow-stream.ts'
 import { declaredField } from './fingerprint.ts'
 import type { Json } from './physical-type.ts'
 import { SchemaMessage } from './schema-message.ts'
+import { extentOf } from './tensor-passes.ts'
 import { isTensorOf, tensorAt } from './tensor-type.ts'
 import { physical } from './type-table.ts'
 import { isSha256 } from './value-checks.ts'
@@ -262,18 +263,10 @@ function addTo(all: Statistics, values: readonly unknown[]): void {
   }
 }
 
-/** In local variables: millions of elements, each of which would otherwise write to an object. */
 function addArray(all: Statistics, elements: TensorArray): void {
-  let { min, max, sum } = all
-  const count = elements.length
-  for (let at = 0; at < count; at++) {
-    const element = elements[at] as number
-    min = Math.min(min, element)
-    max = Math.max(max, element)
-    sum += element
-  }
+  const { min, max, sum } = extentOf(elements, all.sum)
   all.numbers += elements.length
-  all.min = min
-  all.max = max
+  all.min = Math.min(all.min, min)
+  all.max = Math.max(all.max, max)
   all.sum = sum
 }

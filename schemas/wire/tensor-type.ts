@@ -21,6 +21,7 @@ import {
 import { columnOf, readTensorAt, readTensors, type TensorArrayType } from './arrow-columns.ts'
 import type { CanonicalBytes } from './canonical-bytes.ts'
 import type { PhysicalType } from './physical-type.ts'
+import { allFinite } from './tensor-passes.ts'
 
 type Tensor = Extract<Logical, { kind: 'tensor' }>
 
@@ -91,14 +92,6 @@ export function isTensorOf(tensor: Tensor): (value: unknown) => boolean {
     if (value instanceof TensorRef) return isStoredAs(tensor, value.column)
     return value instanceof ArrayType && value.length === size && allFinite(value)
   }
-}
-
-function allFinite(values: TensorArray): boolean {
-  if (values instanceof Uint8Array || values instanceof Int32Array) return true
-  // x − x is 0 for a finite x, else NaN.
-  let sum = 0
-  for (let at = 0; at < values.length; at++) sum += (values[at] as number) - (values[at] as number)
-  return sum === 0
 }
 
 /** One tensor of a column of this type. */
