@@ -13,7 +13,7 @@ import type { BlobRef } from '../../schemas/declare/logical-types.ts'
  * - An aborted call rejects with the reason of its signal. An aborted put has stored the whole blob or nothing.
  */
 export interface Blobs {
-  put(bytes: Uint8Array, media_type: string, call?: BlobCall): Promise<BlobRef>
+  put(bytes: Uint8Array, media_type: string, call?: PutCall): Promise<BlobRef>
   /** @throws BlobMissingError, BlobCorruptError */
   get(ref: BlobRef, call?: BlobCall): Promise<Uint8Array>
   has(ref: BlobRef, call?: BlobCall): Promise<boolean>
@@ -50,6 +50,11 @@ export interface BlobStore extends Blobs {
 
 export interface BlobCall {
   readonly signal?: AbortSignal
+}
+
+export interface PutCall extends BlobCall {
+  /** The SHA-256 of the bytes, if the caller has hashed exactly them: a store need not hash them again. */
+  readonly sha256?: string
 }
 
 /** The bytes from `from` up to, but not including, `to`. */

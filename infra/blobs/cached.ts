@@ -19,7 +19,7 @@ export function cachedBlobs({ there, cache, own }: CachedBlobsOptions): Blobs {
     },
     async put(bytes, media_type, call) {
       const ref = await there.put(bytes, media_type, call)
-      await cache.put(bytes, media_type)
+      await cache.put(bytes, ref)
       return ref
     },
     async get(ref, call) {
@@ -28,7 +28,7 @@ export function cachedBlobs({ there, cache, own }: CachedBlobsOptions): Blobs {
       const owned = (await isOwn(ref)) ? await own.get(ref, call).catch(() => undefined) : undefined
       if (owned !== undefined) return owned
       const bytes = await there.get(ref, call)
-      await cache.put(bytes, ref.media_type)
+      await cache.put(bytes, ref)
       return bytes
     },
   }

@@ -146,9 +146,9 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
       return false
     },
 
-    async put(bytes, media_type, { signal } = {}) {
+    async put(bytes, media_type, { signal, sha256 } = {}) {
       signal?.throwIfAborted()
-      const ref = refOf(bytes, media_type)
+      const ref = refOf(bytes, media_type, sha256)
       if ((await isFile(ref.sha256)) && (await isWhole(ref.sha256, bytes))) return ref
       await write(ref, (file) => file.writeFile(bytes, signal && { signal }), signal)
       return ref

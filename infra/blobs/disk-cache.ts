@@ -45,10 +45,11 @@ export class DiskCache {
     return await this.#files.has(ref).catch(() => false)
   }
 
-  async put(bytes: Uint8Array, media_type: string): Promise<void> {
+  /** @param ref of the bytes, which are not hashed again */
+  async put(bytes: Uint8Array, { media_type, sha256 }: BlobRef): Promise<void> {
     if (bytes.byteLength > this.#max_bytes * LARGEST) return
     try {
-      await this.#files.put(bytes, media_type)
+      await this.#files.put(bytes, media_type, { sha256 })
       this.#added += bytes.byteLength
       if (this.#added <= this.#max_bytes * MEASURED_EVERY) return
       this.#trimming ??= this.#trim().finally(() => {

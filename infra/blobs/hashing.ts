@@ -4,8 +4,9 @@ import { BlobCorruptError, type ByteRange, named } from './blobs.ts'
 
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-export const refOf = (bytes: Uint8Array, media_type: string): BlobRef => ({
-  sha256: sha256Of(bytes),
+/** @param sha256 of the bytes, if it is known */
+export const refOf = (bytes: Uint8Array, media_type: string, sha256 = sha256Of(bytes)): BlobRef => ({
+  sha256,
   bytes: bytes.byteLength,
   media_type,
 })

@@ -6,8 +6,8 @@ export function memoryBlobs(): Blobs {
   const stored = new Map<string, Uint8Array>()
   return {
     has: async (ref) => stored.has(ref.sha256),
-    async put(bytes, media_type) {
-      const ref = refOf(bytes, media_type)
+    async put(bytes, media_type, { sha256 } = {}) {
+      const ref = refOf(bytes, media_type, sha256)
       stored.set(ref.sha256, bytes)
       return ref
     },

@@ -12,7 +12,7 @@ export const PARALLEL_PUTS = 32
  * are started, those under way are aborted, and the first error is thrown once all have ended.
  *
  * @param signal aborts it like a failure, with its reason
- * @throws BlobCorruptError when bytes no longer have the hash of their reference
+ * @throws BlobCorruptError when bytes that are not sealed no longer have the hash of their reference
  */
 export async function putAll(blobs: Blobs, all: readonly Blob[], signal?: AbortSignal): Promise<void> {
   if (all.length === 0) return
@@ -23,9 +23,10 @@ export async function putAll(blobs: Blobs, all: readonly Blob[], signal?: AbortS
   signal?.addEventListener('abort', stop)
   const lane = async () => {
     // The lanes share one iterator.
-    for (const { bytes, ref } of waiting) {
+    for (const { bytes, ref, sealed } of waiting) {
       if (failed.signal.aborted) return
-      const { sha256 } = await blobs.put(bytes, ref.media_type, { signal: failed.signal })
+      const known = sealed ? { sha256: ref.sha256 } : {}
+      const { sha256 } = await blobs.put(bytes, ref.media_type, { signal: failed.signal, ...known })
       if (sha256 !== ref.sha256) {
         throw new BlobCorruptError(
           `${named(ref)}: its bytes now have SHA-256 ${sha256}: they were changed between the call of put and the commit`,

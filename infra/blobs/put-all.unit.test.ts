@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
-import type { BlobCall, Blobs } from './blobs.ts'
+import { BlobCorruptError, type Blobs, type PutCall } from './blobs.ts'
 import { refOf } from './hashing.ts'
+import { memoryBlobs } from './memory.ts'
 import { PARALLEL_PUTS, putAll } from './put-all.ts'
 
 const blobOf = (text: string) => {
@@ -11,7 +12,7 @@ const many = Array.from({ length: 100 }, (_, at) => blobOf(`blob ${at}`))
 
 /** A store whose puts end when the test lets them. */
 function gated() {
-  const started: { readonly text: string; readonly call: BlobCall; end(error?: Error): void }[] = []
+  const started: { readonly text: string; readonly call: PutCall; end(error?: Error): void }[] = []
   const blobs: Blobs = {
     put: (bytes, media_type, call = {}) =>
       new Promise((resolve, reject) => {
@@ -60,6 +61,18 @@ test('after a failure nothing more is started, the rest is aborted, and the firs
   }
   await all
   expect(thrown).toBe(first)
+})
+
+test('only bytes that other code never had are put with their hash; others are hashed again', async () => {
+  const { blobs, started } = gated()
+  const all = putAll(blobs, [{ ...blobOf('of an encoder'), sealed: true }, blobOf('of a transform')])
+  await turn()
+  for (const { end } of started) end()
+  await all
+  expect(started.map(({ call }) => call.sha256)).toEqual([blobOf('of an encoder').ref.sha256, undefined])
+  const changed = blobOf('before')
+  changed.bytes.write('behind')
+  await expect(putAll(memoryBlobs(), [changed])).rejects.toThrow(BlobCorruptError)
 })
 
 test('no blobs need no store', async () => {

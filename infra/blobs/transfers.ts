@@ -15,7 +15,7 @@ export function transfersOf(
 ): Pick<BlobStore, 'put' | 'putStream' | 'get' | 'getStream'> {
   return {
     async put(bytes, media_type, call = {}) {
-      const ref = refOf(bytes, media_type)
+      const ref = refOf(bytes, media_type, call.sha256)
       await store(ref, () => Buffer.from(bytes), call)
       return ref
     },

@@ -26,6 +26,8 @@ export const ARROW_STREAM = 'application/vnd.apache.arrow.stream'
 export interface Blob {
   readonly ref: BlobRef
   readonly bytes: Uint8Array
+  /** The bytes were never given to other code, so they still have the hash of the reference. */
+  readonly sealed?: true
 }
 /** Bytes by SHA-256, or undefined when they were not fetched. */
 export type FetchedBlobs = (sha256: string) => Uint8Array | undefined
@@ -59,7 +61,7 @@ export function offload(
   const ref: BlobRef = { sha256, bytes: bytes.length, media_type: ARROW_STREAM }
   const nulls = field.nullable ? { nulls: nullsOf(values) } : {}
   const said: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values), ...nulls }
-  return { ...placeholder(said), blob: { ref, bytes } }
+  return { ...placeholder(said), blob: { ref, bytes, sealed: true } }
 }
 
 /** The message of a blob that contains a column of this field. */

@@ -31,6 +31,17 @@ export const BROKEN_STORES: readonly BrokenStore[] = [
     },
   },
   {
+    name: 'a blob whose hash is known is taken for stored',
+    caught_by: 'bytes put with their hash are the same blob as without it',
+    wrap: (blobs) => ({
+      ...blobs,
+      put: async (bytes, media_type, call) =>
+        call?.sha256 === undefined
+          ? blobs.put(bytes, media_type, call)
+          : { sha256: call.sha256, bytes: bytes.byteLength, media_type },
+    }),
+  },
+  {
     name: 'damaged bytes are returned',
     caught_by: 'damaged bytes are never returned: changed, cut short, empty, longer',
     wrap: (blobs) => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { BlobCorruptError, BlobMissingError } from '../blobs.ts'
-import { collect } from '../hashing.ts'
+import { collect, refOf } from '../hashing.ts'
 import type { ConformanceCase } from './harness.ts'
 import { bytesOf, expectAway, LARGE, listed, NEVER_PUT } from './steps.ts'
 
@@ -18,6 +18,18 @@ export const STORING: readonly ConformanceCase[] = [
           assert(bytes.equals(await blobs.get(ref)))
           assert.equal(await blobs.has(ref), true)
         }
+      }
+    },
+  },
+  {
+    name: 'bytes put with their hash are the same blob as without it',
+    async run(harness) {
+      const blobs = harness.open()
+      for (const bytes of [Buffer.from('hashed by the caller'), LARGE]) {
+        const { sha256, ...ref } = refOf(bytes, 'image/png')
+        assert.deepEqual(await blobs.put(bytes, 'image/png', { sha256 }), { sha256, ...ref })
+        assert(bytes.equals(await harness.open().get({ sha256, ...ref })))
+        assert.deepEqual(await blobs.put(bytes, 'image/png'), { sha256, ...ref })
       }
     },
   },
