@@ -1,7 +1,7 @@
 import { BlobMissingError, type Blobs, named } from './blobs.ts'
 import { refOf } from './hashing.ts'
 
-/** Blobs of this process, for tests. They are stored as they are given, without a copy. */
+/** Blobs of this process, for tests. They are stored as they are given, and copied for every reader. */
 export function memoryBlobs(): Blobs {
   const stored = new Map<string, Uint8Array>()
   return {
@@ -14,7 +14,7 @@ export function memoryBlobs(): Blobs {
     async get(ref) {
       const bytes = stored.get(ref.sha256)
       if (bytes === undefined) throw new BlobMissingError(`${named(ref)} was not put`)
-      return bytes
+      return Buffer.from(bytes)
     },
   }
 }

@@ -143,16 +143,20 @@ export interface TensorArrayType {
 }
 
 export function readTensors(data: Data, size: number, ArrayType: TensorArrayType): TensorArray[] {
-  return Array.from({ length: data.length }, tensorsIn(data, size, ArrayType))
+  const elements = tensorsIn(data, size, ArrayType)
+  // Copy each: a view would keep the whole record alive and let one consumer change another's value.
+  return Array.from({ length: data.length }, (_, row) =>
+    elements.slice((data.offset + row) * size, (data.offset + row + 1) * size),
+  )
 }
 
-/** One of a column's tensors, in an array of its own. @throws Error when it is null, or has a null element */
-export function readTensorAt(data: Data, row: number, size: number, ArrayType: TensorArrayType): TensorArray {
+/** One of a column's tensors, as a view of the column. @throws Error when it is null, or has a null element */
+export function viewTensorAt(data: Data, row: number, size: number, ArrayType: TensorArrayType): TensorArray {
   if (!data.getValid(row)) throw new Error(`row ${row} is null`)
-  return tensorsIn(data, size, ArrayType)(undefined, row)
+  return tensorsIn(data, size, ArrayType).subarray((data.offset + row) * size, (data.offset + row + 1) * size)
 }
 
-function tensorsIn(data: Data, size: number, ArrayType: TensorArrayType): (_: unknown, row: number) => TensorArray {
+function tensorsIn(data: Data, size: number, ArrayType: TensorArrayType): TensorArray {
   const child = data.children[0] as Data
   // pyarrow writes null elements under a null tensor; any other null element is an error.
   for (let at = 0; child.nullCount > 0 && at < child.length; at++) {
@@ -160,9 +164,7 @@ function tensorsIn(data: Data, size: number, ArrayType: TensorArrayType): (_: un
   }
   // apache-arrow reads float16 as uint16.
   const { buffer, byteOffset, length } = child.values as TensorArray
-  const elements = new ArrayType(buffer, byteOffset, length)
-  // Copy each: a view would keep the whole record alive and let one consumer change another's value.
-  return (_, row) => elements.slice((data.offset + row) * size, (data.offset + row + 1) * size)
+  return new ArrayType(buffer, byteOffset, length)
 }
 
 /** Bytes from the log are untrusted: an offset outside its buffer would read another value's memory. */

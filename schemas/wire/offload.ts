@@ -166,12 +166,13 @@ const isStored = ({ sha256, bytes, media_type, rows, numbers, min, max, mean, nu
   [min, max, mean].every((value) => value === null || Number.isFinite(value))
 
 /**
- * The elements of one tensor, of its own.
+ * The elements of one tensor, in an array of its own.
  *
  * @param bytes of the blob, whose hash was checked
+ * @param become whether the bytes may become that array, because the caller does nothing else with them
  * @throws PoisonError when they are not that column
  */
-export function readTensor({ column, row }: TensorRef, bytes: Uint8Array): TensorArray {
+export function readTensor({ column, row }: TensorRef, bytes: Uint8Array, become = false): TensorArray {
   const declared = column.type as unknown as Extract<Logical, { kind: 'tensor' }>
   const field: Field = { logical: declared, about: '', nullable: true }
   const fail = (problem: string) => new PoisonError(`blob ${column.sha256}: ${problem}`)
@@ -181,7 +182,7 @@ export function readTensor({ column, row }: TensorRef, bytes: Uint8Array): Tenso
     for (const chunk of chunks) {
       if (at < chunk.length) {
         const value = tensorAt(declared, chunk, at)
-        if (isTensorOf(declared)(value)) return value
+        if (isTensorOf(declared)(value)) return become ? value : value.slice()
         throw fail(`row ${row}: expected finite elements of shape [${declared.shape}]`)
       }
       at -= chunk.length

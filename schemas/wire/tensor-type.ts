@@ -18,7 +18,7 @@ import {
   TensorRef,
   type TensorValue,
 } from '../declare/tensor-value.ts'
-import { columnOf, readTensorAt, readTensors, type TensorArrayType } from './arrow-columns.ts'
+import { columnOf, readTensors, type TensorArrayType, viewTensorAt } from './arrow-columns.ts'
 import type { CanonicalBytes } from './canonical-bytes.ts'
 import type { PhysicalType } from './physical-type.ts'
 import { allFinite } from './tensor-passes.ts'
@@ -94,9 +94,9 @@ export function isTensorOf(tensor: Tensor): (value: unknown) => boolean {
   }
 }
 
-/** One tensor of a column of this type. */
+/** One tensor of a column of this type, as a view of it. */
 export function tensorAt(tensor: Tensor, column: Data, row: number): TensorArray {
-  return readTensorAt(column, row, sizeOf(tensor), elements[tensor.dtype].ArrayType)
+  return viewTensorAt(column, row, sizeOf(tensor), elements[tensor.dtype].ArrayType)
 }
 
 /** Whether a stored column has tensors of this dtype and shape. */

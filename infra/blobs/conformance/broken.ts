@@ -42,6 +42,21 @@ export const BROKEN_STORES: readonly BrokenStore[] = [
     }),
   },
   {
+    name: 'all readers get the same memory',
+    caught_by: 'a reader may change the bytes that it got: another one gets what was put',
+    wrap: (blobs) => {
+      const got = new Map<string, Promise<Uint8Array>>()
+      return {
+        ...blobs,
+        get(ref, call) {
+          const bytes = got.get(ref.sha256) ?? blobs.get(ref, call)
+          got.set(ref.sha256, bytes)
+          return bytes
+        },
+      }
+    },
+  },
+  {
     name: 'damaged bytes are returned',
     caught_by: 'damaged bytes are never returned: changed, cut short, empty, longer',
     wrap: (blobs) => ({

@@ -34,6 +34,21 @@ export const STORING: readonly ConformanceCase[] = [
     },
   },
   {
+    name: 'a reader may change the bytes that it got: another one gets what was put',
+    async run(harness) {
+      const blobs = harness.open()
+      for (const bytes of [bytesOf('to be changed by a reader', 1_000), LARGE]) {
+        const ref = await blobs.put(bytes, 'image/png')
+        const expected = Buffer.from(bytes)
+        for (let reader = 0; reader < 3; reader++) {
+          const got = await blobs.get(ref)
+          assert(expected.equals(got))
+          got.fill(reader)
+        }
+      }
+    },
+  },
+  {
     name: 'the same bytes, put concurrently through several handles, are one blob',
     async run(harness) {
       const handles = [harness.open(), harness.open(), harness.open()]

@@ -140,6 +140,22 @@ test('a transform changes its own copy of a tensor, and verify finds the element
   expect(report.first?.message).toBe('row 0 field flow[9]: recorded 1.125, rebuilt 2')
 })
 
+test('every load gives an array of its own, also of a tensor that was loaded and changed before', async () => {
+  const { run, outputs } = await recorded()
+  await run(async (event, { blobs: within, emit }) => {
+    const data = []
+    for (const each of event.data) {
+      const loaded = await Promise.all([within.load(each.flow), within.load(each.flow)])
+      for (const flow of loaded) flow.fill(9)
+      data.push({ ...each, flow: await within.load(each.flow) })
+      expect(new Set([...loaded, data.at(-1)?.flow].map((flow) => (flow as Float32Array).buffer)).size).toBe(3)
+    }
+    emit(edited, data, { causes: [causeOf(event)] })
+  })
+  const flows = [flowOf(0), flowOf(1), flowOf(0)]
+  expect((await outputs('elements')).map(({ flow }) => flow)).toEqual(flows)
+})
+
 test('rows of a stored column can be passed on whole only; the error says to load them', async () => {
   const { log, run } = await recorded()
   await run((event, { emit }) => emit(edited, event.data.slice(0, 1), { causes: [causeOf(event)] }))
