@@ -6,21 +6,20 @@ import { byPartition, type GroupLag, lagOfGroups } from '../pipeline/lag.ts'
 import { readersOf, warningOf } from '../pipeline/positions.ts'
 import { type Column, textTable } from '../pipeline/text/text-table.ts'
 import { catalogue } from '../streams/vocabulary.ts'
-import { JSONL } from './jsonl-option.ts'
 import { globals, stopSignal, wholeNumber } from './options.ts'
+import { ofRun, placesIn, withSinkOptions } from './sink-options.ts'
 import { writeOut } from './write-out.ts'
 
 interface LagOptions {
   watch?: number | true
   topics: boolean
-  jsonl?: string
 }
 
 export function addLag(command: Command): void {
   command
     .option('--watch [seconds]', 'repeat until Ctrl-C, by default every 2 seconds', wholeNumber('watch', 1, 86_400))
     .option('--topics', 'one line per topic and partition', false)
-    .option(...JSONL)
+  withSinkOptions(command, ofRun)
     .addHelpText(
       'after',
       '\nMessages are an upper bound. Bytes are counted up to 4 MiB per topic and partition (then: more than).\n' +
@@ -34,7 +33,7 @@ export function addLag(command: Command): void {
       const stop = stopSignal({ silent: true })
       const pause_ms = 1_000 * (options.watch === true ? 2 : (options.watch ?? 0))
       try {
-        const places = { data: global.data, jsonl: options.jsonl }
+        const places = { data: global.data, places: placesIn(options) }
         const warnings = (await readersOf(log, places)).flatMap((reader) => warningOf(reader) ?? [])
         if (!global.json) for (const warning of warnings) process.stderr.write(`plumbline: ${warning}\n`)
         do {

@@ -4,28 +4,27 @@ import { openDataFolder, openLogForReading } from '../pipeline/data-folder.ts'
 import { type Begun, type Reader, readersOf, resetReaders } from '../pipeline/positions.ts'
 import { number } from '../pipeline/text/number.ts'
 import { textTable } from '../pipeline/text/text-table.ts'
-import { JSONL } from './jsonl-option.ts'
 import { globals } from './options.ts'
+import { ofRun, placesIn, withSinkOptions } from './sink-options.ts'
 import { writeOut } from './write-out.ts'
 
 export function addPositions(positions: Command): void {
-  positions
+  const list = positions
     .command('list')
     .description(
       'list all readers; exit 1 when one cannot continue: its topic was deleted and created again, or is a copy',
     )
-    .option(...JSONL)
-    .action(async ({ jsonl }: { jsonl?: string }, command: Command) => {
-      const global = globals(command)
-      const log = await openLogForReading(global)
-      try {
-        const readers = await readersOf(log, { data: global.data, jsonl })
-        await writeOut(global.json ? `${JSON.stringify(readers.map(jsonOf))}\n` : tableOf(readers))
-        if (readers.some(({ misplaced }) => misplaced.length > 0)) process.exitCode = 1
-      } finally {
-        await log.close()
-      }
-    })
+  withSinkOptions(list, ofRun).action(async (options: object, command: Command) => {
+    const global = globals(command)
+    const log = await openLogForReading(global)
+    try {
+      const readers = await readersOf(log, { data: global.data, places: placesIn(options) })
+      await writeOut(global.json ? `${JSON.stringify(readers.map(jsonOf))}\n` : tableOf(readers))
+      if (readers.some(({ misplaced }) => misplaced.length > 0)) process.exitCode = 1
+    } finally {
+      await log.close()
+    }
+  })
   positions
     .command('reset')
     .description('restart readers at the beginning of their topics: those that cannot continue, or the named ones')

@@ -13,13 +13,14 @@ import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
 import { runSource } from '../sources/run-source.ts'
-import { SINKS, type SinkName } from '../streams/domain.ts'
+import { SINKS } from '../streams/domain.ts'
 import { DEFAULTS, DOMAINS, type Topology } from '../streams/topology.ts'
 import { chosenSinks, isSink } from './chosen-sinks.ts'
 import { listenAddress } from './listen.ts'
 import { fraction, globals, oneOfWords, stopSignal, wholeNumber } from './options.ts'
 import { Progress } from './progress.ts'
 import { RunReport } from './run-report.ts'
+import { placesIn, withSinkOptions } from './sink-options.ts'
 import { SQL_MEMORY } from './sql-memory.ts'
 
 interface RunOptions {
@@ -35,7 +36,6 @@ interface RunOptions {
   untilIdle: boolean
   expirePending: boolean
   sink: boolean
-  jsonl?: string
   sqlMemory?: number
   metrics?: Listen
 }
@@ -68,7 +68,7 @@ export function addRun(command: Command): void {
     .option('--until-idle', 'stop when all records are processed and loaded', false)
     .option('--expire-pending', 'with --until-idle: expire all open groups at the end', false)
     .option('--no-sink', 'do not load into DuckDB')
-    .option('--jsonl <dir>', 'also write every event as a line of JSON to this folder, one file per event type')
+  withSinkOptions(command, ({ about }) => `also ${about}`)
     .option(...SQL_MEMORY)
     .option(
       '--metrics <host:port>',
@@ -90,7 +90,8 @@ export function addRun(command: Command): void {
           "leave them out, or use --policy 'openai(URL, MODEL)'",
         )
       }
-      const sink_names = chosenSinks(options)
+      const places = placesIn(options)
+      const sink_names = chosenSinks(options, places)
       const chosen = { policy, dialect, sampling: { temperature, max_tokens }, sinks: sink_names }
       const only = partsToRun(await wiringOf(chosen), options, sink_names)
       const only_sinks = only.length > 0 && only.every((name) => isSink(name))
@@ -101,9 +102,7 @@ export function addRun(command: Command): void {
       const signal = stopSignal()
       const stopped = () => options.untilIdle && signal.aborted
       const report = new RunReport({ silent: global.json })
-      const started = startSinks(sink_names, { jsonl: options.jsonl, memory: options.sqlMemory }, (message) =>
-        report.say(message),
-      )
+      const started = startSinks(sink_names, { places, memory: options.sqlMemory }, (message) => report.say(message))
       try {
         const wiring = await wiringOn(folder, global, chosen)
         await prepareLog(folder, wiring)
@@ -170,7 +169,7 @@ export function addRun(command: Command): void {
 export function partsToRun(
   { domains }: Pick<Topology, 'domains'>,
   { domain: chosen, only = [] }: Pick<RunOptions, 'domain' | 'only'>,
-  sinks: readonly SinkName[],
+  sinks: readonly string[],
 ): readonly string[] {
   const unknown = chosen?.find((name) => domains.every((domain) => domain.name !== name))
   if (unknown !== undefined) {

@@ -5,7 +5,7 @@ import { lagByPartition, type TopicLag } from '../infra/runtime/watch/lag-report
 import { inputTopics } from '../processors/processor.ts'
 import { processorsOf } from '../streams/describe.ts'
 import { catalogue } from '../streams/vocabulary.ts'
-import { positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
+import { type PositionPlaces, positionsOfSinks } from './sink-positions.ts'
 import { wiringOf } from './wiring.ts'
 
 export interface GroupLag {
@@ -14,7 +14,7 @@ export interface GroupLag {
 }
 
 /** Every processor's group, and every sink that has stored positions. */
-export async function lagOfGroups(log: Log, places: SinkPlaces): Promise<GroupLag[]> {
+export async function lagOfGroups(log: Log, places: PositionPlaces): Promise<GroupLag[]> {
   const exists = new Set((await log.topics()).map(({ name }) => name))
   const groups: GroupLag[] = []
   for (const processor of processorsOf(await wiringOf({}))) {

@@ -4,9 +4,10 @@ import { resetProcessor } from '../infra/runtime/state/reset-positions.ts'
 import { misplacedOf } from '../infra/runtime/state/task-positions.ts'
 import { ResumingProducer } from '../infra/runtime/work/resuming-producer.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
+import { SINK_KINDS } from '../sinks/kinds.ts'
 import { processorsOf } from '../streams/describe.ts'
 import type { DataFolder } from './data-folder.ts'
-import { positionsOfSinks, type SinkPlaces } from './sink-positions.ts'
+import { type PositionPlaces, positionsOfSinks } from './sink-positions.ts'
 import { SINK } from './unreadable-records.ts'
 import { UsageError } from './usage-error.ts'
 import { prepareLog, wiringOf, wiringOn } from './wiring.ts'
@@ -20,7 +21,7 @@ export interface Reader {
 }
 
 /** Every processor, and every sink that has stored positions. */
-export async function readersOf(log: Log, places: SinkPlaces): Promise<Reader[]> {
+export async function readersOf(log: Log, places: PositionPlaces): Promise<Reader[]> {
   const readers: Reader[] = []
   for (const processor of processorsOf(await wiringOf({}))) {
     const { length } = await log.committed(processor.name)
@@ -64,8 +65,11 @@ export async function resetReaders(
   const unknown = names.find((name) => !name.startsWith('source/') && !processors.some((one) => one.name === name))
   if (unknown === SINK)
     throw new UsageError(`--only ${SINK}: its positions are in its file`, `delete ${folder.duckdb_file}`)
-  if (unknown === 'jsonl')
-    throw new UsageError('--only jsonl: its positions are in its folder', 'remove the folder of run --jsonl')
+  const kind = SINK_KINDS.find(({ name }) => name === unknown)
+  if (kind !== undefined) {
+    const { name, place } = kind
+    throw new UsageError(`--only ${name}: its positions are in its ${place}`, `remove the ${place} of run --${name}`)
+  }
   if (unknown !== undefined) {
     const known = processors.map(({ name }) => name).join(', ')
     throw new UsageError(`--only ${unknown}: no such reader`, `there are ${known}, and sources: source/…`)

@@ -2,38 +2,40 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Position } from '../infra/log/port/log.ts'
 import { positionOf } from '../infra/log/port/seen.ts'
-import type { SinkName } from '../streams/domain.ts'
+import { SINK_KINDS } from '../sinks/kinds.ts'
+import type { StoredPositions } from '../sinks/sink-kind.ts'
 import { askRows } from './ask-rows.ts'
 import { duckdbFile } from './data-folder.ts'
+import type { SinkPlaces } from './sinks.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Where the positions of sinks are. */
-export interface SinkPlaces {
+export interface PositionPlaces {
   readonly data: string
-  /** The folder of the JSON Lines sink, which no data folder records. */
-  readonly jsonl?: string | undefined
+  /** Of the other sinks, which no data folder records. */
+  readonly places: SinkPlaces
 }
 
-export interface SinkPositions {
-  readonly name: SinkName
-  readonly positions: readonly Position[]
-  /** How to begin anew. */
-  readonly remedy: string
+export interface SinkPositions extends StoredPositions {
+  readonly name: string
 }
 
-/** The positions of every sink that has stored some. @throws UsageError when `jsonl` is no folder of that sink */
-export async function positionsOfSinks({ data, jsonl }: SinkPlaces): Promise<SinkPositions[]> {
+/** The positions of every sink that has stored some. @throws UsageError when one of `places` is none of that sink */
+export async function positionsOfSinks({ data, places }: PositionPlaces): Promise<SinkPositions[]> {
   const found: SinkPositions[] = []
   const loaded = await tablePositions(data)
   if (loaded !== undefined) {
     found.push({ name: 'duckdb', positions: loaded, remedy: `delete ${duckdbFile(resolve(data))}` })
   }
-  if (jsonl === undefined) return found
-  const { makeAgain, readStored } = await import('../sinks/jsonl/positions-file.ts')
-  const stored = await readStored(resolve(jsonl))
-  if (stored === undefined)
-    throw new UsageError(`--jsonl ${jsonl}: no JSON Lines sink has written there`, 'name the folder of run --jsonl')
-  return [...found, { name: 'jsonl', positions: stored.positions, remedy: makeAgain(resolve(jsonl)) }]
+  for (const { name, stored } of SINK_KINDS) {
+    const place = places[name]
+    if (place === undefined) continue
+    const positions = await stored(resolve(place))
+    if (positions === undefined)
+      throw new UsageError(`--${name} ${place}: no such sink has written there`, `name the place of run --${name}`)
+    found.push({ name, ...positions })
+  }
+  return found
 }
 
 /** The positions that the DuckDB sink's file records; undefined if there is no file. */

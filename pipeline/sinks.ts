@@ -1,14 +1,15 @@
 import { resolve } from 'node:path'
-import { openJsonlSink } from '../sinks/jsonl/jsonl-sink.ts'
+import { SINK_KINDS } from '../sinks/kinds.ts'
 import type { Sink } from '../sinks/sink.ts'
-import type { SinkName } from '../streams/domain.ts'
 import type { Topology } from '../streams/topology.ts'
 import type { DataFolder } from './data-folder.ts'
 import { startTables, tablesOf } from './tables.ts'
 
-export interface SinkPlace {
-  /** The folder of the JSON Lines sink. */
-  readonly jsonl?: string | undefined
+/** The file or folder of each kind of sink, by its name. */
+export type SinkPlaces = Readonly<Record<string, string>>
+
+export interface SinkOptions {
+  readonly places: SinkPlaces
   /** Bytes that loading into DuckDB and questions may take together. */
   readonly memory?: number | undefined
 }
@@ -18,20 +19,22 @@ export interface StartedSinks {
   close(): Promise<void>
 }
 
-/** Starts these sinks; the process that owns the tables loads its code while this one opens the log. */
+/** Starts those of `SINKS` that are named; the process that owns the tables loads its code while this one opens the log. */
 export function startSinks(
-  names: readonly SinkName[],
-  { jsonl, memory }: SinkPlace,
+  names: readonly string[],
+  { places, memory }: SinkOptions,
   report: (message: string) => void,
 ): StartedSinks {
   const tables = names.includes('duckdb') ? startTables(memory, report) : undefined
   const sinks: Sink[] = tables === undefined ? [] : [tables]
   return {
     async open(folder, { events: catalogue }) {
+      const { log, blobs } = folder
       await tables?.open(tablesOf(folder))
-      if (names.includes('jsonl') && jsonl !== undefined) {
-        const { log, blobs } = folder
-        sinks.push(await openJsonlSink({ dir: resolve(jsonl), log, blobs, catalogue, report }))
+      for (const { name, open } of SINK_KINDS) {
+        const place = places[name]
+        if (!names.includes(name) || place === undefined) continue
+        sinks.push(await open(resolve(place), { log, blobs, catalogue, report }))
       }
       return sinks
     },

@@ -22,8 +22,9 @@ import type { UnreadableCounts } from './unreadable-counts.ts'
  * - What it reads at once is bounded in bytes.
  * - A place that it writes to has one owner. A second process is refused, and is told so.
  *
- * A driver opens itself with options of its own. It shares how it waits and retries (`retrying.ts`), where it reads
- * (`read-positions.ts`) and in which order (`read-in-order.ts`).
+ * The smallest driver is a `RecordStore` for `record-sink.ts`, which does all but the storing. A driver that needs more
+ * shares how it waits and retries (`retrying.ts`), where it reads (`read-positions.ts`) and in which order
+ * (`read-in-order.ts`). `SINK_KINDS` in `kinds.ts` lists those that a run starts at a place of their own.
  */
 export interface Sink {
   /** As in `topology`, `run --only` and the label `stage` of metrics. */

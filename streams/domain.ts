@@ -6,10 +6,10 @@ import type { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import type { Report } from '../sinks/duckdb/views/report.ts'
 import type { View } from '../sinks/duckdb/views/view.ts'
+import { SINK_KINDS } from '../sinks/kinds.ts'
 
-/** Every sink that a run can have. `jsonl` needs a folder, so it is in no topology by default. */
-export const SINKS = ['duckdb', 'jsonl'] as const
-export type SinkName = (typeof SINKS)[number]
+/** Every sink that a run can have. All but the tables need a place, so they are in no topology by default. */
+export const SINKS: readonly string[] = ['duckdb', ...SINK_KINDS.map(({ name }) => name)]
 
 export interface TopologyOptions {
   /**
@@ -21,7 +21,8 @@ export interface TopologyOptions {
   readonly sampling?: SamplingOptions | undefined
   readonly dialect: (typeof DIALECTS)[number]
   readonly partitions: Partitions
-  readonly sinks: readonly SinkName[]
+  /** Some of `SINKS`. */
+  readonly sinks: readonly string[]
 }
 
 /** What appends facts: a source of the flow, or a command. */

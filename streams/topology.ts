@@ -6,7 +6,7 @@ import type { Partitions } from '../schemas/wire/partitions.ts'
 import type { Report } from '../sinks/duckdb/views/report.ts'
 import type { View } from '../sinks/duckdb/views/view.ts'
 import { CLOCK_SOURCE } from '../sources/ce-source.ts'
-import type { Domain, FactSource, SinkName, SourceNode, TopologyOptions } from './domain.ts'
+import type { Domain, FactSource, SourceNode, TopologyOptions } from './domain.ts'
 import { distinctEvents, expectJoinable, expectListed, expectUnique } from './expect-sound.ts'
 import { tower } from './tower.ts'
 
@@ -17,7 +17,7 @@ export interface Topology {
   readonly events: readonly EventType[]
   readonly sources: readonly SourceNode[]
   readonly stages: readonly Stage[]
-  readonly sinks: readonly { readonly name: SinkName; readonly inputs: 'every event' }[]
+  readonly sinks: readonly { readonly name: string; readonly inputs: 'every event' }[]
   readonly views: readonly View[]
   /** Which stages are of which domain. */
   readonly domains: readonly { readonly name: string; readonly stages: readonly string[] }[]

@@ -2,10 +2,10 @@ import { readdirSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { delegate } from '../../infra/log/conformance/altered-log.ts'
 import type { Position } from '../../infra/log/port/log.ts'
+import { driver as jsonl } from '../jsonl/conformance-driver.ts'
 import { readStored, type Stored, writeStored } from '../jsonl/positions-file.ts'
 import type { Sink } from '../sink.ts'
 import type { SinkDriver } from './driver.ts'
-import { DRIVERS } from './drivers.ts'
 
 /** A sink that breaks a promise, to show that the suite notices. */
 export interface BrokenSink {
@@ -15,7 +15,6 @@ export interface BrokenSink {
   readonly caught_by: string
 }
 
-const jsonl = DRIVERS.jsonl as SinkDriver
 const dirOf = (folder: string) => join(folder, 'events')
 
 const opening = (change: (folder: string) => unknown): SinkDriver => ({

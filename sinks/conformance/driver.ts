@@ -1,24 +1,30 @@
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { LogHarness } from '../../infra/log/conformance/harness.ts'
 import type { Log, Position } from '../../infra/log/port/log.ts'
+import { catalogue } from '../../streams/vocabulary.ts'
 import type { Sink } from '../sink.ts'
+import type { SinkOpening } from '../sink-kind.ts'
 
 /** How the suite opens a sink. */
-export interface Opening {
-  readonly log: Log
-  readonly blobs: Blobs
-  readonly report?: (message: string) => void
-  readonly observe?: (stage: string) => unknown
-}
+export type Opening = Pick<SinkOpening, 'log' | 'blobs' | 'report' | 'observe'>
 
-/** What a driver provides so that the suite can test it. */
+/** With commits of a few records, so that loading takes several. */
+export const smallCommits = (opening: Opening): SinkOpening => ({
+  ...opening,
+  catalogue,
+  batch_bytes: 2_000,
+  poll_ms: 10,
+})
+
+/** What a driver provides so that the suite can test it: `driver` in its folder's `conformance-driver.ts`. */
 export interface SinkDriver {
+  /** Of the folder, too. */
   readonly name: string
   /** The stages of a commit, in order. Only at the last one is it committed. */
   readonly stages: readonly string[]
   /** What becomes of an event that the log holds twice: one copy is stored, or both. */
   readonly repeated_event: 'once' | 'twice'
-  /** Opens the sink that writes below `folder`, with commits of a few records each. */
+  /** Opens the sink that writes below `folder`, with `smallCommits`. */
   open(folder: string, opening: Opening): Promise<Sink>
   /** What the closed sink of this folder has stored, as another program finds it. */
   contents(folder: string): Promise<Contents>

@@ -1,16 +1,16 @@
 import { directoryBlobs } from '../../infra/blobs/directory.ts'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import type { SinkDriver } from './driver.ts'
-import { DRIVERS } from './drivers.ts'
 
 /**
  * Loads a log and kills itself with SIGKILL: `node killed-sink.ts DRIVER FOLDER LOG BLOBS STAGE COUNT`, when a commit
  * reaches STAGE for the COUNT-th time. It prints a line first.
  */
-const [driver = '', folder = '', dir = '', blobs = '', stage = '', count = ''] = process.argv.slice(2)
+const [name = '', folder = '', dir = '', blobs = '', stage = '', count = ''] = process.argv.slice(2)
 let left = Number(count)
 const log = await openLmdbLog({ dir, access: 'read' })
-const sink = await (DRIVERS[driver] as SinkDriver).open(folder, {
+const { driver } = (await import(`../${name}/conformance-driver.ts`)) as { readonly driver: SinkDriver }
+const sink = await driver.open(folder, {
   log,
   blobs: directoryBlobs(blobs),
   observe: (now) => {

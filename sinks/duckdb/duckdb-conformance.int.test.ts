@@ -1,5 +1,4 @@
 import { sinkConformance } from '../conformance/conformance.ts'
-import type { SinkDriver } from '../conformance/driver.ts'
-import { DRIVERS } from '../conformance/drivers.ts'
+import { driver } from './conformance-driver.ts'
 
-sinkConformance(DRIVERS.duckdb as SinkDriver)
+sinkConformance(driver)

@@ -1,0 +1,13 @@
+import type { SinkKind } from '../sink-kind.ts'
+
+export const jsonl: SinkKind = {
+  name: 'jsonl',
+  place: 'folder',
+  about: 'write every event as a line of JSON to this folder, one file per event type',
+  open: async (dir, opening) => (await import('./jsonl-sink.ts')).openJsonlSink({ ...opening, dir }),
+  async stored(dir) {
+    const { makeAgain, readStored } = await import('./positions-file.ts')
+    const stored = await readStored(dir)
+    return stored && { positions: stored.positions, remedy: makeAgain(dir) }
+  },
+}

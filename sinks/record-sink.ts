@@ -1,0 +1,183 @@
+import { setImmediate } from 'node:timers/promises'
+import type { LogRecord, Position } from '../infra/log/port/log.ts'
+import { decodeSoon } from '../infra/runtime/execute/decode-record.ts'
+import { ForeignRecordError } from '../infra/runtime/internal/foreign-record.ts'
+import { deadLetterIn } from '../infra/runtime/internal/internal-records.ts'
+import { DEAD_LETTERS_TOPIC } from '../infra/runtime/internal/internal-topics.ts'
+import { headerOf, readJson } from '../infra/runtime/internal/json-records.ts'
+import { plainPlace, referencingEvent } from '../infra/runtime/watch/plain-event.ts'
+import type { EventType } from '../schemas/declare/event.ts'
+import { type Catalogue, catalogueOf } from '../schemas/declare/registry.ts'
+import { PoisonError } from '../schemas/wire/codec.ts'
+import { readInOrder } from './read-in-order.ts'
+import { type Ends, ReadPositions } from './read-positions.ts'
+import { RecordBatch } from './record-batch.ts'
+import { Retrying } from './retrying.ts'
+import type { LoadedOnce, Sink, SinkHealth } from './sink.ts'
+import type { SinkOpening } from './sink-kind.ts'
+import { UnloadedRecordError } from './unloaded-record.ts'
+import { type UnreadableCounts, unreadableTotal } from './unreadable-counts.ts'
+import { wrongLog } from './wrong-log.ts'
+
+/** Where a `RecordSink` writes: all that a new sink of this kind has to implement. */
+export interface RecordStore {
+  /** As of the last commit. */
+  readonly positions: readonly Position[]
+  /** How many unreadable records of each topic are stored. */
+  readonly unreadable: UnreadableCounts
+  /**
+   * Stores the batch and the positions together or not at all, wherever the process is killed.
+   *
+   * @param positions of every partition, not only of those in the batch
+   * @throws Error of the disk: the batch is read and committed again
+   */
+  commit(batch: RecordBatch, positions: readonly Position[]): Promise<void>
+  close(): void
+}
+
+export interface RecordSinkOptions extends SinkOpening {
+  readonly name: string
+  /** The subject of messages: `the JSON Lines sink`. */
+  readonly who: string
+  /** The file or folder, for messages. */
+  readonly place: string
+  /** What to do to begin anew, after `To restart: `. */
+  readonly remedy: string
+  /** Where unreadable records are listed, after `listed with the reason in `. */
+  readonly unreadable_in: string
+  readonly store: RecordStore
+}
+
+const DEFAULT_BATCH_BYTES = 4 * 2 ** 20
+/** Rows written out take more room than in Arrow, where columns that are null take none. */
+const BATCH_CHARACTERS = 8 * 2 ** 20
+/** It runs in the workers' process: after so many records it lets them have their turn. */
+const YIELD_RECORDS = 64
+const DEFAULT_POLL_MS = 200
+
+/** Stores every record of the event topics, and every dead letter, as JSON. It runs in the workers' process. */
+export class RecordSink implements Sink {
+  readonly name: string
+  readonly #options: RecordSinkOptions
+  readonly #vocabulary: Catalogue
+  readonly #topics: readonly string[]
+  readonly #positions: ReadPositions
+  readonly #retrying: Retrying
+  #compared = false
+  #closed = false
+  /** The work that runs now; passes never overlap. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  /** @param options.store is closed with the sink */
+  constructor(options: RecordSinkOptions) {
+    this.#options = options
+    this.name = options.name
+    const { catalogue, log, who, place, remedy, store, poll_ms = DEFAULT_POLL_MS, report } = options
+    this.#vocabulary = catalogueOf(catalogue)
+    this.#topics = [...catalogue.map(({ type }) => type), DEAD_LETTERS_TOPIC]
+    this.#positions = new ReadPositions(log, async (misplaced) => {
+      throw wrongLog(place, log, misplaced, `To restart: ${remedy}.`)
+    })
+    this.#positions.reload(store.positions)
+    this.#retrying = new Retrying({ who, poll_ms, report })
+  }
+
+  get health(): SinkHealth {
+    const { trouble, retries } = this.#retrying
+    return { trouble, retries, unreadable: this.#options.store.unreadable }
+  }
+
+  unreadableText(count: number): string {
+    const which = count === 1 ? 'record, which is' : 'records, which are'
+    return `${count} ${which} listed with the reason in ${this.#options.unreadable_in}`
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#retrying.run(
+      () => this.#inTurn(() => this.#pass(signal)),
+      signal,
+      () => this.#closed,
+    )
+  }
+
+  loadOnce(signal?: AbortSignal): Promise<LoadedOnce> {
+    return this.#inTurn(async () => {
+      const records = await this.#pass(signal)
+      return { records, caught_up: (await this.#positions.lag(this.#topics)) === 0n }
+    })
+  }
+
+  lag(): Promise<bigint> {
+    return this.#inTurn(() => this.#positions.lag(this.#topics))
+  }
+
+  async close(): Promise<void> {
+    await this.#turn
+    if (!this.#closed) this.#options.store.close()
+    this.#closed = true
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(() => {
+      if (this.#closed) throw new Error(`${this.#options.place}: the sink is closed`)
+      return work()
+    })
+    this.#turn = turn.catch(() => {})
+    return turn
+  }
+
+  /** @returns how many records were read and committed */
+  async #pass(signal: AbortSignal | undefined): Promise<number> {
+    const { log, batch_bytes = DEFAULT_BATCH_BYTES } = this.#options
+    await this.#positions.compare(this.#compared ? 'by id' : 'in full')
+    this.#compared = true
+    const ends = await this.#positions.endsOf(this.#topics.filter((topic) => this.#positions.topics.has(topic)))
+    const isFull = ({ bytes, characters }: RecordBatch) => bytes >= batch_bytes || characters >= BATCH_CHARACTERS
+    const reading = { log, positions: this.#positions, batch_bytes, isFull }
+    let taken = 0
+    const take = async (record: LogRecord, batch: RecordBatch) => {
+      await this.#take(record, batch, ends)
+      if (++taken % YIELD_RECORDS === 0) await setImmediate()
+    }
+    let records = 0
+    for (let is_last = false; !is_last && !signal?.aborted; ) {
+      const batch = new RecordBatch()
+      is_last = await readInOrder(reading, batch, ends, take)
+      if (batch.positions.length > 0) await this.#commit(batch)
+      records += batch.records
+    }
+    return records
+  }
+
+  /** @throws UnloadedRecordError when the reason is not the record itself: nothing is committed. */
+  async #take(record: LogRecord, batch: RecordBatch, ends: Ends): Promise<void> {
+    const { topic } = record
+    const partitions = ends.get(topic)?.length ?? 1
+    try {
+      if (topic === DEAD_LETTERS_TOPIC) {
+        deadLetterIn(record, partitions)
+        batch.add(record, { ...plainPlace(record), rows: [readJson(record)] })
+        return
+      }
+      const decoded = decodeSoon(record, this.#vocabulary, partitions, this.#options.blobs)
+      const event = decoded instanceof Promise ? await decoded : decoded
+      batch.add(record, referencingEvent(record, this.#vocabulary.get(topic) as EventType, event))
+    } catch (cause) {
+      if (!(cause instanceof PoisonError || cause instanceof ForeignRecordError))
+        throw new UnloadedRecordError(record, cause)
+      batch.addUnreadable(topic, record.partition, record.offset, headerOf(record, 'ce_id') ?? null, cause.message)
+    }
+  }
+
+  async #commit(batch: RecordBatch): Promise<void> {
+    const { store, who, report } = this.#options
+    await this.#positions.compareAgain(batch.positions)
+    try {
+      await store.commit(batch, this.#positions.moved(batch.positions))
+    } finally {
+      this.#positions.reload(store.positions)
+    }
+    if (batch.unreadable.length === 0) return
+    report?.(`${who} cannot read ${this.unreadableText(unreadableTotal(store.unreadable))}`)
+  }
+}
