@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import type { Position } from '../infra/log/port/log.ts'
 import { positionOf } from '../infra/log/port/seen.ts'
 import { SINK_KINDS } from '../sinks/kinds.ts'
-import type { StoredPositions } from '../sinks/sink-kind.ts'
+import { beginAnew } from '../sinks/sink-place.ts'
 import { askRows } from './ask-rows.ts'
 import { duckdbFile } from './data-folder.ts'
 import type { SinkPlaces } from './sinks.ts'
@@ -16,8 +16,11 @@ export interface PositionPlaces {
   readonly places: SinkPlaces
 }
 
-export interface SinkPositions extends StoredPositions {
+export interface SinkPositions {
   readonly name: string
+  readonly positions: readonly Position[]
+  /** How to begin anew. */
+  readonly remedy: string
 }
 
 /** The positions of every sink that has stored some. @throws UsageError when one of `places` is none of that sink */
@@ -27,13 +30,13 @@ export async function positionsOfSinks({ data, places }: PositionPlaces): Promis
   if (loaded !== undefined) {
     found.push({ name: 'duckdb', positions: loaded, remedy: `delete ${duckdbFile(resolve(data))}` })
   }
-  for (const { name, stored } of SINK_KINDS) {
+  for (const { name, positions: positionsIn } of SINK_KINDS) {
     const place = places[name]
     if (place === undefined) continue
-    const positions = await stored(resolve(place))
+    const positions = await positionsIn(resolve(place))
     if (positions === undefined)
       throw new UsageError(`--${name} ${place}: no such sink has written there`, `name the place of run --${name}`)
-    found.push({ name, ...positions })
+    found.push({ name, positions, remedy: beginAnew(name, resolve(place)) })
   }
   return found
 }

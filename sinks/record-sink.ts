@@ -15,16 +15,15 @@ import { RecordBatch } from './record-batch.ts'
 import { Retrying } from './retrying.ts'
 import type { LoadedOnce, Sink, SinkHealth } from './sink.ts'
 import type { SinkOpening } from './sink-kind.ts'
+import { beginAnew } from './sink-place.ts'
 import { UnloadedRecordError } from './unloaded-record.ts'
 import { type UnreadableCounts, unreadableTotal } from './unreadable-counts.ts'
 import { wrongLog } from './wrong-log.ts'
 
 /** Where a `RecordSink` writes: all that a new sink of this kind has to implement. */
 export interface RecordStore {
-  /** As of the last commit. */
-  readonly positions: readonly Position[]
-  /** How many unreadable records of each topic are stored. */
-  readonly unreadable: UnreadableCounts
+  /** As of the last commit; called when the sink is opened, and after each commit, which may have failed. */
+  stored(): StoredSoFar
   /**
    * Stores the batch and the positions together or not at all, wherever the process is killed.
    *
@@ -35,14 +34,19 @@ export interface RecordStore {
   close(): void
 }
 
+export interface StoredSoFar {
+  readonly positions: readonly Position[]
+  /** How many unreadable records of each topic are stored. */
+  readonly unreadable: UnreadableCounts
+}
+
 export interface RecordSinkOptions extends SinkOpening {
+  /** As its `SinkKind` has it. */
   readonly name: string
   /** The subject of messages: `the JSON Lines sink`. */
   readonly who: string
   /** The file or folder, for messages. */
   readonly place: string
-  /** What to do to begin anew, after `To restart: `. */
-  readonly remedy: string
   /** Where unreadable records are listed, after `listed with the reason in `. */
   readonly unreadable_in: string
   readonly store: RecordStore
@@ -63,6 +67,7 @@ export class RecordSink implements Sink {
   readonly #topics: readonly string[]
   readonly #positions: ReadPositions
   readonly #retrying: Retrying
+  #unreadable: UnreadableCounts
   #compared = false
   #closed = false
   /** The work that runs now; passes never overlap. */
@@ -71,20 +76,22 @@ export class RecordSink implements Sink {
   /** @param options.store is closed with the sink */
   constructor(options: RecordSinkOptions) {
     this.#options = options
-    this.name = options.name
-    const { catalogue, log, who, place, remedy, store, poll_ms = DEFAULT_POLL_MS, report } = options
+    const { name, catalogue, log, who, place, store, poll_ms = DEFAULT_POLL_MS, report } = options
+    this.name = name
     this.#vocabulary = catalogueOf(catalogue)
     this.#topics = [...catalogue.map(({ type }) => type), DEAD_LETTERS_TOPIC]
     this.#positions = new ReadPositions(log, async (misplaced) => {
-      throw wrongLog(place, log, misplaced, `To restart: ${remedy}.`)
+      throw wrongLog(place, log, misplaced, `To restart: ${beginAnew(name, place)}.`)
     })
-    this.#positions.reload(store.positions)
+    const { positions, unreadable } = store.stored()
+    this.#positions.reload(positions)
+    this.#unreadable = unreadable
     this.#retrying = new Retrying({ who, poll_ms, report })
   }
 
   get health(): SinkHealth {
     const { trouble, retries } = this.#retrying
-    return { trouble, retries, unreadable: this.#options.store.unreadable }
+    return { trouble, retries, unreadable: this.#unreadable }
   }
 
   unreadableText(count: number): string {
@@ -175,9 +182,11 @@ export class RecordSink implements Sink {
     try {
       await store.commit(batch, this.#positions.moved(batch.positions))
     } finally {
-      this.#positions.reload(store.positions)
+      const { positions, unreadable } = store.stored()
+      this.#positions.reload(positions)
+      this.#unreadable = unreadable
     }
     if (batch.unreadable.length === 0) return
-    report?.(`${who} cannot read ${this.unreadableText(unreadableTotal(store.unreadable))}`)
+    report?.(`${who} cannot read ${this.unreadableText(unreadableTotal(this.#unreadable))}`)
   }
 }

@@ -16,13 +16,7 @@ export interface SinkKind {
   /** Opens the place as its one writer; makes it if it does not exist. */
   open(place: string, opening: SinkOpening): Promise<Sink>
   /** How far the sink of this place has read; undefined when none has written there. */
-  stored(place: string): Promise<StoredPositions | undefined>
-}
-
-export interface StoredPositions {
-  readonly positions: readonly Position[]
-  /** How to begin anew. */
-  readonly remedy: string
+  positions(place: string): Promise<readonly Position[] | undefined>
 }
 
 /** What every driver gets. */

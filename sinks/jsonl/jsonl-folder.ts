@@ -2,8 +2,9 @@ import { constants } from 'node:fs'
 import { access, type FileHandle, open, readdir, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { flushPath } from '../../infra/flush-path.ts'
-import { LockFile } from '../../infra/lock-file.ts'
+import type { LockFile } from '../../infra/lock-file.ts'
 import { makeFolder } from '../../infra/make-folder.ts'
+import { lockPlace } from '../sink-place.ts'
 import {
   DRAFT,
   JsonlFolderError,
@@ -17,15 +18,7 @@ import {
 /** Where a test may kill the process: after the lines of a file, of all files, after the positions. */
 export type CommitStage = 'appending' | 'appended' | 'committed'
 
-/** Another process writes to the folder. */
-export class JsonlFolderBusyError extends Error {
-  override readonly name = 'JsonlFolderBusyError'
-  readonly retry = 'later'
-  readonly remedy = 'end the run that writes there, or name another folder with --jsonl'
-}
-
 const LOCK = '.lock'
-const LOCK_WAIT_MS = 500
 
 /**
  * A folder of files that only grow, and the positions that they were written up to. A commit appends lines, flushes
@@ -47,16 +40,15 @@ export class JsonlFolder {
    * Makes the folder if it does not exist, and removes what was not committed.
    *
    * @param names of every file that may be written
-   * @throws JsonlFolderBusyError; JsonlFolderError when the folder has something else, or less than was recorded.
+   * @throws PlaceBusyError; JsonlFolderError when the folder has something else, or less than was recorded.
    */
   static async open(dir: string, names: readonly string[]): Promise<JsonlFolder> {
     makeFolder(dir)
     await refuseOthers(dir)
     // The lock's own error would not name the folder.
     await access(dir, constants.W_OK)
-    const lock = new LockFile(join(dir, LOCK), LOCK_WAIT_MS)
+    const lock = lockPlace('jsonl', dir, join(dir, LOCK))
     try {
-      if (!lock.takeAlone()) throw new JsonlFolderBusyError(`${dir}: another process writes to this folder`)
       await refuseOthers(dir)
       let stored = await readStored(dir)
       if (stored === undefined) {

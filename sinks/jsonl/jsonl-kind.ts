@@ -5,9 +5,5 @@ export const jsonl: SinkKind = {
   place: 'folder',
   about: 'write every event as a line of JSON to this folder, one file per event type',
   open: async (dir, opening) => (await import('./jsonl-sink.ts')).openJsonlSink({ ...opening, dir }),
-  async stored(dir) {
-    const { makeAgain, readStored } = await import('./positions-file.ts')
-    const stored = await readStored(dir)
-    return stored && { positions: stored.positions, remedy: makeAgain(dir) }
-  },
+  positions: async (dir) => (await (await import('./positions-file.ts')).readStored(dir))?.positions,
 }

@@ -4,7 +4,6 @@ import { RecordSink, type RecordStore } from '../record-sink.ts'
 import type { Sink } from '../sink.ts'
 import type { SinkOpening } from '../sink-kind.ts'
 import { JsonlFolder } from './jsonl-folder.ts'
-import { makeAgain } from './positions-file.ts'
 
 export interface JsonlSinkOptions extends SinkOpening {
   /** Made if it does not exist. */
@@ -21,7 +20,7 @@ export const fileOf = (name: string) => `${name}.jsonl`
  *
  * Opens the folder as its one writer.
  *
- * @throws JsonlFolderBusyError; JsonlFolderError when the folder is not as this sink left it.
+ * @throws PlaceBusyError; JsonlFolderError when the folder is not as this sink left it.
  */
 export async function openJsonlSink(options: JsonlSinkOptions): Promise<Sink> {
   const { dir, catalogue } = options
@@ -32,7 +31,6 @@ export async function openJsonlSink(options: JsonlSinkOptions): Promise<Sink> {
     name: 'jsonl',
     who: 'the JSON Lines sink',
     place: dir,
-    remedy: makeAgain(dir),
     unreadable_in: join(dir, fileOf(UNREADABLE)),
     store: storeIn(folder, options),
   })
@@ -40,12 +38,7 @@ export async function openJsonlSink(options: JsonlSinkOptions): Promise<Sink> {
 
 function storeIn(folder: JsonlFolder, { observe }: JsonlSinkOptions): RecordStore {
   return {
-    get positions() {
-      return folder.stored.positions
-    },
-    get unreadable() {
-      return folder.stored.unreadable
-    },
+    stored: () => folder.stored,
     async commit(batch, positions) {
       const lines = new Map<string, string[]>()
       const add = (name: string, json: string) => {

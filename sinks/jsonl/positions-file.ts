@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { flushPath } from '../../infra/flush-path.ts'
 import type { Position } from '../../infra/log/port/log.ts'
 import { encodeSeen, positionOf } from '../../infra/log/port/seen.ts'
+import { beginAnew } from '../sink-place.ts'
 import type { UnreadableCounts } from '../unreadable-counts.ts'
 
 export const POSITIONS_FILE = 'positions.json'
@@ -34,8 +35,7 @@ export class JsonlFolderError extends Error {
 }
 
 /** What to do with such a folder. */
-export const makeAgain = (dir: string) =>
-  `remove ${dir} and start the run again, or name another folder with --jsonl: everything is written again from the log`
+export const makeAgain = (dir: string) => beginAnew('jsonl', dir)
 
 const whole = z.int().nonnegative()
 const formatted = z.object({ format: whole })

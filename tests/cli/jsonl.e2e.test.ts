@@ -57,7 +57,7 @@ test('run --only jsonl starts that sink alone, reports on it in metrics, and ref
   const second = await plumbline([...RUN, '--only', 'jsonl', '--jsonl', 'alone-events'], place)
   expect([second.code, second.stderr]).toEqual([
     1,
-    expect.stringMatching(/alone-events: another process writes to this folder\n {2}end the run that writes there/),
+    expect.stringMatching(/alone-events: another process writes there\n {2}end the run that writes there/),
   ])
   running.child.kill('SIGTERM')
   expect((await running.ended).code).toBe(0)
