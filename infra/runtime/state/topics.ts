@@ -82,7 +82,10 @@ export class TopologyMismatchError extends Error {
 /**
  * Compares the topology with those that produced the log's state, and records it when it is new.
  *
- * @throws TopologyMismatchError when partitions or a processor's inputs changed, or a state is newer than this program.
+ * A processor may read more than before: it begins with the first record of a new input, as of any other.
+ *
+ * @throws TopologyMismatchError when partitions changed, a processor no longer reads one of its inputs, or a state is
+ * newer than this program.
  */
 export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
   for (;;) {
@@ -131,7 +134,7 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
   for (const processor of now.processors) {
     const known = before.processors.find((candidate) => candidate.name === processor.name)
     if (known === undefined) continue
-    if (known.inputs.join() !== processor.inputs.join()) {
+    if (!known.inputs.every((input) => processor.inputs.includes(input))) {
       fail(
         `${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`,
       )
