@@ -5,6 +5,7 @@ import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { tableOf } from '../schemas/derive/duckdb-table.ts'
+import { completionsScored } from '../schemas/events/tower.ts'
 import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { catalogue, views } from '../streams/vocabulary.ts'
 import { benchFolder } from './folder.ts'
@@ -18,9 +19,13 @@ export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const sampled = await sampledGroups(quick ? 20 : 300)
   const scored = await saidBy(scoreCompletions(await paperScorer()), sampled)
-  const events = [...sampled, ...scored, ...(await saidBy(formGroups({ dialect: 'paper' }), [...sampled, ...scored]))]
+  const events = [
+    ...sampled,
+    ...scored,
+    ...(await saidBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [...sampled, ...scored])),
+  ]
   const log = await openLmdbLog({ dir: folder.fresh('log') })
-  await appendAll(log, events, [formGroups({ dialect: 'paper' })])
+  await appendAll(log, events, [formGroups({ dialect: 'paper', scored: [completionsScored] })])
 
   let sink: DuckDbSink | undefined
   const openSink = async () => {

@@ -3,6 +3,7 @@ import type { NewRecord } from '../infra/log/port/log.ts'
 import { formGroups } from '../processors/form-groups/form-groups.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
+import { completionsScored } from '../schemas/events/tower.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import type { OpenBench } from './pairs.ts'
 import { saidBy, sampledGroups } from './tower-log.ts'
@@ -13,7 +14,7 @@ const GROUPS_PER_TRANSACTION = 100
 
 /** A worker that joins requests, completions and rewards; the ceiling scans the same records and appends outputs. */
 export const open: OpenBench = async ({ quick }) => {
-  const processor = formGroups({ dialect: 'paper' })
+  const processor = formGroups({ dialect: 'paper', scored: [completionsScored] })
   const sampled = await sampledGroups(quick ? 20 : 1_200)
   const events = [...sampled, ...(await saidBy(scoreCompletions(await paperScorer()), sampled))]
   const inputs = events.filter(({ type }) => processor.inputs.some((input) => input.type === type.type))

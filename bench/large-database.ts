@@ -8,6 +8,7 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import type { EventType } from '../schemas/declare/event.ts'
 import { tableOf } from '../schemas/derive/duckdb-table.ts'
 import { qualified, quoted } from '../schemas/derive/sql-quoting.ts'
+import { completionsScored } from '../schemas/events/tower.ts'
 import { openDatabase } from '../sinks/duckdb/database.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { EXAMPLE_REWARD } from '../sinks/duckdb/views/tower-reports.ts'
@@ -45,7 +46,7 @@ export async function makeLargeDatabase(file: string, completions: number): Prom
   }
   const log = memoryLog()
   const events = await towerEvents()
-  await appendAll(log, events, [formGroups({ dialect: 'paper' })])
+  await appendAll(log, events, [formGroups({ dialect: 'paper', scored: [completionsScored] })])
   await rest()
   const database = await openDatabase({ file, access: 'owner' })
   const connection = await database.connect()
@@ -79,7 +80,11 @@ async function towerEvents(): Promise<readonly Said[]> {
   }
   const sampled = await saidBy(sampleCompletions('noisy-oracle(150)'), asked)
   const scored = await saidBy(scoreCompletions(await paperScorer()), [...asked, ...sampled])
-  const formed = await saidBy(formGroups({ dialect: 'paper' }), [...asked, ...sampled, ...scored])
+  const formed = await saidBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [
+    ...asked,
+    ...sampled,
+    ...scored,
+  ])
   const own = {
     name: EXAMPLE_REWARD,
     version: 1,

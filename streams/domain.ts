@@ -61,9 +61,10 @@ export interface Domain {
   /**
    * Creates the stages. Import processors in here: what only reads the vocabulary, as `tail` does, then loads none.
    *
+   * @param origins of every domain of the pipeline
    * @throws RangeError when the options do not give a processor.
    */
-  stages(options: TopologyOptions): Promise<readonly Stage[]>
+  stages(options: TopologyOptions, origins: readonly Origin[]): Promise<readonly Stage[]>
   /** In an order in which each may build on those before it. */
   readonly views: readonly View[]
   readonly reports?: readonly Report[]

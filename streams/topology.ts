@@ -28,7 +28,9 @@ export interface Topology {
 }
 
 /** The domains of this program. A new one is a file, and its name here. */
-export const DOMAINS: readonly Domain[] = [tower]
+export const DOMAINS: readonly Domain[] = [
+  tower, // block towers
+]
 
 /** What every pipeline has, whatever its domains. */
 const COMMON = {
@@ -51,7 +53,8 @@ export const DEFAULTS: TopologyOptions = {
  */
 export async function topology(options: TopologyOptions, domains: readonly Domain[] = DOMAINS): Promise<Topology> {
   const sources: readonly SourceNode[] = [...domains.flatMap((domain) => domain.sources), ...COMMON.sources]
-  const stages = await Promise.all(domains.map((domain) => domain.stages(options)))
+  const origins = domains.flatMap((domain) => domain.origins ?? [])
+  const stages = await Promise.all(domains.map((domain) => domain.stages(options, origins)))
   const wiring: Topology = {
     partitions: options.partitions,
     events: eventsOf(domains),
@@ -64,10 +67,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
     sweeps: domains.flatMap((domain) => domain.sweeps ?? []),
   }
   expectUnique('domain', domains)
-  expectUnique(
-    'origin',
-    domains.flatMap(({ origins = [] }) => origins),
-  )
+  expectUnique('origin', origins)
   expectUnique('source', wiring.fact_sources)
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
   expectListed(wiring)

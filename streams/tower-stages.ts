@@ -5,20 +5,23 @@ import type { Processor, Stage } from '../processors/processor.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
+import type { Origin } from '../schemas/events/origin.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import { stage, type TopologyOptions } from './domain.ts'
 
 /**
- * The processors of towers. A new one is one file and one line here.
+ * The processors of towers, and form-groups, which forms the groups of every origin. A new one is one file and one line
+ * here.
  *
  * @throws RangeError for an invalid policy or dialect.
  */
-export async function towerStages(options: TopologyOptions): Promise<readonly Stage[]> {
+export async function towerStages(options: TopologyOptions, origins: readonly Origin[]): Promise<readonly Stage[]> {
   const scorer = await paperScorer()
+  const scored = origins.map((origin) => origin.scored)
   return [
     ...(isRecorded(options.policy) ? [] : [samplingStage(options)]),
     stage(scoreCompletions(scorer), () => scoreCompletions(scorer)),
-    stage(formGroups(options), ([dialect]) => formGroups({ dialect: dialectOf(dialect) })),
+    stage(formGroups({ ...options, scored }), ([name]) => formGroups({ dialect: dialectOf(name), scored })),
   ]
 }
 

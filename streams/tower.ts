@@ -42,7 +42,7 @@ export const tower: Domain = {
   ],
   commands: [{ name: 'rescore', ce_sources: [REWARD_SOURCE], outputs: [rewardDefined] }],
   sweeps: [{ name: RESCORING, outputs: [completionsRescored] }],
-  stages: async (options) => (await import('./tower-stages.ts')).towerStages(options),
+  stages: async (options, origins) => (await import('./tower-stages.ts')).towerStages(options, origins),
   views: [
     advantages,
     rewards,

@@ -21,7 +21,7 @@ import { changelogRecord, stateReading } from './state/state-store.ts'
  * fold that mutates its state fails its test.
  *
  * ```ts
- * const driver = testDriver(formGroups({ dialect: 'paper' }))
+ * const driver = testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))
  * await driver.given(requested, sampled)
  * await driver.when(scored)
  * driver.said(groupFormed)   // events emitted in `when`

@@ -6,6 +6,7 @@ import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/events/rollout.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
 import { requested, sampled, sampledRow } from '../../tests/tower-events.ts'
 import { isA } from '../processor.ts'
 import { scoreCompletions } from '../score-completions/score-completions.ts'
@@ -25,7 +26,7 @@ const key = (sampled_id: string, index: number) => `${sampled_id}/${index}`
 
 /** Runs the steps and collects each completion's fates; `restarts: false` skips the restarts. */
 async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ran> {
-  let execution: Execution = execute(formGroups({ dialect: 'paper' }))
+  let execution: Execution = execute(formGroups({ dialect: 'paper', scored: [completionsScored] }))
   const changelog = new Map<string, string>()
   const said: Event[] = []
   const fates = new Map<string, string[]>()
@@ -34,7 +35,7 @@ async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ra
   for (const step of steps) {
     if (step === 'restart') {
       if (!restarts) continue
-      execution = execute(formGroups({ dialect: 'paper' }))
+      execution = execute(formGroups({ dialect: 'paper', scored: [completionsScored] }))
       for (const [name, state] of changelog) execution.restore(name, JSON.parse(state))
       continue
     }
@@ -148,7 +149,7 @@ const SCORER = {
 /** Sends events through score-completions and form-groups; scores reach form-groups `delay` events later. */
 async function throughBoth(events: readonly Event[], delay = 0): Promise<Event[]> {
   const scoring = testDriver(scoreCompletions(SCORER))
-  const grouping = testDriver(formGroups({ dialect: 'paper' }))
+  const grouping = testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))
   const scores: Event[][] = []
   const said: Event[] = []
   for (const event of events) {
@@ -215,7 +216,7 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
 })
 
 test('a group whose deadline lies before the last tick expires on the next one, wherever that is', async () => {
-  const group = testDriver(formGroups({ dialect: 'paper' }))
+  const group = testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))
   await group.given(tick('virtual', '2026-01-01T02:00:00.000Z'), requested(), sampled('s1', sampledRow(0)))
   // --expire-pending appends such a tick, with the latest pending deadline.
   await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))

@@ -1,4 +1,5 @@
 import type { Event } from '../../schemas/declare/event.ts'
+import type { ScoredType } from '../../schemas/events/origin.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import {
   completionRejected,
@@ -7,7 +8,6 @@ import {
   type REJECTIONS,
   rolloutRequested,
 } from '../../schemas/events/rollout.ts'
-import { completionsScored } from '../../schemas/events/tower.ts'
 import { checkGroupSize } from '../largest-group.ts'
 import {
   type Cause,
@@ -40,8 +40,15 @@ import {
  * Collects the completions of each group: all N scored ones become one `rollout.group_formed`, or none do. In any order
  * of requests, completions and scores, every sampled completion has exactly one fate: in the formed group, expired with
  * it, or rejected with a reason.
+ *
+ * @param options.scored the scored event of every origin
  */
-export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> {
+export function formGroups(options: {
+  readonly dialect: Dialect
+  readonly scored: readonly ScoredType[]
+}): Fold<Group> {
+  const scored = [...new Set(options.scored)]
+  const isScored = (event: Event): event is Event<ScoredType> => scored.some(({ type }) => type === event.type)
   return {
     shape: 'fold',
     name: 'form-groups',
@@ -49,14 +56,14 @@ export function formGroups(options: { readonly dialect: Dialect }): Fold<Group> 
     about: 'all N scored completions of a group, with advantages, or none',
     variant: [options.dialect],
     produces: 'derived',
-    inputs: [rolloutRequested, completionsSampled, completionsScored],
+    inputs: [rolloutRequested, completionsSampled, ...scored],
     outputs: [groupFormed, groupExpired, completionRejected],
     state: { version: 3, schema: groupState, upcast: { 1: fromVersion1, 2: fromVersion2 } },
     apply(state, event, emit) {
       const group = state === undefined ? emptyGroup(event.key) : draftOf(state)
       if (isA(event, rolloutRequested)) return whole(takeRequest(group, event, emit), options.dialect, emit)
       if (isA(event, completionsSampled)) return whole(takeSampled(group, event, emit), options.dialect, emit)
-      if (isA(event, completionsScored)) return whole(takeScored(group, event, emit), options.dialect, emit)
+      if (isScored(event)) return whole(takeScored(group, event, emit), options.dialect, emit)
       return state
     },
     deadline(group) {
@@ -160,7 +167,7 @@ function refusalOf(group: Group, row: Sampled): { reason: (typeof REJECTIONS)[nu
   return undefined
 }
 
-function takeScored(group: Group, event: Event<typeof completionsScored>, emit: Emit): Group {
+function takeScored(group: Group, event: Event<ScoredType>, emit: Emit): Group {
   if (group.closed !== undefined) return group
   const cause = causeOf(event)
   for (const row of event.data) {

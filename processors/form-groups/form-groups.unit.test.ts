@@ -3,10 +3,11 @@ import { describe, expect, test } from 'vitest'
 import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/events/rollout.ts'
+import { completionsScored } from '../../schemas/events/tower.ts'
 import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
 import { formGroups } from './form-groups.ts'
 
-const driver = () => testDriver(formGroups({ dialect: 'paper' }))
+const driver = () => testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))
 const both = sampled('s1', sampledRow(0), sampledRow(1))
 const scores = scored(
   'c1',

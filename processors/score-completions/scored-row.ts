@@ -1,13 +1,8 @@
-import type { DataOf, RowOfEvent } from '../../schemas/declare/event.ts'
-import type { completionsSampled } from '../../schemas/events/policy.ts'
+import type { DataOf } from '../../schemas/declare/event.ts'
 import type { completionsScored } from '../../schemas/events/tower.ts'
 import type { RecordedScene } from '../recorded-scene.ts'
 
 export type ScoredRow = DataOf<typeof completionsScored>[number]
-export type CompletionToScore = Pick<
-  RowOfEvent<typeof completionsSampled>,
-  'group_id' | 'completion_index' | 'attempt_id' | 'text'
->
 
 /** The result of one completion: the columns of `tower.completions_scored` that a scorer computes. */
 export type Score = Pick<
@@ -46,15 +41,13 @@ const FAILED: Score = {
   reward_components: {},
 }
 
-/** The row of one completion. If the scorer throws, the reward is null: never 0 or −5. */
-export function scoredRow(
+/** What a completion is worth. If the scorer throws, the reward is null: never 0 or −5. */
+export function scoreOf(
   scorer: Scorer,
   scene: RecordedScene,
   task: ScoredRow['task'],
-  completion: CompletionToScore,
-  sampled_id: string,
-): ScoredRow {
-  const { group_id, completion_index, attempt_id, text } = completion
+  text: string,
+): Omit<ScoredRow, 'group_id' | 'completion_index' | 'attempt_id' | 'sampled_id'> {
   const { reward_name, reward_version, physics_engine, physics_version } = scorer
   let score = FAILED
   let scorer_error: string | null = null
@@ -64,10 +57,6 @@ export function scoredRow(
     scorer_error = error instanceof Error ? error.message : String(error)
   }
   return {
-    group_id,
-    completion_index,
-    attempt_id,
-    sampled_id,
     scene_id: scene.scene_id,
     task,
     ...score,

@@ -1,15 +1,37 @@
 import type { ValueType } from '../declare/declared-value.ts'
-import type { Fields } from '../declare/logical-types.ts'
+import type { EventType } from '../declare/event.ts'
+import { ID, INDEX, TEXT } from '../declare/limits.ts'
+import { type Field, type Fields, float64, int32, nullable, type RowOf, utf8 } from '../declare/logical-types.ts'
+
+/** The fields of a scored completion that a group needs: the event of an origin has them, and what else it measures. */
+export const scoredFields = {
+  group_id: utf8(ID),
+  completion_index: int32(INDEX, '0 … group_size − 1'),
+  attempt_id: utf8(ID, 'the sampling attempt that the completion belongs to'),
+  sampled_id: utf8(ID, 'ce_id of the policy.completions_sampled that held the completion'),
+  outcome: nullable(utf8(ID, 'null when the scorer itself failed')),
+  reward: nullable(float64('null when the scorer itself failed, never a number for that')),
+  reward_name: utf8(ID, 'which reward function'),
+  reward_version: int32(),
+  scorer_error: nullable(utf8(TEXT, 'why the scorer failed')),
+}
+export type ScoredRow = RowOf<typeof scoredFields>
+/** An event with these fields, or narrower ones, among others. */
+export type ScoredType = EventType<'arrow', Fields & { readonly [K in keyof ScoredRow]: Field<ScoredRow[K]> }>
 
 /**
- * Who asks a policy for completions: an environment, with its tasks and the state that each of its rollouts starts from.
- * A domain declares its origins; `rollout.*` and `policy.*` know none.
+ * Who asks a policy for completions: an environment, with its tasks, the state that each of its rollouts starts from,
+ * and the event that says what completions are worth. A domain declares its origins; `rollout.*` and `policy.*` know none.
  */
-export interface Origin<T extends string = string, R extends Fields = Fields> {
+export interface Origin<T extends string = string, R extends Fields = Fields, S extends ScoredType = ScoredType> {
   /** `origin` of a `rollout.requested`. */
   readonly name: string
   readonly tasks: readonly T[]
   readonly start: ValueType<R>
+  /** Has `scoredFields` among its own: groups are formed of them. */
+  readonly scored: S
 }
 
-export const defineOrigin = <const T extends string, R extends Fields>(origin: Origin<T, R>): Origin<T, R> => origin
+export const defineOrigin = <const T extends string, R extends Fields, S extends ScoredType>(
+  origin: Origin<T, R, S>,
+): Origin<T, R, S> => origin

@@ -103,9 +103,6 @@ export const towerScene = defineValue({
   fields: sceneFields,
 })
 
-/** What a tower's rollouts ask for. */
-export const towerOrigin = defineOrigin({ name: 'tower', tasks: TASKS, start: towerScene })
-
 /** The fields of a request that say which tower it is about. */
 export const startAt = (scene: RowOf<typeof sceneFields>) => ({
   images: [scene.image],
@@ -158,3 +155,6 @@ export const completionsScored = defineEvent({
     scorer_error: nullable(utf8(TEXT, 'why the scorer failed')),
   },
 })
+
+/** What a tower's rollouts ask for. */
+export const towerOrigin = defineOrigin({ name: 'tower', tasks: TASKS, start: towerScene, scored: completionsScored })
