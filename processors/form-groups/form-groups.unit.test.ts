@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { testDriver, tick } from '../../infra/runtime/test-driver.ts'
-import type { Event } from '../../schemas/declare/event.ts'
+import { example, testDriver, tick } from '../../infra/runtime/test-driver.ts'
+import { defineEvent, type Event } from '../../schemas/declare/event.ts'
+import { scoredFields } from '../../schemas/events/origin.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/events/rollout.ts'
 import { completionsScored } from '../../schemas/events/tower.ts'
 import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
@@ -222,4 +223,27 @@ describe('of an earlier release, which took any size', () => {
     await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
     expect(group.said(groupExpired)[0]?.data.missing).toHaveLength(50_000)
   })
+})
+
+test('a group of another origin forms from the scored event that the origin declares', async () => {
+  const sumsScored = defineEvent({
+    type: 'sums.completions_scored',
+    version: 1,
+    key: 'group_id',
+    encoding: 'arrow',
+    retention: 'derived',
+    about: '',
+    row: scoredFields,
+  })
+  const group = testDriver(formGroups({ dialect: 'paper', scored: [completionsScored, sumsScored] }))
+  await group.given(requested({ origin: 'sums', task: 'add' }), both)
+  const row = { group_id: 'g1', attempt_id: 'attempt-1', sampled_id: 's1', reward_name: 'sums', reward_version: 1 }
+  const right = { ...row, outcome: 'right', reward: 1, scorer_error: null }
+  const rows = [0, 1].map((completion_index) => ({ ...right, completion_index }))
+  await group.when(example(sumsScored, rows, { id: 'c1' }))
+  const [formed] = group.said(groupFormed)
+  expect(formed?.data.map(({ origin, outcome, reward }) => [origin, outcome, reward])).toEqual([
+    ['sums', 'right', 1],
+    ['sums', 'right', 1],
+  ])
 })

@@ -1,4 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
+import { asText } from '../../streams/describe.ts'
+import { DEFAULTS, DOMAINS, topology } from '../../streams/topology.ts'
 import { plumblineOk, sharedFolder } from './plumbline.ts'
 
 /** Goldens: look at the difference before you accept it with this command. */
@@ -59,8 +61,8 @@ test.concurrent.each([
   else expect(parsed).toMatchObject(expected)
 })
 
-test('the topology fits on a screen', async () => {
-  const lines = (await plumblineOk(['topology'], { cwd })).trimEnd().split('\n')
+test.each(DOMAINS)('the topology of $name fits on a screen', async (domain) => {
+  const lines = asText(await topology(DEFAULTS, [domain])).split('\n')
   expect(lines.length).toBeLessThanOrEqual(40)
   expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100)
 })

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
@@ -57,7 +58,7 @@ async function programOf(copy: string, line: string): Promise<readonly string[]>
   return script.replace('node guard.mjs --exec ', '').split(' ')
 }
 
-test('the recipes of CONTRIBUTING do what they say', { timeout: 900_000 }, async () => {
+test('the recipes of CONTRIBUTING do what they say', { timeout: 1_800_000 }, async () => {
   const copy = await copyOfRepository()
   const printed = new Map<string, string>()
   const steps = await stepsOf(new URL('../../CONTRIBUTING.md', import.meta.url), 'Recipes')
@@ -85,6 +86,18 @@ test('the recipes of CONTRIBUTING do what they say', { timeout: 900_000 }, async
     '3.00: 3',
     '3.33: 2',
     '4.00: 2',
+  ])
+  const printedBy = (start: string) => [...printed].find(([line]) => line.startsWith(start))?.[1] ?? ''
+  expect(printedBy('./plumbline lag --sqlite')).toMatch(/^sqlite +0 +0 /m)
+  const records = new DatabaseSync(join(copy, 'data/records.sqlite'), { readOnly: true })
+  const marked = records.prepare("SELECT count(*) AS count FROM records WHERE topic = 'marks.group_marked'").get()
+  records.close()
+  expect(marked).toEqual({ count: 36 })
+  expect(printed.get('./plumbline dlq list')).toBe('no dead letters\n')
+  const origins = [...printedBy('./plumbline sql "select origin').matchAll(/^(\w+) +(\d+) +(\d+)$/gm)]
+  expect(origins.map(([, origin, groups, completions]) => `${origin}: ${groups}, ${completions}`)).toEqual([
+    'sums: 6, 24',
+    'tower: 2, 8',
   ])
 
   // What `npm test` checks of the new files, and the tests that show the topology as a whole.
