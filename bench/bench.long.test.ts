@@ -8,7 +8,7 @@ function bench(...words: readonly string[]) {
   return { status, stdout, stderr }
 }
 
-test('two benchmarks, run quickly, give a table with a ratio beside its ceiling and a rate without one', () => {
+test('a quick run of two benchmarks prints a table: one row with a ratio and its ceiling, one with a rate only', () => {
   const { status, stdout } = bench('render', 'log-scan', '--quick')
   expect(status).toBe(0)
   const lines = stdout.split('\n')
@@ -19,7 +19,7 @@ test('two benchmarks, run quickly, give a table with a ratio beside its ceiling 
   expect(lines[4]).toMatch(/^\| render 256×256 RGB \| – \| [\d,]+ \| [\d,]+ … [\d,]+ \| ≥ 8,000 \| (yes|no) \| /)
 })
 
-test('as JSON every row says what was measured, against what, and whether the goal is reached', () => {
+test('as JSON, every row names what was measured, what it is compared with, and whether the goal is reached', () => {
   const { status, stdout } = bench('physics', '--quick', '--json')
   expect(status).toBe(0)
   const { pairs, results } = JSON.parse(stdout)
@@ -31,7 +31,7 @@ test('as JSON every row says what was measured, against what, and whether the go
   }
 })
 
-test('rescoring in a process of its own gives a ratio and how much memory it took', () => {
+test('rescoring in a separate process is measured as a ratio and as memory', () => {
   const { status, stdout } = bench('rescore', '--quick', '--json')
   expect(status).toBe(0)
   const [time, memory] = JSON.parse(stdout).results
@@ -41,7 +41,7 @@ test('rescoring in a process of its own gives a ratio and how much memory it too
   expect(memory.high).toBeGreaterThan(10)
 })
 
-test('questions in SQL are asked at two sizes, beside a flat table, with how their time grows', {
+test('SQL queries are timed at two sizes, next to a flat table, with the growth of their time', {
   timeout: 300_000,
 }, () => {
   const { status, stdout, stderr } = bench('sql', '--quick', '--json')
@@ -62,7 +62,7 @@ test('questions in SQL are asked at two sizes, beside a flat table, with how the
   for (const { what, unit, low } of results) expect(unit === 'exponent' || low > 0, what).toBe(true)
 })
 
-test('every command that reads a whole log is run over two sizes, with its time, its memory and their growth', {
+test('every command that reads a whole log is measured at two sizes: time, memory and their growth', {
   timeout: 300_000,
 }, () => {
   const { status, stdout, stderr } = bench('growth', '--quick', '--json')
@@ -79,7 +79,7 @@ test('every command that reads a whole log is run over two sizes, with its time,
   for (const { what, unit, median } of results) if (unit !== 'exponent') expect(median, what).toBeGreaterThan(0)
 })
 
-test('a benchmark that there is not is refused with those that there are', () => {
+test('an unknown benchmark is refused with the list of known ones', () => {
   const { status, stderr } = bench('rendr')
   expect(status).toBe(2)
   expect(stderr).toContain('there is no benchmark rendr\nthere are: log-append, log-scan, codec')

@@ -14,7 +14,7 @@ const at = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url
 const python = at('.venv/bin/python')
 
 describeWithBroker('docs/python.md', () => {
-  test('Python and the console consumer read what the page says; what Python writes is taken, what is wrong is not', async () => {
+  test('Python and the console consumer read what the page shows; valid records from Python are accepted, invalid ones are not', async () => {
     expect(existsSync(python), `${python}: npm test makes it`).toBe(true)
     const { cwd, type } = await reader()
     const said = new Map<string, string>()

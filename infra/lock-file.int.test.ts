@@ -4,7 +4,7 @@ import { temporaryFolder } from '../tests/temporary-folder.ts'
 import { LockFile } from './lock-file.ts'
 
 describe('a lock file', () => {
-  test('one that is held alone can be opened, and is refused in an answer, until it is let go', async () => {
+  test('while one handle holds it exclusively, another can open it but gets no lock until it is released', async () => {
     const file = join(await temporaryFolder(), 'lock')
     const holder = new LockFile(file, 0)
     expect(holder.takeAlone()).toBe(true)
@@ -15,7 +15,7 @@ describe('a lock file', () => {
     other.close()
   })
 
-  test('those that share it keep out one that wants it alone', async () => {
+  test('shared locks exclude an exclusive one', async () => {
     const file = join(await temporaryFolder(), 'lock')
     const [one, two, alone] = [new LockFile(file, 0), new LockFile(file, 0), new LockFile(file, 0)]
     expect([one.takeShared(), two.takeShared(), alone.takeAlone()]).toEqual([true, true, false])

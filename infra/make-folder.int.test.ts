@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { temporaryFolder } from '../tests/temporary-folder.ts'
 import { makeFolder } from './make-folder.ts'
 
-test('folders are made with those above them, and are left alone where they are there', async () => {
+test('folders are created with their parents, and existing ones are left alone', async () => {
   const path = join(await temporaryFolder(), 'a', 'b')
   makeFolder(path, 0o700)
   makeFolder(path)
@@ -14,6 +14,6 @@ test('folders are made with those above them, and are left alone where they are 
   expect(() => makeFolder(join(path, 'file', 'inside'))).toThrow(/ENOTDIR|EEXIST/)
 })
 
-test.skipIf(process.platform !== 'linux')('where nothing can be made, the system says so', () => {
+test.skipIf(process.platform !== 'linux')('where no folder can be created, the error is the system’s', () => {
   expect(() => makeFolder('/proc/nope/inside')).toThrow(/ENOENT/)
 })

@@ -34,7 +34,7 @@ test.each([
   expect(retryOf(error)).toBe(expected)
 })
 
-test('every error class of the program answers whether waiting mends it', () => {
+test('every error class of the program declares whether a retry can help', () => {
   const silent: string[] = []
   let found = 0
   const files = globSync('{schemas,environments,processors,infra,sources,sinks,streams,cli}/**/*.ts')

@@ -6,7 +6,7 @@ function told(): { said: string[]; once: ToldOnce } {
   return { said, once: new ToldOnce((message) => said.push(message)) }
 }
 
-test('a trouble is told once, however often and by however many it is met, numbers aside', () => {
+test('a problem is reported once, however often and in however many stages it occurs, numbers aside', () => {
   const { said, once } = told()
   for (let attempt = 1; attempt <= 18; attempt += 1) {
     for (const stage of ['a', 'b', 'c']) once.tell(stage, `the log is away, tried for ${attempt}.5 s`)
@@ -14,7 +14,7 @@ test('a trouble is told once, however often and by however many it is met, numbe
   expect(said).toEqual(['the log is away, tried for 1.5 s'])
 })
 
-test('its end is told once, by the last that had it, and it is told again when it comes back', () => {
+test('its end is reported once, by the last stage that had it, and a new occurrence is reported again', () => {
   const { said, once } = told()
   once.tell('a', 'no space left', 'a: no space left; trying again')
   once.tell('b', 'no space left')
@@ -26,7 +26,7 @@ test('its end is told once, by the last that had it, and it is told again when i
   expect(said).toEqual(['a: no space left; trying again', 'b goes on', 'no space left'])
 })
 
-test('another trouble of the same stage is told, and takes the place of the first', () => {
+test('another problem of the same stage is reported, and replaces the first', () => {
   const { said, once } = told()
   for (const cause of ['full', 'away', 'away', 'full']) once.tell('a', cause)
   once.over('a')

@@ -29,7 +29,7 @@ async function evaluate(body: string, events = 1) {
   }
 }
 
-test('rewards come in the order of their completions, whatever the file prints', async () => {
+test('rewards are in the order of their completions, whatever the file prints', async () => {
   const rewards = await evaluate(
     'export function reward({ distance_world }) { console.log("hi"); return distance_world }',
     40,
@@ -82,7 +82,7 @@ describe('a reward file cannot end or stop the program:', () => {
     await reward.close()
   })
 
-  test('a timer that it leaves does not keep the program', async () => {
+  test('a timer that it leaves behind does not keep the program running', async () => {
     const path = join(await temporaryFolder(), 'mine.mjs')
     await writeFile(
       path,

@@ -5,7 +5,7 @@ import { clockTicked } from '../schemas/events/clock.ts'
 import { recordsOf } from '../tests/counting.ts'
 import { Clock } from './clock.ts'
 
-test('a clock whose producer the log has given up ticks on under the same id', async () => {
+test('a clock whose producer the log has expired continues to tick under the same id', async () => {
   const log = memoryLog()
   await log.createTopics([{ name: clockTicked.type, partitions: 2 }])
   const clock = Clock.open({ log, blobs: memoryBlobs(), partitions: 2 }, 'host/1')

@@ -24,7 +24,7 @@ async function towers(cwd: string, labels: string, name = 'labels.csv'): Promise
 }
 const CSV = 'image,label\na.png,stable\nb.jpg,unstable\n\nc.png,Stable\n"real/d.png",falls\n'
 
-test('a folder of photographs becomes scenes with the paper’s prompt, is asked, scored, grouped and verified', async () => {
+test('a folder of photographs becomes scenes with the paper’s prompt, is answered, scored, grouped and verified', async () => {
   const cwd = await sharedFolder()
   const place = { cwd }
   await towers(cwd, CSV)
@@ -83,7 +83,7 @@ test('scripted policies answer photographs too: the oracle is right, and without
   }
 })
 
-test('what is wrong with a folder is said with its line, and nothing is brought in', async () => {
+test('an error in a folder is reported with its line, and nothing is ingested', async () => {
   const cwd = await sharedFolder()
   const cases: [labels: string, message: string][] = [
     ['image,label\na.png,stable\nx.png,stable\n', 'labels.csv:3: image x.png: there is no such file in towers'],

@@ -44,7 +44,7 @@ test('a name with commas, quotes and line ends is read as CSV has it', async () 
   expect((await scenesOf(dir)).map(({ is_stable }) => is_stable)).toEqual([true, false])
 })
 
-describe('refused with its line, before anything is brought in:', () => {
+describe('refused with its line, before anything is ingested:', () => {
   const cases: [string, string, (dir: string) => Promise<unknown>, RegExp][] = [
     [
       'a path out of the folder',

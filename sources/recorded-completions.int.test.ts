@@ -118,7 +118,7 @@ test('a folder, a pipe and a device are refused at once', async () => {
   expect((await refusalOf(join(folder, 'none'))).message).toContain('there is no such file')
 })
 
-test('a line without end is given up after 64 MiB', async () => {
+test('an endless line is refused after 64 MiB', async () => {
   const file = await write(`${GOOD}\n`)
   const handle = await open(file, 'r+')
   // A sparse file: 20 GB of zeros that take no disk space.
@@ -138,7 +138,7 @@ async function openLog() {
 }
 const OPTIONS = { blobs: memoryBlobs(), partitions: 1 }
 
-test('a byte order mark, CRLF, blank lines and a missing last line feed are taken', async () => {
+test('a byte order mark, CRLF, blank lines and a missing last line feed are accepted', async () => {
   const file = await write(`\ufeff${GOOD}\r\n\r\n \t\n${at(1, { text: 'Ω\ufffd🗼' })}\r\n${line({ group_id: 'h' })}`)
   const { log, events } = await openLog()
   await runSource(await recordedCompletions(`recorded(${file})`), { ...OPTIONS, log })
@@ -149,7 +149,7 @@ test('a byte order mark, CRLF, blank lines and a missing last line feed are take
   ])
 })
 
-test('a file that changes after it was checked: the error says how far it came, and the file as it was continues there', async () => {
+test('a file that changes after it was checked: the error reports how far ingestion got, and the original file continues there', async () => {
   const groups = Array.from({ length: 250 }, (_, index) => line({ group_id: `g${index}` }))
   const file = await write(groups.join('\n'))
   const { mtime } = await stat(file)

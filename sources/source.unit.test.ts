@@ -34,7 +34,7 @@ async function broughtIn() {
 }
 
 for (const topic of [added.type, doubled.type]) {
-  test(`a source whose topic ${topic} was deleted and made again does not go on behind what is gone`, async () => {
+  test(`a source whose topic ${topic} was deleted and recreated does not continue after records that are gone`, async () => {
     const { log, options, makeAgain } = await broughtIn()
     await makeAgain(topic)
     const again = runSource(source(8), options)
@@ -46,7 +46,7 @@ for (const topic of [added.type, doubled.type]) {
   })
 }
 
-test('one that an earlier release has run goes on, unless its topic is empty', async () => {
+test('a source that an earlier release ran continues, unless its topic is empty', async () => {
   const { log, options, makeAgain } = await broughtIn()
   const asBefore = async () => {
     const transaction = (await log.producer({ transactional_id: 'before' })).begin()

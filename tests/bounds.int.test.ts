@@ -66,7 +66,7 @@ test.each([
   // Scoring allocates nothing for a group's size, so it accepts the request, as that release did.
   ['an earlier release', ['score-completions']],
 ] as const)(
-  'a request for 100,000,000 completions by %s is a dead letter, and the run goes on',
+  'a request for 100,000,000 completions by %s is a dead letter, and the run continues',
   async (by, accepted_by: readonly string[]) => {
     const folder = await folderWithRequests()
     const wiring = await topology({ ...DEFAULTS, policy: POLICY })
@@ -101,7 +101,7 @@ test('an event that holds one completion twice is a dead letter when it promises
   await folder.close()
 })
 
-test('of an earlier release it is taken as it was: its first row counts, and verify passes', async () => {
+test('one of an earlier release is accepted as it was: its first row counts, and verify passes', async () => {
   const folder = await folderWithRequests()
   const wiring = await topology({ ...DEFAULTS, policy: POLICY })
   const group = await appendTwice(folder, 'an earlier release')

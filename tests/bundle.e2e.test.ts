@@ -42,7 +42,7 @@ async function newCheckout() {
 const tellFile = (dir: string, word = 'runs') =>
   appendFile(join(dir, 'cli', 'main.ts'), `process.stderr.write(\`${word} \${process.argv[1]}\\n\`)\n`)
 
-test('a source that was changed is what runs next, and a bundle is made once', async () => {
+test('after a source changes, the changed source runs, and a bundle is built once', async () => {
   const { dir, bundles, plumbline } = await newCheckout()
   expect(await plumbline('--version')).toMatchObject({ stderr: '' })
   const [first, ...others] = await bundles()
@@ -85,7 +85,7 @@ test('with --debug the sources run, so that a stack names their lines', async ()
   expect(await bundles()).toEqual([])
 })
 
-test('two first starts at once make one bundle, and both run', async () => {
+test('two concurrent first starts build one bundle, and both run', async () => {
   const { bundles, plumbline } = await newCheckout()
   const [one, other] = await Promise.all([plumbline('--version'), plumbline('--version')])
   expect(one).toEqual({ stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/), stderr: '' })
@@ -93,7 +93,7 @@ test('two first starts at once make one bundle, and both run', async () => {
   expect(await bundles()).toHaveLength(1)
 })
 
-test('a bundle that was last used three days ago is removed when another is made, a younger one stays', async () => {
+test('a bundle that was last used three days ago is removed when another is built, a younger one stays', async () => {
   const { dir, bundles, plumbline } = await newCheckout()
   const at = (name: string) => join(dir, '.guard', name)
   const now_s = Date.now() / 1_000
@@ -115,7 +115,7 @@ test('a bundle that was last used three days ago is removed when another is made
 })
 
 test.skipIf(anotherUser.refused !== undefined)(
-  `in a checkout that this user may not write, the sources run, or the bundle that its owner made${WHY_SKIPPED}`,
+  `in a checkout that this user may not write, the sources run, or the bundle that its owner built${WHY_SKIPPED}`,
   async () => {
     const { dir, bundles, run, plumbline } = await newCheckout()
     await chmod(dir, 0o755)

@@ -33,7 +33,7 @@ test('every variable of Plumbline in docker-compose.yml is one that the program 
   for (const name of names) expect(read('cli/commands.ts')).toContain(`process.env.${name}`)
 })
 
-test('the image leaves out what is made here', () => {
+test('the image leaves out what a checkout generates', () => {
   const ignored = read('.dockerignore').split('\n')
   expect(ignored).toEqual(expect.arrayContaining(['.git', '.guard', '.venv', 'data', 'node_modules']))
 })

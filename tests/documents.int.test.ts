@@ -10,7 +10,7 @@ test.each(GENERATED_PARTS)('$file shows its $name as the program has it', async 
   expect(is, `${part.file} is stale; to write it anew: ${UPDATE_DOCUMENTS}`).toBe(should_be)
 })
 
-test('every file that README, ARCHITECTURE and CONTRIBUTING name is there', async () => {
+test('every file that README, ARCHITECTURE and CONTRIBUTING name exists', async () => {
   for (const name of ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md']) {
     const text = await document(name)
     const paths = [...text.matchAll(/`((?:[\w.-]+\/)+[\w.-]+\.(?:ts|md|txt|png))`/g)].map(([, path]) => path ?? '')

@@ -11,7 +11,7 @@ async function proofs(): Promise<{ readonly row: string; readonly proof: string 
   return rows.map((row) => ({ row, proof: (row.split('|').at(-2) ?? '').trim() }))
 }
 
-test('every row of docs/guarantees.md names a test, or says that there is none', async () => {
+test('every row of docs/guarantees.md names a test, or is marked as having none', async () => {
   const found = await proofs()
   expect(found.length).toBeGreaterThan(50)
   const without = found.filter(({ proof }) => !/`[^`]+\.ts` › ./.test(proof) && !UNPROVEN.test(proof))

@@ -90,7 +90,7 @@ test('every view, whole, in part and counted, is planned with hash joins alone',
   expect(await otherJoins('FROM docs')).toEqual([])
 })
 
-test('every question of a report is planned with hash joins alone', async () => {
+test('every query of a report is planned with hash joins alone', async () => {
   const asked = reports.flatMap(({ questions }) => questions)
   expect(asked.length).toBeGreaterThan(6)
   for (const sql of asked) expect(await otherJoins(sql), sql).toEqual([])
@@ -102,14 +102,14 @@ test('every statement of the documents is planned with hash joins alone', async 
   for (const sql of statements) expect(await otherJoins(sql), sql).toEqual([])
 })
 
-test('a join of all with all is seen: the test can fail', async () => {
+test('a cross join is detected: the test can fail', async () => {
   const all_with_all = `
     SELECT * FROM tower.completions_scored AS a
     LEFT JOIN rollout.group_formed AS b ON a.sampled_id = b.sampled_id AND a.reward_name IS NULL`
   expect(await otherJoins(all_with_all)).toEqual(['BLOCKWISE_NL_JOIN'])
 })
 
-test('texts, tokens and pictures are not read by a question that does not ask for them', async () => {
+test('texts, tokens and pictures are not read by a query that does not ask for them', async () => {
   const heavy = ['text', 'token_ids', 'logprobs', 'prompt_token_ids', 'images', 'reward_components', 'prompt']
   const questions = [
     'SELECT task, outcome, count(*), avg(reward) FROM rewards GROUP BY ALL',

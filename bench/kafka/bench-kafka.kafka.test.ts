@@ -7,7 +7,7 @@ const MAIN = new URL('./main.ts', import.meta.url).pathname
 const bench = (...words: readonly string[]) => promisify(execFile)(process.execPath, [MAIN, ...words])
 
 // Without the peers: their tools (uv, Maven) and packages are not installed everywhere.
-test('the peers’ job on a worker of its own gives the groups that a plain loop gives, and the rate is told', async () => {
+test('the peers’ job in its own worker gives the same groups as a plain loop, and its rate is reported', async () => {
   const { stdout } = await bench('peers', '--quick', '--with', '', '--json', '--broker', inject('kafka'))
   const { rounds, messages, results } = JSON.parse(stdout)
   expect({ rounds, messages }).toEqual({ rounds: 1, messages: 8_000 })
@@ -18,14 +18,14 @@ test('the peers’ job on a worker of its own gives the groups that a plain loop
   for (const { median } of results) expect(median).toBeGreaterThan(0)
 })
 
-test('the tower loop on Kafka is a row beside its ceiling', async () => {
+test('the tower loop on Kafka is a row with its ceiling', async () => {
   const { stdout } = await bench('topology', '--quick', '--broker', inject('kafka'))
   expect(stdout.split('\n')[2]).toMatch(
     /^\| score-completions and form-groups, .* \| decode \+ encode .* \| [\d.]+ \| .* \| ≥ 0.40 \| (yes|no) \| /,
   )
 })
 
-test('a benchmark or a peer that there is not is refused with those that there are', async () => {
+test('an unknown benchmark or peer is refused with the list of known ones', async () => {
   await expect(bench('peer')).rejects.toMatchObject({
     code: 2,
     stderr:

@@ -22,12 +22,12 @@ test('rewards are spread over [0, 1)', () => {
   expect(new Set(rewards).size).toBe(rewards.length)
 })
 
-test('as many groups are expected as whole sixteens of a key', () => {
+test('one group is expected for every 16 messages of a key', () => {
   for (const messages of [1, 1_023, 1_024, 8_000, 12_345]) expect(groupsOf(messages)).toHaveLength(groupCount(messages))
   expect(groupCount(200_000)).toBe(12_480)
 })
 
-test('a group that is missing, comes twice, or has one number wrong is a difference', () => {
+test('a group that is missing, occurs twice or has one wrong number is a difference', () => {
   const groups = groupsOf(4_096)
   const [first, ...rest] = groups as [(typeof groups)[0], ...typeof groups]
   const other = (change: object) => [{ ...first, ...change }, ...rest]

@@ -6,7 +6,7 @@ import { describeWithBroker, testBroker } from '../../tests/with-broker.ts'
 const PATIENCE_MS = 150_000
 
 describeWithBroker('docs/runbook/log-away.md', () => {
-  test('a broker that is killed: the log is away, stages retry; it comes back, and so do they', async () => {
+  test('a killed broker: stages report the log as unavailable and retry; once it is back, they continue', async () => {
     const broker = await testBroker()
     const cwd = await sharedFolder()
     const place = { cwd, env: { PLUMBLINE_LOG: `kafka://${broker.bootstrap}` } }

@@ -24,7 +24,7 @@ async function end(running: Running, signal: NodeJS.Signals): Promise<void> {
   await running.ended
 }
 
-test('every alert has its page, which names it and what its expression reads; every page has its alert', () => {
+test('every alert has a page that names it and the metrics that its expression reads; every page has an alert', () => {
   const rules = alertRules()
   const pages = readdirSync(new URL('.', import.meta.url)).filter((name) => name.endsWith('.md'))
   expect(rules.map(({ runbook }) => runbook).sort()).toEqual(pages.map((page) => `docs/runbook/${page}`).sort())
@@ -37,7 +37,7 @@ test('every alert has its page, which names it and what its expression reads; ev
   }
 })
 
-test('every metric that an alert reads is said by a run, from its first scrape on', LIMIT, async () => {
+test('every metric that an alert reads is exported by a run, from its first scrape on', LIMIT, async () => {
   const cwd = await sharedFolder()
   await generate(1, cwd)
   const running = start(['run', '--metrics', '127.0.0.1:0'], { cwd })
@@ -55,7 +55,7 @@ test('every metric that an alert reads is said by a run, from its first scrape o
 })
 
 test(
-  'a model that is away: the stage retries, lag grows, groups expire; a stranger’s record: dead letters',
+  'an unavailable model: the stage retries, lag grows, groups expire; a foreign record: dead letters',
   LIMIT,
   async () => {
     const cwd = await sharedFolder()
@@ -140,7 +140,7 @@ async function appendStrangers(dir: string): Promise<void> {
   })
 }
 
-test('no room for the tables: the sink fails, the stages go on; a kill costs nothing', LIMIT, async ({ skip }) => {
+test('a full disk under the tables: the sink fails, others continue; a kill loses nothing', LIMIT, async ({ skip }) => {
   const cwd = await sharedFolder()
   using disk = new SmallDisk(join(cwd, 'data'), '24m')
   if (disk.refused !== undefined) return skip(`mounting a small file system needs root: ${disk.refused}`)
@@ -182,7 +182,7 @@ test('no room for the tables: the sink fails, the stages go on; a kill costs not
 })
 
 test(
-  'questions, or a person, end the process that has the tables again and again: it is started again',
+  'queries or a person repeatedly end the process that owns the tables: it is restarted each time',
   LIMIT,
   async () => {
     const cwd = await sharedFolder()
@@ -208,7 +208,7 @@ test(
   },
 )
 
-test('a process that stands still longer than its session: partitions move, and it is fenced', LIMIT, async () => {
+test('a process paused for longer than its session: its partitions move, and it is fenced', LIMIT, async () => {
   const cwd = await sharedFolder()
   await generate(4, cwd)
   const policy = ['--policy', 'random-legal']

@@ -50,7 +50,7 @@ beforeAll(async () => {
 })
 
 test(
-  'an outage of the blobs: a run fails in words and passes over nothing; the next one loads all rows',
+  'a blob outage: the run fails with a message and skips no record; the next one loads all rows',
   LIMIT,
   async () => {
     const computed = await run('--no-sink')
@@ -100,7 +100,7 @@ test(
   },
 )
 
-test('while no run goes on, dlq retry loads what can be read again', LIMIT, async () => {
+test('while no run is active, dlq retry loads records that have become readable', LIMIT, async () => {
   await rm(file('plumbline.duckdb'))
   const blob = largest(file('blobs'))
   await rename(blob, join(cwd, 'kept'))

@@ -25,7 +25,7 @@ describe('which pair counts', () => {
     },
   )
 
-  test('is the last one, whatever stands around it', () => {
+  test('is the last one, whatever text surrounds it', () => {
     fc.assert(
       fc.property(fc.string(), integer, integer, fc.string(), (before, first, last, after) => {
         fc.pre(![before, after].some((noise) => noise.includes('answer>')))

@@ -11,7 +11,7 @@ test('scenes, pictures and outcomes are the same in another process', async () =
   expect(elsewhere.trim()).toBe(await simulatorFingerprint(SCENES))
 })
 
-test('and the same as when SIMULATOR_VERSION was last raised: raise it where this golden changes', async () => {
+test('they are the same as when SIMULATOR_VERSION was last raised: raise it if this golden changes', async () => {
   expect(await simulatorFingerprint(SCENES)).toMatchInlineSnapshot(
     `"7c7725e1cf6e833ee1115f758b6852160e8a64cf04759f376454a3717b284b47"`,
   )

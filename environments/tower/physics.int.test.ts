@@ -101,7 +101,7 @@ describe('Rapier, stepping', () => {
     }
   })
 
-  test('gives the same for a fresh world each time as from the memo', async () => {
+  test('gives the same with a fresh world each time as from the memo', async () => {
     const forgetful = await openPhysics({ shortcuts: false, memo_entries: 0 })
     const small = await openPhysics({ shortcuts: false, memo_entries: 2 })
     for (const x_units of [0, 121, 125, -130, 200, 200, -249, 121]) {
@@ -156,7 +156,7 @@ describe('short cuts', () => {
     }
   })
 
-  test('are not taken where something has to be found out', async () => {
+  test('are not taken where only stepping can decide', async () => {
     const fresh = await openPhysics()
     expect(fresh.settle({ tower_blocks: 2, x_units: 121, bottom_units: 500 }).steps).toBeGreaterThan(0)
     expect(fresh.settle({ tower_blocks: 2, x_units: -249, bottom_units: 500 }).steps).toBeGreaterThan(0)

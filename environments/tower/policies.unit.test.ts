@@ -44,7 +44,7 @@ describe('scripted policies', () => {
     }
   })
 
-  test('noise of nothing is the oracle', () => {
+  test('noise of 0 is the oracle', () => {
     for (const { dataset, task } of LEGAL_PAIRS) {
       const scene = sampleScene({ dataset, split: 'train', seed: 'policy', index: 3 })
       const stream = random('completion')

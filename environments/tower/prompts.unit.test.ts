@@ -32,7 +32,7 @@ describe('prompts', () => {
     for (const { dataset, task } of LEGAL_PAIRS) expect(promptFor(dataset, task)).toContain('<answer> </answer>')
   })
 
-  test('refuse what the paper does not ask, and say what it does', () => {
+  test('refuse a dataset and task that the paper does not have, and list those that it has', () => {
     expect(() => promptFor('top_block', 'x_y')).toThrow(
       'task for dataset top_block: expected one of binary_stability, x_only, got "x_y"',
     )

@@ -51,7 +51,7 @@ describe('paperReward (paper 1 §3.4)', () => {
     expect(given.reward).toBe(gaussian + constant)
   })
 
-  test('refuses an outcome that the task does not have, and a distance that is none', () => {
+  test('refuses an outcome that the task does not have, and a distance that is not a finite number', () => {
     expect(() => paperReward({ task: 'x_only', outcome: 'below_floor', distance_world: 0 })).toThrow(
       'outcome of x_only: expected one of non_parseable, unstable, stable, got "below_floor"',
     )
@@ -131,7 +131,7 @@ describe('every branch, within one unit of its boundary', () => {
     expect(scored.settled).toEqual({ x: 0, y: 0.375 })
   })
 
-  test('takes answers as large as they may be', () => {
+  test('accepts the largest answers allowed', () => {
     expect(score(sceneWith('side_block', 2, 350), 'x_y', '2147483648 2147483648')).toMatchObject({
       outcome: 'unstable',
       reward: -2,

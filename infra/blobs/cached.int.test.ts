@@ -43,7 +43,7 @@ const UNREACHABLE: Blobs = {
   has: () => Promise.reject(new BlobsAwayError('away')),
 }
 
-test('what was read or put once is not asked for again, also by another process, also during an outage', async () => {
+test('a blob that was read or put once is served from the cache, also to another process and during an outage', async () => {
   const { open, store, gets } = await folders()
   const ref = await store.put(BYTES, 'text/plain')
   expect(Buffer.from(await open().get(ref))).toEqual(BYTES)
@@ -57,7 +57,7 @@ test('what was read or put once is not asked for again, also by another process,
   expect(gets).toEqual([ref.sha256])
 })
 
-test('a put that the store does not take is not in the cache either', async () => {
+test('a put that the store rejects is not cached', async () => {
   const { open, store } = await folders()
   const cached = open(UNREACHABLE)
   await expect(cached.put(BYTES, 'text/plain')).rejects.toThrow(BlobsAwayError)
@@ -116,7 +116,7 @@ test('a cache that cannot be written costs nothing but time', async () => {
   expect(await cached.has(ref)).toBe(true)
 })
 
-test('a cache that is deleted while it is in use is made again', async () => {
+test('a cache that is deleted while in use is recreated', async () => {
   const { open, cache_root, store } = await folders()
   const ref = await store.put(BYTES, 'text/plain')
   const cached = open()

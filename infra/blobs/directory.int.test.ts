@@ -18,7 +18,7 @@ async function filesOf(root: string): Promise<string[]> {
     .map((entry) => join(entry.parentPath, entry.name))
 }
 
-test('what was put comes back, under the hash of its bytes', async () => {
+test('a blob is read back as it was put, under the hash of its bytes', async () => {
   const blobs = directoryBlobs(await temporaryFolder())
   const ref = await blobs.put(BYTES, 'text/plain')
   expect(ref).toMatchObject({ bytes: 7, media_type: 'text/plain' })
@@ -27,7 +27,7 @@ test('what was put comes back, under the hash of its bytes', async () => {
   expect(await blobs.has(ELSEWHERE)).toBe(false)
 })
 
-test('the same bytes are one file, also when they are put at once, and nothing else stays behind', async () => {
+test('the same bytes, also put concurrently, are one file, and no other file remains', async () => {
   const root = await temporaryFolder()
   const blobs = directoryBlobs(root)
   const refs = await Promise.all(Array.from({ length: 20 }, () => blobs.put(BYTES, 'text/plain')))
@@ -35,7 +35,7 @@ test('the same bytes are one file, also when they are put at once, and nothing e
   expect(await filesOf(root)).toHaveLength(1)
 })
 
-test('a blob that was changed on disk is noticed, with its file and both hashes', async () => {
+test('a blob that was changed on disk is detected, with its file and both hashes', async () => {
   const root = await temporaryFolder()
   const blobs = directoryBlobs(root)
   const ref = await blobs.put(BYTES, 'text/plain')
@@ -47,7 +47,7 @@ test('a blob that was changed on disk is noticed, with its file and both hashes'
   )
 })
 
-describe('a store that is away is not a missing blob', () => {
+describe('an unavailable store is not a missing blob', () => {
   async function store() {
     const data = await temporaryFolder()
     const root = join(data, 'blobs')
@@ -56,7 +56,7 @@ describe('a store that is away is not a missing blob', () => {
     return { root, made, ref }
   }
 
-  test('a store that is there lacks a blob', async () => {
+  test('an available store reports a blob as missing', async () => {
     const { root, made } = await store()
     const blobs = directoryBlobs(root, { made })
     await expect(blobs.get(ELSEWHERE)).rejects.toThrow(BlobMissingError)
@@ -79,7 +79,7 @@ describe('a store that is away is not a missing blob', () => {
         await writeFile(root, '')
       },
     ],
-  ])('the folder is %s: every call fails for now, in every process', async (_, takeAway) => {
+  ])('the folder is %s: every call fails temporarily, in every process', async (_, takeAway) => {
     const { root, made, ref } = await store()
     await takeAway(root)
     const blobs = directoryBlobs(root, { made })
@@ -93,7 +93,7 @@ describe('a store that is away is not a missing blob', () => {
     expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
   })
 
-  test('it goes away in the middle of a put: that put fails for now; back again meanwhile, it succeeds', async () => {
+  test('a store that disappears during a put fails it temporarily; if it is back in time, the put succeeds', async () => {
     const { root, made } = await store()
     const blobs = directoryBlobs(root, { made })
     const ref = refOf(BYTES, 'text/plain')
@@ -116,7 +116,7 @@ describe('a store that is away is not a missing blob', () => {
     expect(Buffer.from(await blobs.get(ref))).toEqual(BYTES)
   })
 
-  test('what stays absent in a store that is there is an error of its own, which names the path', async () => {
+  test('a path that stays absent in an available store is a separate error, which names it', async () => {
     const { root, made, ref } = await store()
     await rm(root, { recursive: true })
     await mkdir(join(root, 'ff'), { recursive: true })
@@ -124,7 +124,7 @@ describe('a store that is away is not a missing blob', () => {
     await expect(directoryBlobs(root, { made }).put(BYTES, 'text/plain')).rejects.toThrow(/ENOENT.*\/\./)
   })
 
-  test('a folder into which nothing was put yet is new to put and has, and not known to get', async () => {
+  test('a folder that never held a blob is a new store to put and has, and an unavailable one to get', async () => {
     const { root: _, ...data } = await store()
     const root = join(data.made, '..', 'other')
     expect(await directoryBlobs(root).has(ELSEWHERE)).toBe(false)
@@ -133,7 +133,7 @@ describe('a store that is away is not a missing blob', () => {
     await expect(directoryBlobs(root).get(ELSEWHERE)).rejects.toThrow(BlobMissingError)
   })
 
-  test('a person says that the blobs are lost: from then on they are missing, and new ones are put', async () => {
+  test('once a person declares the blobs lost, they are missing, and new ones can be put', async () => {
     const { root, made, ref } = await store()
     await rm(root, { recursive: true })
     const blobs = directoryBlobs(root, { made })
@@ -154,7 +154,7 @@ describe('a store that is away is not a missing blob', () => {
   })
 })
 
-test('a new store takes puts at once, from several processes, and one killed while it made the folder', async () => {
+test('a new store accepts concurrent puts of several processes, also after one was killed while creating the folder', async () => {
   const parent = await temporaryFolder()
   const [root, made] = [join(parent, 'blobs'), join(parent, 'made')]
   // The state after a process is killed between creating the folder and marking it.
@@ -167,7 +167,7 @@ test('a new store takes puts at once, from several processes, and one killed whi
   for (const ref of refs) expect(await stores[0]?.has(ref)).toBe(true)
 })
 
-test('a store that another process makes at this moment is not taken for one that is away', async () => {
+test('a store that another process is just creating is not treated as unavailable', async () => {
   const parent = await temporaryFolder()
   const [root, made] = [join(parent, 'blobs'), join(parent, 'made')]
   const other = new DirectoryStore(root, made)
@@ -184,7 +184,7 @@ test('a store that another process makes at this moment is not taken for one tha
   expect(await store.isAway()).toBe(false)
 })
 
-test('a put over a damaged blob mends it', async () => {
+test('a put over a damaged blob repairs it', async () => {
   const root = await temporaryFolder()
   const blobs = directoryBlobs(root)
   const ref = await blobs.put(BYTES, 'text/plain')

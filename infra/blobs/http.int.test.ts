@@ -56,7 +56,7 @@ async function proxy(port: number, cut: (sent: number, socket: Socket) => boolea
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections }
 }
 
-test('what was put comes back, lies in the folder of the server, and is one blob', async () => {
+test('a blob is read back as it was put, and is one blob in the server’s folder', async () => {
   const { root, blobs } = await served()
   const ref = await blobs.put(LARGE, 'image/png')
   expect(ref).toEqual(await directoryBlobs(root).put(LARGE, 'image/png'))
@@ -69,7 +69,7 @@ test('what was put comes back, lies in the folder of the server, and is one blob
   expect((await blobs.get(empty)).byteLength).toBe(0)
 })
 
-test('a download that breaks off goes on where it stopped', async () => {
+test('an interrupted download resumes where it stopped', async () => {
   const { root, port } = await served()
   const ref = await directoryBlobs(root).put(LARGE, 'image/png')
   let cuts = 0
@@ -85,7 +85,7 @@ test('a download that breaks off goes on where it stopped', async () => {
   expect(mute.connections()).toBe(2)
 })
 
-test('a server that stalls is given up on, not waited for', async () => {
+test('the client gives up on a server that stalls', async () => {
   const { root, port } = await served()
   const ref = await directoryBlobs(root).put(LARGE, 'image/png')
   const stalled = await proxy(port, (_, socket) => {
@@ -98,7 +98,7 @@ test('a server that stalls is given up on, not waited for', async () => {
   await expect(blobs.has(ref)).rejects.toThrow(BlobsAwayError)
 })
 
-test('a blob that was changed at the server never arrives', async () => {
+test('a blob that was changed at the server is never returned', async () => {
   const { root, blobs } = await served()
   const ref = await blobs.put(LARGE, 'image/png')
   await writeFile(blobFile(root, ref.sha256), LARGE.subarray(1))
@@ -128,7 +128,7 @@ test.each([
   [502, 'bad gateway'],
   [503, 'unavailable'],
   [504, 'too late'],
-])('an answer of %i that no blob server sent says nothing about a blob', async (status, body) => {
+])('an answer of %i that does not come from a blob server reports no blob as missing', async (status, body) => {
   const url = await answering((_, response) => response.writeHead(status).end(body || undefined))
   const blobs = httpBlobs({ url, token: TOKEN, tries: 1 })
   const ref = { sha256: 'e'.repeat(64), bytes: 1, media_type: 'text/plain' }
@@ -156,7 +156,7 @@ test('a server whose folder is not mounted answers 503, and 404 once it is back'
 test.each([
   ['cut short', LARGE.subarray(0, 1_000)],
   ['changed', Buffer.concat([LARGE.subarray(1), Buffer.from('?')])],
-])('a body that is %s on the way is no damaged blob', async (_, body) => {
+])('a body that is %s in transit is not a damaged blob', async (_, body) => {
   const { root, url: upstream } = await served()
   const ref = await directoryBlobs(root).put(LARGE, 'image/png')
   const url = await answering(async (request, response) => {
@@ -170,7 +170,7 @@ test.each([
   await expect(blobs.get(ref)).rejects.toThrow(/its server finds it whole; check what is in between/)
 })
 
-test('bytes under another name are refused, and nothing of them stays', async () => {
+test('bytes that do not hash to their name are refused, and nothing of them is stored', async () => {
   const { root, url } = await served()
   const answer = await fetch(`${url}/v1/blobs/${'a'.repeat(64)}`, {
     method: 'PUT',
@@ -182,7 +182,7 @@ test('bytes under another name are refused, and nothing of them stays', async ()
   expect(await readdir(join(root, 'aa'))).toEqual([])
 })
 
-test('without the token nothing is said; with a wrong one the remedy is', async () => {
+test('a request without the token is refused; for a wrong token the error names the remedy', async () => {
   const { url, blobs } = await served()
   const ref = await blobs.put(LARGE, 'image/png')
   expect((await fetch(`${url}/v1/blobs/${ref.sha256}`)).status).toBe(401)
@@ -210,7 +210,7 @@ test.each([
   if (part !== undefined) expect(body).toEqual(LARGE.subarray(part[0], part[1]))
 })
 
-test('without being allowed to, a client deletes nothing', async () => {
+test('a client cannot delete unless the server allows it', async () => {
   const { blobs } = await served()
   const ref = await blobs.put(LARGE, 'image/png')
   await expect(blobs.delete(ref)).rejects.toThrow(/answered 403: .*start it with --allow-delete/)
@@ -225,7 +225,7 @@ test('a list of more than one answer is complete', async () => {
   expect(await listed(blobs)).toEqual(expected)
 })
 
-test('a server that sends without end costs a bounded amount of memory, in a blob and in an error', async () => {
+test('an endless answer takes a bounded amount of memory, as a blob and as an error', async () => {
   let status = 200
   const server = createHttpServer((_, answer) => {
     answer.writeHead(status, { 'plumbline-blobs': '1' })

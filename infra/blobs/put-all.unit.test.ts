@@ -27,7 +27,7 @@ function gated() {
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-test('all blobs are put, each once, at most so many at a time', async () => {
+test('all blobs are put, each once, at most the given number at a time', async () => {
   const { blobs, started } = gated()
   let is_done = false
   const all = putAll(blobs, [...many, ...many]).then(() => {

@@ -68,7 +68,7 @@ else {
         /answered 403 SignatureDoesNotMatch: .*; AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID/,
       ],
       ['no permission', () => denied, /answered 403 AccessDenied: .*; a permission is missing: s3:GetObject/],
-    ])('%s: every call says what to do, and no blob is missing', async (_, change, message) => {
+    ])('%s: every call fails with the remedy, and reports no blob as missing', async (_, change, message) => {
       const blobs = s3Blobs({ ...place, ...change() })
       for (const call of [
         () => blobs.put(BYTES, 'text/plain'),
@@ -88,7 +88,7 @@ else {
     })
     afterAll(() => moto.stop())
 
-    test('a missing bucket is no missing blob', async () => {
+    test('a missing bucket is not a missing blob', async () => {
       const place = { ...(await moto.bucket('there')), bucket: 'absent' }
       const blobs = s3Blobs(place)
       const message = /s3:\/\/absent at .*: answered 404 NoSuchBucket: .*; there is no such bucket; create it/
@@ -153,7 +153,7 @@ else {
     [416, 'no range', {}],
     [204, '', {}],
     [407, 'proxy', {}],
-  ])('an answer of %i that no S3 sent says nothing about a blob', async (status, body, headers) => {
+  ])('an answer of %i that does not come from S3 reports no blob as missing', async (status, body, headers) => {
     const server = createServer((request, response) => {
       request.resume()
       const { etag: _, ...others } = headers as Record<string, string>

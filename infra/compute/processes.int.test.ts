@@ -17,7 +17,7 @@ const open = (count = 1) => {
 }
 afterEach(() => processes?.close())
 
-test('a kernel runs in another process, which is used again, and its errors keep their stack', LIMIT, async () => {
+test('a kernel runs in another process, which is reused, and its errors keep their stack', LIMIT, async () => {
   const run = open()
   const values = Float32Array.of(1, 2, 3)
   expect(await run(scaling('process'), { by: 2, values })).toEqual({ values: Float32Array.of(2, 4, 6) })
@@ -60,7 +60,7 @@ test('a kernel that takes more memory than its limit is ended, and the limit is 
 })
 
 test.for(['bytes', 'text', 'length', 'value'] as const)(
-  'a process that writes rubbish (%s) to its pipe is ended, and this one is not',
+  'a process that writes rubbish (%s) to its pipe is ended; the process that started it is not',
   LIMIT,
   async (what) => {
     const run = open()

@@ -11,7 +11,7 @@ const open = (threads: number, limits = { calls: 64, bytes: 2 ** 28 }) => {
 }
 afterEach(() => pool.close())
 
-test('a kernel returns its result; what is transferred leaves the caller, what is not stays', async () => {
+test('a kernel returns its result; transferred buffers leave the caller, others stay', async () => {
   const compute = open(1)
   const kept = Float32Array.of(1, 2, 3)
   expect(await compute.run(scaling(), { by: 2, values: kept })).toEqual({ values: Float32Array.of(2, 4, 6) })
@@ -21,7 +21,7 @@ test('a kernel returns its result; what is transferred leaves the caller, what i
   expect(given).toHaveLength(0)
 })
 
-test('an error arrives with its class of fault, its fields, the kernel and the place in its code', async () => {
+test('an error keeps its class of fault, its fields, the kernel and the place in its code', async () => {
   const compute = open(1)
   const failed = await compute.run(failing(), 'too wide').catch((error: unknown) => error)
   expect(failed).toMatchObject({ name: 'RangeError', place: 7, retry: 'never' })
@@ -51,7 +51,7 @@ test('a kernel that ends its thread fails its own call and no other', async () =
   expect(other.status).toBe('fulfilled')
 })
 
-test('calls beyond the bounds wait, in calls and in bytes, and leave when they are aborted', async () => {
+test('calls beyond the bounds on count and bytes wait, and leave the queue when aborted', async () => {
   open(1, { calls: 2, bytes: 10_000_000 })
   const order: string[] = []
   const calls = [1, 2, 3].map((n) => pool.run(pausing(), 100, { signal: NEVER }).then(() => order.push(`call ${n}`)))
@@ -69,7 +69,7 @@ test('calls beyond the bounds wait, in calls and in bytes, and leave when they a
   expect(order).toEqual(['call 1', 'call 2', 'call 3', 'small', 'larger than the bound', 'behind it'])
 })
 
-test('closing waits for the calls under way', async () => {
+test('closing waits for the calls in progress', async () => {
   const compute = open(1)
   await compute.run(pausing(), 0)
   const running = compute.run(pausing(), 100)

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { httpClient } from './http-client.ts'
 import { listen } from './listen.ts'
 
-test('a request that nobody waits for any more is never sent, also over a connection that is kept', async () => {
+test('a request that was aborted before it was sent is never sent, also over a reused connection', async () => {
   const seen: string[] = []
   const server = createServer((request, response) => {
     seen.push(request.url ?? '')

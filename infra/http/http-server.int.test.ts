@@ -44,7 +44,7 @@ describe('a server', () => {
     return server.address
   }
 
-  test('answers what a route throws: refusals by their status, outages 503, the rest 500', async () => {
+  test('answers what a route throws: refusals with their status, outages with 503, the rest with 500', async () => {
     const app = new Hono()
       .get('/refused', () => {
         throw new RefusedError(422, 'not this')
@@ -83,7 +83,7 @@ describe('a server', () => {
     expect(performance.now() - began_ms).toBeLessThan(8_000)
   })
 
-  test('takes a bounded number of connections, and more when those have ended', async () => {
+  test('accepts a bounded number of connections, and more when those have ended', async () => {
     const address = await serving(
       new Hono().get('/', (context) => context.text('ok')),
       { max_connections: 3 },

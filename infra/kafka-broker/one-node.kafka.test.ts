@@ -13,7 +13,7 @@ describeWithBroker('a broker of one node', () => {
     broker = await testBroker()
   })
 
-  test('killed with SIGKILL and started again, it has what it was given', async () => {
+  test('killed with SIGKILL and restarted, it still has its records', async () => {
     const [node] = broker.nodes
     await kafkaTool(broker, 'TopicCommand', ['--create', '--topic', 'kept', '--partitions', '1'])
     await kafkaTool(broker, 'ConsoleProducer', ['--topic', 'kept'], { input: 'one\ntwo\n' })
@@ -28,7 +28,7 @@ describeWithBroker('a broker of one node', () => {
     expect(await kafkaTool(again, 'ConsoleConsumer', all)).toBe('one\ntwo\n')
   })
 
-  test('started while it runs, it says so and leaves it alone', async () => {
+  test('a start while it runs changes nothing and reports the running node', async () => {
     const { pid } = broker.nodes[0] as { pid: number }
     const again = await startBroker({ dir: broker.dir })
     expect(again.started).toEqual([])
@@ -36,13 +36,13 @@ describeWithBroker('a broker of one node', () => {
     expect(await brokerStatus(broker.dir)).toMatchObject({ nodes: [{ pid, answers: true }], leader: 1 })
   })
 
-  test('it is not made into another kind', async () => {
+  test('a start with another number of nodes or another security is refused', async () => {
     await expect(startBroker({ dir: broker.dir, nodes: 3, sasl: true })).rejects.toThrow(
       `the broker in ${broker.dir} was made with 1 node, not 3 and no SASL`,
     )
   })
 
-  test('a process number that somebody else has got meanwhile is not taken for the node', async () => {
+  test('a pid that another process has got meanwhile is not taken for the node', async () => {
     await broker.stop()
     writeFileSync(join(broker.dir, 'node-1', 'pid'), `${process.pid}\n`)
     expect(broker.nodes[0]?.pid).toBeUndefined()
@@ -63,7 +63,7 @@ describeWithBroker('a broker of one node', () => {
     }
   })
 
-  test('two starts at once in one folder make one broker', async () => {
+  test('two concurrent starts in one folder create one broker', async () => {
     const dir = await brokerFolder()
     const both = await Promise.all([startBroker({ dir }), startBroker({ dir })])
     expect(both.map(({ started }) => started).sort()).toEqual([[], [1]])

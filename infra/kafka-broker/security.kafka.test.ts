@@ -30,7 +30,7 @@ describeWithBroker('a broker with SASL and TLS', () => {
     )
   })
 
-  test('who does not log in, or not over TLS, gets no answer', async () => {
+  test('a client that does not log in, or not over TLS, gets no answer', async () => {
     expect((await askNode({ port, ca, user: client }, 10_000)).nodes).toEqual([{ id: 1, port }])
     await expect(askNode({ port, ca }, 10_000)).rejects.toThrow(/closed|ECONNRESET/)
     await expect(askNode({ port, user: client }, 10_000)).rejects.toThrow(/closed|ECONNRESET/)
@@ -56,7 +56,7 @@ describeWithBroker('a broker with SASL and TLS', () => {
     await expect(produce()).rejects.toThrow(/TopicAuthorizationException/)
   })
 
-  test('who may log in and what is trusted is the same after a restart', async () => {
+  test('users and trusted certificates are the same after a restart', async () => {
     await broker.stop()
     const again = await startBroker({ dir: broker.dir })
     expect(again.settings).toEqual(broker.settings)
@@ -65,7 +65,7 @@ describeWithBroker('a broker with SASL and TLS', () => {
 })
 
 describeWithBroker('a broker whose certificate has expired', () => {
-  test('it runs, and who checks the certificate turns away', async () => {
+  test('it runs, and clients that check the certificate reject it', async () => {
     const broker = await testBroker({ tls: { valid_days: -1 } })
     const ca = readFileSync(certificateFile(broker.dir), 'utf8')
     const port = broker.nodes[0]?.port ?? 0

@@ -19,7 +19,7 @@ describeWithBroker('a cluster of three nodes', () => {
     return (await kafkaTool(broker, 'ConsoleConsumer', all)).trim().split('\n').sort()
   }
 
-  test('every topic lies on all of them, and two have to confirm', async () => {
+  test('every topic is replicated to all three, and two have to acknowledge', async () => {
     const described = await kafkaTool(broker, 'TopicCommand', ['--describe', '--topic', 'kept'])
     expect(described).toMatch(/PartitionCount: 3\s+ReplicationFactor: 3\s+Configs: .*min\.insync\.replicas=2/)
     expect(await brokerStatus(broker.dir)).toMatchObject({
@@ -28,7 +28,7 @@ describeWithBroker('a cluster of three nodes', () => {
     })
   })
 
-  test('the leading node killed, the other two take and give records; started again, it is one of them', async () => {
+  test('with the leader killed, the other two accept and serve records; restarted, it rejoins them', async () => {
     await produce('before')
     const leader = (await brokerStatus(broker.dir))?.leader
     const dead = broker.nodes.find(({ id }) => id === leader)

@@ -10,7 +10,7 @@ import { testDriver, tick } from './test-driver.ts'
 
 const sums = (driver: ReturnType<typeof testDriver>) => driver.said(counted).map(({ data }) => data.sum)
 
-test('a restarted driver goes on from the states that were committed', async () => {
+test('a restarted driver resumes from the committed states', async () => {
   const driver = testDriver(counting())
   await driver.given(add('a', 1), add('b', 5))
   driver.restart()
@@ -52,7 +52,7 @@ test('deadlines and clocks are restored, and forgotten keys stay forgotten', asy
   expect(driver.states().map(([key]) => key)).toEqual(['b'])
 })
 
-test('a state that is not what its schema says is refused at a restart', async () => {
+test('a state that breaks its schema is refused at a restart', async () => {
   const schema = z.instanceof(Map)
   const apply = (_state: unknown, event: Event) => new Map([[event.id, 1]])
   const mapped = { ...counting(), state: { version: 1, schema }, apply } as unknown as Fold
@@ -86,7 +86,7 @@ test('an effect restarts with its plans', async () => {
   expect(driver.state('g1')).toEqual(before)
 })
 
-test('an effect of a newer version goes on with the plans of the older one, upcast', async () => {
+test('an effect of a newer version resumes the plans of the older one, upcast', async () => {
   const now = askPolicy({ url: 'http://h/v1', model: 'm' }) as Effect<ChatPlan>
   const planned = (event: Event) => now.plan(event) as Plan<ChatPlan>
   const before: Effect = {

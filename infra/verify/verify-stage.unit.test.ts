@@ -68,7 +68,7 @@ test('passes on a copy whose offsets differ', async () => {
   expect(await verify(counting(), await copyWith((event) => [event]))).toMatchObject({ equal: 30, differences: 0 })
 })
 
-test('names a changed value, with what was recorded and what the rebuild says', async () => {
+test('names a changed value, with the recorded and the recomputed one', async () => {
   const copy = await copyWith((event, index) => [index === 3 ? { ...event, data: { ...event.data, sum: 999 } } : event])
   const report = await verify(counting(), copy)
   expect(report).toMatchObject({ equal: 29, differences: 1, first: { kind: 'different' } })
@@ -82,7 +82,7 @@ test('passes when a source delivered an event twice', async () => {
   expect(await verify()).toMatchObject({ rebuilt: 32, equal: 32, differences: 0 })
 })
 
-test('names an event that is not in the log, and one that nothing said', async () => {
+test('names an event that is missing from the log, and one that no processor emitted', async () => {
   expect(await verify(counting(), await copyWith((event, index) => (index === 3 ? [] : [event])))).toMatchObject({
     differences: 1,
     first: { kind: 'missing' },
@@ -105,7 +105,7 @@ test('fails on a processor whose logic has changed', async () => {
   expect((await verify(changed)).differences).toBeGreaterThan(20)
 })
 
-test('passes beside a worker that goes on meanwhile', async () => {
+test('passes concurrently with a running worker', async () => {
   let going = true
   const producing = (async () => {
     while (going) {

@@ -58,7 +58,7 @@ async function copyOf(log: Log, change: (record: LogRecord, index: number) => Ne
   return copy
 }
 
-test('what was rescored is computed again and equal, in the log and in a copy; what came later is not expected', async () => {
+test('rescored events are recomputed and equal, in the log and in a copy; later completions are not expected', async () => {
   const log = await rescored()
   await append(log, (story) => story.scored('later', [1]))
   const all = { rebuilt: GROUPS, equal: GROUPS, recorded: GROUPS, differences: 0 }

@@ -24,7 +24,7 @@ test('groups of one give the ordinary t interval', () => {
   expect(high).toBeCloseTo(5.5884, 3)
 })
 
-test('copies within a group are not more knowledge: the interval stays as wide', () => {
+test('copies within a group add no information: the interval stays as wide', () => {
   const singles = [1, 2, 3, 4, 6].map((total) => ({ total, count: 1 }))
   const sixteens = singles.map(({ total }) => ({ total: total * 16, count: 16 }))
   expect(clusteredMean(sixteens, 't', [])?.low).toBeCloseTo(clusteredMean(singles, 't', [])?.low ?? 0, 12)

@@ -67,7 +67,7 @@ test('as SVG: what is in angle brackets stays text, and every outcome has its sh
   expect(svg).toContain('bootstrap percentile interval, 2000 resamples of whole groups, seed 1')
 })
 
-test('the funnel as text and as SVG; fates that do not add up are said', () => {
+test('the funnel as text and as SVG; fates that do not add up are reported', () => {
   const rows = [
     { fate: 'formed', completions: '3', about: 'in a formed group' },
     { fate: 'lost', completions: '1', about: 'has no fate' },

@@ -15,7 +15,7 @@ test('the pictures in docs/rewards are what the reward code draws now', async ()
   }
 })
 
-test('the surfaces are those that were looked at', () => {
+test('the surfaces are those that a person has looked at', () => {
   const hashes = FIGURES.map((figure) => {
     const sha = createHash('sha256')
     // exp() may differ in its last bit between machines; nine digits do not.

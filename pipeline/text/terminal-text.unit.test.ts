@@ -9,7 +9,7 @@ test('controls, separators and bidirectional marks are written out', () => {
   expect(printableLine('a\r\nb\nc')).toBe('a⏎b⏎c')
 })
 
-test('of any text nothing is left that a terminal obeys', () => {
+test('no text keeps anything that a terminal obeys', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.integer({ min: 2, max: 30 }), (text, most) => {
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.

@@ -57,7 +57,7 @@ export const BROKEN_SINKS: readonly BrokenSink[] = [
   {
     name: 'forgets where it was',
     driver: rewriting(() => ({ positions: [] })),
-    caught_by: 'a sink that is opened again reads on where it was, and stores nothing twice',
+    caught_by: 'a reopened sink resumes where it was, and stores nothing twice',
   },
   {
     name: 'loses a line that it has committed',
@@ -88,15 +88,15 @@ export const BROKEN_SINKS: readonly BrokenSink[] = [
           },
         }),
     },
-    caught_by: 'a commit that fails at any stage is made again, and stores nothing twice',
+    caught_by: 'a commit that fails at any stage is retried, and stores nothing twice',
   },
   {
-    name: 'goes on in any topic of the name',
+    name: 'continues in any topic of the name',
     driver: rewriting(({ positions }) => ({ positions: positions.map(withoutSeen) })),
-    caught_by: 'a topic that was deleted and made again is refused, and nothing of it is stored',
+    caught_by: 'a topic that was deleted and recreated is refused, and nothing of it is stored',
   },
   {
-    name: 'goes on in any log',
+    name: 'continues in any log',
     driver: rewriting(({ positions }) => ({ positions: positions.map(withoutSeen) })),
     caught_by: 'another log is refused, and nothing of it is stored',
   },
@@ -108,19 +108,19 @@ export const BROKEN_SINKS: readonly BrokenSink[] = [
   {
     name: 'is silent about records that it cannot read',
     driver: changing(({ health }) => ({ health: { ...health, unreadable: {} } })),
-    caught_by: 'a record that is no event is passed over, counted and named; the others are stored',
+    caught_by: 'a record that is not an event is skipped, counted and named; the others are stored',
   },
   {
-    name: 'ends when its surroundings fail',
+    name: 'ends when a dependency fails',
     driver: changing((sink) => ({
       run: async (signal) => {
         await sink.loadOnce(signal)
       },
     })),
-    caught_by: 'a log or a blob store that is away is reported once and tried again, and nothing is lost',
+    caught_by: 'an unavailable log or blob store is reported once and retried, and nothing is lost',
   },
   {
-    name: 'takes a place that another has',
+    name: 'opens a place that another sink has open',
     driver: opening((folder) => rmSync(join(dirOf(folder), '.lock'), { force: true })),
     caught_by: 'a place has one writer: a second one is refused, and can open it once the first has closed it',
   },

@@ -39,7 +39,7 @@ export const ENDURING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'a log or a blob store that is away is reported once and tried again, and nothing is lost',
+    name: 'an unavailable log or blob store is reported once and retried, and nothing is lost',
     async run(scene) {
       const put: Promise<unknown>[] = []
       await append(scene.log, (story) => {
@@ -84,7 +84,7 @@ export const ENDURING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'a record that is no event is passed over, counted and named; the others are stored',
+    name: 'a record that is not an event is skipped, counted and named; the others are stored',
     async run(scene) {
       await append(scene.log, (story) => {
         story.sampled('g', [0])
@@ -106,7 +106,7 @@ export const ENDURING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'a topic that was deleted and made again is refused, and nothing of it is stored',
+    name: 'a topic that was deleted and recreated is refused, and nothing of it is stored',
     async run(scene) {
       await addGroups(scene, 0, 2)
       const sink = await scene.driver.open(scene.folder, scene)
@@ -169,7 +169,7 @@ export const ENDURING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'a blob that is missing makes its record unreadable, not the sink',
+    name: 'a missing blob makes its record unreadable, not the sink',
     async run(scene) {
       const blobs: BlobRef[] = []
       const put: Promise<unknown>[] = []

@@ -22,7 +22,7 @@ export const STORING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'a sink that is opened again reads on where it was, and stores nothing twice',
+    name: 'a reopened sink resumes where it was, and stores nothing twice',
     async run(scene) {
       await addGroups(scene, 0, 3)
       await loadAll(scene)
@@ -35,7 +35,7 @@ export const STORING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'an event that the log holds twice is stored as the driver says',
+    name: 'an event that the log holds twice is stored as the driver declares',
     async run(scene) {
       await append(scene.log, (story) => story.sampled('g', [0]))
       await append(scene.log, (story) => story.sampled('g', [0]))
@@ -47,7 +47,7 @@ export const STORING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'a commit that fails at any stage is made again, and stores nothing twice',
+    name: 'a commit that fails at any stage is retried, and stores nothing twice',
     async run(scene) {
       await addGroups(scene, 0, 6)
       const failing = [...scene.driver.stages]
@@ -78,7 +78,7 @@ export const STORING: readonly SinkCase[] = [
     },
   },
   {
-    name: 'an aborted load keeps what it has committed, and says that more is left',
+    name: 'an aborted load keeps what it has committed, and reports that more is left',
     async run(scene) {
       await addGroups(scene, 0, 6)
       const stop = new AbortController()

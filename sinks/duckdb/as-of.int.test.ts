@@ -70,14 +70,14 @@ describe.each([
   ['the owner', owned],
   ['the file', left],
 ])('asked through %s', (_via, file) => {
-  test('every question is answered as it was answered then', async () => {
+  test('every query gives the answer that it gave at that time', async () => {
     for (const { ends, answers } of moments) {
       for (const [at, sql] of QUESTIONS.entries()) expect(await ask(file, sql, ends), sql).toEqual(answers[at])
     }
     expect(await ask(file, 'SELECT count(*) FROM rewards', {})).toEqual([['0']])
   })
 
-  test('the answer of now is not touched by it, and no database is left behind', async () => {
+  test('current answers are not affected, and no database is left behind', async () => {
     expect(await ask(file, QUESTIONS[0] as string)).toEqual(moments.at(-1)?.answers[0])
     const databases = "SELECT database_name FROM duckdb_databases() WHERE database_name LIKE 'as_of%'"
     await expect.poll(() => ask(file, databases), { timeout: 20_000 }).toEqual([])
@@ -95,22 +95,22 @@ describe.each([
     'SELECT 1; SELECT 2',
     "FROM query('SELECT 1')",
     'FROM enable_logging()',
-  ])('refuses %s as it does now', async (sql) => {
+  ])('refuses %s as it does without --as-of', async (sql) => {
     await expect(ask(file, sql, moments[1]?.ends)).rejects.toThrow(SqlRefusedError)
   })
 
-  test('what would write into a view is no more possible than into a table', async () => {
+  test('views are no more writable than tables', async () => {
     await expect(ask(file, 'INSERT INTO internal.meta VALUES (1, 1)', moments[1]?.ends)).rejects.toThrow()
   })
 
-  test('what was not loaded yet is not answered as if it were, and offsets are numbers', async () => {
+  test('offsets that are not loaded yet are refused, and offsets are numbers', async () => {
     const ends = { 'policy.completions_sampled': [1_000, 0, 0, 0] }
     await expect(ask(file, 'FROM rewards', ends)).rejects.toThrow(/is loaded up to offset \d+/)
     const evil = { 'policy.completions_sampled': ['0) OR true --'] } as unknown as AsOf
     await expect(ask(file, 'FROM rewards', evil)).rejects.toThrow(SqlRefusedError)
   })
 
-  test('a topic that does not exist is named, with those that do, and what is there stays as it was', async () => {
+  test('an unknown topic is refused with the list of known ones, and the tables do not change', async () => {
     const misspelt = { ...moments.at(-1)?.ends, 'policy.completion_sampled': [1, 0, 0, 0] }
     await expect(ask(file, 'FROM rewards', misspelt)).rejects.toThrow(
       /no topic is called policy\.completion_sampled; there are .*policy\.completions_sampled, .*dead_letters; .*lag --json/,
@@ -121,12 +121,12 @@ describe.each([
     expect(await ask(file, QUESTIONS[0] as string, moments.at(-1)?.ends)).toEqual(moments.at(-1)?.answers[0])
   })
 
-  test('dead letters that were not loaded yet are not answered as if they were', async () => {
+  test('dead letters that are not loaded yet are refused', async () => {
     await expect(ask(file, 'FROM internal.dead_letters', { dead_letters: [9] })).rejects.toThrow(/is loaded up to/)
   })
 })
 
-test('a time is where the log ended then', async () => {
+test('a time stands for the ends of the log at that time', async () => {
   for (const { time_ms, answers } of moments) {
     const ends = await offsetsAt(log, catalogue, time_ms)
     for (const [at, sql] of QUESTIONS.entries()) expect(await ask(owned, sql, ends), sql).toEqual(answers[at])

@@ -42,7 +42,7 @@ const runsOf = <T>(value: fc.Arbitrary<T>) =>
 const text = fc.string({ unit: 'grapheme', maxLength: 40 })
 const list = fc.array(fc.option(text), { maxLength: 5 }).map((items) => listValue(items))
 
-test('texts, lists of texts and numbers come out of the table as they went in, however they repeat', async () => {
+test('texts, lists of texts and numbers are read from the table as they were written, however they repeat', async () => {
   await fc.assert(
     fc.asyncProperty(runsOf(fc.option(text)), runsOf(fc.option(list)), async (texts, lists) => {
       const rows = Math.min(texts.length, lists.length)

@@ -34,7 +34,7 @@ function load(file: string, dir: string, stage: string, count: number): Promise<
   })
 }
 
-test('a sink that is killed before or after a commit, again and again, neither loses nor doubles a row', {
+test('a sink that is killed before or after a commit, again and again, neither loses nor duplicates a row', {
   timeout: 240_000,
 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'crash-'))
@@ -99,7 +99,7 @@ test('a sink that is killed before or after a commit, again and again, neither l
   }
 })
 
-test('a disk without room stops the sink with a reason, and with room it goes on without loss', {
+test('a full disk stops the sink with a reason, and with room again it resumes without loss', {
   timeout: 120_000,
 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'full-'))
@@ -134,7 +134,7 @@ test('a disk without room stops the sink with a reason, and with room it goes on
   }
 })
 
-test('two processes: the second owner is told the pid of the first, a reader is waited for', {
+test('two processes: the second owner is told the pid of the first, and waits for a reader', {
   timeout: 60_000,
 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'owners-'))
@@ -158,7 +158,7 @@ test('two processes: the second owner is told the pid of the first, a reader is 
   }
 })
 
-test('trouble is reported once and retried, and nothing is lost', { timeout: 30_000 }, async () => {
+test('a failure is reported once and retried, and nothing is lost', { timeout: 30_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'trouble-'))
   try {
     const log = memoryLog()

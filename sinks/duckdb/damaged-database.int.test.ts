@@ -108,7 +108,7 @@ describe('a file that cannot be opened is named with what is wrong and the remed
   })
 })
 
-test('damage that a question meets is told to whoever asks, and other questions are answered', async () => {
+test('damage that a query meets is reported to its client, and other queries are answered', async () => {
   const file = await fileOf(flippedBlocks())
   const session = await openSql({ file })
   const ask = async (sql: string) => {
@@ -119,7 +119,7 @@ test('damage that a question meets is told to whoever asks, and other questions 
   await session.close()
 })
 
-test('damage that loading meets ends it in words; a file that is removed is made again', async () => {
+test('damage that loading meets ends it with a message; a file that is removed is rebuilt', async () => {
   const file = await fileOf(flippedBlocks())
   const loading = async () => {
     const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
@@ -167,7 +167,7 @@ test.each([
   expect(error?.message).toMatch(/found: .*(corrupt|Could not read enough bytes from file)/i)
 })
 
-test('what a question says of damage is not taken for it', () => {
+test('a query’s own message about damage is not taken for damage', () => {
   for (const text of [
     'Invalid Input Error: Corrupt database file',
     'Out of Memory Error: Corrupt',

@@ -27,7 +27,7 @@ async function owning(file: string, ...statements: readonly string[]): Promise<u
 
 const FORM = "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = current_database()"
 
-test('no group of rows is so large that writing it once more holds up the loading', async () => {
+test('no row group is so large that rewriting it delays loading', async () => {
   const rows = await owning(
     join(folder, 'a.duckdb'),
     'CREATE TABLE a AS SELECT i FROM range(50_000) t(i)',
@@ -38,7 +38,7 @@ test('no group of rows is so large that writing it once more holds up the loadin
   expect(rows).toEqual([[16_384, 50_000]])
 })
 
-test('a file of an older form of DuckDB is taken up as it is, and brought into the newer one', async () => {
+test('a file in an older storage format of DuckDB is opened as it is, and upgraded', async () => {
   const file = join(folder, 'a.duckdb')
   const before = await DuckDBInstance.create(file)
   const connection = await before.connect()
@@ -51,13 +51,13 @@ test('a file of an older form of DuckDB is taken up as it is, and brought into t
   expect(await owning(file, 'FROM a')).toEqual([[42]])
 })
 
-test('what does not fit into memory goes beside the file', async () => {
+test('data that does not fit into memory is spilled next to the file', async () => {
   const file = join(folder, 'a.duckdb')
   expect(await owning(file, "SELECT current_setting('temp_directory')")).toEqual([[`${file}.tmp`]])
 })
 
 test.for(['memory', 'Temp', 'system'])(
-  'a file named as a database that DuckDB has of its own is refused: %s',
+  'a file with the name of one of DuckDB’s own databases is refused: %s',
   async (name) => {
     for (const access of ['owner', 'read_only'] as const) {
       await expect(openDatabase({ file: join(folder, `${name}.duckdb`), access })).rejects.toThrow(

@@ -62,7 +62,7 @@ const FROM_EVENTS = `FROM (${rewardsOf()}) ORDER BY ALL`
 const ASKED = 'FROM rewards ORDER BY ALL'
 const KEPT = 'SELECT count(*)::INTEGER FROM internal.rewarded_groups WHERE kept'
 
-test('whatever arrives in whatever order, and whenever rows are kept, rewards has what the events give', {
+test('whatever arrives in whatever order, and whenever rows are stored, rewards has what the events give', {
   timeout: 300_000,
 }, async () => {
   const event = fc.record({ group: fc.constantFrom('g0', 'g1', 'g2'), what: fc.constantFrom(...WHAT) })
@@ -108,7 +108,7 @@ test('whatever arrives in whatever order, and whenever rows are kept, rewards ha
   )
 })
 
-test('rows are kept where groups rest, and an event of a group ends that in its own transaction', async () => {
+test('rows of idle groups are stored, and removed in the transaction of the group’s next event', async () => {
   const place = await opened()
   await append(place.log, (story) => {
     whole(story, 'g0')
@@ -130,7 +130,7 @@ test('rows are kept where groups rest, and an event of a group ends that in its 
   expect(await place.ask(ASKED)).toEqual(await place.ask(FROM_EVENTS))
 })
 
-test('few groups are joined, not kept', async () => {
+test('the rows of a few groups are joined, not stored', async () => {
   const place = await opened()
   await place.open({ kept_from_groups: 3 })
   await append(place.log, (story) => whole(story, 'g0'))
@@ -144,7 +144,7 @@ test('few groups are joined, not kept', async () => {
   expect(await place.ask(KEPT)).toEqual([[3]])
 })
 
-test('a file of an earlier release, which keeps nothing, is taken up as it is', async () => {
+test('a file of an earlier release, which stores no such rows, is adopted as it is', async () => {
   const place = await opened()
   await append(place.log, (story) => whole(story, 'g0'))
   await place.sink.loadOnce()

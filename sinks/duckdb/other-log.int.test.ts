@@ -70,7 +70,7 @@ const groups = (count: number, name = 'g') =>
     for (let at = 0; at < count; at++) story.sampled(`${name}${at}`, [0])
   })
 
-describe('a topic that was deleted and made again', () => {
+describe('a topic that was deleted and recreated', () => {
   for (const [count, how] of [
     [1, 'fewer'],
     [8, 'as many'],
@@ -92,7 +92,7 @@ describe('a topic that was deleted and made again', () => {
     })
   }
 
-  test('is noticed by the next pass of a sink that runs', async () => {
+  test('is detected by the next pass of a running sink', async () => {
     await groups(8)
     await withSink(log, async (sink) => {
       await sink.loadOnce()
@@ -103,7 +103,7 @@ describe('a topic that was deleted and made again', () => {
     })
   })
 
-  test('in the middle of a pass: what was read of the new one is not committed', async () => {
+  test('during a pass: nothing that was read of the new one is committed', async () => {
     await groups(8)
     await load()
     await groups(8, 'more')
@@ -124,7 +124,7 @@ describe('a topic that was deleted and made again', () => {
     expect(await inFile(`SELECT count(*) FROM ${SAMPLED}`)).toEqual([['8']])
   })
 
-  test('or taken away altogether, or a changelog, stops it as well', async () => {
+  test('or only deleted, or a changelog, stops it as well', async () => {
     await append(log, (story) => story.sampled('g0', [0]).raw(changelogTopic('form-groups'), 0, STATE))
     await load()
     await makeAgain(changelogTopic('form-groups'))
@@ -134,7 +134,7 @@ describe('a topic that was deleted and made again', () => {
   })
 })
 
-test('an older copy put in place of the log is noticed by the last record that was loaded', async () => {
+test('an older copy put in place of the log is detected by the last record that was loaded', async () => {
   await groups(8)
   await load()
   const older = memoryLog({ broker: new MemoryBroker('log') })
@@ -151,7 +151,7 @@ describe('a file of an earlier release, whose positions are offsets alone', () =
     await inFile('ALTER TABLE internal.positions DROP COLUMN seen')
   }
 
-  test('is adopted once, not made again: positions get what they were read in, and loading goes on', async () => {
+  test('is adopted once, not rebuilt: positions get the topic that they were read in, and loading continues', async () => {
     await append(log, (story) =>
       story
         .sampled('g0', [0])
@@ -178,7 +178,7 @@ describe('a file of an earlier release, whose positions are offsets alone', () =
     expect(await inFile(`SELECT count(*) FROM ${SAMPLED}`)).toEqual([['8']])
   })
 
-  test('is refused where its positions lie beyond the end', async () => {
+  test('is refused where its positions are beyond the end', async () => {
     await groups(8)
     await load()
     await asBefore()

@@ -28,7 +28,7 @@ async function via(path = file): Promise<string> {
   return session.via
 }
 
-test('a note is no owner, whoever has its number now: the next one opens the file at once, and so does who asks', async () => {
+test('a note is no owner, whichever process has its pid now: the next owner opens the file at once, and so does a query', async () => {
   await (await open()).close()
   // The note that a `kill -9` leaves behind, when its PID now belongs to another program: here, this test.
   writeOwner(file, { pid: process.pid, started_by: process.ppid, socket: socketOf(file) })
@@ -46,7 +46,7 @@ test('an owner is found by its socket, without any note', async () => {
   await sink.close()
 })
 
-test('a note that is damaged, or points to the owner of another file, misleads nobody', async () => {
+test('a note that is damaged, or points to the owner of another file, is ignored', async () => {
   const other = join(folder, 'other.duckdb')
   await (await open()).close()
   const sink = await open(other)
@@ -70,7 +70,7 @@ test('two files in one folder have an owner each', async () => {
   expect(existsSync(socketOf(other))).toBe(false)
 })
 
-test('the owner of a file that was deleted and made again is not the owner of the new one', async () => {
+test('the owner of a file that was deleted and recreated is not the owner of the new one', async () => {
   const sink = await open()
   rmSync(file)
   writeFileSync(file, '')

@@ -40,7 +40,7 @@ async function ask(sink: DuckDbSink, sql: string): Promise<unknown[][]> {
 }
 
 describe('loading', () => {
-  test('views answer when nothing was ever said', async () => {
+  test('views answer on an empty log', async () => {
     const log = memoryLog()
     await withSink({ log }, async (sink) => {
       expect(await sink.loadOnce()).toEqual({ rows: 0, records: 0, caught_up: true })
@@ -51,14 +51,14 @@ describe('loading', () => {
     })
   })
 
-  test('every column of every view and table says what it is', async () => {
+  test('every column of every view and table has a description', async () => {
     await withSink({ log: memoryLog() }, async (sink) => {
       const silent = await ask(sink, `SELECT name, "column" FROM docs WHERE about IS NULL AND kind = 'view'`)
       expect(silent).toEqual([])
     })
   })
 
-  test('rows of many kinds arrive as they were said, over transactions of any size', async () => {
+  test('rows of many kinds are loaded as they were written, over transactions of any size', async () => {
     const log = memoryLog()
     await createTopics(log)
     await append(log, (story) =>
@@ -109,7 +109,7 @@ describe('loading', () => {
     })
   })
 
-  test('a tick that lies in every partition is one row', async () => {
+  test('a tick that is in every partition is one row', async () => {
     const log = memoryLog()
     await createTopics(log)
     const tick = { tick: 't1', clock: 'virtual' as const, time: '2026-01-01T00:00:00.000Z' }
@@ -145,7 +145,7 @@ describe('loading', () => {
     })
   })
 
-  test('what cannot be read is listed with its reason, and what follows is loaded', async () => {
+  test('an unreadable record is listed with its reason, and the records after it are loaded', async () => {
     const log = memoryLog()
     await createTopics(log)
     await append(log, (story) =>
@@ -276,7 +276,7 @@ describe('changed declarations', () => {
     })
   })
 
-  test('any other change makes the table anew from the log; the old one answers until then', async () => {
+  test('any other change rebuilds the table from the log; the old one answers until then', async () => {
     const log = await loaded()
     await append(log, (story) => story.event(changed, eventOf(changed, 'e2', 't1', { thing_id: 't1', weight: 2.5 })))
     await withSink({ log, catalogue: [...catalogue, changed] }, async (sink) => {
@@ -295,7 +295,7 @@ describe('changed declarations', () => {
     })
   })
 
-  test('a rebuild that is broken off goes on, also into yet another shape', async () => {
+  test('an interrupted rebuild resumes, also into yet another shape', async () => {
     const log = await loaded()
     await withSink({ log, catalogue: [...catalogue, changed] }, async () => {})
     await withSink({ log, catalogue: [...catalogue, changed] }, async () => {})

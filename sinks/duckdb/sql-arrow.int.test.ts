@@ -281,7 +281,7 @@ const ROWS = 2_500
 const SAMPLES = 5
 const DEPTH = 3
 
-describe('values of generated types, nested three deep and with NULLs at every level, come through', () => {
+describe('values of generated types, nested three deep and with NULLs at every level, are read back', () => {
   test.each(Array.from({ length: 12 }, (_, seed) => seed + 1))('seed %i', async (seed) => {
     const stream = random('sql-arrow', seed)
     const chance: Chance = (below) => stream.integer(0, below - 1)
@@ -359,7 +359,7 @@ test('integers of 128 bits are decimals in Arrow, or text where the first rows n
   await expect(written(wide, 'arrow')).rejects.toThrow(/more than 38 digits comes after the first rows/)
 })
 
-test('long lists come in batches of bounded size, and more of them at once than the bound are an error in words', async () => {
+test('long lists are sent in batches of bounded size, and a row group beyond the bound is a clear error', async () => {
   const { chunks } = await ask('SELECT range(100000) AS l FROM range(200)')
   let [bytes, largest] = [0, 0]
   for await (const chunk of chunks) {
@@ -371,7 +371,7 @@ test('long lists come in batches of bounded size, and more of them at once than 
   await expect(rowsOf('SELECT range(100000) FROM range(2048)')).rejects.toThrow(/2048 rows .* larger than 256 MiB/)
 })
 
-test('a row that is too large is an error in words, and leaves no connection open', async () => {
+test('a row that is too large is a clear error, and leaves no connection open', async () => {
   await expect(rowsOf("SELECT repeat('x', 100000000) AS t")).rejects.toThrow(/a row: larger than 64 MiB/)
   await expect(rowsOf('SELECT range(20000000 + i) AS l FROM range(1) t(i)')).rejects.toThrow(
     /a row: larger than 64 MiB/,
@@ -387,7 +387,7 @@ test('an answer without rows has its columns, nested ones too', async () => {
   expect(readByPython(await written(sql, 'arrow'), 'shape')).toEqual([0, 3])
 })
 
-test('a type that no client can read is refused in words', async () => {
+test('a type that no client can read is refused with a message', async () => {
   await expect(ask("SELECT variant_extract('{}', 'a')")).rejects.toThrow()
   await expect(ask('SELECT 1::VARIANT')).rejects.toThrow(SqlRefusedError)
 })

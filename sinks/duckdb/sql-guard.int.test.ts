@@ -236,7 +236,7 @@ describe('answers', () => {
   })
 })
 
-describe('hostile sizes are refused in words, at once', () => {
+describe('hostile sizes are refused with a message, at once', () => {
   const times = (text: string, n: number) => text.repeat(n)
   test.each([
     ['a text of 100 MB', `select '${times('x', 100_000_000)}'`, /may have 262144 bytes/],

@@ -22,7 +22,7 @@ async function reader(places: Places): Promise<{ readonly place: Place; readonly
 }
 const never = new Promise<never>(() => {})
 
-test('one more than there is room for waits, and gets the place of the first that leaves', async () => {
+test('a query beyond the number of places waits, and gets the place of the first that leaves', async () => {
   const places = new Places(LIMITS)
   const [first] = [await reader(places), await reader(places)]
   const third = reader(places)
@@ -30,7 +30,7 @@ test('one more than there is room for waits, and gets the place of the first tha
   expect((await third).gone()).toBe(false)
 })
 
-test('whoever waits in vain is told so, and so is one more than may wait, at once', async () => {
+test('a query that waits too long is refused, and one beyond the length of the queue at once', async () => {
   const places = new Places(LIMITS)
   await Promise.all([reader(places), reader(places)])
   const waiting = [reader(places), reader(places)].map((each) => expect(each).rejects.toThrow(SqlRefusedError))
@@ -39,7 +39,7 @@ test('whoever waits in vain is told so, and so is one more than may wait, at onc
   await Promise.all(waiting)
 })
 
-test('readers that do not read lose their places to those who wait, the longest unread first', async () => {
+test('clients that do not read lose their places to waiting ones, the longest unread first', async () => {
   const places = new Places(LIMITS)
   const readers = [await reader(places), await reader(places)]
   void readers[0]?.place.unread(never)
@@ -51,7 +51,7 @@ test('readers that do not read lose their places to those who wait, the longest 
   expect(readers.map(({ gone }) => gone())).toEqual([true, false])
 })
 
-test('a reader that goes on reading keeps its place, however slow it is', async () => {
+test('a client that keeps reading keeps its place, however slow it is', async () => {
   const places = new Places({ ...LIMITS, most: 1, patience_ms: 60_000 })
   const { place, gone } = await reader(places)
   void reader(places).catch(() => {})
@@ -62,7 +62,7 @@ test('a reader that goes on reading keeps its place, however slow it is', async 
   expect(gone()).toBe(false)
 })
 
-test('where nobody waits, a reader that does not read is cut off after half a minute', async () => {
+test('when no query waits, a client that does not read is cut off after half a minute', async () => {
   const places = new Places(LIMITS)
   const { place, gone } = await reader(places)
   void place.unread(never)

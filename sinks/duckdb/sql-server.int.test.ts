@@ -42,7 +42,7 @@ const connections = () => ask('SELECT count FROM duckdb_connection_count()')
 const AT_REST = [['2']]
 const LARGE = "SELECT range AS i, repeat('x', 1000) AS pad FROM range(100000000)"
 
-test('twelve readers that do not read keep nobody out, and are cut off', async () => {
+test('twelve clients that do not read block no other client, and are cut off', async () => {
   const before = process.memoryUsage().rss
   const idle = Array.from({ length: 12 }, () => askWithoutReading(LARGE))
   await idle[0]?.answered
@@ -54,7 +54,7 @@ test('twelve readers that do not read keep nobody out, and are cut off', async (
   await expect.poll(connections, { timeout: 10_000 }).toEqual(AT_REST)
 })
 
-test('whoever leaves in the middle of a long question frees its place', async () => {
+test('a client that leaves during a long query frees its place', async () => {
   const slow = 'SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b'
   // Each occupies one of this process's four threads for DuckDB; the process of a run has more.
   const asking = Array.from({ length: 3 }, () => askWithoutReading(slow))
@@ -72,7 +72,7 @@ async function counted(connection: Awaited<ReturnType<DuckDbSink['connect']>>) {
   }
 }
 
-test('a question that leaves the instance unusable costs a new one: the next is answered, and loading resumes', async ({
+test('a query that makes the instance unusable costs a new one: the next is answered, and loading resumes', async ({
   skip,
 }) => {
   const connection = await sink.connect()
@@ -88,7 +88,7 @@ test('a question that leaves the instance unusable costs a new one: the next is 
   expect(await ask('SELECT count(*) FROM policy.completions_sampled')).toEqual([['5']])
 })
 
-test('what is no question is refused in words', async () => {
+test('a request that is not a query is refused with a message', async () => {
   for (const body of ['', 'null', '{}', '{"sql": 1}', 'x'.repeat(2 ** 21)]) {
     const asked = request({ socketPath: sink.socket as string, path: '/sql', method: 'POST' })
     const answer = new Promise<string>((resolve, reject) => {

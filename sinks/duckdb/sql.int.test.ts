@@ -52,11 +52,11 @@ async function text(session: SqlSession, sql: string, format: SqlFormat, limit?:
   return Buffer.concat(parts).toString('utf8')
 }
 
-test('the owner answers while it runs, the file when nobody does', () => {
+test('the owner answers while it runs, otherwise the file is read', () => {
   expect([owner.via, reader.via]).toEqual(['owner', 'file'])
 })
 
-test('a path that is too long for a socket gets one elsewhere, and is found', async () => {
+test('a socket path that is too long is placed elsewhere, and found', async () => {
   const long = join(folder, 'x'.repeat(120), 'test.duckdb')
   const other = await openDuckDbSink({ file: long, log, catalogue, views })
   const socket = other.socket ?? ''
@@ -68,7 +68,7 @@ test('a path that is too long for a socket gets one elsewhere, and is found', as
   expect(existsSync(socket)).toBe(false)
 })
 
-test('without a file, what to do is said', async () => {
+test('without a file, the error names the remedy', async () => {
   await expect(openSql({ file: join(folder, 'none.duckdb') })).rejects.toThrow(/plumbline run/)
 })
 
@@ -149,7 +149,7 @@ describe.each([
     expect(await text(session(), sql, 'json')).toMatch(/^\[\n/)
   })
 
-  test('what DuckDB cannot run is said in its words', async () => {
+  test('a statement that DuckDB cannot run fails with DuckDB’s message', async () => {
     await expect(session().query('SELEC 1')).rejects.toThrow(SqlFailedError)
     await expect(session().query('FROM no_such_table')).rejects.toThrow(/no_such_table/)
   })
@@ -204,7 +204,7 @@ describe('formats', () => {
     (1, 0.1::DOUBLE, 'a', NULL), (20, -123.456789, 'x,"y"', ''), (300, 0, NULL, 'line
 two')) AS t(i, f, s, n)`
 
-  test('table: aligned, NULL said, floats rounded alike', async () => {
+  test('table: aligned, NULL shown, floats rounded alike', async () => {
     expect(await text(owner, SQL, 'table')).toBe(
       [
         '  i         f  s      n',
@@ -232,7 +232,7 @@ two')) AS t(i, f, s, n)`
     )
   })
 
-  test('times before and after all others are said as such, in Arrow as DuckDB itself exports them', async () => {
+  test('infinite times are shown as such, in Arrow as DuckDB itself exports them', async () => {
     const sql = `SELECT 'infinity'::TIMESTAMP AS t, '-infinity'::TIMESTAMPTZ AS z, 'infinity'::TIMESTAMP_S AS s,
       '-infinity'::DATE AS d, DATE '2026-02-03' AS day`
     const json: string[] = []

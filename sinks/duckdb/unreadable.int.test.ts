@@ -48,7 +48,7 @@ async function appendLarge(blobs: Blobs, group_id = 'large'): Promise<void> {
   await Promise.all(put)
 }
 
-describe('a blob store that is away', () => {
+describe('an unavailable blob store', () => {
   test.each([
     ['its folder is not there', (root: string) => rename(root, `${root}-away`)],
     [
@@ -87,7 +87,7 @@ describe('a blob store that is away', () => {
     ['its disk fails', Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })],
     ['an error that nobody knows', new Error('something')],
     ['a bug', new TypeError('x is not a function')],
-  ])('%s: the running sink says so, tries again and loads when it is over', async (_, error) => {
+  ])('%s: the running sink reports it, retries, and loads when it is over', async (_, error) => {
     const whole = directoryBlobs(join(folder, 'blobs'))
     await appendLarge(whole)
     let is_away = true
@@ -127,7 +127,7 @@ describe('a record that cannot be read', () => {
     return { blobs, file: String(file) }
   }
 
-  test('its blob is missing: what follows is loaded, and it is, once, when the blob is back', async () => {
+  test('its blob is missing: the records after it are loaded, and it is, once, when the blob is back', async () => {
     const { blobs, file } = await missing()
     await rename(file, join(folder, 'kept'))
     const sink = await open(blobs)
@@ -166,7 +166,7 @@ describe('a record that cannot be read', () => {
     await sink.close()
   })
 
-  test('what an earlier release called unreadable while the store was away is loaded at the next start', async () => {
+  test('a record that an earlier release called unreadable during an outage is loaded at the next start', async () => {
     const { blobs, file } = await missing()
     await rename(file, join(folder, 'kept'))
     const before = await open(blobs)
@@ -187,7 +187,7 @@ describe('a record that cannot be read', () => {
     await sink.close()
   })
 
-  test('while its store is away it stays unreadable, and new records are loaded', async () => {
+  test('while its store is unavailable it stays unreadable, and new records are loaded', async () => {
     const { blobs, file } = await missing()
     await rename(file, join(folder, 'kept'))
     let is_away = false
@@ -222,7 +222,7 @@ describe('a record that cannot be read', () => {
     await sink.close()
   })
 
-  test('its schema is registered in a later release: it is loaded then, and no table is built anew', async () => {
+  test('its schema is registered in a later release: it is loaded then, and no table is rebuilt', async () => {
     const fields = { thing_id: utf8('which'), weight: int32('in grams') }
     const about = { type: 'thing.weighed', key: 'thing_id', encoding: 'json', retention: 'derived' } as const
     const v1 = defineEvent({ ...about, version: 1, about: 'For a test.', row: fields })
@@ -273,7 +273,7 @@ describe('a record that cannot be read', () => {
 })
 
 describe('a record that an operator has every reader skip', () => {
-  test('a foreign record of a changelog stops loading and is named with the command, after which loading goes on', async () => {
+  test('a foreign record of a changelog stops loading and is named with the command, after which loading continues', async () => {
     const topic = '_changelog.form-groups'
     await append(log, (story) =>
       story.raw(topic, 0, { key: 'k', headers: [], value: Buffer.from('{"hello":"world"}') }).sampled('g1', [0]),
@@ -288,7 +288,7 @@ describe('a record that an operator has every reader skip', () => {
     await sink.close()
   })
 
-  test('an unreadable record leaves the list of what the tables lack, and stays away in tables made anew', async () => {
+  test('an unreadable record leaves the list of what the tables lack, and does not return in rebuilt tables', async () => {
     const topic = 'policy.completions_sampled'
     await append(log, (story) => story.raw(topic, 0, { key: 'k', headers: [], value: null }).sampled('g1', [0]))
     const blobs = directoryBlobs(join(folder, 'blobs'))
@@ -309,7 +309,7 @@ describe('a record that an operator has every reader skip', () => {
     await anew.close()
   })
 
-  test('so does what retention removed before it was loaded', async () => {
+  test('so does a record that retention removed before it was loaded', async () => {
     const topic = 'policy.completions_sampled'
     await append(log, (story) => story.sampled('g1', [0]).sampled('g2', [0]).sampled('g3', [0]).sampled('g4', [0]))
     const partition = (await log.endOffsets(topic)).findIndex((end) => end > 0n)

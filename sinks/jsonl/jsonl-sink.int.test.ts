@@ -137,7 +137,7 @@ test('a large column of an event of an earlier version is in the rows, as its up
   expect(line).not.toHaveProperty('offloaded')
 })
 
-test('a record that is no event has a line in unreadable.jsonl with its place and the reason', async () => {
+test('a record that is not an event has a line in unreadable.jsonl with its place and the reason', async () => {
   await append(log, (story) => story.raw(SAMPLED, 1, { key: 'g', headers: [], value: Buffer.from('x') }))
   await load()
   expect(linesOf('unreadable')).toEqual([
@@ -205,7 +205,7 @@ describe('a folder that is not as the sink left it is refused, with what to do',
     expect(readFileSync(join(dir, 'positions.json'), 'utf8')).toBe(before)
   })
 
-  test('a folder with files of somebody else, in which nothing is written', async () => {
+  test('a folder with another program’s files, in which nothing is written', async () => {
     mkdirSync(dir)
     writeFileSync(join(dir, 'thesis.tex'), '')
     expect(await refused()).toMatch(

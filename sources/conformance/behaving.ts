@@ -9,7 +9,7 @@ import { append, eventually, expectSteps, onDemand, settled, stepsIn } from './s
 /** Fenced, paced, stopped, failing. */
 export const BEHAVING: readonly SourceCase[] = [
   {
-    name: 'of two of one name, one ends with an error that names the other, and no event is appended twice',
+    name: 'of two sources with one name, one ends with an error that names the other, and no event is appended twice',
     async run(scene) {
       const sender = new Sender()
       const first = await scene.driver.open(scene)
@@ -28,7 +28,7 @@ export const BEHAVING: readonly SourceCase[] = [
     },
   },
   {
-    name: 'no more is appended than is permitted',
+    name: 'no more is appended than the pace permits',
     async run(scene) {
       const source = await scene.driver.open(scene)
       new Sender().handIn(scene.driver, source)
@@ -50,7 +50,7 @@ export const BEHAVING: readonly SourceCase[] = [
     },
   },
   {
-    name: 'stopped while it may not go on, or while it waits for events, it ends at once',
+    name: 'stopped while its pace makes it wait, or while it waits for events, it ends at once',
     async run(scene) {
       for (const pace of [onDemand(), undefined]) {
         const source = await scene.driver.open(scene)
@@ -74,7 +74,7 @@ export const BEHAVING: readonly SourceCase[] = [
     },
   },
   {
-    name: 'stopped at any stage of an append, what the log says is done is in it, and the rest follows',
+    name: 'stopped at any stage of an append, what is reported as appended is in the log, and the rest follows',
     async run(scene) {
       const sender = new Sender()
       const source = await scene.driver.open(scene)

@@ -58,7 +58,7 @@ export const BROKEN_SOURCES: readonly BrokenSource[] = [
     caught_by: 'stopped after any commit and opened again, it appends the rest: no event twice, none missing',
   },
   {
-    name: 'begins anew when it is opened again',
+    name: 'starts over when it is opened again',
     driver: taking(recorded, (take) => {
       let begin: number | undefined
       return async (from, how) => {
@@ -70,37 +70,39 @@ export const BROKEN_SOURCES: readonly BrokenSource[] = [
     caught_by: 'stopped after any commit and opened again, it appends the rest: no event twice, none missing',
   },
   {
-    name: 'has a name of its own each time, and so no fence',
+    name: 'has another name each time, and so no fence',
     driver: changing(recorded, ({ name }) => ({ name: `${name}/${made++}` })),
-    caught_by: 'of two of one name, one ends with an error that names the other, and no event is appended twice',
+    caught_by:
+      'of two sources with one name, one ends with an error that names the other, and no event is appended twice',
   },
   {
-    name: 'gives more than it was permitted',
+    name: 'appends more than its pace permits',
     driver: taking(recorded, (take) => (from, how) => take(from, { ...how, most: how.most * 2 })),
-    caught_by: 'no more is appended than is permitted',
+    caught_by: 'no more is appended than the pace permits',
   },
   {
-    name: 'ignores that it is stopped',
+    name: 'ignores a stop',
     driver: taking(clock, () => () => new Promise(() => {})),
-    caught_by: 'stopped while it may not go on, or while it waits for events, it ends at once',
+    caught_by: 'stopped while its pace makes it wait, or while it waits for events, it ends at once',
   },
   {
-    name: 'gives events that it has not declared',
+    name: 'emits events that it has not declared',
     driver: changing(towers, () => ({ types: [scenePresented] })),
-    caught_by: 'every event is appended once, where its routing puts it, in the order in which the source gives it',
+    caught_by: 'every event is appended once, where its routing puts it, in the order in which the source emits it',
   },
   {
-    name: 'gives one event again and again',
+    name: 'emits one event again and again',
     driver: taking(clock, () => async (from) => ({ said: [tickOf('wall', '2026-01-01T00:00:00.000Z')], to: from + 1 })),
-    caught_by: 'every event is appended once, where its routing puts it, in the order in which the source gives it',
+    caught_by: 'every event is appended once, where its routing puts it, in the order in which the source emits it',
   },
   {
-    name: 'goes on behind what is gone',
+    name: 'continues after records that are gone',
     driver: changing(recorded, () => ({ kind: 'live' })),
-    caught_by: 'whose topic was deleted and made again: one that is repeatable refuses to go on, a live one goes on',
+    caught_by:
+      'when its topic was deleted and recreated, a repeatable source refuses to continue, a live one continues',
   },
   {
-    name: 'gives events up when their commit fails',
+    name: 'drops events when their commit fails',
     driver: taking(push, (take) => async (from, how) => {
       const taken = await take(from, how)
       taken?.committed?.()
@@ -130,7 +132,7 @@ export const BROKEN_SOURCES: readonly BrokenSource[] = [
       'an event that is handed in is confirmed after its commit, not before; and refused when the source stops first',
   },
   {
-    name: 'has a buffer without bound',
+    name: 'has an unbounded buffer',
     driver: {
       ...push,
       open: async (place) => {
@@ -138,10 +140,10 @@ export const BROKEN_SOURCES: readonly BrokenSource[] = [
         return pushSource({ name, types, max_bytes: Number.POSITIVE_INFINITY })
       },
     },
-    caught_by: 'it holds a bounded number of bytes; what finds no room waits outside, and follows in its turn',
+    caught_by: 'it buffers a bounded number of bytes; events beyond that wait with their sender, and follow in order',
   },
   {
-    name: 'takes an event twice that is handed in twice',
+    name: 'appends an event twice that is handed in twice',
     driver: {
       ...push,
       door: {

@@ -42,7 +42,7 @@ export const HANDING_IN: readonly SourceCase[] = [
     },
   },
   {
-    name: 'it holds a bounded number of bytes; what finds no room waits outside, and follows in its turn',
+    name: 'it buffers a bounded number of bytes; events beyond that wait with their sender, and follow in order',
     applies,
     async run(scene) {
       const { source, door } = await opened(scene)

@@ -15,7 +15,7 @@ import { append, expectOnce, expectSteps, firstSteps, idsIn, killedAt, stepsIn }
 /** Each event once, whatever happens on the way. */
 export const RESUMING: readonly SourceCase[] = [
   {
-    name: 'every event is appended once, where its routing puts it, in the order in which the source gives it',
+    name: 'every event is appended once, where its routing puts it, in the order in which the source emits it',
     async run(scene) {
       const sender = new Sender()
       expect(await append(scene, { sender })).toMatchObject({ done: STEPS, already: 0 })
@@ -49,7 +49,7 @@ export const RESUMING: readonly SourceCase[] = [
     },
   },
   {
-    name: 'a commit that fails, before or after the log has written it, is made again: no event twice, none missing',
+    name: 'a commit that fails, before or after the log has written it, is retried: no event twice, none missing',
     async run(scene) {
       const failures = [
         async (transaction: Transaction) => {
@@ -78,7 +78,7 @@ export const RESUMING: readonly SourceCase[] = [
     },
   },
   {
-    name: 'killed at any stage, it resumes with what is missing: nothing confirmed is lost, no event is doubled',
+    name: 'killed at any stage, it resumes with what is missing: nothing confirmed is lost, no event is duplicated',
     in_other_process: true,
     async run(scene) {
       const sender = new Sender()
@@ -105,7 +105,7 @@ export const RESUMING: readonly SourceCase[] = [
     },
   },
   {
-    name: 'whose topic was deleted and made again: one that is repeatable refuses to go on, a live one goes on',
+    name: 'when its topic was deleted and recreated, a repeatable source refuses to continue, a live one continues',
     async run(scene) {
       const sender = new Sender()
       await append(scene, { until: 4, sender })

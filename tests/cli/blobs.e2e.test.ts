@@ -8,7 +8,7 @@ const SCENES = 5
 const blobsOf = (dir: string) =>
   (readdirSync(dir, { recursive: true }) as string[]).filter((name) => /\w{62}$/.test(name))
 
-test('a host with a folder of its own brings in scenes: their pictures are at the server when the log names them', async () => {
+test('a host with its own folder ingests scenes: their pictures are at the server when the log names them', async () => {
   const cwd = await sharedFolder()
   const server = start(['--data', 'served', 'blobs', 'serve', '--listen', '127.0.0.1:0'], { cwd })
   const [, token = '', url = ''] = await eventually(() => /TOKEN=(\S+)\n.*at (http:\S+)\n/.exec(server.stdout()))

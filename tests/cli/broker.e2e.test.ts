@@ -36,7 +36,7 @@ test.each([
   expect(ended).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(says) })
 })
 
-test('where none was made, status says how to make one and stop has nothing to do', async () => {
+test('without a broker, status tells how to create one and stop has nothing to do', async () => {
   await plumbline(['run', '--until-idle', '--no-sink'], { cwd })
   const status = await plumbline(['broker', 'status'], { cwd })
   expect(status).toMatchObject({ code: 1, stdout: expect.stringContaining('./plumbline broker start') })

@@ -8,7 +8,7 @@ import { temporaryFolder } from '../temporary-folder.ts'
 const GUARD = fileURLToPath(new URL('../../guard.mjs', import.meta.url))
 
 test.each(['SIGSEGV', 'SIGBUS', 'SIGABRT'])(
-  'a program that %s ends says so, and what to do about a damaged folder',
+  'a program that %s ends reports it, and what to do about a damaged folder',
   async (signal) => {
     const file = join(await temporaryFolder(), 'crash.ts')
     writeFileSync(file, `process.kill(process.pid, '${signal}')\nsetInterval(() => {}, 1_000)\n`)

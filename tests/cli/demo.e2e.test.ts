@@ -65,7 +65,7 @@ test('another seed is another picture, and --json leaves nothing but JSON on sta
   expect(await pixels(join(elsewhere, 'demo', 'tower.png'))).not.toBe(PICTURE_OF_SEED_7)
 })
 
-test('a policy that is not known is refused before the last demo is gone', async () => {
+test('an unknown policy is refused before the last demo is deleted', async () => {
   const refused = await plumbline(['demo', '--policy', 'oracel'], { cwd })
   expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('oracel')])
   expect(await plumbline(['--data', 'data/demo', 'sql', 'from funnel'], { cwd })).toMatchObject({ code: 0 })

@@ -40,7 +40,7 @@ print(json.dumps([sorted(table.column_names), sorted([r['dataset'], r['task'], r
 `
 const CHOSEN = 'dataset, task, group_id, completion_index, reward'
 
-test('what DuckDB and pyarrow read is what the view holds, its folders named by the columns asked for', async () => {
+test('DuckDB and pyarrow read what the view holds, from folders named by the columns asked for', async () => {
   const said = JSON.parse(await plumblineOk(['export', 'parquet', 'out', '--by', 'dataset,task', '--json'], { cwd }))
   expect(said).toMatchObject({ rows: 40, dir: join(cwd, 'out') })
   expect(readdirSync(join(cwd, 'out')).sort()).toEqual(['dataset=side_block', 'dataset=top_block'])
@@ -53,7 +53,7 @@ test('what DuckDB and pyarrow read is what the view holds, its folders named by 
   expect(columns).toEqual(described.map(({ column_name }) => column_name).sort())
 })
 
-test('every table of events goes through, one file when no column is named', async () => {
+test('every table of events can be exported, as one file when no column is named', async () => {
   const tables = await sql<{ name: string }>(
     "select distinct name from docs where name like '%.%' and name not like 'internal.%'",
     { cwd },
@@ -66,7 +66,7 @@ test('every table of events goes through, one file when no column is named', asy
   }
 }, 120_000)
 
-test('while a run goes on, its process writes, inside its own folder and nowhere else', async () => {
+test('while a run is active, its process writes the export, inside its own folder and nowhere else', async () => {
   const running = start(['run'], { cwd })
   await eventually(() => existsSync(join(cwd, 'data', 'plumbline.duckdb.sock')))
   await plumblineOk(['export', 'parquet', 'live', '--by', 'task'], { cwd })
@@ -83,7 +83,7 @@ test('while a run goes on, its process writes, inside its own folder and nowhere
   expect((await running.ended).code).toBe(0)
 })
 
-test('what is there stays, unless it is to be replaced; what is not known is refused and leaves nothing', async () => {
+test('an existing export stays, unless it is to be replaced; an unknown name is refused and leaves nothing', async () => {
   await plumblineOk(['export', 'parquet', 'kept'], { cwd })
   expect(await plumbline(['export', 'parquet', 'kept', '--table', 'groups'], { cwd })).toMatchObject({ code: 2 })
   await plumblineOk(['export', 'parquet', 'kept', '--table', 'groups', '--overwrite'], { cwd })
@@ -101,7 +101,7 @@ test('what is there stays, unless it is to be replaced; what is not known is ref
   expect(readdirSync(cwd).filter((name) => name.startsWith('.'))).toEqual([])
 })
 
-test('--overwrite replaces an earlier export and nothing else: not the data folder, not anybody’s papers', async () => {
+test('--overwrite replaces an earlier export and nothing else: not the data folder, not other files', async () => {
   for (const [dir, holds] of [
     ['data', 'plumbline.json'],
     ['.', 'plumbline.json'],

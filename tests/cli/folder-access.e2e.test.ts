@@ -38,7 +38,7 @@ test('files, folders and sockets of a data folder are its user’s alone, whatev
   expect((await running.ended).code).toBe(0)
 })
 
-test('with --shared they are what the umask says, and the folder remembers it', async () => {
+test('with --shared their permissions are the umask’s, and the folder remembers it', async () => {
   const data = join(cwd, 'shared')
   await plumblineOk(['--data', data, '--shared', ...TOWER, '--group-size', '4'], { cwd, within: UMASK })
   await plumblineOk(['--data', data, ...RUN, '--until-idle'], { cwd, within: UMASK })
@@ -48,7 +48,7 @@ test('with --shared they are what the umask says, and the folder remembers it', 
 })
 
 test.skipIf(anotherUser.refused !== undefined)(
-  `who may read a shared folder asks the run that is at work in it${WHY_SKIPPED}`,
+  `a user who may read a shared folder can query the run that is active in it${WHY_SKIPPED}`,
   async () => {
     const data = join(cwd, 'shared')
     chmodSync(cwd, 0o755)
@@ -65,7 +65,7 @@ test.skipIf(anotherUser.refused !== undefined)(
 )
 
 test.skipIf(anotherUser.refused !== undefined)(
-  `a folder of another user’s is not said to hold no data${WHY_SKIPPED}`,
+  `a folder of another user is not reported as empty${WHY_SKIPPED}`,
   async () => {
     const ended = await plumbline(['lag'], { cwd, within: anotherUser.within })
     expect(ended.stderr).toMatch(/expected a data folder that this user may read, found another user's\n.*--shared/)
@@ -146,7 +146,7 @@ describe.each(READ_ONLY)('a data folder %s', (_, make, unmake) => {
     },
   )
 
-  test('export and replay lead out of it, run says what to do', async () => {
+  test('export and replay can write elsewhere, run names the remedy', async () => {
     if (refused !== '') return void console.warn(`left out: no such folder here: ${refused}`)
     const out = join(cwd, `out-${readdirSync(cwd).length}`)
     mkdirSync(out)
@@ -164,7 +164,7 @@ describe.each(READ_ONLY)('a data folder %s', (_, make, unmake) => {
   })
 })
 
-test('so few open files that Node itself would end without a word: what is expected, found, and to do', () => {
+test('a limit on open files at which Node itself would end silently: what is expected, found, and to do', () => {
   const program = fileURLToPath(new URL('../../plumbline', import.meta.url))
   const { status, stderr } = spawnSync('sh', ['-c', 'ulimit -n 20; exec "$0" lag', program], { encoding: 'utf8' })
   expect(stderr).toMatch(/expected to be allowed at least 64 open files, found 20\n {2}raise the limit: ulimit -n 4096/)

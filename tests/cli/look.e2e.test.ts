@@ -25,7 +25,7 @@ beforeAll(async () => {
   await plumblineOk(['run', '--until-idle', '--policy', 'random-legal'], { cwd })
 })
 
-test('tail shows every event once, one JSON object on each line, and only the rows that were asked for', async () => {
+test('tail shows every event once, one JSON object on each line, and only the selected rows', async () => {
   const all = lines(await plumblineOk(['tail', 'tower.completions_scored', '--json'], { cwd }))
   expect(all).toHaveLength(6)
   expect(all.every(({ rows }) => rows.length === 4)).toBe(true)
@@ -45,7 +45,7 @@ test('tail shows every event once, one JSON object on each line, and only the ro
   expect(text).toMatch(/\n {2}completion_index {2}.*outcome.*\n(.*\n){4}$/)
 })
 
-test('tail --follow shows what comes, and ends well on Ctrl-C', async () => {
+test('tail --follow shows events as they arrive, and ends cleanly on Ctrl-C', async () => {
   const following = start(['tail', 'tower.scene_presented', '--follow', '--json'], { cwd })
   // It starts at the end of the log, so earlier events are not shown.
   await new Promise((resolve) => setTimeout(resolve, 1_500))
@@ -79,7 +79,7 @@ test('lag counts what each reader has yet to read, and is 0 when all is read', a
   expect(text.slice(2).every((line) => /0 +0 +0 s$/.test(line))).toBe(true)
 })
 
-test('lag answers while a run goes on', async () => {
+test('lag answers while a run is active', async () => {
   const folder = { cwd: await sharedFolder() }
   const running = start(['run'], folder)
   await eventually(async () => (await plumbline(['lag', '--json'], folder)).stdout.includes('"duckdb"'))
@@ -87,7 +87,7 @@ test('lag answers while a run goes on', async () => {
   expect((await running.ended).code).toBe(0)
 })
 
-test('a record that nobody can read is listed, shown, refused for a retry with its reason, and the rest goes on', async () => {
+test('an undecodable record is listed, shown and refused for a retry with its reason, and the rest continues', async () => {
   await withLog(join(cwd, 'data', 'log'), async (log) => {
     const producer = await log.producer({ transactional_id: 'a stranger' })
     const transaction = producer.begin()
@@ -131,7 +131,7 @@ test('a record that nobody can read is listed, shown, refused for a retry with i
   expect(tail).toContain('UNREADABLE: header ce_specversion')
 })
 
-test('sql --as-of answers as lag said that the log was, and as of a time', async () => {
+test('sql --as-of answers at the offsets that lag reported, and at a time', async () => {
   const folder = { cwd: await sharedFolder() }
   const question = 'select count(*)::int as n, round(sum(reward), 9) as reward from rewards'
   await plumblineOk(generate('1'), folder)

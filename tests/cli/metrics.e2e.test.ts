@@ -15,7 +15,7 @@ test('labels of any text survive the format', () => {
   expect(openMetricsText([])).toBe('# EOF\n')
 })
 
-test('a run says in OpenMetrics what each stage has done, how far it is behind, and that it is well', async () => {
+test('a run exports as OpenMetrics what each stage has done, its lag and its health', async () => {
   const cwd = await sharedFolder()
   const scenes = ['--scenes', '8', '--seed', '1', '--group-size', '2']
   await plumblineOk(['generate', 'tower', '--dataset', 'top_block', '--task', 'x_only', ...scenes], { cwd })

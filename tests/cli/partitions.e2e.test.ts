@@ -72,7 +72,7 @@ test.each([
   expect(ended.stderr).toMatch(says)
 })
 
-test('the journals of a whole log go with its partitions', async () => {
+test('a copy of a whole log keeps its partition count, by which its journals count', async () => {
   const ended = await plumbline(['--partitions', '6', 'replay', '--to', 'copy'], { cwd: await sharedFolder() })
   expect(ended.code).toBe(2)
   expect(ended.stderr).toMatch(

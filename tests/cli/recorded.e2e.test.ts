@@ -90,7 +90,7 @@ test('the same recording again, and under another name, adds nothing', async () 
   expect(await everythingSaid(join(cwd, 'data', 'log'))).toEqual(before)
 })
 
-test('a duplicate, another attempt and an index out of range each meet their fate, and groups are whole', async () => {
+test('a duplicate, another attempt and an index out of range each get their fate, and groups are whole', async () => {
   const other = { attempt_id: 'another-attempt' }
   // Named, so that rows in a later file belong to the same attempt.
   const first = (lines: object[]) => lines.map((line) => ({ ...line, attempt_id: 'first-attempt' }))
@@ -135,7 +135,7 @@ test('--expire-pending expires an incomplete group and names what is missing', a
   ).toEqual([{ group_id: at(4).group_id, group_size: 4, missing: [1, 3], held: [0, 2] }])
 })
 
-test('what comes for a group that has expired is late', async () => {
+test('a completion for an expired group is late', async () => {
   const late = await run(await record('late.jsonl', pick(4, 1, 3)))
   expect(late, late.stderr).toMatchObject({ code: 0 })
   expect(await funnel({ cwd })).toMatchObject({ formed: 16, expired: 2, late: 2 })
@@ -147,14 +147,14 @@ test('after all of that verify passes', async () => {
   expect(stdout).toBe('verify: passed\n')
 })
 
-test('completions that nobody asked for wait for their request', async () => {
+test('completions without a request wait for it', async () => {
   const stray = { group_id: 'nobody-asked', completion_index: 0, text: 'x', time: '2026-03-01T13:00:00Z' }
   const { code, stderr } = await run(await record('stray.jsonl', [stray]))
   expect(code, stderr).toBe(0)
   expect(await funnel({ cwd })).toMatchObject({ formed: 16, pending_held: 1 })
 })
 
-test('a recording made a month after the last one is taken too', async () => {
+test('a recording made a month after the last one is ingested too', async () => {
   const stray = { group_id: 'nobody-asked', completion_index: 1, text: 'x', time: '2026-04-01T13:00:00Z' }
   await run(await record('april.jsonl', [stray]))
   expect(await funnel({ cwd })).not.toHaveProperty('dead')

@@ -217,7 +217,7 @@ const SQL: readonly Case[] = [
   },
 ]
 
-describe.concurrent('asked wrong', () => {
+describe.concurrent('wrong queries', () => {
   test.each(SQL)('sql $type', async ({ type, code, says }) => {
     const ended = await plumbline(['sql', ...type], { cwd })
     expect(ended.stderr).toMatch(says)
@@ -227,7 +227,7 @@ describe.concurrent('asked wrong', () => {
   })
 })
 
-test('a word typed wrong makes no folder', async () => {
+test('a mistyped command creates no folder', async () => {
   for (const type of [
     ['run', '--policy', 'orakel'],
     ['run', '--policy', 'recorded(nowhere.jsonl)'],
@@ -239,7 +239,7 @@ test('a word typed wrong makes no folder', async () => {
   }
 })
 
-test('a picture that cannot be written is said after its table', async () => {
+test('a picture that cannot be written is reported after its table', async () => {
   const { code, stdout, stderr } = await plumbline(['report', 'funnel', '--svg', 'nowhere/funnel.svg'], { cwd })
   expect([code, stdout]).toEqual([1, expect.stringContaining('formed')])
   expect(stderr).toMatch(
@@ -247,7 +247,7 @@ test('a picture that cannot be written is said after its table', async () => {
   )
 })
 
-test('--debug adds the stack, wherever it stands', async () => {
+test('--debug adds the stack, at any position of the command line', async () => {
   for (const type of [
     ['--debug', 'events', 'x.y'],
     ['events', 'x.y', '--debug'],
@@ -260,7 +260,7 @@ test('--debug adds the stack, wherever it stands', async () => {
   }
 })
 
-test('--json makes an error a line of JSON, also what commander found', async () => {
+test('--json makes an error a line of JSON, also one that commander found', async () => {
   for (const type of [
     ['--json', 'events', 'x.y'],
     ['--json', 'frobnicate'],
@@ -272,13 +272,13 @@ test('--json makes an error a line of JSON, also what commander found', async ()
   }
 })
 
-test('whoever reads may stop reading, as head does', async () => {
+test('a reader of the output may stop early, as head does', async () => {
   const { child, ended } = start(['sql', "select repeat('x', 1000) as x from range(20000)", '--format', 'csv'], { cwd })
   child.stdout?.once('data', () => child.stdout?.destroy())
   expect(await ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('a disk that is full under the output is said without a stack', async () => {
+test('a full disk under the output is reported without a stack', async () => {
   for (const type of [['sql', 'select * from range(100000)', '--format', 'csv'], ['events']]) {
     const full = openSync('/dev/full', 'w')
     try {
@@ -293,19 +293,19 @@ test('a disk that is full under the output is said without a stack', async () =>
   }
 })
 
-test('where nobody reads what goes wrong, the exit code still says it', async () => {
+test('with standard error closed, the exit code still reports the failure', async () => {
   const { child, ended } = start(['--data', 'nowhere', 'verify'], { cwd })
   child.stderr?.destroy()
   expect(await ended).toMatchObject({ code: 2, signal: null })
 })
 
-test('dead letters of a processor that has none name those that have', async () => {
+test('for a processor without dead letters, those that have some are named', async () => {
   expect(await plumblineOk(['dlq', 'list', '--processor', 'from-groups'], { cwd })).toBe(
     'no dead letters of from-groups\n',
   )
 })
 
-test('an empty PLUMBLINE_DATA or PLUMBLINE_LOG is none', async () => {
+test('an empty PLUMBLINE_DATA or PLUMBLINE_LOG counts as unset', async () => {
   const asked = await plumbline(['verify'], { cwd, env: { PLUMBLINE_DATA: '', PLUMBLINE_LOG: '' } })
   expect(asked, asked.stderr).toMatchObject({
     code: 0,
@@ -315,7 +315,9 @@ test('an empty PLUMBLINE_DATA or PLUMBLINE_LOG is none', async () => {
   expect(elsewhere).toMatchObject({ code: 2, stderr: expect.stringContaining('nowhere holds no Plumbline data') })
 })
 
-test('a damaged DuckDB file is refused in words by every command that reads it', { timeout: 120_000 }, async () => {
+test('a damaged DuckDB file is reported by every command that reads it', {
+  timeout: 120_000,
+}, async () => {
   const data = join(cwd, 'with-damage')
   await plumblineOk(['--data', data, ...SIDE, 'x_y'], { cwd })
   await writeFile(join(data, 'plumbline.duckdb'), 'not a database\n'.repeat(2_000))

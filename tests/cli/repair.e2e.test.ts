@@ -35,7 +35,7 @@ async function repairCopy(name: string, damage: (file: string) => void): Promise
 }
 
 test(
-  'a cut log is refused with the command, which copies what is whole; what is derived is computed again',
+  'a truncated log is refused with the command, which copies the intact records; derived events are recomputed',
   LIMIT,
   async () => {
     const said = await repairCopy('cut', (file) => truncateSync(file, Math.floor(statSync(file).size * 0.6)))
@@ -52,7 +52,7 @@ test(
   },
 )
 
-test('without its meta pages a log comes back whole, and the next run finds nothing to do', LIMIT, async () => {
+test('a log without its meta pages is repaired whole, and the next run finds nothing to do', LIMIT, async () => {
   const said = await repairCopy('headless', (file) => {
     const bytes = readFileSync(file)
     writeFileSync(file, bytes.fill(0, 0, 8192))
@@ -63,7 +63,7 @@ test('without its meta pages a log comes back whole, and the next run finds noth
   expect(await sql(REWARDS, { cwd, env: { PLUMBLINE_DATA: join(cwd, 'headless-whole') } })).toEqual(rewards)
 })
 
-test('a damaged blob is named and left behind', LIMIT, async () => {
+test('a damaged blob is named and not copied', LIMIT, async () => {
   cpSync(join(cwd, 'data'), join(cwd, 'blob'), { recursive: true })
   const shard = join(
     cwd,
@@ -83,7 +83,7 @@ test.each([
   [['repair', '--to', 'data'], 2, /--to data: expected an empty folder/],
   [['--data', 'nowhere', 'repair', '--to', 'new'], 2, /there is no log/],
   [['--log', 'kafka://127.0.0.1:1', 'repair', '--to', 'new'], 2, /expected lmdb:DIR/],
-] as const)('%s is refused in words', async (args, code, says) => {
+] as const)('%s is refused with a message', async (args, code, says) => {
   const ended = await plumbline(args, { cwd })
   expect([ended.code, ended.stderr]).toEqual([code, expect.stringMatching(says)])
 })

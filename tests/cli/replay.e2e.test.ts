@@ -27,7 +27,7 @@ const readFileSafe = (file: string) => {
   }
 }
 
-test('the copy says the same, holds every blob, passes verify, and runs on without computing anything twice', async () => {
+test('the copy has the same events and every blob, passes verify, and continues without computing anything twice', async () => {
   const { records, complete } = JSON.parse(await plumblineOk(['replay', '--to', 'copy', '--json'], { cwd }))
   expect([records > 0, complete]).toEqual([true, true])
   expect(await everythingSaid(log('copy'))).toEqual(await everythingSaid(log('data')))
@@ -61,7 +61,7 @@ test('the order of each partition is kept, journals and changelogs too', async (
   expect(again).toMatchObject({ records: 0, complete: true })
 })
 
-test('a replay that is killed goes on where it stopped, and each record comes once', async () => {
+test('a killed replay resumes where it stopped, and each record is written once', async () => {
   // 24 s of events, a second apart: a few seconds at this speed.
   const args = ['replay', '--to', 'killed', '--speed', '8']
   for (let kill = 0; kill < 3; kill++) {
@@ -79,7 +79,7 @@ test('a replay that is killed goes on where it stopped, and each record comes on
 
 const countIn = async (data: string) => (await everythingSaid(log(data)).catch(() => [])).length
 
-test('it keeps the original spacing at the speed asked for, pauses between transactions, and goes on', async () => {
+test('it keeps the original spacing at the speed asked for, pauses between transactions, and resumes', async () => {
   const running = start(['replay', '--to', 'paused', '--speed', '6', '--sources-only'], { cwd })
   const began = performance.now()
   await eventually(async () => (await countIn('paused')) >= 6)
@@ -134,7 +134,7 @@ test('a replay into the log itself, or where other records are, is refused and c
   expect(await everythingSaid(log('other'))).toEqual(before)
 })
 
-test('--as is a folder beside the log that is named, however it is named; beside Kafka there is none', async () => {
+test('--as names a folder next to the log, however the log is named; for Kafka there is none', async () => {
   await plumblineOk(['replay', '--from', `lmdb:${log('data')}`, '--as', 'again'], { cwd })
   expect(await everythingSaid(log('data/replays/again'))).toEqual(await everythingSaid(log('data')))
   const refused = await plumbline(['replay', '--from', 'kafka://127.0.0.1:9', '--as', 'again'], { cwd })

@@ -40,7 +40,7 @@ async function terminate(running: Running) {
   return running.ended
 }
 
-test('run answers sql from another process while it goes on, takes what comes, and SIGTERM drains it', async () => {
+test('run answers sql from another process while it is active, processes what arrives, and SIGTERM drains it', async () => {
   await generate('going', 20)
   const running = start(['run', '--policy', 'random-legal'], here('going'))
   await eventually(() => formed('going', 20))
@@ -65,7 +65,7 @@ test('run answers sql from another process while it goes on, takes what comes, a
   expect(await plumblineOk(['verify'], here('going'))).toBe('verify: passed\n')
 })
 
-test('a first Ctrl-C ends run --until-idle with what is in hand, and the same command loads the rest', async () => {
+test('a first Ctrl-C ends run --until-idle after the work in progress, and the same command loads the rest', async () => {
   // Many transactions to load: the signal arrives during the first of them.
   const scenes = 1_000
   const loaded = async () => {
@@ -97,7 +97,7 @@ test('a first Ctrl-C ends run --until-idle with what is in hand, and the same co
   expect(await funnel(here('left'))).toEqual({ formed: scenes * GROUP_SIZE })
 })
 
-test('processors and a sink can run one after another, each in a process of its own, and give what they give together', async () => {
+test('processors and a sink can run one after another, each in its own process, and give the same as together', async () => {
   await generate('apart', 6)
   const untilIdle = ['run', '--until-idle', '--policy', 'random-legal', '--json']
   for (const name of ['sample-completions', 'score-completions', 'form-groups']) {
@@ -113,7 +113,7 @@ test('processors and a sink can run one after another, each in a process of its 
   expect(await plumblineOk(['verify'], here('apart'))).toBe('verify: passed\n')
 })
 
-test('a second run is told who has the tables; with --no-sink it shares the partitions', async () => {
+test('a second run is told which process owns the tables; with --no-sink it shares the partitions', async () => {
   const names = ['sample-completions', 'score-completions', 'form-groups']
   const first = start(['run', '--policy', 'random-legal'], here('two'))
   await eventually(() => sql('select 1 as one', here('two')))
@@ -141,7 +141,7 @@ test('a second run is told who has the tables; with --no-sink it shares the part
   expect(await plumblineOk(['verify'], here('two'))).toBe('verify: passed\n')
 })
 
-test('beside a run that was stopped (Ctrl-Z), sql says within seconds who has the tables and what to do', async () => {
+test('while a run is stopped (Ctrl-Z), sql reports within seconds which process owns the tables and what to do', async () => {
   await generate('stopped', 2)
   const running = start(['run', '--policy', 'random-legal'], here('stopped'))
   await eventually(() => formed('stopped', 1), 60_000)

@@ -27,7 +27,7 @@ test('the same seed in another folder gives the same events, derived ones too, b
   expect(second).toEqual(first)
 })
 
-test('a generate that was killed half-way and runs again has said the same as one that was not', async () => {
+test('a generate that was killed half-way and rerun has emitted the same events as an undisturbed one', async () => {
   const killed = start(['--data', 'killed', ...all], { cwd })
   await eventually(async () => (await scenesIn('killed')) > 0)
   killed.child.kill('SIGKILL')

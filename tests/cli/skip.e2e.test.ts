@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 
 test(
-  'foreign records in internal topics are named with the command that mends it, after which all goes on',
+  'foreign records in internal topics are named with the command that fixes it, after which everything continues',
   LIMIT,
   () => mendByCommands({ cwd }, `lmdb:${join(cwd, 'data', 'log')}`),
 )
@@ -27,7 +27,7 @@ test.each([
   [['_topology', '0'], 2, /expected TOPIC PARTITION OFFSET/],
   [['_topology', '0', '1', '2'], 2, /expected TOPIC PARTITION OFFSET/],
   [['_topology', 'x', '0'], 2, /partition x: expected a whole number/],
-] as const)('skip %s is refused in words', async (args, code, says) => {
+] as const)('skip %s is refused with a message', async (args, code, says) => {
   const ended = await plumbline(['skip', ...args], { cwd })
   expect([ended.code, ended.stderr]).toEqual([code, expect.stringMatching(says)])
 })

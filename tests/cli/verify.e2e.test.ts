@@ -57,7 +57,7 @@ test('one value changed in one derived record: verify fails and names processor,
   expect(stderr).not.toContain('    at ')
 })
 
-test('verify --json tells the same in JSON', async () => {
+test('verify --json reports the same as JSON', async () => {
   const { code, stdout, stderr } = await plumbline(['verify', '--json', '--log', 'lmdb:reward'], { cwd })
   expect(code).toBe(1)
   expect(stderr).toBe('')
@@ -89,7 +89,7 @@ test('a bit flipped where no value can be read any more is named too', async () 
   expect(stderr).toContain(idOf(victim))
 })
 
-test('a formed group that nobody computed is named as unexpected', async () => {
+test('a formed group that no processor computed is named as unexpected', async () => {
   let changed = 0
   const { code, stderr } = await verifyCopy('invented', (record) => {
     if (record.topic !== groupFormed.type || changed++ > 0) return record

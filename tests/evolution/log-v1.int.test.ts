@@ -16,7 +16,7 @@ import { temporaryFolder } from '../temporary-folder.ts'
  */
 const RECORDED = fileURLToPath(new URL('./log-v1.jsonl', import.meta.url))
 
-test('a log that was recorded with rollout.requested v1 is verified, asked and gone on with by this version', async () => {
+test('a log that was recorded with rollout.requested v1 is verified, queried and continued by this version', async () => {
   const folder = await openDataFolder({ data: await temporaryFolder() }, { create: true })
   const wiring = await topology({ ...DEFAULTS, policy: 'noisy-oracle(100)' })
   await readLogFile(folder.log, RECORDED)

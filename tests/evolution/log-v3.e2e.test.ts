@@ -19,7 +19,7 @@ const [FORMED, HALF, ASKED] = [
   'fdb67dcd2b37f6a09c2148aaa458f1bb',
 ] as const
 
-test('a log of requests that each hold a scene is verified and gone on with: a group that was open forms', async () => {
+test('a log of requests that each hold a scene is verified and continued: a group that was open forms', async () => {
   const cwd = await temporaryFolder()
   const folder = await openDataFolder({ data: join(cwd, 'data') }, { create: true })
   await readLogFile(folder.log, RECORDED)

@@ -41,7 +41,7 @@ test.skipIf(!linux)(
 )
 
 test.skipIf(!linux)(
-  `positions committed before what they stand for: that bug is caught, with its seed and how to see it again${skipped}`,
+  `positions committed before their outputs: that bug is caught, with its seed and how to repeat it${skipped}`,
   { timeout: 900_000 },
   async () => {
     const { ok, text, folder } = await faultReport({ seed: BUSY_SEED, sizes: SMALL, planted: ['early-positions'] })
@@ -55,7 +55,7 @@ test.skipIf(!linux)(
 )
 
 test.skipIf(!linux)(
-  `a blob store that is away taken for a fault of the record, batches that are not journalled, positions of the tables committed before their rows: each bug is caught, with how to see it again${skipped}`,
+  `an unavailable blob store treated as a bad record, batches that are not journalled, positions of the tables committed before their rows: each bug is caught, with how to repeat it${skipped}`,
   { timeout: 900_000 },
   async () => {
     const sizes = { ...NOTHING, blobs_away: 2, tables_killed: 2 }
@@ -71,7 +71,7 @@ test.skipIf(!linux)(
 )
 
 test.skipIf(!linux)(
-  `positions that do not say which topic they belong to: that bug is caught when the topic is made again${skipped}`,
+  `positions that do not name their topic: that bug is caught when the topic is recreated${skipped}`,
   { timeout: 900_000 },
   async () => {
     const { ok, text, folder } = await faultReport({ seed: SEED, sizes: NOTHING, planted: ['bare-positions'] })

@@ -2,7 +2,7 @@ import { inject, test } from 'vitest'
 import { sharedFolder } from '../cli/plumbline.ts'
 import { mendByCommands } from '../foreign-records.ts'
 
-test('on Kafka, foreign records in internal topics are named with the command that mends it, after which all goes on', async () => {
+test('on Kafka, foreign records in internal topics are named with the command that fixes it, after which everything continues', async () => {
   const cwd = await sharedFolder()
   const address = `kafka://${inject('kafka')}/foreign-${process.pid}`
   await mendByCommands({ cwd, env: { PLUMBLINE_DATA: cwd, PLUMBLINE_LOG: address } }, address)

@@ -70,13 +70,13 @@ describeWithBroker('a broker with logins, certificates and rules', () => {
 })
 
 describeWithBroker('a broker whose certificate has expired', () => {
-  test('is called that', async () => {
+  test('is named as such in the error', async () => {
     const broker = await testBroker({ tls: { valid_days: -1 } })
     await refused(RUN, broker.settings, /certificate has expired: it needs a new one/)
   })
 })
 
-test('a port at which nobody listens', async () => {
+test('a port without a listener', async () => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
@@ -85,7 +85,7 @@ test('a port at which nobody listens', async () => {
   await refused(RUN, { PLUMBLINE_LOG: `kafka://127.0.0.1:${port}` }, /ECONNREFUSED.*Nothing listens there: start the/)
 })
 
-test('three that take connections and never answer', async () => {
+test('three servers that accept connections and never answer', async () => {
   const silent = ['one', 'two', 'three'].map(() => createServer((socket) => socket.on('error', () => undefined)))
   try {
     for (const server of silent) await once(server.listen(0, '127.0.0.1'), 'listening')
@@ -97,7 +97,7 @@ test('three that take connections and never answer', async () => {
   }
 })
 
-test('a name that nobody knows', async () => {
+test('an unknown host name', async () => {
   const says = /No such host is known: check the address/
   await refused(RUN, { PLUMBLINE_LOG: 'kafka://no-such-host.invalid:9092' }, says)
 })

@@ -50,7 +50,7 @@ const groupsSampled = async (place: Made['place']) =>
     .map((line) => (JSON.parse(line) as { key: string }).key)
 
 describe.each(LOGS)('on %s', (_name, make) => {
-  test('a topic that was deleted and made again with more records: a run stops, and after a reset every request is processed', {
+  test('a topic that was recreated with more records: a run stops, and after a reset every request is processed', {
     timeout: 300_000,
   }, async () => {
     const { place, deleteTopic } = await make()
@@ -101,7 +101,7 @@ describe.each(LOGS)('on %s', (_name, make) => {
     expect(verified.stderr).toContain('emitted before its positions were reset')
   })
 
-  test('a topic that is deleted and made again under a run stops it, and nothing of the new one is processed', {
+  test('a topic that is recreated during a run stops it, and nothing of the new one is processed', {
     timeout: 180_000,
   }, async () => {
     const { place, deleteTopic } = await make()
@@ -120,7 +120,7 @@ describe.each(LOGS)('on %s', (_name, make) => {
   })
 })
 
-test('an older copy of the embedded log put back in its place is noticed by the tables', async () => {
+test('an older copy of the embedded log put back in its place is detected by the tables', async () => {
   const cwd = await sharedFolder()
   const place = { cwd, env: { PLUMBLINE_DATA: cwd } }
   await plumblineOk(generate(5), place)

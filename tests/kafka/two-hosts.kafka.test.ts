@@ -29,7 +29,7 @@ afterAll(async () => {
 })
 
 describeWithBroker('two hosts that share a broker and no file', () => {
-  test('share the partitions; when one is killed, the other takes over with its state, and nothing is lost or twice', {
+  test('share the partitions; when one is killed, the other takes over with its state, and nothing is lost or duplicated', {
     timeout: 400_000,
   }, async () => {
     const one = await pipeline('killed')
@@ -46,7 +46,7 @@ describeWithBroker('two hosts that share a broker and no file', () => {
   })
 
   test.skipIf(no_hosts !== undefined)(
-    `in namespaces of their own: one whose cable is cut for longer than a session is replaced, and goes on when it is mended${skipped}`,
+    `in separate network namespaces: one that is cut off for longer than a session is replaced, and continues when it is reconnected${skipped}`,
     { timeout: 400_000 },
     async () => {
       const one = await pipeline('cut')

@@ -36,7 +36,7 @@ test('a generate without end that is killed again and again resumes each time: n
   expect(await everythingSaid(log('killed'))).toEqual(await everythingSaid(log('whole')))
 })
 
-test('a generate without end keeps to its rate, and says what is missing when no number is given', {
+test('a generate without end keeps to its rate, and reports what is missing when no number is given', {
   timeout: 300_000,
 }, async () => {
   const cwd = await sharedFolder()

@@ -7,7 +7,7 @@ const LIMIT = { timeout: 600_000 }
 
 /** The small version of `node guard.mjs --exec tests/recovery/owner-kills-main.ts --kills 100`. */
 test(
-  'the process that has the tables, ended ten times by signals and questions: no row is lost or doubled, the lag is gone within 10 s, no worker stops',
+  'the process that owns the tables, ended ten times by signals and queries: no row is lost or duplicated, the lag is gone within 10 s, no worker stops',
   LIMIT,
   async () => {
     const cwd = await sharedFolder()
@@ -17,7 +17,7 @@ test(
   },
 )
 
-test('when a run is killed, the process that has its tables ends too, and the file is free', LIMIT, async () => {
+test('when a run is killed, the process that owns its tables ends too, and the file is free', LIMIT, async () => {
   const cwd = await sharedFolder()
   const running = start(['run'], { cwd })
   await eventually(() => sql('select 1 as one', { cwd }))
@@ -31,7 +31,7 @@ test('when a run is killed, the process that has its tables ends too, and the fi
   expect(await again.ended).toMatchObject({ code: 0 })
 })
 
-test('one Ctrl-C of a terminal reaches both processes, and the work that is in hand is loaded', LIMIT, async () => {
+test('one Ctrl-C of a terminal reaches both processes, and the work in progress is loaded', LIMIT, async () => {
   const cwd = await sharedFolder()
   const running = start(['run'], { cwd })
   await eventually(() => sql('select 1 as one', { cwd }))

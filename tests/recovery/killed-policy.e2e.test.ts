@@ -31,7 +31,7 @@ async function eventsOf<T>(data: string, topic: string): Promise<T[]> {
 const placesOf = (events: readonly Event<typeof completionsSampled>[]) =>
   events.flatMap(({ data }) => data.map((row) => `${row.group_id}/${row.completion_index}`))
 
-test('a run killed three times with calls under way asks only for what is missing, and no completion comes twice', {
+test('a run killed three times during calls requests only what is missing, and no completion is duplicated', {
   timeout: 240_000,
 }, async () => {
   const cwd = await sharedFolder()

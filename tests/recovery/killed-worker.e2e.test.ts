@@ -28,7 +28,7 @@ function run(data: string, killAt: string): Promise<{ signal: string | null; cod
   })
 }
 
-test('a worker killed five times, also between append and commit, loses nothing and doubles nothing', {
+test('a worker killed five times, also between append and commit, loses and duplicates nothing', {
   timeout: 180_000,
 }, async () => {
   const data = await temporaryFolder()

@@ -1,6 +1,6 @@
 import { describe } from 'vitest'
 import { schedulesKeepEveryPromise } from './many-seeds.ts'
 
-describe('nothing is lost, nothing comes twice, each completion has one fate and verify passes', () => {
+describe('nothing is lost or duplicated, each completion has one fate and verify passes', () => {
   schedulesKeepEveryPromise(1, 1_000)
 })

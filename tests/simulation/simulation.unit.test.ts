@@ -12,7 +12,7 @@ const run = (...args: string[]) =>
   execFileSync(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...args], { encoding: 'utf8' })
 
 describe('a seed is a schedule', () => {
-  test('the same steps and the same log, once more in this process and in another one', async () => {
+  test('the same steps and the same log, repeated in this process and in another one', async () => {
     const first: string[] = []
     await runCampaign({ seed: 1, schedules: 12, onSchedule: ({ seed, digest }) => first.push(`${seed} ${digest}\n`) })
     const again: string[] = []
@@ -25,7 +25,7 @@ describe('a seed is a schedule', () => {
     expect(new Set(first).size).toBe(first.length)
   })
 
-  test('with chosen faults alone when they are named', async () => {
+  test('with only the chosen faults when some are named', async () => {
     const { faults } = await runSchedule('19')
     expect(faults.length).toBeGreaterThan(3)
     const [first] = faults
@@ -40,7 +40,7 @@ describe('a seed is a schedule', () => {
   })
 })
 
-test('every kind of fault and every mood of the policy comes, and no schedule stands still', async () => {
+test('every kind of fault and every mood of the policy occurs, and no schedule gets stuck', async () => {
   const { faults, moods, steps, schedules } = await runCampaign({ seed: 1, schedules: 150 })
   expect([...faults.keys()].sort()).toEqual(Object.keys(FAULTS).sort())
   expect([...moods.keys()].sort()).toEqual([...MOODS].sort())
@@ -57,7 +57,7 @@ describe('finds a planted bug:', () => {
     expect(failed).toHaveLength(1)
   })
 
-  test('and tells what broke, what had happened, and how to see it again', async () => {
+  test('and reports what broke, what had happened, and how to repeat it', async () => {
     const name = 'positions committed before the outputs'
     const conduct = PLANTED_BUGS[name]
     const { failed } = await runCampaign({ seed: 1, schedules: 300, until_failure: true, conduct })

@@ -49,7 +49,7 @@ function only(topic: string, change: (record: LogRecord) => NewRecord | undefine
   }
 }
 
-test('passes on what was recorded, says what it read, and what it left out', async () => {
+test('passes on a recorded log, and reports what it read and what it left out', async () => {
   const report = await recorded.verify()
   expect(report).toMatchObject({
     passed: true,
@@ -103,7 +103,7 @@ describe('of a derived event, verify compares every field:', () => {
     })
   })
 
-  test('and another encoding of the same pixels is equal where both pictures are there and are read', async () => {
+  test('another encoding of the same pixels is equal where both pictures exist and are read', async () => {
     const { default: sharp } = await import('sharp')
     const again = new Map<string, ImageRef>()
     for (const record of formed) {
@@ -125,7 +125,7 @@ describe('an event is of a producer that may emit it; a difference is', () => {
     ...withHeader(withHeader(record, 'ce_source', source), 'ce_id', 'f'.repeat(32)),
   })
 
-  test('a formed group of a processor that is none or does not emit it, of a program outside, an effect, a source, or a retry of no dead letter', async () => {
+  test('a formed group of an unknown processor or one that does not emit it, of a program outside, an effect, a source, or a retry of no dead letter', async () => {
     const sources = [
       '/processors/nobody',
       '/processors/score-completions',
@@ -171,7 +171,7 @@ describe('every record can be read:', () => {
     expect(unequal).toEqual(expect.arrayContaining(['sample-completions', 'score-completions', 'form-groups']))
   })
 
-  test('what no processor has read yet is no difference, nor is a dead letter', async () => {
+  test('a record that no processor has read yet is no difference, nor is a dead letter', async () => {
     const garbage = { topic: rolloutRequested.type, partition: 0, key: 'garbage', headers: [], value: Buffer.from('{') }
     expect(await recorded.verifyCopy(unchanged, [garbage])).toMatchObject({
       passed: true,
@@ -205,7 +205,7 @@ describe('every record can be read:', () => {
     ])
   })
 
-  test('a damaged chunk is named with its offsets, and what lies behind it is verified', async () => {
+  test('a damaged chunk is named with its offsets, and the records after it are verified', async () => {
     for (const topic of [scenePresented.type, rolloutRequested.type, groupFormed.type, journalTopic('form-groups')]) {
       const report = await recorded.verifyDamaged((tables) => flipBit(tables, topic, 0, 0))
       const where = expect.stringMatching(new RegExp(`^${topic} partition 0 offsets? 0`))

@@ -96,7 +96,7 @@ describe('a difference is', () => {
   })
 })
 
-test('what is not loaded yet, what is in the log twice, and what nobody can read are no differences', async () => {
+test('records that are not loaded yet, in the log twice, or unreadable are no differences', async () => {
   const again = await RecordedFolder.make()
   const { log } = again.folder
   const producer = await log.producer({ transactional_id: 'test' })
@@ -122,7 +122,7 @@ test('what is not loaded yet, what is in the log twice, and what nobody can read
   await again.remove()
 }, 60_000)
 
-test('without tables it says so', async () => {
+test('missing tables are reported', async () => {
   const duckdb_file = join(recorded.folder.dir, 'none.duckdb')
   const report = await recorded.verify({ tables: true }, { duckdb_file })
   expect(report).toMatchObject({ passed: true, tables: null })

@@ -10,8 +10,8 @@ export interface BrokenStore {
 
 export const BROKEN_STORES: readonly BrokenStore[] = [
   {
-    name: 'another media type comes back',
-    caught_by: 'what was put comes back, under the hash of its bytes: nothing, one byte, a megabyte',
+    name: 'a blob is read back with another media type',
+    caught_by: 'a blob is read back as it was put, under the hash of its bytes: empty, one byte, a megabyte',
     wrap: (blobs) => ({ ...blobs, put: (bytes, _, call) => blobs.put(bytes, 'any', call) }),
   },
   {
@@ -94,7 +94,7 @@ export const BROKEN_STORES: readonly BrokenStore[] = [
     }),
   },
   {
-    name: 'a store that is away lacks the blob',
+    name: 'an unavailable store reports the blob as missing',
     caught_by: 'a store that cannot be reached reports no blob as missing',
     wrap: (blobs) => ({
       ...blobs,
@@ -105,7 +105,7 @@ export const BROKEN_STORES: readonly BrokenStore[] = [
     }),
   },
   {
-    name: 'a store that is away is empty',
+    name: 'an unavailable store lists no blobs',
     caught_by: 'a store that cannot be reached reports no blob as missing',
     wrap: (blobs) => ({
       ...blobs,
@@ -119,7 +119,7 @@ export const BROKEN_STORES: readonly BrokenStore[] = [
     }),
   },
   {
-    name: 'what a broken stream has brought is stored',
+    name: 'the bytes of a broken stream are stored',
     caught_by: 'a stream that does not hash to its name, or that fails, stores nothing',
     wrap: (blobs) => ({
       ...blobs,

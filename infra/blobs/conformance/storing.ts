@@ -7,7 +7,7 @@ import { bytesOf, expectAway, LARGE, listed, NEVER_PUT } from './steps.ts'
 
 export const STORING: readonly ConformanceCase[] = [
   {
-    name: 'what was put comes back, under the hash of its bytes: nothing, one byte, a megabyte',
+    name: 'a blob is read back as it was put, under the hash of its bytes: empty, one byte, a megabyte',
     async run(harness) {
       const [one, other] = [harness.open(), harness.open()]
       for (const bytes of [Buffer.alloc(0), Buffer.from('a'), LARGE]) {

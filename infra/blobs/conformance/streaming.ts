@@ -6,7 +6,7 @@ import { bytesOf, everyCall, inPieces, LARGE, listed } from './steps.ts'
 
 export const STREAMING: readonly ConformanceCase[] = [
   {
-    name: 'a stream in uneven pieces is the same blob as its bytes at once, and comes back as a stream',
+    name: 'a stream in uneven pieces is the same blob as its bytes at once, and is read back as a stream',
     async run(harness) {
       const blobs = harness.open()
       for (const bytes of [Buffer.alloc(0), Buffer.from('a'), LARGE]) {

@@ -34,7 +34,7 @@ export const APPENDING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'key, headers and value come back as they were: unicode, empty, tombstones, many headers, 512 KiB',
+    name: 'key, headers and value are read back as written: unicode, empty, tombstones, many headers, 512 KiB',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -66,7 +66,7 @@ export const APPENDING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a record says its topic, partition and when the log took it',
+    name: 'a record carries its topic, its partition and the time at which the log appended it',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 3)
@@ -155,7 +155,7 @@ export const APPENDING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a producer has one transaction at a time, and an ended one takes nothing more',
+    name: 'a producer has one transaction at a time, and an ended one accepts nothing more',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -197,7 +197,7 @@ export const APPENDING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'producers of other ids fence nobody, and concurrent ones lose nothing in one partition',
+    name: 'producers with other ids do not fence each other, and concurrent ones lose nothing in one partition',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -220,7 +220,7 @@ export const APPENDING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'what was committed is there when everything has been closed and opened again',
+    name: 'committed records are still there after everything was closed and reopened',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)

@@ -22,7 +22,7 @@ const LATEST_CLAIMS = new Map<string, Claim>()
 
 export const BROKEN_LOGS: readonly BrokenLog[] = [
   {
-    name: 'a later producer fences nobody',
+    name: 'a later producer does not fence the earlier one',
     caught_by: 'a later producer of the same id fences the earlier one, whose commit changes nothing',
     wrap: (log) => {
       let producers = 0
@@ -103,11 +103,11 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
   },
   {
     name: 'a committed position is lost',
-    caught_by: 'a group goes on at its committed position',
+    caught_by: 'a group resumes at its committed position',
     wrap: (log) => withTransactions(log, () => ({ positions: () => {} })),
   },
   {
-    name: 'positions commit apart from their transaction',
+    name: 'positions commit separately from their transaction',
     caught_by: 'positions and outputs of a claim commit together, or not at all',
     wrap: (log) =>
       withTransactions(log, (transaction, side) => {
@@ -125,8 +125,9 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       }),
   },
   {
-    name: 'claims are compared as of the commit',
-    caught_by: 'ownership is compared as of the poll: lost and gained again in between is fenced, and reported as both',
+    name: 'ownership is compared at the commit',
+    caught_by:
+      'ownership is compared with the poll: a partition lost and regained in between is fenced, and reported as both',
     wrap: (log) => {
       const keep = (polled: Polled) => {
         LATEST_CLAIMS.set(polled.claim.group, polled.claim)
@@ -152,7 +153,7 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
     },
   },
   {
-    name: 'topics of a group are assigned apart',
+    name: 'topics of a group are assigned separately',
     caught_by: 'partition p of every topic of the group has the same owner',
     wrap: (log) => {
       const second = (topic: string, all: readonly string[]) => all.length > 1 && topic === all[1]
@@ -171,8 +172,8 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
     },
   },
   {
-    name: 'a record is lost where a page ends',
-    caught_by: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    name: 'a record is lost at the end of a page',
+    caught_by: 'pages of any size join without a lost, duplicated or reordered record, also across gaps',
     wrap: (log) =>
       changed(log, {
         read: async (request) => {
@@ -183,8 +184,8 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       }),
   },
   {
-    name: 'a record comes twice where a page ends',
-    caught_by: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    name: 'a record is returned twice at the end of a page',
+    caught_by: 'pages of any size join without a lost, duplicated or reordered record, also across gaps',
     wrap: (log) =>
       changed(log, {
         read: async (request) => {
@@ -194,8 +195,8 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       }),
   },
   {
-    name: 'reading stands still at a gap',
-    caught_by: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    name: 'reading gets stuck at a gap',
+    caught_by: 'pages of any size join without a lost, duplicated or reordered record, also across gaps',
     wrap: (log) =>
       changed(log, {
         read: async (request) => {
@@ -207,18 +208,18 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
   },
   {
     name: 'reading is not bounded',
-    caught_by: 'a read takes at most max_bytes, but at least one record',
+    caught_by: 'a read returns at most max_bytes, but at least one record',
     wrap: (log) => changed(log, { read: (request) => log.read({ ...request, max_bytes: 1e9 }) }),
   },
   {
     name: 'polling is not bounded',
-    caught_by: 'a poll takes at most max_bytes, and loses and doubles nothing at the edges',
+    caught_by: 'a poll returns at most max_bytes, and loses or duplicates nothing at the edges',
     wrap: (log) => withMembers(log, (member) => ({ poll: (o) => member.poll({ ...o, max_bytes: 1e9 }) })),
   },
   {
-    name: 'records come with the gain of their partition',
+    name: 'records are delivered in the poll that reports their partition as gained',
     caught_by:
-      'a lone member gets every partition, told before the first record, and reads from the beginning in order',
+      'a lone member gets every partition, is told before the first record, and reads in order from the beginning',
     wrap: (log) =>
       withMembers(log, (member) => ({
         poll: async (options) => {
@@ -240,7 +241,7 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
   },
   {
     name: 'sessions never end',
-    caught_by: 'a member that falls silent is taken over after its session, and fenced when it comes back',
+    caught_by: 'a silent member loses its partitions after its session, and is fenced when it returns',
     wrap: (log) => changed(log, { join: (options) => log.join({ ...options, session_timeout_ms: 1e9 }) }),
   },
   {
@@ -250,17 +251,17 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
   },
   {
     name: 'pausing is ignored',
-    caught_by: 'a paused partition gives nothing, keeps its place, and goes on when resumed',
+    caught_by: 'a paused partition delivers nothing, keeps its position, and continues when resumed',
     wrap: (log) => withMembers(log, () => ({ pause: () => {} })),
   },
   {
     name: 'retention deletes nothing',
-    caught_by: 'what is deleted is gone: the beginning moves, reading below it is refused, the rest stays',
+    caught_by: 'deleted records are gone: the beginning moves, reading below it is refused, the rest stays',
     wrap: (log) => changed(log, { deleteBefore: async () => {} }),
   },
   {
-    name: 'what retention removed is skipped in silence',
-    caught_by: 'what is deleted is gone: the beginning moves, reading below it is refused, the rest stays',
+    name: 'records that retention removed are skipped silently',
+    caught_by: 'deleted records are gone: the beginning moves, reading below it is refused, the rest stays',
     wrap: (log) =>
       changed(log, {
         read: async (request) => {
@@ -279,7 +280,7 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
   },
   {
     name: 'tombstones become empty values',
-    caught_by: 'key, headers and value come back as they were: unicode, empty, tombstones, many headers, 512 KiB',
+    caught_by: 'key, headers and value are read back as written: unicode, empty, tombstones, many headers, 512 KiB',
     wrap: (log) =>
       withTransactions(log, (transaction) => ({
         append: (topic, partition, record) =>
@@ -295,14 +296,14 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       })),
   },
   {
-    name: 'a topic made again keeps its id',
-    caught_by: 'a topic has an id of its own, on every handle and after a restart; made again it has another',
+    name: 'a recreated topic keeps its id',
+    caught_by: 'a topic has its own id, the same on every handle and after a restart; recreated, it has another',
     wrap: (log) =>
       changed(log, { topics: async () => (await log.topics()).map((topic) => ({ ...topic, id: topic.name })) }),
   },
   {
-    name: 'the last record before a position is not named',
-    caught_by: 'what a poll has read up to its positions is named: the topic and the last record, over gaps too',
+    name: 'positions do not name the last record before them',
+    caught_by: 'the positions of a poll name the topic and the last record read before them, also across gaps',
     wrap: (log) =>
       withPolls(log, (polled) => ({
         ...polled,
@@ -312,23 +313,23 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       })),
   },
   {
-    name: 'positions are kept as offsets alone',
+    name: 'positions are stored as offsets only',
     caught_by:
-      'positions come back with what was read up to them, a member’s and standalone ones of another log as well',
+      'positions are returned with what was read before them, of members, standalone ones and those of another log',
     wrap: (log) => changed(log, { committed: async (group) => (await log.committed(group)).map(withoutSeen) }),
   },
   {
-    name: 'positions are committed whatever became of their topic',
+    name: 'positions are committed even if their topic was recreated',
     caught_by:
-      'a position of a topic that was made again since it was read is refused, and nothing of its transaction is written',
+      'a position in a topic that was recreated since it was read is refused, and nothing of its transaction is written',
     wrap: (log) =>
       withTransactions(log, (transaction) => ({
         positions: (claim, positions) => transaction.positions(claim, positions.map(withoutSeen)),
       })),
   },
   {
-    name: 'a member reads on in a topic that was made again',
-    caught_by: 'a member whose topic was made again is told by a poll, also while nothing comes',
+    name: 'a member keeps reading in a recreated topic',
+    caught_by: 'a poll tells a member that its topic was recreated, also when no records arrive',
     wrap: (log) =>
       withMembers(log, (member) => {
         let last: Polled | undefined
@@ -345,8 +346,8 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       }),
   },
   {
-    name: 'positions name another topic than was read',
-    caught_by: 'a member that joins after a topic was made again reads in the new one, and its positions say so',
+    name: 'positions name a different topic than was read',
+    caught_by: 'a member that joins after a topic was recreated reads the new one, and its positions name it',
     wrap: (log) =>
       withPolls(log, (polled) => ({
         ...polled,

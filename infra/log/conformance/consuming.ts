@@ -8,7 +8,7 @@ const LONG_MS = 30_000
 /** Reading as the only member of a group. */
 export const CONSUMING: readonly ConformanceCase[] = [
   {
-    name: 'a lone member gets every partition, told before the first record, and reads from the beginning in order',
+    name: 'a lone member gets every partition, is told before the first record, and reads in order from the beginning',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 3)
@@ -24,7 +24,7 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a poll waits for the first record, gets it soon after its commit, and comes back empty after wait_ms',
+    name: 'a poll waits for the first record, returns it soon after its commit, and returns empty after wait_ms',
     async run(harness) {
       const [log, other] = [await harness.open(), await harness.open()]
       const topic = await createTopic(log, 1)
@@ -39,7 +39,7 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a poll takes at most max_bytes, and loses and doubles nothing at the edges',
+    name: 'a poll returns at most max_bytes, and loses or duplicates nothing at the edges',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)
@@ -58,7 +58,7 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'every partition gets its turn while all have more than a poll takes',
+    name: 'every partition gets its turn while all have more than a poll returns',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 4)
@@ -76,7 +76,7 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a group goes on at its committed position',
+    name: 'a group resumes at its committed position',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -137,7 +137,7 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a paused partition gives nothing, keeps its place, and goes on when resumed',
+    name: 'a paused partition delivers nothing, keeps its position, and continues when resumed',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)
@@ -190,7 +190,7 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'two groups read the same records and know nothing of each other',
+    name: 'two groups read the same records independently',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)

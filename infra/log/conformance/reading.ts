@@ -18,7 +18,7 @@ import {
 
 export const READING: readonly ConformanceCase[] = [
   {
-    name: 'creating topics again changes nothing; another partition count is refused, and nothing is created then',
+    name: 'creating existing topics changes nothing; another partition count is refused, and then no topic is created',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 3)
@@ -50,7 +50,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'pages of any size join without a record lost, doubled or moved, over gaps too',
+    name: 'pages of any size join without a lost, duplicated or reordered record, also across gaps',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -73,7 +73,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a read takes at most max_bytes, but at least one record',
+    name: 'a read returns at most max_bytes, but at least one record',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -86,7 +86,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a read can start at any offset, again and again',
+    name: 'a read can start at any offset, repeatedly',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -101,7 +101,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a read at or beyond the end gives nothing and stays there; it sees what comes later',
+    name: 'a read at or beyond the end returns nothing and keeps its offset; it sees later records',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -130,7 +130,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'what is deleted is gone: the beginning moves, reading below it is refused, the rest stays',
+    name: 'deleted records are gone: the beginning moves, reading below it is refused, the rest stays',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)
@@ -149,7 +149,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'deleting everything leaves an empty partition that goes on where it was',
+    name: 'deleting everything leaves an empty partition whose offsets continue',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -164,7 +164,7 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a member whose position was deleted is told, and goes on where it seeks to',
+    name: 'a member whose position was deleted is told, and continues where it seeks to',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)

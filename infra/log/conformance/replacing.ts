@@ -9,7 +9,7 @@ const LONG_MS = 30_000
 /** A topic that is deleted and recreated is another one, and positions name the topic that they were read in. */
 export const REPLACING: readonly ConformanceCase[] = [
   {
-    name: 'a topic has an id of its own, on every handle and after a restart; made again it has another',
+    name: 'a topic has its own id, the same on every handle and after a restart; recreated, it has another',
     async run(harness) {
       const log = await harness.open()
       const [topic, other] = [await createTopic(log, 1), await createTopic(log, 1)]
@@ -27,7 +27,7 @@ export const REPLACING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'what a poll has read up to its positions is named: the topic and the last record, over gaps too',
+    name: 'the positions of a poll name the topic and the last record read before them, also across gaps',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -46,7 +46,7 @@ export const REPLACING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'positions come back with what was read up to them, a member’s and standalone ones of another log as well',
+    name: 'positions are returned with what was read before them, of members, standalone ones and those of another log',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)
@@ -73,7 +73,7 @@ export const REPLACING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a position of a topic that was made again since it was read is refused, and nothing of its transaction is written',
+    name: 'a position in a topic that was recreated since it was read is refused, and nothing of its transaction is written',
     async run(harness) {
       const log = await harness.open()
       const [topic, output] = [await createTopic(log, 1), await createTopic(log, 1)]
@@ -89,7 +89,7 @@ export const REPLACING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a member whose topic was made again is told by a poll, also while nothing comes',
+    name: 'a poll tells a member that its topic was recreated, also when no records arrive',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -105,7 +105,7 @@ export const REPLACING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a member that joins after a topic was made again reads in the new one, and its positions say so',
+    name: 'a member that joins after a topic was recreated reads the new one, and its positions name it',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)

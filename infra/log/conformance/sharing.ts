@@ -77,7 +77,7 @@ export const SHARING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a partition that changed hands goes on at the committed position',
+    name: 'a partition that changes its owner resumes at the committed position',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 2)
@@ -116,7 +116,7 @@ export const SHARING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'ownership is compared as of the poll: lost and gained again in between is fenced, and reported as both',
+    name: 'ownership is compared with the poll: a partition lost and regained in between is fenced, and reported as both',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -170,7 +170,7 @@ export const SHARING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a member that falls silent is taken over after its session, and fenced when it comes back',
+    name: 'a silent member loses its partitions after its session, and is fenced when it returns',
     async run(harness) {
       const log = await harness.open()
       const [topic, output] = [await createTopic(log, 2), await createTopic(log, 1)]
@@ -208,7 +208,7 @@ export const SHARING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'an owner whose lease has ended goes on while nobody took over',
+    name: 'an owner whose lease has ended continues until another member takes over',
     async run(harness) {
       const log = await harness.open()
       const topic = await createTopic(log, 1)
@@ -225,7 +225,7 @@ export const SHARING: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'through joins, leaves and takeovers, every input has its one output and every position its commit',
+    name: 'through joins, leaves and takeovers, every input has exactly one output and every position is committed',
     async run(harness) {
       const log = await harness.open()
       const [topic, output] = [await createTopic(log, 4), await createTopic(log, 1)]

@@ -29,6 +29,6 @@ test.each([
   expect(() => parseKafkaAddress(address, env)).toThrow(says)
 })
 
-test('a password in the address is refused without saying it again', () => {
+test('a password in the address is refused, and the error does not repeat it', () => {
   expect(() => parseKafkaAddress('kafka://me:secret@host:1', {})).toThrow(/^(?!.*secret).*belong in the environment/)
 })

@@ -11,7 +11,7 @@ import { openKafkaLog } from './kafka-log.ts'
 import { KafkaProtocolError } from './protocol.ts'
 
 describeWithBroker('a broker that goes down and comes back', () => {
-  test('killed while transactions are under way: each is there whole or not at all, and work goes on', async () => {
+  test('killed during transactions: each is visible whole or not at all, and work continues', async () => {
     const broker = await testBroker()
     const [node] = broker.nodes
     const open = () =>
@@ -68,7 +68,7 @@ describeWithBroker('a broker that goes down and comes back', () => {
     await log.close()
   }, 240_000)
 
-  test('stopped for good, it is said within seconds, with what to do', async () => {
+  test('stopped for good: reported within seconds, with the remedy', async () => {
     const broker = await testBroker()
     await broker.stop()
     const start_ms = performance.now()
@@ -84,7 +84,7 @@ describeWithBroker('a broker that goes down and comes back', () => {
 })
 
 describeWithBroker('an address at which nobody speaks', () => {
-  test('it takes connections and says nothing: another one is asked before it has failed', async () => {
+  test('it accepts connections and never answers: another one is asked before it has timed out', async () => {
     const broker = await testBroker()
     let ended = 0
     const silent = createServer((socket) => {
@@ -106,7 +106,7 @@ describeWithBroker('an address at which nobody speaks', () => {
 })
 
 describeWithBroker('three nodes', () => {
-  test('a node hangs and keeps its connections: whoever waited for it asks another one', async () => {
+  test('a node hangs and keeps its connections: the requests that waited for it go to another one', async () => {
     const broker = await testBroker({ nodes: 3 })
     const open = () => Connection.open(parseKafkaAddress(`kafka://${broker.bootstrap}`), 'test')
     const earlier = await open()

@@ -59,7 +59,7 @@ describe('compression, against a real broker', () => {
   }
 
   for (const written of COMPRESSIONS) {
-    test(`what is written as ${written} is taken by the broker and read back as it was`, async () => {
+    test(`records written as ${written} are accepted by the broker and read back unchanged`, async () => {
       await through(`written.${written}`, written, 'producer')
       const codecs = (await batches(`written.${written}`)).map(({ codec }) => codec)
       expect(codecs).toEqual([{ none: 0, gzip: 1, lz4: 3, zstd: 4 }[written]])
@@ -73,13 +73,13 @@ describe('compression, against a real broker', () => {
     ['zstd', 4],
     ['uncompressed', 0],
   ] as const) {
-    test(`what Java has compressed as ${kept} is read`, async () => {
+    test(`records that Java compressed as ${kept} are read`, async () => {
       await through(`kept.${kept}`, kept === 'zstd' ? 'none' : 'zstd', kept)
       expect((await batches(`kept.${kept}`)).map(({ codec }) => codec)).toEqual([number])
     })
   }
 
-  test('zstd is what is written when nobody says otherwise', async () => {
+  test('zstd is the default compression', async () => {
     const log = await openKafkaLog({ address, env: {} })
     await log.createTopics([{ name: 'default', partitions: 1 }])
     const producer = await log.producer({ transactional_id: 'default' })

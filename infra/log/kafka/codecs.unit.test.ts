@@ -9,7 +9,7 @@ import { snappyDecompress } from './snappy.ts'
 
 const ANY = Number.POSITIVE_INFINITY
 
-test('lz4: any bytes come back', () => {
+test('lz4: any bytes survive a round trip', () => {
   const repetitive = fc
     .array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 1, max: 400 })), { maxLength: 30 })
     .map((parts) => Buffer.concat(parts.flatMap(([bytes, times]) => Array(times).fill(Buffer.from(bytes)))))
@@ -20,7 +20,7 @@ test('lz4: any bytes come back', () => {
   )
 })
 
-test('lz4: what does not get smaller is stored, a frame after a frame is read, and several blocks', () => {
+test('lz4: incompressible bytes are stored; concatenated frames and several blocks are read', () => {
   const noise = randomBytes(200 * 1024)
   const frames = Buffer.concat([lz4Compress(noise), lz4Compress(Buffer.from('tail'))])
   expect(frames.length).toBeLessThan(noise.length + 100)
@@ -46,7 +46,7 @@ test.each([
   ['snappy', 2, (bytes: number) => compressSync(Buffer.alloc(bytes))],
   ['lz4', 3, (bytes: number) => lz4Compress(Buffer.alloc(bytes))],
   ['zstd', 4, (bytes: number) => zstdCompressSync(Buffer.alloc(bytes))],
-] as const)('%s: no more is expanded than a batch may hold', (_name, codec, compressed) => {
+] as const)('%s: decompression stops at the largest size of a batch', (_name, codec, compressed) => {
   const bytes = compressed(1_000_000)
   expect(decompress(codec, bytes).length).toBeGreaterThanOrEqual(1_000_000)
   expect(() => decompress(codec, bytes, 999_999)).toThrow(BatchTooLargeError)

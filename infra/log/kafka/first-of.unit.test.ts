@@ -6,11 +6,11 @@ const failing = (message: string) => () => Promise.reject(new Error(message))
 const giving = (text: string) => () => Promise.resolve(text)
 const denying = () => Promise.reject(Object.assign(new Error('no'), { type: 'TOPIC_AUTHORIZATION_FAILED' }))
 
-test('a silent one is not waited for when another answers', async () => {
+test('a silent server does not delay the answer of another', async () => {
   expect(await firstOf([silent, failing('away'), giving('here')], 10)).toBe('here')
 })
 
-test('the next is not asked when one answers at once', async () => {
+test('the next server is not asked when the first answers at once', async () => {
   const asked: string[] = []
   const noted = (name: string) => () => {
     asked.push(name)
@@ -20,7 +20,7 @@ test('the next is not asked when one answers at once', async () => {
   expect(asked).toEqual(['first'])
 })
 
-test('what denies it is told at once, else the last failure when all have failed', async () => {
+test('a denial is thrown at once, otherwise the last failure when all have failed', async () => {
   await expect(firstOf([denying, silent], 10_000)).rejects.toThrow('no')
   await expect(firstOf([failing('one'), failing('two')], 10_000)).rejects.toThrow('two')
 })

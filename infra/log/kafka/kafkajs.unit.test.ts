@@ -15,7 +15,7 @@ async function closedPort(): Promise<number> {
   return port
 }
 
-test('a connection that is given up again and again makes Node warn of nothing', async () => {
+test('disconnecting again and again makes Node emit no warning', async () => {
   const options = { clientId: 'test', connectionTimeout: 1_000, requestTimeout: 1_000 }
   const broker = makeBroker('127.0.0.1', await closedPort(), options)
   const warnings: string[] = []
@@ -32,7 +32,7 @@ test('a connection that is given up again and again makes Node warn of nothing',
   expect(warnings).toEqual([])
 })
 
-test('a connection that is given up while it is made keeps no process, though nobody ever answers it', async () => {
+test('a connection closed while it is being opened keeps no process alive, even if it is never answered', async () => {
   const silent = createServer(() => undefined).listen(0, '127.0.0.1')
   await once(silent, 'listening')
   const { port } = silent.address() as { port: number }

@@ -18,7 +18,7 @@ async function opened(address: string, env: NodeJS.ProcessEnv): Promise<{ failur
 }
 
 describeWithBroker('a broker with logins and certificates', () => {
-  test('PLAIN and SCRAM-SHA-512 over TLS; what is wrong is said with the remedy, within seconds', async () => {
+  test('PLAIN and SCRAM-SHA-512 work over TLS; wrong settings are reported with the remedy, within seconds', async () => {
     const broker = await testBroker({ sasl: true, tls: true })
     const { PLUMBLINE_LOG: address = '', ...env } = broker.settings
     for (const mechanism of ['plain', 'scram-sha-512']) {
@@ -53,7 +53,7 @@ describeWithBroker('a broker with logins and certificates', () => {
     await log.close()
   }, 240_000)
 
-  test('an expired certificate is called that', async () => {
+  test('an expired certificate: the error says so', async () => {
     const broker = await testBroker({ tls: { valid_days: -1 } })
     const { PLUMBLINE_LOG: address = '', ...env } = broker.settings
     const { failure, ms } = await opened(address, env)

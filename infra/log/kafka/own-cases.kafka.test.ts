@@ -12,7 +12,7 @@ import { initProducerId } from './transaction-protocol.ts'
 const LONG_MS = 30_000
 
 /** Cases that only a Kafka broker can cause, in addition to the suite that every driver passes. */
-describe('what is Kafka’s own', { concurrent: true }, () => {
+describe('what only Kafka does', { concurrent: true }, () => {
   const fresh = async (name: string, partitions = 1, settings: Record<string, string> = {}) => {
     const address = `kafka://${inject('kafka')}/own-${process.pid}-${name}`
     const connection = await Connection.open(parseKafkaAddress(address), 'test')
@@ -51,7 +51,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('what an abandoned transaction has written is never read, and holds nothing back for longer than its time', async ({
+  test('records of an abandoned transaction are never read, and block readers no longer than its timeout', async ({
     expect,
   }) => {
     const { connection, log, close, name } = await fresh('abandoned')
@@ -84,7 +84,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('an offset that retention removed: a clear error that names the place, and reading goes on where one says', async () => {
+  test('an offset that retention removed: the error names the place, and reading continues at the offset that the caller chooses', async () => {
     const { log, close } = await fresh('gone')
     await append(log, 'topic', 0, numbered(10))
     const follower = await Follower.join(log, 'group', ['topic'], LONG_MS)
@@ -104,7 +104,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('a partition count that was raised under a running member is an error that says both', {
+  test('a partition count that was raised under a running member is an error that names both counts', {
     timeout: 60_000,
   }, async () => {
     const { connection, log, close, name } = await fresh('raised', 2)
@@ -120,7 +120,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('a record larger than the broker takes: nothing of its transaction is written, and the producer goes on', async () => {
+  test('a record larger than the broker accepts: nothing of its transaction is written, and the producer continues', async () => {
     const { log, close } = await fresh('large', 1, { 'max.message.bytes': '100000' })
     const producer = await log.producer({ transactional_id: 'large' })
     const transaction = producer.begin()
@@ -137,7 +137,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('a record of more than 1 MiB that compresses well is taken, and comes back to readers and members', async () => {
+  test('a record of more than 1 MiB that compresses well is accepted, and delivered to readers and members', async () => {
     const { log, close } = await fresh('compressed')
     const values = [1, 3].map((mebibytes) => 'plumb line '.repeat(Math.ceil((mebibytes * 1024 * 1024) / 11)))
     await append(log, 'topic', 0, [...values, 'small'])
@@ -148,7 +148,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('a transaction of many megabytes in one partition comes back whole and in order', async () => {
+  test('a transaction of many megabytes in one partition is read back whole and in order', async () => {
     const { log, close } = await fresh('megabytes')
     const producer = await log.producer({ transactional_id: 'megabytes' })
     const transaction = producer.begin()
@@ -159,7 +159,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('the clock of whoever writes plays no part: a record was taken when the broker took it', async ({ expect }) => {
+  test('the append time of a record is the broker’s, whatever the producer’s clock', async ({ expect }) => {
     const { connection, log, close, name } = await fresh('clocks', 1, { 'message.timestamp.type': 'LogAppendTime' })
     const skews_ms = [0, -86_400_000, 3_600_000]
     for (const [i, skew_ms] of skews_ms.entries()) {
@@ -189,7 +189,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await close()
   })
 
-  test('a rebalance while the caller restores state: what it kept it goes on with, what it lost it is told', async () => {
+  test('a rebalance while the caller restores state: it continues with the partitions it kept, and is told which it lost', async () => {
     const harness = await kafkaHarness(inject('kafka'))
     const log = await harness.open()
     await log.createTopics([{ name: 'topic', partitions: 4 }])
@@ -209,7 +209,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await harness.close()
   })
 
-  test('a claim from before a rebalance commits what was kept, and nothing that was lost', async () => {
+  test('a claim from before a rebalance commits the partitions that were kept, and none that was lost', async () => {
     const harness = await kafkaHarness(inject('kafka'))
     const log = await harness.open()
     await log.createTopics([{ name: 'topic', partitions: 2 }])
@@ -226,7 +226,7 @@ describe('what is Kafka’s own', { concurrent: true }, () => {
     await harness.close()
   })
 
-  test('a member of other topics is turned away, with both lists', async () => {
+  test('a member with other topics is refused, with both lists', async () => {
     const harness = await kafkaHarness(inject('kafka'))
     const log = await harness.open()
     await log.createTopics(['one', 'two'].map((name) => ({ name, partitions: 1 })))

@@ -39,7 +39,7 @@ const record: fc.Arbitrary<NewRecord> = fc.record({
   value: fc.option(fc.uint8Array({ maxLength: 40 })),
 })
 
-test('what is written is read back, whatever headers records share with the one before, or do not', async () => {
+test('records are read back as written, whether or not they share headers with the record before', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(record, { minLength: 1, maxLength: 8 }),
@@ -57,7 +57,7 @@ test('what is written is read back, whatever headers records share with the one 
   )
 })
 
-test('a header that is not repeated keeps its own text, also where its length is the one before', async () => {
+test('a header that is not repeated keeps its own text, also where it has the length of the one before', async () => {
   const of = (...pairs: [string, string][]): NewRecord => ({
     key: null,
     headers: pairs.map(([name, value]) => ({ name, value })),
@@ -73,7 +73,7 @@ test('a header that is not repeated keeps its own text, also where its length is
   expect((await readBack(records)).map(({ headers }) => headers)).toEqual(records.map(({ headers }) => headers))
 })
 
-test('a batch that is too large for memory is one record, which says so and is a dead letter to who decodes it', () => {
+test('a batch that is too large for memory is read as one record, which says so and cannot be decoded', () => {
   const bomb: Batch = {
     base: 40n,
     next: 45n,

@@ -26,7 +26,7 @@ function readAll(builder: ChunkBuilder): LogRecord[] {
   return found
 }
 
-test('records come out of chunks as they went in, with consecutive offsets', () => {
+test('records are read from chunks as they were written, with consecutive offsets', () => {
   fc.assert(
     fc.property(fc.array(records, { maxLength: 20 }), (written) => {
       const builder = new ChunkBuilder()
@@ -61,7 +61,7 @@ test('a read in the middle of a chunk starts and stops at the right record', () 
   }
 })
 
-test('headers that records share, and values that are the key, are written once and come out as they were', () => {
+test('headers that records share, and values that equal the key, are written once and read back unchanged', () => {
   const builder = new ChunkBuilder()
   const written: NewRecord[] = Array.from({ length: 200 }, (_, i) => ({
     key: i % 5 === 0 ? null : `key ${i}`,
@@ -110,7 +110,7 @@ function sealed(value_bytes: number): { bytes: Buffer; key: Buffer } {
   return { bytes, key }
 }
 
-test('any changed bit of a chunk is noticed, its head and its checksum included', () => {
+test('any changed bit of a chunk is detected, in its head and its checksum too', () => {
   const { bytes, key } = sealed(20)
   expect(checkChunk(bytes, key)).toBe('sound')
   for (let bit = 0; bit < bytes.byteLength * 8; bit += 1) {
@@ -120,7 +120,7 @@ test('any changed bit of a chunk is noticed, its head and its checksum included'
   }
 })
 
-test('a chunk that is cut short, longer, zeroed, or another one’s is noticed', () => {
+test('a chunk that is truncated, too long, zeroed or another one’s is detected', () => {
   const { bytes, key } = sealed(500)
   for (let length = 0; length < bytes.byteLength; length += 1) {
     expect(checkChunk(bytes.subarray(0, length), key), `${length} bytes`).toBe('damaged')
@@ -132,7 +132,7 @@ test('a chunk that is cut short, longer, zeroed, or another one’s is noticed',
   }
 })
 
-test('a chunk of version 1, which has no checksum, counts as unchecksummed; lengths that do not add up are noticed', () => {
+test('a chunk of version 1, which has no checksum, counts as unchecksummed; lengths that do not add up are detected', () => {
   const bytes = Buffer.from(CHUNK_OF_VERSION_1, 'base64')
   expect(checkChunk(bytes, chunkKey(1, 0, 0))).toBe('unchecksummed')
   expect(checkChunk(bytes.subarray(0, -1), chunkKey(1, 0, 0))).toBe('damaged')
@@ -140,7 +140,7 @@ test('a chunk of version 1, which has no checksum, counts as unchecksummed; leng
   expect(checkChunk(bytes, chunkKey(1, 0, 0))).toBe('damaged')
 })
 
-test('a record of an unchecksummed chunk that counts more headers than it has bytes is damage, before any is made', () => {
+test('a record of an unchecksummed chunk that claims more headers than it has bytes is damage, detected before any is allocated', () => {
   const bytes = Buffer.from(CHUNK_OF_VERSION_1, 'base64')
   const read = (chunk: Buffer) =>
     readChunk(chunk, { topic: 't', partition: 0, first: 4 }, 0, { bytes: 1e9, at_least_one: true }, [])

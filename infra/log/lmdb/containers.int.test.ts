@@ -22,7 +22,7 @@ const skipped = none === undefined ? '' : ` (skipped: no PID namespace of its ow
 const BUSY = /LogBusyError: lmdb:.*expected processes of one container at a time, found one of another at work/
 
 test.skipIf(none !== undefined)(
-  `a process of another container is refused, for reading and for writing, while one of the first is at work${skipped}`,
+  `a process of another container is refused, for reading and for writing, while one of the first is active${skipped}`,
   LIMIT,
   async () => {
     await using processes = new Processes()
@@ -97,7 +97,7 @@ afterAll(async () => {
 })
 
 test.skipIf(disk.refused !== undefined)(
-  `a full disk turns nobody away: a folder is opened that was open before, and one that has no claims yet${
+  `on a full disk a folder can be opened, both one that was open before and one without claims${
     disk.refused === undefined ? '' : ` (skipped: no file system of its own: ${disk.refused})`
   }`,
   LIMIT,

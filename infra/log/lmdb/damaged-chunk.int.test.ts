@@ -36,7 +36,7 @@ const DAMAGES: readonly [what: string, damage: (tables: Tables) => void][] = [
 ]
 
 test.each(DAMAGES)(
-  '%s: the records before it come, then an error that names it, and reading goes on behind it',
+  '%s: the records before it are read, then an error names it, and reading continues after it',
   async (_, damage) => {
     await using processes = new Processes()
     const log = await damagedLog(processes.dir, damage)
@@ -58,7 +58,7 @@ test.each(DAMAGES)(
   },
 )
 
-test('a member’s poll stops at a damaged chunk, delivers what lies before it, and goes on where it is sent', async () => {
+test('a member’s poll stops at a damaged chunk, delivers the records before it, and continues where the member seeks to', async () => {
   await using processes = new Processes()
   const log = await damagedLog(processes.dir, (tables) => flip(tables, 4, 70))
   const member = await log.join({ group: 'g', topics: ['t'], session_timeout_ms: 10_000 })
@@ -72,7 +72,7 @@ test('a member’s poll stops at a damaged chunk, delivers what lies before it, 
   await log.close()
 })
 
-test('chunks behind the end that the catalog tells are reported: its entry must be damaged', async () => {
+test('chunks beyond the end in the catalog are reported: the catalog entry must be damaged', async () => {
   await using processes = new Processes()
   const log = await damagedLog(processes.dir, ({ catalog }) => {
     const row = catalog.get(['topic', 't']) as { ends: number[] }
@@ -82,7 +82,7 @@ test('chunks behind the end that the catalog tells are reported: its entry must 
   await log.close()
 })
 
-test('what a repair could not bring over is passed by readers and named by the integrity check', async () => {
+test('records that a repair could not copy are skipped by readers and named by the integrity check', async () => {
   await using processes = new Processes()
   const log = await damagedLog(processes.dir, ({ chunks, catalog }) => {
     void chunks.removeSync(at(4))

@@ -52,7 +52,7 @@ const changed = (change: (bytes: Buffer) => void) => () => {
   return bytes
 }
 
-test('a file that was cut anywhere is refused with the remedy, and no process dies of it', LIMIT, async () => {
+test('a file truncated anywhere is refused with the remedy, and crashes no process', LIMIT, async () => {
   const lengths = Array.from({ length: 24 }, (_, i) => Math.floor((original.byteLength * i) / 24) + (i % 3) * 700)
   const outcomes = await useDamaged(lengths.map((length) => [`cut at ${length}`, () => original.subarray(0, length)]))
   expect(outcomes.filter(({ error }) => error === 'LogDamagedError').length).toBeGreaterThan(20)
@@ -60,7 +60,7 @@ test('a file that was cut anywhere is refused with the remedy, and no process di
   for (const { error, records } of outcomes) if (error !== 'LogDamagedError') expect({ error, records }).toEqual(WHOLE)
 })
 
-test('a refused file is told in words: what is wrong, how much of it is there, and what to do', LIMIT, async () => {
+test('the error for a damaged file names what is wrong, how much of it remains, and what to do', LIMIT, async () => {
   await using processes = new Processes()
   cpSync(sound, processes.dir, { recursive: true })
   truncateSync(join(processes.dir, 'data.mdb'), 10 * PAGE + 5)
@@ -73,14 +73,14 @@ test('a refused file is told in words: what is wrong, how much of it is there, a
   })
 })
 
-test('a missing data file beside a log’s other files is refused, not made anew', LIMIT, async () => {
+test('a missing data file next to a log’s other files is refused, not recreated', LIMIT, async () => {
   await using processes = new Processes()
   cpSync(sound, processes.dir, { recursive: true })
   rmSync(join(processes.dir, 'data.mdb'))
   await expect(openLmdbLog({ dir: processes.dir })).rejects.toThrow(/data.mdb is empty or not there/)
 })
 
-test('a page of the trees that is zeroed, or another page’s, is refused; no process dies of it', LIMIT, async () => {
+test('a page of the trees that is zeroed, or another page’s, is refused, and crashes no process', LIMIT, async () => {
   const trees = [0, 1]
   for (let at = 2; at < original.byteLength / PAGE; at += 1) {
     const kind = original.readUInt16LE(at * PAGE + 18)
@@ -103,7 +103,7 @@ test('a page of the trees that is zeroed, or another page’s, is refused; no pr
   for (const { error, records } of outcomes) if (error !== 'LogDamagedError') expect({ error, records }).toEqual(WHOLE)
 })
 
-test('flipped bits anywhere never end a process', LIMIT, async () => {
+test('flipped bits anywhere never crash a process', LIMIT, async () => {
   let seed = 7
   const random = (below: number) => {
     seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0

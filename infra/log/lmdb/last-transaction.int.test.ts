@@ -8,7 +8,7 @@ const LIMIT = { timeout: 120_000 }
 const TOPICS = [{ name: 't', partitions: 1 }]
 
 test.each([1, 2, 3, 20, 1_000])(
-  'a writer goes on after the newest transaction, if the lock file gives one that is %i older',
+  'a writer continues after the newest transaction, if the lock file names one that is %i older',
   LIMIT,
   async (back) => {
     await using processes = new Processes()
@@ -39,7 +39,7 @@ test('a writer that opened the folder through a symbolic link does so, too', LIM
   rmSync(link)
 })
 
-test('a process that opens the folder sees the newest transaction, and so do those that read on', LIMIT, async () => {
+test('a process that opens the folder sees the newest transaction, and so do running readers', LIMIT, async () => {
   await using processes = new Processes()
   const log = await openLmdbLog({ dir: processes.dir })
   await log.createTopics(TOPICS)

@@ -18,7 +18,7 @@ const RUBBISH = {
 }
 
 test.each([...Object.keys(RUBBISH), 'folder'] as (keyof typeof RUBBISH | 'folder')[])(
-  'a log opens and is written whatever lies in lock-word.json: %s',
+  'a log can be opened and written whatever lock-word.json contains: %s',
   async (what) => {
     const dir = await temporaryFolder()
     const note = join(dir, 'lock-word.json')

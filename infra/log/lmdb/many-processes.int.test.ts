@@ -45,7 +45,7 @@ async function copying(processes: Processes) {
 }
 
 test(
-  'producers in several processes append to one partition at a time, beside a reader: nothing lost, in order',
+  'producers in several processes append to one partition, concurrently with a reader: nothing lost, in order',
   LIMIT,
   async () => {
     await using processes = new Processes()
@@ -108,7 +108,7 @@ test(
   },
 )
 
-test('killed inside the write transaction: nothing of it is there, and others write on at once', LIMIT, async () => {
+test('killed inside the write transaction: nothing of it is visible, and others write at once', LIMIT, async () => {
   await using processes = new Processes()
   const log = await openLmdbLog({ dir: processes.dir })
   await log.createTopics([{ name: 't', partitions: 2 }])
@@ -125,7 +125,7 @@ test('killed inside the write transaction: nothing of it is there, and others wr
   await log.close()
 })
 
-test('killed after the commit and before anyone was told: all of it is there', LIMIT, async () => {
+test('killed after the commit and before its acknowledgement: all of it is visible', LIMIT, async () => {
   await using processes = new Processes()
   const log = await openLmdbLog({ dir: processes.dir })
   await log.createTopics([{ name: 't', partitions: 2 }])
@@ -135,7 +135,7 @@ test('killed after the commit and before anyone was told: all of it is there', L
   await log.close()
 })
 
-test('a killed worker is taken over after its session: every input copied once', LIMIT, async () => {
+test('the partitions of a killed worker are taken over after its session: every input copied once', LIMIT, async () => {
   await using processes = new Processes()
   const { log, work, write, copied, inputs } = await copying(processes)
   const first = work()
@@ -155,7 +155,7 @@ test('a killed worker is taken over after its session: every input copied once',
 })
 
 test(
-  'a worker stopped past its lease is fenced when it comes back, and goes on with what it owns then',
+  'a worker stopped past its lease is fenced when it resumes, and continues with what it owns then',
   LIMIT,
   async () => {
     await using processes = new Processes()
@@ -181,7 +181,7 @@ test(
 )
 
 test(
-  'a process stopped inside a write transaction: reads go on, writes say who holds the lock, and go on after it',
+  'a process stopped inside a write transaction: reads continue, writes report the lock’s owner, and continue after it',
   LIMIT,
   async () => {
     await using processes = new Processes()
@@ -216,7 +216,7 @@ test(
   },
 )
 
-test('a process that closes the log with a write under way comes to its end', LIMIT, async () => {
+test('a process that closes the log during a write exits', LIMIT, async () => {
   await using processes = new Processes()
   const child = processes.start('close early', {})
   expect(await child.exited, child.errors).toBe(0)

@@ -38,7 +38,7 @@ const formatOf = async (dir: string) => {
   return format
 }
 
-test('a folder of format 1 is read as it is, and goes on in the newest format with the first that opens it for writing', async () => {
+test('a folder of format 1 is read as it is, and upgraded to the newest format when it is first opened for writing', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
   try {
     await folderOfFormat1(dir)
@@ -58,7 +58,7 @@ test('a folder of format 1 is read as it is, and goes on in the newest format wi
   }
 })
 
-test('positions of an earlier format are given back as they are, and a log without an id gets one when it is opened for writing', async () => {
+test('positions of an earlier format are returned as they are, and a log without an id gets one when it is opened for writing', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
   try {
     await folderOfFormat1(dir)
@@ -88,7 +88,7 @@ test('positions of an earlier format are given back as they are, and a log witho
   }
 })
 
-test('memory that a transaction was handed over in is used again, and what lies in the log stays as it was', async () => {
+test('the buffers of committed transactions are reused without changing what is in the log', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'plumbline-log-'))
   try {
     const log = await openLmdbLog({ dir })

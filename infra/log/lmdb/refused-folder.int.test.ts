@@ -50,7 +50,7 @@ async function fill(log: Log): Promise<{ committed: number; failure: unknown }> 
 }
 
 test.skipIf(no_mount !== undefined)(
-  `a full disk: a clear error, nothing lost, nothing half, and it goes on after room was made${skipped}`,
+  `a full disk: a clear error, nothing lost or half written, and work continues once there is room${skipped}`,
   LIMIT,
   async () => {
     using disk = new SmallFolder()
@@ -72,7 +72,7 @@ test.skipIf(no_mount !== undefined)(
   },
 )
 
-test.skipIf(no_mount !== undefined)(`what retention deletes makes room on a full disk${skipped}`, LIMIT, async () => {
+test.skipIf(no_mount !== undefined)(`what retention deletes frees room on a full disk${skipped}`, LIMIT, async () => {
   using disk = new SmallFolder()
   const log = await openLmdbLog({ dir: disk.dir })
   await log.createTopics([{ name: 't', partitions: 1 }])
@@ -88,7 +88,7 @@ test.skipIf(no_mount !== undefined)(`what retention deletes makes room on a full
 })
 
 test.skipIf(no_mount !== undefined)(
-  `a member that a full disk kept from leaving is not kept alive: its partitions go to another${skipped}`,
+  `a member that could not leave because of a full disk is not kept alive: its partitions go to another${skipped}`,
   LIMIT,
   async () => {
     using disk = new SmallFolder()
@@ -135,7 +135,7 @@ test.skipIf(no_mount !== undefined)(
 )
 
 test.skipIf(no_mount !== undefined)(
-  `LMDB itself is never the one to find the disk full, where it can be seen before${skipped}`,
+  `a full disk is detected before LMDB meets it, wherever free room is reported${skipped}`,
   LIMIT,
   async () => {
     using disk = new SmallFolder()
@@ -158,7 +158,7 @@ test.skipIf(no_mount !== undefined)(
 )
 
 test.skipIf(no_mount !== undefined)(
-  `a read-only file system: reading works, writing says what to do${skipped}`,
+  `a read-only file system: reading works, writing fails with the remedy${skipped}`,
   LIMIT,
   async () => {
     using disk = new SmallFolder()
@@ -196,7 +196,7 @@ test.skipIf(anotherUser.refused !== undefined)(
   },
 )
 
-test('a reader that writers do not see looks again when something was committed meanwhile', LIMIT, async () => {
+test('a reader that is invisible to writers repeats a read during which a commit happened', LIMIT, async () => {
   await using processes = new Processes()
   const log = await openLmdbLog({ dir: processes.dir })
   await log.createTopics([{ name: 't', partitions: 1 }])
@@ -221,7 +221,7 @@ test('a reader that writers do not see looks again when something was committed 
   await reader.close()
 })
 
-test('a handle opened for reading reads beside a writer and refuses to write', LIMIT, async () => {
+test('a handle opened for reading reads concurrently with a writer and refuses to write', LIMIT, async () => {
   await using processes = new Processes()
   const log = await openLmdbLog({ dir: processes.dir })
   await log.createTopics([{ name: 't', partitions: 1 }])
@@ -235,7 +235,7 @@ test('a handle opened for reading reads beside a writer and refuses to write', L
 })
 
 test(
-  'a folder that a newer release wrote is refused, and one that is not there is not made by reading',
+  'a folder that a newer release wrote is refused, and opening for reading does not create a missing one',
   LIMIT,
   async () => {
     await using processes = new Processes()
@@ -251,7 +251,7 @@ test(
 )
 
 test(
-  'a transaction that LMDB refuses half way leaves nothing, and others that share its write go through',
+  'a transaction that LMDB refuses half way leaves nothing behind, and others in the same write succeed',
   LIMIT,
   async () => {
     await using processes = new Processes()

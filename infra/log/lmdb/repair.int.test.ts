@@ -57,7 +57,7 @@ test(
   },
 )
 
-test('wherever a file was cut, what is whole is copied, and the rest is named', LIMIT, async () => {
+test('wherever a file is truncated, the intact records are copied, and the rest is named', LIMIT, async () => {
   const { byteLength } = sound.bytes
   const outcomes: string[] = []
   for (const part of [0.03, 0.2, 0.4, 0.6, 0.8, 0.95]) {
@@ -103,7 +103,7 @@ test(
 test.each([
   ['leads to itself', (page: number) => page],
   ['leads behind the end of the file', () => 2 ** 40],
-])('a branch that %s ends nothing: its chunks are found on their pages', LIMIT, async (_, child) => {
+])('a branch that %s does not stop the repair: its chunks are found on their pages', LIMIT, async (_, child) => {
   const branches = pagesOf(1)
   expect(branches.length).toBeGreaterThan(0)
   const repaired = await repair(
@@ -120,7 +120,7 @@ test.each([
 })
 
 test(
-  'a topic that is called otherwise in one copy of the catalog keeps the name that most copies have',
+  'a topic with another name in one copy of the catalog keeps the name that most of the copies have',
   LIMIT,
   async () => {
     const file = new PageFile(join(root, 'sound', 'data.mdb'))
@@ -152,7 +152,7 @@ function newestCatalog(file: PageFile): { newest: number } {
   return { newest }
 }
 
-test('nothing is written where something lies, or where nothing can be read', LIMIT, async () => {
+test('nothing is written into a folder that is not empty, or when no record can be read', LIMIT, async () => {
   const from = join(root, 'zeros')
   mkdirSync(from)
   writeFileSync(join(from, 'data.mdb'), Buffer.alloc(10 * PAGE))

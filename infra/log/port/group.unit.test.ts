@@ -17,7 +17,7 @@ function counts(state: GroupState): number[] {
   return Object.keys(state.members).map((member) => ownedBy(state, member).size)
 }
 
-test('whatever members do: shares are even, nobody dead owns, epochs grow, and only what must moves', () => {
+test('whatever members do, shares are even, dead members own nothing, epochs grow, and no partition moves without need', () => {
   fc.assert(
     fc.property(steps, fc.integer({ min: 1, max: 17 }), (history, partitions) => {
       let now_ms = 10_000
@@ -57,7 +57,7 @@ test('a claim holds while the member owns the partition since the same epoch', (
   expect(firstLost(back, 'a', claim)).toBe(0)
 })
 
-test('a lease from before the machine started again is over', () => {
+test('a lease from before a reboot has ended', () => {
   const start = reading(EMPTY_GROUP, 'g', 'a', ['t'], 1, 900_000)
   const before = renewed(start, 'a', SESSION_MS, 900_000)
   expect(hasLiveMembers(before, 900_500)).toBe(true)

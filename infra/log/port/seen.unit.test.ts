@@ -12,7 +12,7 @@ const record: LogRecord = {
   value: Buffer.from('value'),
 }
 
-test('what was seen survives the one line that it is kept as', () => {
+test('what a position has seen survives encoding as one line', () => {
   const last = { offset: 2n ** 60n, appended_ms: 1_700_000_000_123, digest: digestOf(record) }
   const all: Seen[] = [
     { topic_id: 'id' },
@@ -23,13 +23,13 @@ test('what was seen survives the one line that it is kept as', () => {
   for (const seen of all) expect(decodeSeen(encodeSeen(seen))).toEqual(seen)
 })
 
-test('what other programs keep beside an offset is not taken for it', () => {
+test('metadata that other programs store with an offset is not taken for it', () => {
   for (const text of [undefined, null, '', 'metadata', '2 id - - -', '{"a":1}']) {
     expect(decodeSeen(text)).toBeUndefined()
   }
 })
 
-test('of a damaged text nothing is taken', () => {
+test('a damaged text is ignored', () => {
   const [topic, ...last] = ['id', '41', '1700000000123', digestOf(record)]
   const text = (parts: readonly string[]) => `1 ${topic} ${parts.join(' ')} - -`
   expect(decodeSeen(text(last))?.last).toBeDefined()
@@ -39,7 +39,7 @@ test('of a damaged text nothing is taken', () => {
   }
 })
 
-test('a digest tells records apart by key, headers and value, and not by where they lie', () => {
+test('a digest distinguishes records by key, headers and value, not by their place', () => {
   const same = digestOf({ ...record, offset: 9n, appended_ms: 0, partition: 3 } as LogRecord)
   expect(same).toBe(digestOf(record))
   const others: Partial<LogRecord>[] = [
@@ -57,7 +57,7 @@ test('a digest tells records apart by key, headers and value, and not by where t
   expect(new Set([same, ...digests]).size).toBe(others.length + 1)
 })
 
-test('over gaps the last record of before stays the last one, but not that of another topic', () => {
+test('over gaps the last record before stays the last one, but not that of another topic', () => {
   const before = { seen: seenAfter({}, 'id', record) }
   expect(seenAfter(before, 'id', undefined)).toEqual(before.seen)
   expect(seenAfter(before, 'other', undefined)).toEqual({ topic_id: 'other' })

@@ -31,7 +31,7 @@ test('every key is due once, at its last deadline, in the order of time and then
   )
 })
 
-test('the latest open deadline leaves out those at which nothing would be said', () => {
+test('the latest open deadline leaves out those at which nothing would be emitted', () => {
   const deadlines = new Deadlines()
   deadlines.set('a', at(1))
   deadlines.set('b', { ...at(9), housekeeping: true })

@@ -99,8 +99,8 @@ async function expectSound(): Promise<void> {
     expect(await verify(of)).toMatchObject(all)
 }
 
-describe('a dead letter is passed over where it was, in the log, in a copy, and with a journal of an earlier release:', () => {
-  test('a poison redelivery that shares its ce_id with a sound event, behind it', async () => {
+describe('a dead letter is skipped where it was, in the log, in a copy, and with a journal of an earlier release:', () => {
+  test('a poison redelivery after a sound event with the same ce_id', async () => {
     const event = add('ann', 3) as Event
     await append(log, event, add('ann', 1))
     await appendPoison(event)
@@ -109,7 +109,7 @@ describe('a dead letter is passed over where it was, in the log, in a copy, and 
     await expectSound()
   })
 
-  test('and before it, and several of them, read in several commits', async () => {
+  test('one before it, and several of them, read in several commits', async () => {
     const event = add('ann', 3) as Event
     await appendPoison(event)
     await appendPoison(event)
@@ -120,7 +120,7 @@ describe('a dead letter is passed over where it was, in the log, in a copy, and 
     await expectSound()
   })
 
-  test('a tombstone on the clock’s topic, with the ce_id of a tick that was taken', async () => {
+  test('a tombstone on the clock’s topic, with the ce_id of a tick that was processed', async () => {
     await append(log, add('ann', 3), add('bob', 4))
     const at = tick('virtual', '2026-01-01T00:10:00.000Z')
     await append(log, at)
@@ -132,7 +132,7 @@ describe('a dead letter is passed over where it was, in the log, in a copy, and 
     await expectSound()
   })
 
-  test('and a tick on which one key could not expire was taken by the others', async () => {
+  test('a tick on which one key could not expire, and the others did', async () => {
     await append(log, add('ann', 7), add('bob', 4), add('cat', 5))
     await append(log, tick('virtual', '2026-01-01T00:10:00.000Z'))
     await runUntilRead({ log, processor: expiring })
@@ -142,7 +142,7 @@ describe('a dead letter is passed over where it was, in the log, in a copy, and 
   })
 })
 
-test('a key that failed to expire then is left alone by a rebuild whose processor could expire it', async () => {
+test('a key that failed to expire is not expired at that tick by a rebuild whose processor could do so', async () => {
   await append(log, add('ann', 7))
   await append(log, tick('virtual', '2026-01-01T00:10:00.000Z'))
   await runUntilRead({ log, processor: expiring })
@@ -154,7 +154,7 @@ test('a key that failed to expire then is left alone by a rebuild whose processo
 })
 
 /** The three differences: the failed input, its output and its state. */
-test('an event that was taken and cannot be taken now is named, with why', async () => {
+test('an event that was accepted and fails now is named, with the reason', async () => {
   await append(log, add('ann', 3), add('bob', 1))
   await runUntilRead({ log })
   const broken = counting({

@@ -86,7 +86,7 @@ test.each<[string, NewRecord]>([
   ...NO_ENTRIES,
   ['a state of another shape', value({ state_version: 1, state: { total: 5 } })],
   ['the state of a key of another partition', { ...value({ state_version: 1, state: { sum: 5 } }), key: ELSEWHERE }],
-])('a changelog with %s: a run stops, names it and the command, after which it goes on', async (_, record) => {
+])('a changelog with %s: a run stops, names it and the command, after which it continues', async (_, record) => {
   const partition = HOME
   await appendRaw(log, changelogTopic('count'), partition, record)
   // A run reads the changelog after the last snapshot, so it reads this record.
@@ -103,7 +103,7 @@ test.each<[string, NewRecord]>([
   expect(await verify()).toMatchObject({ differences: 0 })
 })
 
-describe('passed over and reported', () => {
+describe('skipped and reported', () => {
   test.each(NO_ENTRIES)('%s among snapshots', async (_, record) => {
     for (const partition of [0, 1]) await appendRaw(log, SNAPSHOTS_TOPIC, partition, record)
     await append(log, add('ann', 4))
@@ -138,7 +138,7 @@ describe('passed over and reported', () => {
   })
 })
 
-test('a sound record is read, also when somebody had it skipped', async () => {
+test('a sound record is read, even if an operator marked it to be skipped', async () => {
   for (const topic of [journalTopic('count'), changelogTopic('count')]) {
     for (const record of await recordsOf(log, topic)) await skipRecord(log, record, 'a mistake')
   }
@@ -162,7 +162,7 @@ describe('a snapshot whose blob', () => {
   /** A run that takes a snapshot, at the latest when its worker stops. */
   const states = () => run({ tuning: { snapshot_every: 1 } })
 
-  test('is missing: the state comes from the whole changelog, and the run says so', async () => {
+  test('is missing: the state is restored from the whole changelog, and the run reports it', async () => {
     await append(log, add('ann', 4))
     await states()
     expect(await recordsOf(log, SNAPSHOTS_TOPIC)).not.toEqual([])
@@ -177,7 +177,7 @@ describe('a snapshot whose blob', () => {
     expect(await sumsOf(log, 'ann')).toEqual([1, 3, 7, 8])
   })
 
-  test('lies in a store that is away is waited for', async () => {
+  test('is in an unavailable store: the worker waits for it', async () => {
     await append(log, add('ann', 4))
     await states()
     let times = 2

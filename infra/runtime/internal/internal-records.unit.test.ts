@@ -105,7 +105,7 @@ test.each([
     value({ ...ENTRY, topics: [], runs: [], reset: { outputs: { 'test.added': ['4', '0'] } } }),
     journalEntryIn,
   ],
-] as const)('what ours write is read whole: a journal with %s', (_, record, reading) => {
+] as const)('records of this program are read whole: a journal with %s', (_, record, reading) => {
   expect(reading(at('journal', record), PARTITIONS)).toEqual(JSON.parse(Buffer.from(record.value).toString()))
 })
 

@@ -57,7 +57,7 @@ test('a log whose offsets have gaps is copied so that the copy verifies', async 
   await expect(replay(options(from, to))).rejects.toThrow(ReplayRefusedError)
 })
 
-test('sources only: what an effect recorded comes, what a processor derived does not', async () => {
+test('sources only: events that an effect recorded are copied, events that a processor derived are not', async () => {
   const from = place()
   await from.log.createTopics(TOPICS)
   await append(from.log, add('ann', 1), { ...add('ann', 2), source: factSourceOf('ask') })
@@ -68,7 +68,7 @@ test('sources only: what an effect recorded comes, what a processor derived does
   expect((await to.log.topics()).map(({ name }) => name)).toEqual(['test.added', 'test.counted', 'test.doubled'])
 })
 
-test('a pause comes on top of what is waited for, and begins when what was due is committed', async () => {
+test('a pause adds to the wait for the next record, and begins once the records that were due are committed', async () => {
   const from = place()
   await from.log.createTopics(TOPICS)
   const at = (second: number) => ({ ...add('ann', second), time: `2026-01-01T00:00:0${second}.000Z` })
@@ -99,7 +99,7 @@ test('a pause comes on top of what is waited for, and begins when what was due i
   expect(performance.now() - began).toBeGreaterThan(2_000 / 10 + PAUSE_MS - 10)
 })
 
-test('a recorded log whose topic was deleted and made again is another log: the same replay does not go on in it', async () => {
+test('a recorded log with a recreated topic is another log: the same replay does not resume in it', async () => {
   const broker = new MemoryBroker()
   const from = { log: memoryLog({ broker }), blobs: memoryBlobs() }
   await from.log.createTopics(TOPICS)

@@ -25,7 +25,7 @@ async function lettersOf(log: ReturnType<typeof memoryLog>): Promise<FoundLetter
   return found
 }
 
-test('a retried dead letter is a new fact caused by it, which a corrected processor takes; twice adds nothing', async () => {
+test('a retried dead letter is a new fact caused by it, which a corrected processor accepts; a second retry adds nothing', async () => {
   const log = memoryLog()
   const blobs = memoryBlobs()
   await log.createTopics(TOPICS)
@@ -75,7 +75,7 @@ test('a retry that fails again is another dead letter, which can be retried in i
   expect((await retryDeadLetter(letters[1] as FoundLetter, { log, blobs, vocabulary })).outcome).toBe('appended')
 })
 
-test('what cannot be decoded is refused with the reason, and nothing is appended', async () => {
+test('a record that cannot be decoded is refused with the reason, and nothing is appended', async () => {
   const log = memoryLog()
   const blobs = memoryBlobs()
   await log.createTopics(TOPICS)
@@ -92,7 +92,7 @@ test('what cannot be decoded is refused with the reason, and nothing is appended
   expect(unknown).toMatchObject({ outcome: 'refused', reason: expect.stringContaining('no event') })
 })
 
-test('a letter of a topic that was made again is another one than was retried at its place', async () => {
+test('a letter of a recreated topic is not taken for the one that was retried at the same place', async () => {
   const broker = new MemoryBroker()
   const log = memoryLog({ broker })
   const blobs = memoryBlobs()

@@ -55,7 +55,7 @@ async function idsIn(log: Log, topic: string): Promise<string[]> {
   return ids.sort()
 }
 
-test('each recorded event is rescored once; again adds nothing; later events are taken up', async () => {
+test('each recorded event is rescored once; a second sweep adds nothing; later events are rescored by the next one', async () => {
   const log = await recorded(5)
   const with5 = await options(log)
   expect(await sweep(reward(linear), with5)).toEqual({ records: 5, events: 5, rows: 15, unreadable: 0 })
@@ -66,7 +66,7 @@ test('each recorded event is rescored once; again adds nothing; later events are
   expect(await sweep(reward(linear), with5)).toMatchObject({ records: 1, rows: 1 })
 })
 
-test('two logs with the same recording have the same rescored events; version and dialect make others', async () => {
+test('two logs with the same recording have the same rescored events; another version or dialect gives others', async () => {
   const [one, two] = [await recorded(3), await recorded(3)]
   await sweep(reward(linear), await options(one))
   await sweep(reward(linear), await options(two))
@@ -79,7 +79,7 @@ test('two logs with the same recording have the same rescored events; version an
   }
 })
 
-test('what live processors read is left as it was', async () => {
+test('what live processors read does not change', async () => {
   const log = await recorded(4)
   const before = await log.endOffsets(completionsScored.type)
   await sweep(reward(linear), await options(log))
@@ -111,7 +111,7 @@ test('a function that throws or gives no number stops the work, names the comple
   }
 })
 
-test('stopped between chunks it goes on where it had committed', async () => {
+test('stopped between chunks, it resumes at its last commit', async () => {
   const log = memoryLog()
   await createTopics(log, catalogue)
   const many = Array.from({ length: 400 }, (_, index) => index)
@@ -126,7 +126,7 @@ test('stopped between chunks it goes on where it had committed', async () => {
   expect(new Set(await idsIn(log, completionsRescored.type)).size).toBe(40)
 })
 
-test('a topic that was deleted and made again stops the next sweep: nothing of it is read from the middle', async () => {
+test('a recreated topic stops the next sweep, which reads nothing from the middle of it', async () => {
   const broker = new MemoryBroker()
   const log = memoryLog({ broker })
   const make = () => createTopics(log, catalogue)
@@ -145,7 +145,7 @@ test('a topic that was deleted and made again stops the next sweep: nothing of i
   expect(await idsIn(log, completionsRescored.type)).toHaveLength(2)
 })
 
-test('a topic that is made again while a sweep reads it: what was read of the new one is not committed', async () => {
+test('a topic that is recreated during a sweep: nothing that was read of the new one is committed', async () => {
   const broker = new MemoryBroker()
   const log = memoryLog({ broker })
   const make = () => createTopics(log, catalogue)

@@ -86,13 +86,13 @@ function withoutLast(record: LogRecord): LogRecord {
 const stage = { name: 'count', variant: [], create: () => counting() }
 const verify = (blobs = memoryBlobs()) => verifyStage(stage, { log, blobs, vocabulary, partitions: PARTITIONS })
 
-describe('a topic that was deleted and made again', () => {
+describe('a topic that was deleted and recreated', () => {
   for (const [records, how] of [
     [1, 'fewer'],
     [3, 'as many'],
     [9, 'more'],
   ] as const) {
-    test(`with ${how} records than before stops the worker, which takes nothing of it`, async () => {
+    test(`with ${how} records than before stops the worker, which processes none of them`, async () => {
       await append(log, add('ann', 1), add('ann', 1), add('ann', 1))
       await runUntilRead({ log })
       await makeAgain(added.type)
@@ -106,7 +106,7 @@ describe('a topic that was deleted and made again', () => {
     })
   }
 
-  test('while the worker runs stops it, and what it had in hand is not committed', async () => {
+  test('while the worker runs stops it, and its work in progress is not committed', async () => {
     await append(log, add('ann', 1))
     let made_again = false
     const observe = async () => {
@@ -124,7 +124,7 @@ describe('a topic that was deleted and made again', () => {
     expect(await log.committed('count')).toEqual([])
   })
 
-  test('is noticed by the journal where the broker has dropped the positions with the topic', async () => {
+  test('is detected from the journal if the broker has dropped the positions with the topic', async () => {
     await append(log, add('ann', 1), add('ann', 1), double('ann'))
     await runUntilRead({ log })
     await makeAgain(added.type)
@@ -138,7 +138,7 @@ describe('a topic that was deleted and made again', () => {
     expect(await sumsOf(log, 'ann')).toHaveLength(3)
   })
 
-  test('is noticed also where the record that was read last came again, and one before it did not', async () => {
+  test('is detected even if it has the last record that was read again, but not one before it', async () => {
     const last = add('ann', 5)
     await append(log, add('ann', 1))
     await runUntilRead({ log })
@@ -151,7 +151,7 @@ describe('a topic that was deleted and made again', () => {
     expect(await stops(runUntilRead({ log: none }))).toMatch(/record 1 is not the one that the journal counts/)
   })
 
-  test('that holds the same records again is gone on with behind those that the journal counts', async () => {
+  test('with the same records again is resumed after those that the journal counts', async () => {
     const events = [add('ann', 1), add('ann', 2)]
     await append(log, ...events)
     await runUntilRead({ log })
@@ -167,7 +167,7 @@ describe('a topic that was deleted and made again', () => {
     expect((await verify(blobs)).differences).toBe(0)
   })
 
-  test('with no records yet is noticed as well: what comes later would be taken for what came before', async () => {
+  test('is detected while it is still empty: later records would be taken for the earlier ones', async () => {
     await append(log, add('ann', 1), double('ann'))
     await runUntilRead({ log })
     await makeAgain(added.type)
@@ -177,7 +177,7 @@ describe('a topic that was deleted and made again', () => {
     expect(await stops(runUntilRead({ log: dropped }))).toMatch(/the journal counts 1 records, the log holds 0/)
   })
 
-  test('is what verify says, and no value that differs', async () => {
+  test('is what verify reports, and no difference of values', async () => {
     await append(log, add('ann', 1), add('ann', 1))
     await runUntilRead({ log })
     await makeAgain(added.type)
@@ -186,9 +186,9 @@ describe('a topic that was deleted and made again', () => {
   })
 })
 
-describe('the topics that hold what was made of it', () => {
+describe('the worker’s own topics', () => {
   for (const topic of [journalTopic('count'), changelogTopic('count')]) {
-    test(`${topic}, deleted and made again, stops the worker: what it had made of its inputs is gone`, async () => {
+    test(`${topic}, deleted and recreated, stops the worker: what it recorded of its inputs is gone`, async () => {
       await append(log, add('ann', 1))
       await runUntilRead({ log })
       await makeAgain(topic)
@@ -198,7 +198,7 @@ describe('the topics that hold what was made of it', () => {
     })
   }
 
-  test('a snapshot beside another changelog is not restored from', async () => {
+  test('a snapshot of another changelog is not restored', async () => {
     const blobs = memoryBlobs()
     await append(log, add('ann', 1))
     await runUntilRead({ log, blobs, tuning: { snapshot_every: 1 } })
@@ -221,7 +221,7 @@ describe('an older copy that was put in place of a log', () => {
     return other
   }
 
-  test('that has less than was read is noticed by its end', async () => {
+  test('and is shorter than what was read is detected by its end', async () => {
     await append(log, add('ann', 1), add('ann', 1))
     await runUntilRead({ log })
     const older = await copyOf()
@@ -231,7 +231,7 @@ describe('an older copy that was put in place of a log', () => {
     )
   })
 
-  test('and has grown since is noticed by the last record that was read', async () => {
+  test('and has grown since is detected by the last record that was read', async () => {
     await append(log, add('ann', 1), add('ann', 1))
     await runUntilRead({ log })
     const older = await copyOf()
@@ -244,7 +244,7 @@ describe('an older copy that was put in place of a log', () => {
   })
 })
 
-test('a last record that retention has removed cannot be compared, and the worker goes on', async () => {
+test('a last record that retention has removed cannot be compared, and the worker continues', async () => {
   await append(log, add('ann', 1), add('ann', 1))
   await runUntilRead({ log })
   await log.deleteBefore(added.type, homeOf('ann'), 2n)
@@ -277,7 +277,7 @@ describe('positions of an earlier release', () => {
     expect((await verify()).differences).toBe(0)
   })
 
-  test('in a topic that was made again are refused: its records are younger than the journal', async () => {
+  test('in a topic that was recreated are refused: its records are younger than the journal', async () => {
     await append(log, add('ann', 1), add('ann', 1))
     await runUntilRead({ log })
     await makeAgain(added.type)
@@ -299,7 +299,7 @@ describe('positions of an earlier release', () => {
   })
 })
 
-test('a group that has read nothing of an input has a position there all the same, so that a lost one is known', async () => {
+test('a group has a position even where it has read nothing, so that a lost position is detected', async () => {
   await append(log, add('ann', 1))
   await runUntilRead({ log })
   const topics = (await log.committed('count')).filter(({ partition }) => partition === homeOf('ann'))

@@ -40,7 +40,7 @@ async function makeAgain(topic: string): Promise<void> {
 const stage = { name: 'count', variant: [], create: () => counting() }
 const verify = () => verifyStage(stage, { log, blobs: memoryBlobs(), vocabulary, partitions: PARTITIONS })
 
-test('after a reset every record of a topic that was made again is processed, from no state, and verify passes', async () => {
+test('after a reset every record of a recreated topic is processed, from empty state, and verify passes', async () => {
   const blobs = memoryBlobs()
   await append(log, add('ann', 1), add('ann', 1), double('ann'), add('bob', 7))
   await runUntilRead({ log, blobs, tuning: { snapshot_every: 1 } })
@@ -67,7 +67,7 @@ test('after a reset every record of a topic that was made again is processed, fr
   expect((await verify()).differences).toBe(0)
 })
 
-test('of inputs that are still there a reset says the same events again, with the same ids', async () => {
+test('a reset of inputs that still exist emits the same events again, with the same ids', async () => {
   await append(log, add('ann', 1), add('ann', 2))
   await runUntilRead({ log })
   await resetProcessor(log, counting())
@@ -77,7 +77,7 @@ test('of inputs that are still there a reset says the same events again, with th
   expect((await verify()).differences).toBe(0)
 })
 
-test('twice is as good as once, and where the first one was cut off, verify asks for the second', async () => {
+test('a reset can be repeated, and after an interrupted one verify asks to repeat it', async () => {
   await append(log, add('ann', 1))
   await runUntilRead({ log })
   const cut_off = changed(log, {
@@ -93,7 +93,7 @@ test('twice is as good as once, and where the first one was cut off, verify asks
   expect((await verify()).differences).toBe(0)
 })
 
-test('while a worker runs it is refused, and nothing has changed', async () => {
+test('a reset is refused while a worker runs, and changes nothing', async () => {
   await append(log, add('ann', 1))
   await runUntilRead({ log })
   const before = await log.committed('count')

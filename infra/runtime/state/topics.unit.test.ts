@@ -26,14 +26,14 @@ test.each([
     { processors: [{ ...PROCESSOR, state_version: 1 }] },
     /count has state of version 2, this program knows 1/,
   ],
-])('a topology with %s cannot take the state over, and says why and what to do', async (_name, change, message) => {
+])('a topology with %s cannot resume the state, and says why and what to do', async (_name, change, message) => {
   const claim = claimTopology(log, { ...TOPOLOGY, fingerprint: 'b', ...change })
   await expect(claim).rejects.toThrow(TopologyMismatchError)
   await expect(claim).rejects.toThrow(message)
   await expect(claim).rejects.toThrow(/replay the log into a new folder/)
 })
 
-test('a topology with a new processor, or a newer state, takes the state over', async () => {
+test('a topology with a new processor, or a newer state, resumes the state', async () => {
   const added = { name: 'other', inputs: ['test.counted'], state_version: 1 }
   await claimTopology(log, { ...TOPOLOGY, fingerprint: 'b', processors: [{ ...PROCESSOR, state_version: 3 }, added] })
   await expect(claimTopology(log, TOPOLOGY)).rejects.toThrow(/state of version 3, this program knows 2/)
@@ -45,13 +45,13 @@ test('a processor that reads one more event takes its state over, and then canno
   await expect(claimTopology(log, TOPOLOGY)).rejects.toThrow(/state made from test\.doubled, test\.added/)
 })
 
-test('a processor that the last run did without is still known', async () => {
+test('a processor that the last run left out is still recorded', async () => {
   await claimTopology(log, { ...TOPOLOGY, fingerprint: 'b', processors: [] })
   const older = { ...TOPOLOGY, fingerprint: 'c', processors: [{ ...PROCESSOR, state_version: 1 }] }
   await expect(claimTopology(log, older)).rejects.toThrow(TopologyMismatchError)
 })
 
-test('two programs may claim at once', async () => {
+test('two programs may claim concurrently', async () => {
   const claims = [
     claimTopology(log, { ...TOPOLOGY, fingerprint: 'b' }),
     claimTopology(log, { ...TOPOLOGY, fingerprint: 'b' }),

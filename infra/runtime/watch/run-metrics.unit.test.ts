@@ -4,7 +4,7 @@ import { RunMetrics } from './run-metrics.ts'
 
 const stage = (name: string) => ({ name, outputs: ['said'] })
 
-test('a stage that waits for its surroundings is named until it works again', async () => {
+test('a stage that waits for a dependency is named until it works again', async () => {
   const metrics = new RunMetrics([stage('count')], async () => new Map([['count', 3]]))
   const server = await serveMetrics(metrics, { host: '127.0.0.1', port: 0 })
   const health = async () => {
@@ -35,7 +35,7 @@ test('a stage that waits for its surroundings is named until it works again', as
   }
 })
 
-test('ready is when every stage has joined and restored, and no more once it leaves or the run is told to stop', () => {
+test('a run is ready when every stage has joined and restored, until one leaves or the run is told to stop', () => {
   const metrics = new RunMetrics([stage('a'), stage('b')], async () => new Map())
   const states = [metrics.readiness()]
   const say = (stage: string, kind: 'joined' | 'left') => {
@@ -53,7 +53,7 @@ test('ready is when every stage has joined and restored, and no more once it lea
   ])
 })
 
-test('the sink counts as a stage that can be in trouble, and a log that is away does not stop the numbers', async () => {
+test('the sink counts as a stage that can fail, and an unavailable log does not stop the metrics', async () => {
   let trouble: string | undefined = 'no room on the disk'
   const metrics = new RunMetrics(
     [stage('count')],

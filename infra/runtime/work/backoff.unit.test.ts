@@ -21,20 +21,20 @@ describe('Backoff', () => {
     expect(new Backoff(WAITS, () => 0.5).failed(transient, 0, 0)).toBe(75)
   })
 
-  test('calls that were under way together fail once together', () => {
+  test('calls that were in progress together fail once together', () => {
     const backoff = new Backoff(WAITS, () => 1)
     for (const now_ms of [10, 11, 12]) backoff.failed(transient, 0, now_ms)
     expect(backoff.until_ms).toBe(112)
     expect(backoff.failed(transient, 112, 120)).toBe(200)
   })
 
-  test('never shorter than Retry-After, and not earlier than was said before', () => {
+  test('never shorter than Retry-After, and no failure shortens an earlier wait', () => {
     const backoff = new Backoff(WAITS, () => 0)
     expect(backoff.failed({ permanent: false, retry_after_ms: 30_000 }, 0, 0)).toBe(30_000)
     expect(backoff.failed(transient, 0, 1_000)).toBe(29_000)
   })
 
-  test('what only a person can mend is tried again slowly from the first time on', () => {
+  test('a failure that only a person can fix is retried slowly from the first time on', () => {
     expect(new Backoff(WAITS, () => 1).failed({ permanent: true, retry_after_ms: undefined }, 0, 0)).toBe(5_000)
   })
 

@@ -154,7 +154,7 @@ class SteppedWorker {
 
 const samePlace = (one: Position, other: Position) => one.topic === other.topic && one.partition === other.partition
 
-test('of a transform whose output depends on its batch, live is replay: polled in odd slices, halved by failures, killed and started again', async () => {
+test('a transform whose output depends on its batch gives the same on replay: irregular polls, batches halved by failures, kills and restarts', async () => {
   let without_boundaries = 0
   await fc.assert(
     fc.asyncProperty(inputs, fc.array(step, { maxLength: 12 }), async (given, steps) => {

@@ -83,7 +83,7 @@ test.each([
   ['BlobsAwayError', () => new BlobsAwayError('away')],
   ['a disk that fails', () => Object.assign(new Error('EIO'), { code: 'EIO' })],
   ['an error that nobody knows', () => new Error('something')],
-])('a worker waits for a blob store that is away: %s', async (_, error) => {
+])('a worker waits for an unavailable blob store: %s', async (_, error) => {
   const { log, column } = await recorded()
   const whole = memoryBlobs()
   await whole.put(column.bytes, column.ref.media_type)
@@ -104,7 +104,7 @@ test.each([
   expect(await lettersOf(log)).toEqual([])
 })
 
-test('a missing blob makes a dead letter, which a retry takes when the blob is back', async () => {
+test('a missing blob makes a dead letter; a retry succeeds when the blob is back', async () => {
   const { log, column } = await recorded()
   const blobs = memoryBlobs()
   const run = () => runUntilRead({ log, blobs, processor: summing(), vocabulary, partitions: 1 })
@@ -127,7 +127,7 @@ test('a missing blob makes a dead letter, which a retry takes when the blob is b
   expect(await sumsOf(log)).toEqual(['before 1', 'after 1', 'large 30000'])
 })
 
-test('a transform whose surroundings fail is given the same events again', async () => {
+test('a transform whose dependency fails gets the same events again', async () => {
   const { log, column } = await recorded()
   const blobs = memoryBlobs()
   await blobs.put(column.bytes, column.ref.media_type)

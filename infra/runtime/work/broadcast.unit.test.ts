@@ -92,7 +92,7 @@ const verified = (log: Log, processor: Processor) =>
     { log, blobs: memoryBlobs(), vocabulary, partitions: PARTITIONS },
   )
 
-test('a published model is in every partition, each task takes it up at its own place, and a rebuild takes it up there', async () => {
+test('a published model is in every partition, each task switches to it at its own place, and a rebuild does so there', async () => {
   expect(new Set(MODELS.map((model) => partitionOf(model, PARTITIONS))).size).toBe(PARTITIONS)
   const log = memoryLog()
   const [live, late] = [answering('live'), answering('late')]
@@ -142,7 +142,7 @@ test('a published model is in every partition, each task takes it up at its own 
   expect(await verified(log, late)).toMatchObject({ rebuilt: 5 * MODELS.length, differences: 0 })
 })
 
-test('a replay of the sources puts a published model once into each partition of the copy', async () => {
+test('a replay of the sources writes a published model once into each partition of the copy', async () => {
   const [log, copy] = [memoryLog(), memoryLog()]
   const blobs = memoryBlobs()
   await log.createTopics(topicsOf(EVENTS, [], PARTITIONS))

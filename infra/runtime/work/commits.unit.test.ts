@@ -61,7 +61,7 @@ function watched(sum: number) {
   return { computed, processor }
 }
 
-test('what comes while a commit is under way is processed meanwhile, and committed after it', async () => {
+test('records that arrive during a commit are processed meanwhile, and committed after it', async () => {
   const { computed, processor } = watched(3)
   await append(log, add('ann', 1))
   const slow = withCommits(async (commit) => {
@@ -74,7 +74,7 @@ test('what comes while a commit is under way is processed meanwhile, and committ
   expect(await sumsOf(log, 'ann')).toEqual([1, 3])
 })
 
-test('a commit that fails takes with it what was processed on top of it', async () => {
+test('a failed commit discards what was processed on top of it', async () => {
   const { computed, processor } = watched(3)
   const blobs = memoryBlobs()
   await append(log, add('ann', 1))
@@ -92,7 +92,7 @@ test('a commit that fails takes with it what was processed on top of it', async 
   expect(verified).toMatchObject({ equal: 2, differences: 0 })
 })
 
-test('a snapshot is of what is committed, whatever was processed meanwhile', async () => {
+test('a snapshot holds the committed state, whatever was processed meanwhile', async () => {
   const { computed, processor } = watched(3)
   const blobs = memoryBlobs()
   await append(log, add('ann', 1))

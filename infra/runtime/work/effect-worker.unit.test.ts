@@ -135,7 +135,7 @@ describe('an effect', () => {
     expect(await stage.recorded()).toEqual(['a/0', 'a/1'])
   })
 
-  test('commits each result as it comes, while others are still under way', async () => {
+  test('commits each result as it arrives, while other calls are in progress', async () => {
     const stage = await Stage.open(add('a', 3))
     let release = () => {}
     const slow = new Promise<void>((resolve) => {
@@ -154,7 +154,7 @@ describe('an effect', () => {
     await end()
   })
 
-  test('asks only for what is missing after a restart, under the same attempt', async () => {
+  test('requests only what is missing after a restart, under the same attempt', async () => {
     const stage = await Stage.open(add('a', 4), add('b', 4))
     const attempts = new Map<string, Set<string>>()
     const asked: string[] = []
@@ -176,7 +176,7 @@ describe('an effect', () => {
     expect(await stage.recorded()).toHaveLength(8)
   })
 
-  test('records each result once while workers come and go', async () => {
+  test('records each result once while workers join and leave', async () => {
     const who = ['a', 'b', 'c', 'd', 'e', 'f']
     const stage = await Stage.open(...who.map((name) => add(name, 20)))
     const effect = asking(async ({ indices }) => {
@@ -194,7 +194,7 @@ describe('an effect', () => {
     expect(recorded).toHaveLength(120)
   })
 
-  test('takes no more input while enough is waiting', async () => {
+  test('reads no more input while enough is waiting', async () => {
     const stage = await Stage.open(...Array.from({ length: 40 }, (_, at) => add(`w${at}`, 1)))
     let open = false
     const effect = asking(async ({ indices }) => {
@@ -211,7 +211,7 @@ describe('an effect', () => {
     await end()
   })
 
-  test('reads on when what waits is asked for no more: what ends the waiting is a tick, and ticks are input', async () => {
+  test('keeps reading when only expired requests wait: a tick clears them, and ticks are input', async () => {
     const stage = await Stage.open(...Array.from({ length: 8 }, (_, at) => add(`w${at}`, 1)))
     const deadline = { clock: 'wall', time: new Date(Date.now() + 100).toISOString() } as const
     const silent = asking(() => new Promise(() => {}))
@@ -225,7 +225,7 @@ describe('an effect', () => {
     await end()
   })
 
-  test('what throws is tried again and nothing but itself waits for it', async () => {
+  test('a call that throws is retried and delays no other', async () => {
     const stage = await Stage.open(add('a', 2), add('b', 2))
     let failures = 0
     await stage.untilIdle(
@@ -238,7 +238,7 @@ describe('an effect', () => {
     expect(stage.events).toContainEqual(expect.objectContaining({ kind: 'retrying' }))
   })
 
-  test('leaves alone what another variant has begun, and says so', async () => {
+  test('leaves requests that another variant has started, and reports them', async () => {
     const stage = await Stage.open(add('a', 2))
     const first = stage.start(asking(async ({ indices }) => (indices[0] === 0 ? indices : new Promise(() => {}))))
     await eventually(async () => expect(await stage.recorded()).toEqual(['a/0']))
@@ -253,7 +253,7 @@ describe('an effect', () => {
     expect(await stage.recorded()).toEqual(['a/0', 'a/1'])
   })
 
-  test('asks for nothing after the deadline', async () => {
+  test('makes no call after the deadline', async () => {
     const stage = await Stage.open(add('a', 2))
     let asked = 0
     const effect = asking(async ({ indices }) => {
@@ -270,7 +270,7 @@ describe('an effect', () => {
   })
 })
 
-describe('an effect by hand', () => {
+describe('an effect, called directly', () => {
   test('plans a request once, however often it is delivered', async () => {
     const driver = testDriver(asking(everything) as Effect)
     const event = add('a', 2)
@@ -281,7 +281,7 @@ describe('an effect by hand', () => {
     expect(driver.state('a')).toEqual(state)
   })
 
-  test('takes each index once, and nothing of another attempt', async () => {
+  test('accepts each index once, and nothing of another attempt', async () => {
     const execution = execute(asking(everything))
     await execution.process([add('a', 3)])
     const pending = execution.waiting().get('a') as Pending
@@ -297,7 +297,7 @@ describe('an effect by hand', () => {
     expect(await sums(answered('a', pending, { answers: results(0), recorded_at: DUE }))).toEqual([])
   })
 
-  test('says what is too large for one event in several', async () => {
+  test('emits results that are too large for one event in several', async () => {
     const execution = execute(askPolicy({ url: 'http://h/v1', model: 'm' }))
     await execution.process([requested({ group_size: 3 }) as unknown as Event])
     const pending = execution.waiting().get('g1') as Pending
@@ -312,7 +312,7 @@ describe('an effect by hand', () => {
   })
 })
 
-test('a plan for more results than a state can list is a dead letter before anything is asked', async () => {
+test('a plan for more results than a state can list is a dead letter before any call is made', async () => {
   const execution = execute(asking(everything))
   const { failures } = await execution.process([add('ann', 2_000_000_000), add('bob', 2)])
   expect(failures).toMatchObject([

@@ -59,8 +59,8 @@ function ending(log: Log, ends: ((commit: () => Promise<void>) => Promise<void>)
   })
 }
 
-describe('a producer whose log gave it up', () => {
-  test('is opened again and goes on, each step once', async () => {
+describe('a producer that the log has expired', () => {
+  test('is reopened and continues, each step once', async () => {
     const { log } = await opened()
     const producer = await ResumingProducer.open(log, WORK)
     for (let next = 0n; next < 5n; next++) {
@@ -76,7 +76,7 @@ describe('a producer whose log gave it up', () => {
   test.each([
     ['and it was committed', true],
     ['and it was not', false],
-  ])('in a commit whose outcome is not known, %s: the step is there once', async (_how, committed) => {
+  ])('during a commit with an unknown outcome, %s: the step is written once', async (_how, committed) => {
     const { log } = await opened()
     const unknown = async (commit: () => Promise<void>) => {
       if (committed) await commit()
@@ -87,7 +87,7 @@ describe('a producer whose log gave it up', () => {
     expect(await steps(log)).toEqual([0, 1, 2])
   })
 
-  test('for good is told after a bounded number of tries', async () => {
+  test('for good is reported after a bounded number of tries', async () => {
     const { log } = await opened()
     const fenced = async () => {
       throw new FencedError('given up')
@@ -121,7 +121,7 @@ test('a commit whose answer was lost with the log is recognised when it is repea
 })
 
 describe('two live processes with the same work', () => {
-  test('one goes on, the other ends and names it; each step is there once', async () => {
+  test('one continues, the other ends and names it; each step is written once', async () => {
     const { broker, log } = await opened()
     const [first, second] = await Promise.all(
       [0, 1].map(async () => {

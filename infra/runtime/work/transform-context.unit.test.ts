@@ -113,7 +113,7 @@ test('a failed call stores nothing; the other events of its batch are processed'
   expect(await blobs.has(refTo(scratch))).toBe(false)
 })
 
-test('an event that names a blob which the store lacks is a dead letter, and no bug of the transform', async () => {
+test('an event that names a blob which the store lacks is a dead letter, not a bug of the transform', async () => {
   const { log, run } = await recorded('ann')
   const picture = refTo(Buffer.from('never put'))
   await appendRaw(log, taken.type, 0, encodeEvent(taken, example(taken, { who: 'bob', picture })))

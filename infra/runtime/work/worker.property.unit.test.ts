@@ -299,7 +299,7 @@ describe('a snapshot', () => {
     expect(wrong).toEqual([])
   }, 20_000)
 
-  test('is right in a copy of the log whose offsets are others', async () => {
+  test('is correct in a copy of the log whose offsets differ', async () => {
     const log = await fresh()
     const blobs = memoryBlobs()
     for (let at = 0; at < 20; at++) {
@@ -322,7 +322,7 @@ describe('a snapshot', () => {
   })
 })
 
-test('a log that stays full is asked again at ever longer intervals', async () => {
+test('a log that stays full is retried at ever longer intervals', async () => {
   const log = await fresh()
   await append(log, add('ann', 1))
   const events: WorkerEvent[] = []
@@ -353,7 +353,7 @@ test('bugs are counted once, however often a commit fails', async () => {
   expect(events).toContainEqual(expect.objectContaining({ kind: 'committed', dead_letters: 5 }))
 })
 
-test('what an aborted transaction leaves behind is no lag', async () => {
+test('offsets of an aborted transaction do not count as lag', async () => {
   const log = await fresh()
   await append(log, add('ann', 1))
   await runUntilRead({ log })
@@ -366,7 +366,7 @@ test('what an aborted transaction leaves behind is no lag', async () => {
 })
 
 describe('verify', () => {
-  test('passes when a record that lies in the wrong topic bears the id of one that does not', async () => {
+  test('passes when a record in the wrong topic has the id of one in the right topic', async () => {
     const log = await fresh()
     await append(log, add('ann', 1))
     const [record] = await recordsOf(log, added.type)
@@ -395,7 +395,7 @@ describe('verify', () => {
     expect(await verified(log, processor)).toMatchObject({ differences: 0 })
   })
 
-  test('names what the rebuild cannot take today and took then', async () => {
+  test('names an event that was accepted and fails in the rebuild', async () => {
     const log = await fresh()
     await append(log, add('ann', 1), add('ann', 2))
     await runUntilRead({ log })
@@ -425,7 +425,7 @@ test('a key that fails to expire is tried again on the next tick, without a rest
   expect(outputs).toHaveLength(1)
 })
 
-test('an event whose new state has no deadline that can be told leaves the state as it was', async () => {
+test('an event whose new state has a failing deadline leaves the state as it was', async () => {
   const processor = timed({
     deadline: ({ sum, until }) => {
       if (sum === 3) throw new Error('no deadline for 3')
@@ -455,7 +455,7 @@ test('a fold that sets a deadline in the past again and again stops the worker i
   expect(outcome).not.toBe('retried')
 })
 
-test('the clocks of several processes tick side by side', async () => {
+test('the clocks of several processes tick concurrently', async () => {
   const log = await fresh()
   const on = { log, blobs: memoryBlobs(), partitions: PARTITIONS }
   const clocks = Array.from({ length: 5 }, (_, at) => Clock.open(on, `process-${at}`))

@@ -40,7 +40,7 @@ async function deadLetters(): Promise<DeadLetter[]> {
 }
 
 describe('state', () => {
-  test('goes on after a restart where the last commit left it', async () => {
+  test('after a restart is that of the last commit', async () => {
     await append(log, add('ann', 1), add('bob', 10), add('ann', 2))
     await runUntilRead({ log })
     await append(log, add('ann', 4), add('bob', 20))
@@ -49,7 +49,7 @@ describe('state', () => {
     expect(await sumsOf(log, 'bob')).toEqual([10, 30])
   })
 
-  test('comes back from a snapshot and the changelog after it', async () => {
+  test('is restored from a snapshot and the changelog after it', async () => {
     const blobs = memoryBlobs()
     for (let round = 0; round < 4; round++) {
       await append(log, add('ann', 1), add('bob', 1))
@@ -90,7 +90,7 @@ describe('state', () => {
     expect(await sumsOf(log, 'ann')).toEqual([5])
   })
 
-  test('of an older version without an upcaster is computed again from the log', async () => {
+  test('of an older version without an upcaster is recomputed from the log', async () => {
     const blobs = memoryBlobs()
     await append(log, add('ann', 5), double('ann'), add('ann', 1))
     await runUntilRead({ log, blobs })
@@ -110,8 +110,8 @@ describe('state', () => {
   })
 })
 
-describe('a record that cannot be taken becomes a dead letter, and the next ones are processed', () => {
-  test('when it is no event', async () => {
+describe('a record that cannot be processed becomes a dead letter, and the next ones are processed', () => {
+  test('when it is not an event', async () => {
     await appendRaw(log, added.type, 0, { key: 'x', headers: [], value: Buffer.from('rubbish') })
     await append(log, add('ann', 1))
     await runUntilRead({ log })
@@ -121,7 +121,7 @@ describe('a record that cannot be taken becomes a dead letter, and the next ones
     expect(await sumsOf(log, 'ann')).toEqual([1])
   })
 
-  test('when it lies in a partition that its key does not belong to', async () => {
+  test('when it is in a partition that its key does not belong to', async () => {
     await append(log, add('ann', 1))
     const [record] = await recordsOf(log, added.type)
     if (record === undefined) throw new Error('the record is gone')
@@ -142,7 +142,7 @@ describe('a record that cannot be taken becomes a dead letter, and the next ones
   })
 })
 
-test('an event whose wall time lies far ahead of the host is a dead letter, and a rebuild knows', async () => {
+test('an event whose wall time is far ahead of the host is a dead letter, also in a rebuild', async () => {
   const future = { ...add('ann', 5), clock: 'wall' as const, time: '2300-01-01T00:00:00.000Z' }
   await append(log, add('ann', 1), future, add('ann', 2))
   await runUntilRead({ log })
@@ -185,7 +185,7 @@ test('a transient fault is retried, nothing is lost and nothing is a dead letter
   expect(await deadLetters()).toEqual([])
 })
 
-test('two workers share the partitions, and what one leaves the other goes on with', async () => {
+test('two workers share the partitions, and one continues those that the other leaves', async () => {
   await append(log, ...Array.from({ length: 50 }, (_, index) => add(`key-${index}`, index)))
   await Promise.all([runUntilRead({ log }), runUntilRead({ log })])
   await append(log, ...Array.from({ length: 50 }, (_, index) => double(`key-${index}`)))
@@ -193,7 +193,7 @@ test('two workers share the partitions, and what one leaves the other goes on wi
   for (let index = 0; index < 50; index++) expect(await sumsOf(log, `key-${index}`)).toEqual([index, 2 * index])
 })
 
-describe('where retention has removed what was not read yet', () => {
+describe('when retention has removed records that were not read yet', () => {
   /** Five events of one key: one is read, the next two are removed unread. @returns the skips that a run reports */
   async function runOn(when_gone: WhenGone) {
     await append(log, add('ann', 1))
@@ -208,12 +208,12 @@ describe('where retention has removed what was not read yet', () => {
     return { skips, skip, fourth: fourth?.offset, end: (await log.endOffsets(added.type))[partition] }
   }
 
-  test('a worker stops and says where the first record is that is still there', async () => {
+  test('a worker stops and reports where the first remaining record is', async () => {
     await expect(runOn('stop')).rejects.toThrow(OffsetGoneError)
     expect(await sumsOf(log, 'ann')).toEqual([1])
   })
 
-  test('or goes on at the earliest, says what it skipped, and verify says what it cannot tell', async () => {
+  test('or continues at the earliest, reports what it skipped, and verify reports what it cannot compare', async () => {
     const { skips, skip, fourth } = await runOn('earliest')
     expect(skips).toEqual(skip(fourth))
     expect(await sumsOf(log, 'ann')).toEqual([1, 2, 3])
@@ -231,7 +231,7 @@ describe('where retention has removed what was not read yet', () => {
     await expect(run).rejects.toThrow(CauseExpiredError)
   })
 
-  test('or behind the latest, and takes what comes from then on', async () => {
+  test('or continues after the latest, and processes what arrives from then on', async () => {
     const { skips, skip, end } = await runOn('latest')
     expect(skips).toEqual(skip(end))
     expect(await sumsOf(log, 'ann')).toEqual([1])
@@ -241,7 +241,7 @@ describe('where retention has removed what was not read yet', () => {
     expect(await sumsOf(log, 'ann')).toEqual([1, 2])
   })
 
-  test('of outputs that retention removed, verify says so and calls nothing missing', async () => {
+  test('verify reports the outputs that retention removed, and none of them as missing', async () => {
     await append(log, ...Array.from({ length: 4 }, () => add('ann', 1)))
     await runUntilRead({ log })
     const last = (await recordsOf(log, counted.type)).at(-1)

@@ -26,7 +26,7 @@ async function drain(session: SqlSession, sql: string): Promise<void> {
 }
 
 test(
-  'without an owner too, a question has a process that its limits end, and the next session answers',
+  'without an owner too, a query has a process that its limits end, and the next session answers',
   LIMIT,
   async () => {
     const greedy = await openSql({ file, memory: LEAST_MEMORY })

@@ -65,7 +65,7 @@ async function caughtUp(groups: number): Promise<number> {
   return performance.now() - began_ms
 }
 
-test('a question that takes too much memory costs a restart, and whoever asked is told the limit', LIMIT, async () => {
+test('a query that takes too much memory costs a restart, and its client is told the limit', LIMIT, async () => {
   await startSink(LEAST_MEMORY)
   await write('before')
   await caughtUp(1)
@@ -83,7 +83,7 @@ test('a question that takes too much memory costs a restart, and whoever asked i
   expect(sink.health).toMatchObject({ trouble: undefined, restarts: 1, memory_bytes: expect.any(Number) })
 })
 
-test('seven long questions at once stop neither loading nor the next answer', LIMIT, async () => {
+test('seven long queries at once stop neither loading nor the next answer', LIMIT, async () => {
   await startSink()
   await write('before')
   await caughtUp(1)
@@ -95,7 +95,7 @@ test('seven long questions at once stop neither loading nor the next answer', LI
   await Promise.all(asked)
 })
 
-test('the time limit ends a question that DuckDB cannot interrupt', LIMIT, async () => {
+test('the time limit ends a query that DuckDB cannot interrupt', LIMIT, async () => {
   await startSink(8 * 2 ** 30)
   await write('before')
   await caughtUp(1)
@@ -109,7 +109,7 @@ test('the time limit ends a question that DuckDB cannot interrupt', LIMIT, async
 })
 
 test(
-  'killed ten times while it loads, no row is lost or doubled, and the lag is gone within ten seconds',
+  'killed ten times while it loads, no row is lost or duplicated, and the lag is gone within ten seconds',
   LIMIT,
   async () => {
     await startSink()
@@ -126,7 +126,7 @@ test(
   },
 )
 
-test('killed while it opens the file, it is started again', LIMIT, async () => {
+test('killed while it opens the file, it is restarted', LIMIT, async () => {
   await write('before')
   stop = new AbortController()
   sink = new SupervisedSink({ entry: ENTRY, report: (message) => said.push(message) })
@@ -142,7 +142,7 @@ test('killed while it opens the file, it is started again', LIMIT, async () => {
   ])
 })
 
-test('closed, it leaves neither socket nor note, and it says who it is as long as it runs', LIMIT, async () => {
+test('it is found as the owner while it runs, and closed it leaves neither socket nor note', LIMIT, async () => {
   await startSink()
   await write('g')
   await caughtUp(1)
@@ -156,7 +156,7 @@ test('closed, it leaves neither socket nor note, and it says who it is as long a
 })
 
 test(
-  'what no restart mends ends the run with its own error: another log than the file was loaded from',
+  'a failure that no restart can fix ends the run with its own error: another log than the file was loaded from',
   LIMIT,
   async () => {
     await startSink()
@@ -181,7 +181,7 @@ test(
 )
 
 test(
-  'a file whose process ends eight times in a row before it has opened it is given up, in words',
+  'a process that ends eight times in a row before it has opened its file is given up, with a message',
   LIMIT,
   async () => {
     await startSink()

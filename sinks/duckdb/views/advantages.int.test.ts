@@ -20,7 +20,7 @@ const GOLDEN = {
 }
 const DIALECTS = Object.keys(GOLDEN)
 
-test('every dialect of design §10, side by side, and 0 where a group does not vary', async () => {
+test('every dialect of design §10, next to each other, and 0 where a group does not vary', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'advantages-'))
   const log = memoryLog()
   await createTopics(log)

@@ -79,7 +79,7 @@ test('each fate is found by its cause', async () => {
   expect(await check()).toEqual(['13', '13', '0', '0', true])
 })
 
-test('a redelivery that becomes a dead letter does not change the fate of what was taken, or is not read yet', async () => {
+test('a redelivery that becomes a dead letter does not change the fate of a completion that was accepted, or is not read yet', async () => {
   await append(log, (story) =>
     everythingRead(story)
       .sampled('held', [0])
@@ -98,7 +98,7 @@ test('a redelivery that becomes a dead letter does not change the fate of what w
   expect(await check()).toEqual(['3', '3', '0', '0', true])
 })
 
-test('what form-groups has not read is pending, and then no more', async () => {
+test('a completion is pending until form-groups has read it', async () => {
   await append(log, (story) => story.sampled('g', [0]))
   await sink.loadOnce()
   expect(await fatesOf('g')).toEqual({ 0: 'pending_unread' })
@@ -113,7 +113,7 @@ test('what form-groups has not read is pending, and then no more', async () => {
   expect(await check()).toEqual(['1', '1', '0', '0', true])
 })
 
-test('a completion that was read and is nowhere is lost', async () => {
+test('a completion that was read and has no outcome is lost', async () => {
   await append(log, (story) => everythingRead(story).sampled('g', [0, 1]).state('g', slots('g', 1)))
   await sink.loadOnce()
   expect(await fatesOf('g')).toEqual({ 0: 'lost', 1: 'pending_held' })

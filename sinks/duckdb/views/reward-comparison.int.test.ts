@@ -75,7 +75,7 @@ test('in every dialect the views give the advantages that a group formed with th
   }
 })
 
-test('ranks share the best place of equals, and what rises and flips is told', async () => {
+test('equal rewards share the best rank, and rises and flips are reported', async () => {
   const ask = await asking((story) => rescored(story, 'g', AGAIN, 'mine'))
   const rows = await ask(
     'SELECT live_reward, reward, live_rank, rank, rank_change, advantage_flips FROM reward_comparison ORDER BY completion_index',
@@ -109,7 +109,7 @@ test('a group that is rescored in part has no advantages yet, and no rewards are
   expect(await whole('SELECT completions FROM reward_agreement')).toEqual([{ completions: '4' }])
 })
 
-test('the live rows, the funnel and the groups are what they were', async () => {
+test('the live rows, the funnel and the groups do not change', async () => {
   const questions = [
     `SELECT * FROM rewards WHERE reward_name = 'paper' ORDER BY ALL`,
     'SELECT * FROM groups ORDER BY ALL',

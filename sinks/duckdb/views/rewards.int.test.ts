@@ -195,7 +195,7 @@ test('what another program wrote under the name of a derived event is in its tab
   expect(await ask('SELECT count(*) AS n FROM rollout.group_expired')).toEqual([{ n: '2' }])
 })
 
-test('facts may come from anywhere: completions that another program recorded are in every view', async () => {
+test('facts may have any producer: completions that another program recorded are in every view', async () => {
   const ask = await asking((story) => {
     const sampled = toldOf((other) => other.sampled('g', [0, 1])).get(completionsSampled.type) as Event<
       typeof completionsSampled

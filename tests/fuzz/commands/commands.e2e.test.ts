@@ -4,7 +4,7 @@ import { fuzz, fuzzReport } from '../fuzz.ts'
 import { CommandLines } from './command-lines.ts'
 import { commandsPart, expectWords } from './part.ts'
 
-test('whatever stands on the command line, the program ends with words and an exit code of its own', async () => {
+test('whatever the command line, the program ends with a message and an exit code of its own', async () => {
   const result = await fuzz({ part: commandsPart, seed: 'ci', calls: 40 })
   expect(result.failure, fuzzReport(commandsPart, result)).toBeUndefined()
   expect(result.outcomes['exit 2']).toBeGreaterThan(5)

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { fuzz, fuzzReport } from '../fuzz.ts'
 import { filesPart } from './part.ts'
 
-test('a damaged log, DuckDB file or blob gives what was written or words, and ends no process of the program', {
+test('a damaged log, DuckDB file or blob gives what was written or an error, and crashes no process of the program', {
   timeout: 240_000,
 }, async () => {
   const result = await fuzz({ part: filesPart, seed: 'ci', calls: 45 })

@@ -6,7 +6,7 @@ import { fuzz, fuzzReport } from '../fuzz.ts'
 import { badRecord } from './bad-records.ts'
 import { RecordsTarget, recordsPart } from './part.ts'
 
-test('whatever lies on whatever topic, sound records have their results, and bad ones are told', async () => {
+test('whatever a topic contains, sound records have their results, and bad ones are reported', async () => {
   const result = await fuzz({ part: recordsPart, seed: 'ci', calls: 200 })
   expect(result.failure, fuzzReport(recordsPart, result)).toBeUndefined()
   expect(result.outcomes.unreadable).toBeGreaterThan(100)
@@ -30,7 +30,7 @@ test('a seed and a number are the same record in every process', () => {
   expect(new Set(all.map(({ kind }) => kind)).size).toBeGreaterThan(15)
 })
 
-test('a log that passes over a record in silence is found', async () => {
+test('a log that skips a record silently is found', async () => {
   const part = {
     name: 'records',
     open: () =>

@@ -4,13 +4,13 @@ import { type FuzzPart, fuzz, fuzzReport } from '../fuzz.ts'
 import { sqlPart } from './part.ts'
 import { Statements } from './statements.ts'
 
-test('generated questions change nothing, leave nothing open, and are answered in time', async () => {
+test('generated queries change nothing, leave nothing open, and are answered in time', async () => {
   const result = await fuzz({ part: sqlPart, seed: 'ci', calls: 200 })
   expect(result.failure, fuzzReport(sqlPart, result)).toBeUndefined()
   expect(result.outcomes.answered).toBeGreaterThan(20)
 })
 
-test('a seed and a number are the same question in every process', () => {
+test('a seed and a number are the same query in every process', () => {
   const statements = new Statements([
     { kind: 'scalar', name: 'abs', parameters: ['DOUBLE'], varargs: null },
     { kind: 'table', name: 'range', parameters: ['BIGINT'], varargs: null },
