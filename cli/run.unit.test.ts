@@ -10,7 +10,7 @@ const wiring = {
 }
 const run = (options: { domain?: string[]; only?: string[] }) => partsToRun(wiring, options, ['duckdb'])
 
-test('a run without --domain has every domain, with it the processors of those named', () => {
+test('a run without --domain runs every domain, with it the processors of those named', () => {
   expect(run({})).toEqual([])
   expect(run({ domain: ['pendulum'] })).toEqual(['measure'])
   expect(run({ domain: ['pendulum', 'tower'] })).toEqual(['score', 'group', 'measure'])

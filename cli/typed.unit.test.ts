@@ -3,7 +3,7 @@ import { rolloutRequested } from '../schemas/events/rollout.ts'
 import { condition, refuseUnknownFields } from './event-rows.ts'
 import { typedTime } from './typed-time.ts'
 
-test('a time is RFC 3339 or a date, and nothing else that JavaScript takes for one', () => {
+test('a time is RFC 3339 or a date; other forms that JavaScript accepts are refused', () => {
   expect(typedTime('2026-01-31T12:00:00Z', '--as-of')).toBe(Date.UTC(2026, 0, 31, 12))
   expect(typedTime('2026-01-31T12:00+01:00', '--as-of')).toBe(Date.UTC(2026, 0, 31, 11))
   expect(typedTime('2026-01-31', '--as-of')).toBe(Date.UTC(2026, 0, 31))
@@ -22,7 +22,7 @@ test('a time is RFC 3339 or a date, and nothing else that JavaScript takes for o
   }
 })
 
-test('a condition on a field that the event does not have is refused with those that it has', () => {
+test('a condition on a field that the event does not have is refused with the list of its fields', () => {
   const refuse = (...texts: string[]) => refuseUnknownFields(rolloutRequested, texts.map(condition))
   refuse(
     'task=x_y',

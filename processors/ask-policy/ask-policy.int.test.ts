@@ -74,7 +74,7 @@ describe('a model that samples its own way unasked', () => {
     expect(rows[0]).toMatchObject({ top_k: null })
   })
 
-  test('on a server that knows no top_k: asked without, and still with the one that a request names', async () => {
+  test('on a server without top_k: requested without it, and still with the one that a request names', async () => {
     const refuses = (body: object) =>
       'top_k' in body && body.top_k === -1 ? 'Unrecognized request argument supplied: top_k' : undefined
     const chat = await server({ refuses })
@@ -104,14 +104,14 @@ describe('a server that does less', () => {
     expect(chat.seen.map(({ body }) => body.n)).toEqual([4, undefined])
   })
 
-  test('refuses n without saying so: asked for one at a time', async () => {
+  test('refuses n without naming it: requested one at a time', async () => {
     const refuses = ({ n = 1 }) => (n > 1 ? 'bad request' : undefined)
     const [stage, chat] = [await PolicyStage.open(1), await server({ refuses })]
     await stage.run(chat.url)
     expectWhole(await stage.rows(), 1)
   })
 
-  test('refuses token ids: goes on without, and its rows cannot be trained on', async () => {
+  test('refuses token ids: requested without, and its rows cannot be trained on', async () => {
     const refuses = (body: object) =>
       'return_token_ids' in body ? 'Unrecognized argument: return_token_ids' : undefined
     const [stage, chat] = [await PolicyStage.open(1), await server({ refuses, token_ids: false })]
@@ -122,7 +122,7 @@ describe('a server that does less', () => {
     expect(chat.seen).toHaveLength(2)
   })
 
-  test('breaks a choice off: it is no completion, and is asked for again', async () => {
+  test('cuts a choice short: it is no completion, and is requested again', async () => {
     const [stage, chat] = [await PolicyStage.open(1), await server()]
     chat.faults.push((response, body) => {
       const whole = chat.completion(body) as { choices: { finish_reason: string }[] }
@@ -155,7 +155,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
     expect(stage.troubles()).not.toEqual([])
   })
 
-  test('429: nobody is asked again before Retry-After has passed, and then one alone tries', async () => {
+  test('429: no call is made before Retry-After has passed, and then a single one tries', async () => {
     const [stage, chat] = [await PolicyStage.open(6), await server({ delay_ms: 50 })]
     chat.faults.push(tooMany('1'))
     await stage.run(chat.url, { concurrency: 4 })
@@ -168,7 +168,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
     expect(stage.troubles().join()).toContain('HTTP 429: Rate limit reached')
   })
 
-  test('nothing listens, and then something does', async () => {
+  test('no listener at first, and then a server', async () => {
     const stage = await PolicyStage.open(3)
     const gone = await ChatServer.start()
     const { url, port } = gone
@@ -185,7 +185,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
     [401, 'set PLUMBLINE_API_KEY'],
     [404, 'does the server serve a model of this name?'],
     [400, 'does the model take images'],
-  ])('%i: says what to do, tries slowly, and is no dead letter', async (code, remedy) => {
+  ])('%i: names the remedy, retries slowly, and makes no dead letter', async (code, remedy) => {
     const [stage, chat] = [await PolicyStage.open(2), await server()]
     chat.always = status(code, 'no; your key is sk-secret')
     await stage.run(chat.url, { for_ms: 500, api_key: 'sk-secret' })
@@ -206,7 +206,7 @@ test('no more calls at once than asked for', async () => {
   expect(chat.most_at_once).toBe(3)
 })
 
-test('what has come is kept when the worker stops in the middle of a group', async () => {
+test('results that have arrived are kept when the worker stops in the middle of a group', async () => {
   const [stage, chat] = [await PolicyStage.open(3), await server({ max_n: 1, delay_ms: 60 })]
   await stage.run(chat.url, { for_ms: 350, concurrency: 1 })
   const before = await stage.rows()

@@ -36,12 +36,12 @@ describe('refusalOf', () => {
     [404, 'endpoint', true],
     [400, 'call', true],
     [308, 'endpoint', true],
-  ])('%i: of the %s, for a person to mend: %s', (status, scope, permanent) => {
+  ])('%i: of the %s, for a person to fix: %s', (status, scope, permanent) => {
     expect(refusalOf(answer(status, 'why'), 'p', NOW)).toMatchObject({ scope, permanent })
   })
 })
 
-test('lessonOf: what a server names is left out or said otherwise, each once', () => {
+test('lessonOf: a parameter that the server names is replaced or left out, each once', () => {
   const refused = answer(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
   expect(isRefused(refused)).toBe(true)
   expect(lessonOf(refused, PLAN, new Set())).toBe(LEARNED.completion_tokens)

@@ -101,7 +101,7 @@ describe('an answer with', () => {
     ['unasked brotli', encoded(brotliCompressSync, { 'content-encoding': 'br' }), WHOLE],
     ['unasked zstd', encoded(zstdCompressSync, { 'content-encoding': 'zstd' }), WHOLE],
   ]
-  test.each(quirks)('%s is taken at once', async (_quirk, fault, expected) => {
+  test.each(quirks)('%s is accepted at once', async (_quirk, fault, expected) => {
     const [stage, chat] = [await PolicyStage.open(1), await server()]
     chat.always = fault(chat)
     await stage.run(chat.url)
@@ -164,7 +164,7 @@ describe('a server that refuses', () => {
     ['top_k', { top_k: 20 }, 'top_k is not supported', 'the request asks for top_k 20'],
     ['a temperature', { temperature: 1.5 }, 'temperature must be at most 1', 'the request asks for temperature 1.5'],
     ['stop', { stop: ['</answer>'] }, "'stop' is not supported", 'the request asks for stop </answer>'],
-  ])('%s that the request asks for is told so, and nothing else is left out', async (_what, asked, message, words) => {
+  ])('%s that the request asks for is named, and nothing else is left out', async (_what, asked, message, words) => {
     const [stage, chat] = [await PolicyStage.open(1, 1, asked), await server({ refuses: () => message })]
     await stage.run(chat.url, { for_ms: 150 })
     expect(stage.troubles().join()).toContain(words)
@@ -197,7 +197,7 @@ describe('an error under status 200', () => {
 })
 
 describe('an answer that cannot be recorded', () => {
-  test('is asked for three times, then given up, and the rest of its group is recorded', async () => {
+  test('is requested three times, then given up, and the rest of its group is recorded', async () => {
     const text = (_seed: number, choice: number) => (choice === 2 ? 'x'.repeat(600_000) : '<answer>0, 250</answer>')
     const [stage, chat] = [await PolicyStage.open(1), await server({ text })]
     // When it is requested alone, it is the first choice of its call.

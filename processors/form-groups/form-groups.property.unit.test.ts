@@ -83,7 +83,7 @@ function completionsOf(steps: readonly Step[]): string[] {
   )
 }
 
-describe('whatever comes in whatever order, with restarts between', () => {
+describe('whatever arrives in whatever order, with restarts between', () => {
   test('each sampled completion has exactly one fate, at every moment and in the end', async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.nat(), async (steps, cut) => {
@@ -185,7 +185,7 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
     ).toBe(1)
   })
 
-  test('although a completion that was turned away as a duplicate was scored, and the one that held its place failed', async () => {
+  test('although a completion that was rejected as a duplicate was scored, and the one that held its place failed', async () => {
     const events = [
       requested(),
       sampled('s1', row(0, 'A', 'fail')),

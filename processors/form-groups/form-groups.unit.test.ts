@@ -42,7 +42,7 @@ describe('a group of two', () => {
     expect(group.said()).toEqual([])
   })
 
-  test('is the same whatever order its events come in', async () => {
+  test('is the same whatever order its events arrive in', async () => {
     const events: Event[] = [
       requested(),
       sampled('s1', sampledRow(0)),
@@ -63,7 +63,7 @@ describe('a group of two', () => {
     )
   })
 
-  test('keeps only what turns away late answers once it has formed', async () => {
+  test('keeps only what it needs to reject late answers once it has formed', async () => {
     const group = driver()
     await group.given(requested(), both, scores)
     expect(group.state('g1')).toMatchObject({ closed: 'formed', attempt_id: 'attempt-1', slots: {} })
@@ -119,7 +119,7 @@ describe('a completion is rejected', () => {
     expect(group.said(completionRejected).map(({ data }) => data.reason)).toEqual(['duplicate', 'mixed_attempt'])
   })
 
-  test('as index_out_of_range when the request comes after it', async () => {
+  test('as index_out_of_range when the request arrives after it', async () => {
     const group = driver()
     await group.given(sampled('s1', sampledRow(5)))
     await group.when(requested())
@@ -149,7 +149,7 @@ describe('a completion is rejected', () => {
     expect(group.said(groupFormed)).toHaveLength(1)
   })
 
-  test('as late when no request comes for it within a week', async () => {
+  test('as late when no request arrives for it within a week', async () => {
     const group = driver()
     await group.given(both)
     await group.when(tick('virtual', '2026-01-08T00:00:01.000Z'))
@@ -192,7 +192,7 @@ describe('a group expires', () => {
   })
 })
 
-test('a negative index is a dead letter, and the group is as if it had never come', async () => {
+test('a negative index is a dead letter, and does not affect the group', async () => {
   const group = driver()
   await group.given(requested())
   await group.when(sampled('bad', sampledRow(-1)))

@@ -7,7 +7,7 @@ import { clockTicked } from '../events/clock.ts'
 import { encodeEvent } from '../wire/codec.ts'
 import { jsonSchemaOf } from './json-schema.ts'
 
-test('says every field, its meaning, and that nothing else may be there', () => {
+test('has every field with its meaning, and allows no other', () => {
   expect(jsonSchemaOf(clockTicked)).toMatchInlineSnapshot(`
     {
       "$id": "plumbline:clock.ticked/1/4a6d52d0a29c0280",

@@ -79,19 +79,19 @@ const OUTSIDE: readonly (readonly [string, object, string])[] = [
 ]
 
 test.each(OUTSIDE)(
-  'outside its bounds, %s is refused where it is said and where it is read',
+  'outside its bounds, %s is refused when it is written and when it is read',
   (_what, change, message) => {
     expect(() => written(bounded, [{ ...row, ...change }])).toThrow(message)
     expect(() => decodeEvent(dishonest([{ ...row, ...change }]), events)).toThrow(message)
   },
 )
 
-test('values at their bounds are taken', () => {
+test('values at their bounds are accepted', () => {
   const edge = { ...row, place: 10, share: 1, temperature: 100, group_id: 'g'.repeat(8), names: ['', 'abcd', ''] }
   expect(decodeEvent(written(bounded, [edge]), events).data).toEqual([edge])
 })
 
-test('two rows with one key are refused where they are said and where they are read, in any order of the rows', () => {
+test('two rows with one key are refused when written and when read, in any order of the rows', () => {
   const rows = [3, 1, 2, 1].map((place) => ({ ...row, place }))
   const message = 'row 3 group_id "g", place 1: expected each group_id, place once in an event, row 1 has it too'
   expect(() => written(bounded, rows)).toThrow(message)
@@ -111,7 +111,7 @@ test.each([...OUTSIDE, ['a row key', {}, 'row 1 group_id "g", place 0']] as cons
   },
 )
 
-test('an event of an earlier release keeps that when it is written again; one that obeys promises to', () => {
+test('an event that breaks the rules stays without their mark when it is written again; one that obeys gets it', () => {
   const twice = decodeEvent(byEarlierRelease([row, row]), events)
   const again = encodeEvent(bounded, twice)
   expect(again.headers.map(({ name }) => name)).not.toContain('ce_schemarules')
@@ -122,7 +122,7 @@ test('an event of an earlier release keeps that when it is written again; one th
   expect(encodeEvent(bounded, once).headers).toContainEqual({ name: 'ce_schemarules', value: '1' })
 })
 
-test('its types are asked of every record', () => {
+test('the types of every record are checked', () => {
   const record = byEarlierRelease([row])
   const other = written(defineEvent({ ...declared, row: { ...boundedFields, place: utf8() } }), [
     { ...row, place: 'x' },
@@ -134,7 +134,7 @@ test('bounds and row keys are no part of a fingerprint', () => {
   expect(fingerprintOf(bounded)).toBe(fingerprintOf(free))
 })
 
-test('bounds stand in the JSON Schema and in the Python reader', () => {
+test('bounds are in the JSON Schema and in the Python reader', () => {
   expect(jsonSchemaOf(bounded)).toMatchObject({
     $comment: 'rows of one event differ in group_id, place',
     properties: {
@@ -164,7 +164,7 @@ test('a declaration whose bounds or row key cannot hold is refused', () => {
   )
 })
 
-test('a request for a hundred million completions is refused before anything is made of it', () => {
+test('a request for a hundred million completions is refused before anything is allocated for it', () => {
   const request = { ...sampleOf(rolloutRequested, 1), group_size: 16 }
   const record = encodeEvent(rolloutRequested, eventOf(rolloutRequested, request) as Event)
   const value = Buffer.from(

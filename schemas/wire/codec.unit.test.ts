@@ -16,7 +16,7 @@ const types = [...catalogue, everyTypeBatch, everyTypeFact]
 const events = catalogueOf(types)
 
 /** JSON has no −0, so events are compared by canonical hash; Arrow keeps −0, so there everything must be equal. */
-test.each(types)('$type comes back as it was said, also from bytes that lie anywhere', (type) => {
+test.each(types)('$type is read back as it was written, also from bytes at any alignment', (type) => {
   fc.assert(
     fc.property(arbitraryData(type), fc.nat({ max: 9 }), (data, shift) => {
       const event = eventOf(type, data, {
@@ -123,7 +123,7 @@ test.each<[string, object, string]>([
   expect(decode).toThrow(problem)
 })
 
-test('an unknown type is poison', () => {
+test('an unregistered type is poison', () => {
   expect(() => decodeEvent(good, catalogueOf([]))).toThrow(
     'header ce_type: "test.everything_said" is not in the catalogue',
   )

@@ -48,7 +48,7 @@ test('the gate tells what to do', () => {
   expect(problemsWith([], recorded)[0]).toContain('cannot be read any more')
 })
 
-test('what is for people, and the order of things, says nothing', () => {
+test('descriptions and order do not change a fingerprint', () => {
   const { id, side, at } = declared.row
   const reworded = defineEvent({
     ...declared,
@@ -73,7 +73,7 @@ test.each<[string, EventType]>([
   expect(fingerprintOf(other)).not.toBe(fingerprintOf(said))
 })
 
-test('a data schema URI says type, version and fingerprint', () => {
+test('a data schema URI names type, version and fingerprint', () => {
   const uri = dataSchemaUri(said)
   expect(uri).toBe(`plumbline:test.said/1/${fingerprintOf(said).slice(0, 16)}`)
   expect(URL.canParse(uri)).toBe(true)

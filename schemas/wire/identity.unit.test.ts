@@ -31,7 +31,7 @@ test('no part is left out', () => {
   expect(derivedId({ ...derivation, discriminator: '' })).toBe(derivedId(derivation))
 })
 
-test('the order of causes says nothing', () => {
+test('the order of causes does not matter', () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.string()), fc.integer(), (causes, seed) => {
       const shuffled = causes.map((cause, at) => [Math.sin(seed + at), cause] as const).sort(([a], [b]) => a - b)
