@@ -44,7 +44,7 @@ async function fill(dir: string, bytes: number): Promise<void> {
   await log.close()
 }
 
-/** Runs the worker in a process of its own and reads its memory twenty times a second. */
+/** Runs the worker in a separate process and reads its memory twenty times a second. */
 async function mostMemory(dir: string): Promise<number> {
   const program = new URL('./backlog-worker.ts', import.meta.url).pathname
   // With the flags of `npm run bench`, which are those of `./plumbline`.

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { serveBlobs } from '../infra/blobs/server.ts'
 
-/** A blob server behind a slow network, in a process of its own as in use; ends with its standard input. */
+/** A blob server behind a slow network, in a separate process as in use; ends with its standard input. */
 const [root = '', token = '', delay = ''] = process.argv.slice(2)
 const DELAY_MS = Number(delay)
 

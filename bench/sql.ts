@@ -13,7 +13,7 @@ import { type Gauge, type Measure, medianOf, type OpenBench } from './pairs.ts'
 /** The most typical question. */
 const QUESTION = 'select task, outcome, count(*), avg(reward) from rewards group by all'
 const LIMIT_MS = 3_600_000
-/** A question that takes longer is asked once. */
+/** A query that takes longer is run once. */
 const LONG_MS = 5_000
 const LOOKUP_GOAL_MS = 300
 /** Shorter times count as this: they are too short to show growth. */
@@ -24,7 +24,7 @@ const QUICK_SIZES = [1_600, 3_200]
 
 /**
  * Every view, report and documented statement over databases of several sizes, which include a rescored reward: its
- * time, and how that grows. And the typical question, compared with the same one to a flat table of the same rows.
+ * time, and how that grows. And the typical query, compared with the same one on a flat table of the same rows.
  */
 export const open: OpenBench = async ({ quick, completions = quick ? QUICK_SIZES : SIZES }) => {
   const sizes = sizesOf(completions)

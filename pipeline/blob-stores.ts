@@ -27,7 +27,7 @@ export function folderBlobs(data: string): Blobs {
   return directoryBlobs(root, { made })
 }
 
-/** The blobs of a data folder, or those of a store elsewhere, with a cache in the data folder. */
+/** The blobs of a data folder, or those of a remote store, with a cache in the data folder. */
 export function blobsOf({ data, blobs: address }: BlobsPlace): Blobs {
   const own = folderBlobs(data)
   if (address === undefined) return own
@@ -36,7 +36,7 @@ export function blobsOf({ data, blobs: address }: BlobsPlace): Blobs {
   return cachedBlobs({ there, cache, own })
 }
 
-/** @throws UsageError when the address is of no store, or what is needed for it is not set */
+/** @throws UsageError when the address names no store, or a setting that the store needs is missing */
 function storeAt(address: string | true): Blobs {
   if (address !== true && address.startsWith('s3://')) return bucketAt(address)
   if (address === true || !/^https?:\/\//.test(address) || !URL.canParse(address)) {
@@ -64,7 +64,7 @@ function bucketAt(address: string): Blobs {
   }
 }
 
-/** The environment variable that limits the cache of a store elsewhere, in GiB. */
+/** The environment variable that limits the cache of a remote store, in GiB. */
 const CACHE_GIB = 'PLUMBLINE_BLOB_CACHE_GIB'
 
 /** Inferred: some hours of pictures and long columns. */

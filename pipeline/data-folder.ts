@@ -41,7 +41,7 @@ export interface Opening {
  */
 export async function openDataFolder(options: DataOptions, { create, or_read }: Opening): Promise<DataFolder> {
   const dir = resolve(options.data)
-  // A log elsewhere may have data although this host has no data folder yet.
+  // A log outside the folder may have data although this host has no data folder yet.
   if (create || options.log !== undefined) createFolder(dir, options.shared)
   openedBefore(options)
   const address = options.log ?? `lmdb:${join(dir, 'log')}`

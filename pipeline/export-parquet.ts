@@ -17,7 +17,7 @@ export interface ExportOptions {
   /** Replaces an earlier export; a folder that holds anything else is refused all the same. */
   readonly overwrite: boolean
   readonly time_limit_ms: number
-  /** Hears, in words, of what delays it. */
+  /** Receives messages about what delays the export. */
   readonly report: (message: string) => void
 }
 
@@ -28,10 +28,10 @@ export interface Exported {
 }
 
 /**
- * Writes a table of a data folder as Parquet. The folder is written elsewhere, flushed and renamed: no reader sees half
- * of it.
+ * Writes a table of a data folder as Parquet. The folder is written under another name, flushed and renamed, so no
+ * reader sees half of it.
  *
- * @throws UsageError when there is something else in that place
+ * @throws UsageError when that place has something else
  */
 export async function exportParquet(data: string, options: ExportOptions): Promise<Exported> {
   const { table, by, overwrite, time_limit_ms, report } = options

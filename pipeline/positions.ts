@@ -12,7 +12,7 @@ import { SINK } from './unreadable-records.ts'
 import { UsageError } from './usage-error.ts'
 import { prepareLog, wiringOf, wiringOn } from './wiring.ts'
 
-/** A reader, how many positions it has, those that do not belong to this log, and how to begin anew. */
+/** A reader, how many positions it has, those that do not belong to this log, and how to start over. */
 export interface Reader {
   readonly reader: string
   readonly positions: number
@@ -41,16 +41,16 @@ export function warningOf({ reader, misplaced, remedy }: Reader): string | undef
   return `${reader} cannot continue in this log: ${listed(misplaced)}. To restart: ${remedy}`
 }
 
-/** A reader that begins anew. */
+/** A reader that starts over. */
 export type Begun =
   | { readonly reader: string; readonly positions: number; readonly keys: number }
   | { readonly source: string; readonly steps: readonly bigint[] }
 
 /**
- * Makes readers begin at the beginning of their topics; a fold's state is dropped.
+ * Makes readers start over at the beginning of their topics; a fold's state is dropped.
  *
- * @param only processors, and sources as they are named where they stop (`source/…`); those that cannot go on in this
- *   log when left out
+ * @param only processors, and sources by the name in their error (`source/…`); when left out, those that cannot
+ *   continue in this log
  * @throws UsageError when there is no such reader
  */
 export async function resetReaders(

@@ -39,7 +39,7 @@ export async function recordedRewards(
 }
 
 /**
- * Loads the code of a recorded reward in a thread of its own. The caller must close it.
+ * Loads the code of a recorded reward in its own thread. The caller must close it.
  *
  * @throws UsageError when it cannot be loaded from the log alone, e.g. because it imports other files.
  */

@@ -15,15 +15,15 @@ import { prepareLog, wiringOn } from './wiring.ts'
 export interface RepairReport extends Repaired {
   readonly to: string
   readonly blobs: { readonly copied: number; readonly damaged: readonly string[] }
-  /** What the next run recomputes, and what a person has to do, in words. */
+  /** Messages: what the next run recomputes, and what a person has to do. */
   readonly next: readonly string[]
 }
 
 /**
- * Copies what is whole of a damaged data folder into a new one. The damaged one is only read.
+ * Copies the intact parts of a damaged data folder into a new one. The damaged one is only read.
  *
- * @param to a folder that is empty or not there
- * @throws UsageError when it holds something, or there is no embedded log to repair
+ * @param to a folder that is empty or does not exist
+ * @throws UsageError when it is not empty, or there is no embedded log to repair
  */
 export async function repairFolder(options: DataOptions, to: string): Promise<RepairReport> {
   const target = resolve(to)

@@ -15,14 +15,14 @@ import { type DataOptions, isKafka, openDataFolder, openLog, openLogForReading }
 import { UsageError } from './usage-error.ts'
 import { wiringOf } from './wiring.ts'
 
-/** From where to where. Each is a data folder, `lmdb:DIR` with its blobs beside it, or `kafka://…`. */
+/** Source and target. Each is a data folder, `lmdb:DIR` with its blobs next to it, or `kafka://…`. */
 export interface ReplayPlaces {
   /** The data folder of this pipeline. */
   readonly place: DataOptions
   /** `place` when left out. */
   readonly from?: string
   readonly to?: string
-  /** Instead of `to`: a name beside the log, in FROM/replays/NAME. */
+  /** Instead of `to`: a name next to the log, in FROM/replays/NAME. */
   readonly as?: string
 }
 
@@ -43,10 +43,10 @@ export interface ReplayInto
 }
 
 /**
- * Emits a recorded log again, in another place; the same call after a kill goes on where it stopped.
+ * Emits a recorded log again, in another place; the same call after a kill resumes where it stopped.
  *
  * @returns what was emitted, and the address of the log that has it
- * @throws UsageError when the places are one, or the other log already holds something else
+ * @throws UsageError when both places are the same, or the other log already has other records
  */
 export async function replayInto(options: ReplayInto): Promise<Replayed & { readonly to: string }> {
   const { part, place, what, speed, signal, paused, onProgress } = options

@@ -30,9 +30,9 @@ export const REWARD_TIME_LIMIT_S = 10
 const THREAD_MEMORY_MB = 1_024
 
 /**
- * Starts a reward file in a thread of its own: a plain module with `version` and one exported function.
+ * Starts a reward file in its own thread: a plain module with `version` and one exported function.
  *
- * @throws UsageError naming the file, what was expected of it and what is there.
+ * @throws UsageError naming the file, what was expected and what was found.
  */
 export async function readRewardFile(
   path: string,
@@ -103,7 +103,7 @@ interface Question {
 
 /**
  * A reward file's thread. Requests are answered in order, each within the time limit. Those of one turn of the event
- * loop travel as one message: a message for each event costs several times what evaluating it does.
+ * loop are sent as one message: a message for each event costs several times as much as evaluating it.
  */
 class RewardThread {
   readonly #file: string
@@ -181,7 +181,7 @@ class RewardThread {
     if (this.#sent.length > 0) this.#endIfLate()
   }
 
-  /** Call when an idle thread gets something to do: its time starts now. */
+  /** Call when an idle thread gets work: its time starts now. */
   #watch(): void {
     Atomics.store(this.#began_ns, 0, process.hrtime.bigint())
     this.#endIfLate()

@@ -1,6 +1,7 @@
 /**
- * Completions and rewards as they travel to a reward file's thread and back. A structured clone of objects writes every
- * name and every repeated text again, which costs more than evaluating a reward; arrays of plain values cost a fifth.
+ * Completions and rewards as they are sent to a reward file's thread and back. A structured clone of objects writes
+ * every name and every repeated text again, which costs more than evaluating a reward; arrays of plain values cost a
+ * fifth.
  */
 import type { RecordedCompletion, Reward } from '../processors/rescore-completions/custom-reward.ts'
 

@@ -23,7 +23,7 @@ export type FromThread =
   | { readonly kind: 'not_loaded'; readonly message: string }
   | { readonly kind: 'evaluated'; readonly answers: readonly Answer[] }
 
-/** What became of one event's completions: their rewards, or the message of a RewardFunctionError. */
+/** The result of one event's completions: their rewards, or the message of a RewardFunctionError. */
 export type Answer = PackedRewards | string
 
 export interface ThreadData {

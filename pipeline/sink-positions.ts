@@ -19,7 +19,7 @@ export interface PositionPlaces {
 export interface SinkPositions {
   readonly name: string
   readonly positions: readonly Position[]
-  /** How to begin anew. */
+  /** How to start over. */
   readonly remedy: string
 }
 

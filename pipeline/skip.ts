@@ -26,7 +26,7 @@ export interface Skipped {
 }
 
 /**
- * Makes every reader pass over a record that none can read, from now on and in copies of the log.
+ * Makes every reader skip a record that none can read, from now on and in copies of the log.
  *
  * @throws UsageError when there is no such record, or it is sound
  */

@@ -1,4 +1,4 @@
-/** The process that owns a data folder's tables, apart from the workers: loads the log into DuckDB and answers SQL. */
+/** The process that owns a data folder's tables, separate from the workers: it loads the log and answers SQL. */
 
 import { ownTables } from '../sinks/duckdb/process/owner.ts'
 import { catalogue, views } from '../streams/vocabulary.ts'

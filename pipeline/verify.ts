@@ -18,7 +18,7 @@ import { loadRecordedReward, recordedRewards } from './recorded-rewards.ts'
 import { number } from './text/number.ts'
 import { prepareLog } from './wiring.ts'
 
-/** The result of a verification: for each part its coverage and differences, and in words what was left out. */
+/** The result of a verification: for each part its coverage and differences, and messages about what was left out. */
 export interface FolderReport {
   readonly passed: boolean
   readonly reports: readonly VerifyReport[]
@@ -29,21 +29,21 @@ export interface FolderReport {
   readonly chunks: { readonly checksummed: number; readonly unchecksummed: number; readonly damaged: number } | null
   /** Names of rewards whose rows were not recomputed. */
   readonly left_out: readonly string[]
-  /** Everything that was left out, in words. */
+  /** A message for each part that was left out. */
   readonly not_covered: readonly string[]
 }
 
 /** What is compared beyond the records, the derived events and the chunks of the log. */
 export interface VerifyParts {
-  /** Also the rows of rescoring. This runs the reward functions whose code lies in the log. */
+  /** Also the rows of rescoring. This runs the reward functions whose code is in the log. */
   readonly rescored?: boolean
-  /** Also the bytes of every blob that is named. */
+  /** Also the bytes of every referenced blob. */
   readonly blobs?: boolean
   /** Also the rows of the DuckDB tables. */
   readonly tables?: boolean
 }
 
-/** Hears of each part as it begins and ends. */
+/** Called when a part begins and when it ends. */
 export interface VerifyWatch extends LogWatch {
   tables(report: TablesReport): void
 }
@@ -57,7 +57,7 @@ const UNWATCHED: VerifyWatch = {
   tables() {},
 }
 
-/** Verifies a folder: computes every derived event again and compares. What differs is in the report, not thrown. */
+/** Verifies a folder: recomputes and compares every derived event. Differences are reported, not thrown. */
 export async function verify(
   folder: DataFolder,
   wiring: Topology,

@@ -1,26 +1,26 @@
 import type { UnreadableCounts } from './unreadable-counts.ts'
 
 /**
- * The sink port. A sink copies the events of a log, and its dead letters, to where somebody else reads them. A driver
+ * The sink port. A sink copies the events of a log, and its dead letters, to where other programs read them. A driver
  * (DuckDB, JSON Lines) implements this interface and passes the suite in `conformance/`.
  *
  * What every driver promises:
  * - What a record becomes and the position after it are stored together or not at all, wherever the process is killed.
  *   So each record is stored exactly once: opening again and reading again add nothing. Whether an event that the log
- *   holds twice (the same id in two records) is stored once or twice is for the driver to say.
+ *   holds twice (the same id in two records) is stored once or twice is for the driver to declare.
  * - Within a partition of a topic, records are stored in the log's order.
  * - A position names the topic's id and the last record that was read (`Position.seen`). Another log, a topic that was
  *   deleted and recreated, or an older copy of the log is refused before anything of it is stored; the error says what
  *   to delete or name instead.
- * - A failure of the surroundings (the log, a blob, the disk) is reported once and retried forever, with growing pauses.
+ * - A failure of a dependency (the log, a blob, the disk) is reported once and retried forever, with growing pauses.
  *   Nothing is lost meanwhile. An error with `retry: 'never'` ends `run`.
- * - A record that is itself at fault is counted in `health`, listed with its place and the reason, and passed over. It is
+ * - A record that is itself at fault is counted in `health`, listed with its place and the reason, and skipped. It is
  *   never dropped silently.
  * - A sink only reads the log, and nothing waits for it: one that is slow, fails or is killed slows no worker and no
  *   other sink. One that computes in the workers' process yields to them often; to share no processor time, give it a
  *   process of its own (as DuckDB has, or with `run --only`).
  * - What it reads at once is bounded in bytes.
- * - A place that it writes to has one owner. A second process is refused, and is told so.
+ * - A place that it writes to has one owner. A second process is refused with an error.
  *
  * The smallest driver is a `RecordStore` for `record-sink.ts`, which does all but the storing. A driver that needs more
  * shares how it waits and retries (`retrying.ts`), where it reads (`read-positions.ts`) and in which order

@@ -42,7 +42,7 @@ export function wallClock(instance: string): Source {
 /** A few hundred ticks. Inferred; there is one at a time. */
 const MAX_BYTES = 65_536
 
-/** A clock that ticks when it is told to: for generated events, and for a run that ends when nothing is left to do. */
+/** A clock that ticks on demand: for generated events, and for a run that ends when no work is left. */
 export class Clock {
   readonly #ticks: PushSource
   readonly #running: Promise<unknown>

@@ -4,7 +4,7 @@ import { sleep } from '../infra/sleep.ts'
 export interface Pace {
   /**
    * How many steps may be taken now. Waits until at least one may, or until `signal` is aborted; then the answer does not
-   * matter. Permitting takes nothing away: `taken` does.
+   * matter. Permitting does not count them: `taken` does.
    */
   permit(signal: AbortSignal): Promise<number>
   /** So many steps were committed. */

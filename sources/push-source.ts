@@ -12,21 +12,22 @@ export interface PushOptions {
   readonly commit_bytes?: number
 }
 
-/** A live source that other code hands events to: a door over HTTP, a program that records. */
+/** A live source that other code hands events to: an HTTP endpoint, a program that records. */
 export interface PushSource extends Source {
   /** Encoded bytes that wait for their commit. */
   readonly waiting_bytes: number
   /**
-   * Resolves once the event is committed. While the buffer is full, the event waits outside, so that a caller that awaits
-   * each event is slowed to the speed of the log. An event that waits already under the same id is not added again.
+   * Resolves once the event is committed. While the buffer is full, the event waits with its sender, so that a caller
+   * that awaits each event is slowed to the speed of the log. An event already waiting under the same id is not added
+   * again.
    *
-   * @param signal gives up waiting for room; an event that is in the buffer stays in it
+   * @param signal stops waiting for room; an event that is in the buffer stays in it
    * @throws InvalidEventError, EventTooLargeError when it cannot be encoded.
    * @throws IdTakenError when another event with its id waits.
    * @throws NotCommittedError when the source ends first: hand it in again, with the same id.
    */
   hand(said: Said, signal?: AbortSignal): Promise<void>
-  /** No more is handed in: the run ends when everything that waits is committed. */
+  /** No more events follow: the run ends when all waiting events are committed. */
   end(): void
 }
 
@@ -69,7 +70,7 @@ class Buffered implements PushSource {
   readonly kind = 'live'
   readonly steps = Number.POSITIVE_INFINITY
   readonly #options: PushOptions
-  /** In the order in which they came; those at the beginning may be in a commit. */
+  /** In the order of arrival; those at the beginning may be in a commit. */
   readonly #waiting: Waiting[] = []
   readonly #by_id = new Map<string, Waiting>()
   /** Those that there was no room for, in their order. Empty while there is room. */

@@ -21,7 +21,7 @@ export interface RunSourceOptions {
   /** Default: as fast as the log takes it. */
   readonly pace?: Pace
   /**
-   * Told when the surroundings fail (the log, the blobs, the disk) and when they are back. The source then tries again
+   * Called when a dependency fails (the log, the blobs, the disk) and when it works again. The source then retries
    * until it is stopped. Left out: such a failure ends the run.
    */
   readonly report?: (message: string) => void
@@ -217,7 +217,7 @@ class SourceRun {
     return ids.includes('') ? [] : ids
   }
 
-  /** Of a live source nothing can be brought in again, so it goes on in the new topic. */
+  /** A live source cannot emit its events again, so it continues in the new topic. */
   async #expectSameTopics({ topic, next, seen }: Position, ids: readonly string[]): Promise<void> {
     const { types, steps, kind } = this.#source
     if (kind === 'live') return

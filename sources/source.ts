@@ -2,28 +2,28 @@ import type { DataOf, Event, EventType } from '../schemas/declare/event.ts'
 import type { EncodedEvent } from '../schemas/wire/codec.ts'
 
 /**
- * The source port. A source is how events from outside enter the log: generated scenes, a file, a clock, a door that
- * other programs hand events to. It gives events in steps, and `runSource` appends them. A step is what the source
+ * The source port. A source is how events from outside enter the log: generated scenes, a file, a clock, an endpoint
+ * that other programs hand events to. It emits events in steps, and `runSource` appends them. A step is what the source
  * counts: a scene with its request, a line of a file, a tick, an event handed in.
  *
  * What a source promises, and what `conformance/` tests for every source of the topology:
- * - **Idempotent by `ce_id`.** Asked for the same step again after a failure, it gives the same events, with the same ids.
- *   The ids of a `repeatable` source follow from its name and the step, also in another process. An event of a `live`
- *   source exists once: who handed it in keeps its id, and hands it in again if no commit was confirmed.
- * - **It waits only as long as it may.** A `take` that waits for events ends when its signal is aborted. What it gives
- *   is bounded: at most as many steps as it is asked for, and a bounded number of bytes.
- * - **It is fenced by its name.** The name says what work this is, parameters included. Everything that could be done
- *   twice by two processes has one name.
+ * - **Idempotent by `ce_id`.** Asked for the same step again after a failure, it returns the same events with the same
+ *   ids. The ids of a `repeatable` source follow from its name and the step, also in another process. An event of a
+ *   `live` source exists once: its sender keeps its id, and hands it in again if no commit was confirmed.
+ * - **It can be stopped while it waits.** A `take` that waits for events ends when its signal is aborted. Its result is
+ *   bounded: at most as many steps as requested, and a bounded number of bytes.
+ * - **It is fenced by its name.** The name identifies the work, parameters included. Two processes that could do the
+ *   same work twice have the same name.
  *
  * What `runSource` adds, for every source alike:
- * - **One transaction per take.** Its events and the step behind them are committed together, so its progress is in the
+ * - **One transaction per take.** Its events and the step after them are committed together, so its progress is in the
  *   log: after `kill -9` the next process resumes with the first step that is missing. A `repeatable` source appends
  *   no event twice and leaves no gap. Of a `live` one, every confirmed event is in the log once.
  * - **One process per name.** Of two that run sources of one name, one ends with a `RivalError` that names the other.
  * - **Paced.** A `Pace` permits steps, by time or by demand; none is taken that is not permitted.
  * - **Stoppable at any moment.** After an abort nothing is taken. A commit that has begun is finished; what was taken
- *   and not yet being committed is dropped, and is not lost: a repeatable source gives it again, a live one refuses it.
- * - **Errors say where**: source, step, and what to do.
+ *   but not committed is dropped, and not lost: a repeatable source emits it again, a live one refuses it.
+ * - **Errors name the place**: source, step, and what to do.
  */
 export interface Source {
   /** Identifies the work, parameters included: a source with the same name resumes it. */
@@ -42,7 +42,7 @@ export interface Source {
    * `from`, and gives the same events again, or at least begins with them.
    *
    * @returns undefined when there are no more steps, and when `signal` is aborted
-   * @throws Error saying what is wrong with its input. With `retry: 'later'`, the same call may succeed.
+   * @throws Error that names what is wrong with its input. With `retry: 'later'`, the same call may succeed.
    */
   take(from: number, how: Taking): Promise<Taken | undefined>
   /** Its run has ended, with an error or not: a live source refuses what was not committed. */
@@ -58,7 +58,7 @@ export interface Taking {
 export interface Taken {
   /** In the order in which they are appended. All blobs that they refer to are stored. */
   readonly said: readonly Said[]
-  /** The step behind them: between `from` + 1 and `from` + `most`. */
+  /** The step after them: between `from` + 1 and `from` + `most`. */
   readonly to: number
   /** Called once they are committed. */
   committed?(): void
@@ -72,7 +72,7 @@ export interface Said {
   readonly encoded?: EncodedEvent
 }
 
-/** What a source says about an event. `id`: the same for the same step, e.g. by `sourceId`. */
+/** What a source declares about an event. `id`: the same for the same step, e.g. by `sourceId`. */
 type SourceEnvelope = Pick<Event, 'id' | 'source' | 'time' | 'clock' | 'correlation' | 'seed'> & {
   readonly causes?: readonly string[]
 }
@@ -88,7 +88,7 @@ export function said<T extends EventType>(
   return { type, event: event as unknown as Event }
 }
 
-/** A repeatable source, by what each of its steps gives. */
+/** A repeatable source, defined by the events of each step. */
 export interface Steps {
   readonly name: string
   readonly types: readonly EventType[]

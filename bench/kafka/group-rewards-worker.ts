@@ -1,5 +1,5 @@
 /**
- * The peers' job on Plumbline, in a process of its own: the real worker with journal, changelog and snapshots. It reads
+ * The peers' job on Plumbline, in a separate process: the real worker with journal, changelog and snapshots. It reads
  * the same environment variables as the peers' programs and prints the same line.
  */
 

@@ -17,7 +17,7 @@ export const rewardObserved = defineEvent({
   row: { key: utf8(), sequence: int32(), reward: float64(), padding: utf8() },
 })
 
-/** Each run writes its groups to a topic of its own, as each peer's run does. */
+/** Each run writes its groups to its own topic, as each peer's run does. */
 export const rewardsGrouped = (run: string) =>
   defineEvent({
     type: `bench.rewards_grouped_${run}`,

@@ -24,7 +24,7 @@ const MOST_PER_SECOND = 500
 
 /**
  * Time from the commit of a scene and its request, for sixteen completions, until its rows are visible in
- * `tower.completions_scored` of DuckDB. `plumbline run --no-sink` has a process of its own; the sink is in this one. A
+ * `tower.completions_scored` of DuckDB. `plumbline run --no-sink` has its own process; the sink is in this one. A
  * burst measures the highest rate, until its groups are in DuckDB too; the latency is measured at half of that rate.
  */
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
@@ -181,7 +181,7 @@ async function watch(sink: DuckDbSink, tables: Readonly<Record<string, Map<strin
   }
   return {
     look(): Promise<void> {
-      // One look at a time, then another: the running one may miss what was committed meanwhile.
+      // One query at a time, then another: a running query may miss rows that are committed meanwhile.
       looking = (looking ?? Promise.resolve()).then(look)
       return looking
     },

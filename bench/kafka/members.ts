@@ -5,7 +5,7 @@ import type { MemberSays } from './member-process.ts'
 
 const PROGRAM = fileURLToPath(new URL('./member-process.ts', import.meta.url))
 
-/** A worker in a process of its own. */
+/** A worker in a separate process. */
 export class MemberProcess {
   readonly #child: ChildProcess
   readonly #ended: Promise<unknown>

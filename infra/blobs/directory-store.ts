@@ -53,14 +53,14 @@ export class DirectoryStore {
   }
 
   async #look(): Promise<'there' | 'away' | 'new'> {
-    // Check `made` first. A store that another process is creating gets `made` last, so it is never taken for away.
+    // Check `made` first. A store that another process is creating gets `made` last, so it never looks unavailable.
     this.#seen ||= this.#made !== undefined && (await exists(this.#made))
     const was_made = this.#seen
     if (await this.isThere()) return 'there'
     return was_made ? 'away' : 'new'
   }
 
-  /** Makes the folder of a new store. @throws BlobsAwayError when the folder of an old one is away. */
+  /** Makes the folder of a new store. @throws BlobsAwayError when the folder of an old one is unavailable. */
   async prepare(): Promise<void> {
     const found = await this.#look()
     if (found === 'away') throw this.away('nothing was written')

@@ -113,10 +113,10 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
   }
 
   /**
-   * The store can go away between any two calls of a write, and be back before it is looked for: what was not found
-   * then is looked for once more.
+   * The store can disappear between any two calls of a write, and be back before the check: a file that was not found
+   * is then looked up once more.
    *
-   * @throws BlobsAwayError when the store went away meanwhile.
+   * @throws BlobsAwayError when the store disappeared meanwhile.
    */
   async function write(
     ref: BlobRef,

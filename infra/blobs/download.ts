@@ -63,7 +63,7 @@ export async function* downloadStream(
   if (actual !== ref.sha256) throw await wrong(remote, ref, actual, call)
 }
 
-/** Errors that another attempt at the transfer does not mend. */
+/** Errors that another attempt at the transfer cannot fix. */
 const OF_THE_STORE = [BlobMissingError, BlobCorruptError, BlobsAwayError]
 
 /** The bytes as they arrive. A transfer that breaks off or stalls is resumed where it stopped. */

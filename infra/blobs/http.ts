@@ -151,7 +151,7 @@ export function httpBlobs(options: HttpBlobsOptions): BlobStore {
 
 interface Sent {
   readonly headers?: Record<string, string>
-  /** The body, made anew for each attempt. */
+  /** The body, created again for each attempt. */
   readonly body?: () => Body
   readonly timeout_ms?: number
   /** Replaces the time-out and the signal of the call. */

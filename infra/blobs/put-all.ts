@@ -9,7 +9,7 @@ export const PARALLEL_PUTS = 32
 
 /**
  * Puts the blobs of a commit, several at a time. When this resolves, all of them are durable. After a failure no more
- * are started, those under way are aborted, and the first error is thrown once all have ended.
+ * are started, those in progress are aborted, and the first error is thrown once all have ended.
  *
  * @param signal aborts it like a failure, with its reason
  * @throws BlobCorruptError when bytes that are not sealed no longer have the hash of their reference

@@ -2,7 +2,7 @@ import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import { BlobsAwayError } from './blobs.ts'
 import { checked } from './hashing.ts'
 
-/** Requests to a blob store over HTTP, and their failures in words. */
+/** Requests to a blob store over HTTP, and messages for their failures. */
 
 export type Body = NonNullable<RequestInit['body']>
 

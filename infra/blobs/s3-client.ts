@@ -6,7 +6,7 @@ import type { S3Place } from './s3-options.ts'
 
 export interface S3Request {
   readonly headers?: Record<string, string>
-  /** The body, made anew for each attempt. */
+  /** The body, created again for each attempt. */
   readonly body?: () => NonNullable<RequestInit['body']>
   readonly timeout_ms?: number
   /** Replaces the time-out and the signal of the call. */
@@ -45,7 +45,7 @@ export class S3Client {
 
   /**
    * @param path of an object in the bucket, and a query
-   * @throws BlobsAwayError when no answer comes
+   * @throws BlobsAwayError when no answer arrives
    */
   async ask(method: string, path: string, call: BlobCall, request: S3Request = {}): Promise<Response> {
     for (let attempt = 0; ; attempt++) {
@@ -84,7 +84,7 @@ export class S3Client {
     })
   }
 
-  /** The code of an error, as S3 names it, and the error in words. */
+  /** The code of an error, as S3 names it, and a message for people. */
   async refusal(answer: Response, expected = ''): Promise<{ readonly code: string; readonly error: BlobsAwayError }> {
     const text = await beginningOf(answer, 1_000)
     const [, code = ''] = /<Code>(\w+)<\/Code>/.exec(text) ?? []
@@ -95,5 +95,5 @@ export class S3Client {
   }
 }
 
-/** 409: another conditional put of this object is under way. */
+/** 409: another conditional put of this object is in progress. */
 const isForNow = ({ status }: Response) => status === 409 || status === 429 || (status >= 500 && status !== 501)

@@ -3,7 +3,7 @@ import { parentPort, Worker, workerData } from 'node:worker_threads'
 const EVERY_MS = 1_000
 
 /**
- * Ends this process when the one that started it has ended. On a thread of its own: a kernel that never returns blocks
+ * Ends this process when the one that started it has ended. On its own thread: a kernel that never returns blocks
  * the thread that would notice the closed pipe.
  */
 export function endWithStarter(): void {

@@ -17,7 +17,7 @@ import { reachOf } from './state/rerun.ts'
 import { changelogRecord, stateReading } from './state/state-store.ts'
 
 /**
- * Runs a processor by hand: events and ticks in, events out; no log, no clock, no files. States are frozen, so that a
+ * Runs a processor directly: events and ticks in, events out; no log, no clock, no files. States are frozen, so that a
  * fold that mutates its state fails its test.
  *
  * ```ts

@@ -1,4 +1,4 @@
-/** A number for people: whole with thousands separated, or with one digit behind the point below 100. */
+/** A number for people: whole with thousands separated, or with one decimal below 100. */
 export function number(value: number): string {
   return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString('en-US') : value.toFixed(1)
 }

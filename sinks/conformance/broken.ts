@@ -41,7 +41,7 @@ const rewriting = (change: (stored: Stored) => Partial<Stored>): SinkDriver =>
 
 const withoutSeen = ({ topic, partition, next }: Position): Position => ({ topic, partition, next })
 
-/** The files as they lie there, with what was not committed. */
+/** The files as they are on disk, with lines that were not committed. */
 const withTails: SinkDriver = {
   ...jsonl,
   async contents(folder) {

@@ -22,7 +22,7 @@ export interface SinkDriver {
   readonly name: string
   /** The stages of a commit, in order. Only at the last one is it committed. */
   readonly stages: readonly string[]
-  /** What becomes of an event that the log holds twice: one copy is stored, or both. */
+  /** How an event that the log holds twice is stored: once, or as both copies. */
   readonly repeated_event: 'once' | 'twice'
   /** Opens the sink that writes below `folder`, with `smallCommits`. */
   open(folder: string, opening: Opening): Promise<Sink>

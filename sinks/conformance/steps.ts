@@ -58,7 +58,7 @@ export async function expectAllStored({ driver, folder, log }: Scene): Promise<C
   return contents
 }
 
-/** What is stored is exactly what lies below the positions. @returns the stored records */
+/** Asserts that exactly the records below the positions are stored. @returns the stored records */
 export async function expectConsistent({ driver, folder, log }: Scene): Promise<readonly string[]> {
   const { records, positions } = await driver.contents(folder)
   const next = new Map(positions.map((position) => [partitionName(position), position.next]))
@@ -70,7 +70,7 @@ export async function expectConsistent({ driver, folder, log }: Scene): Promise<
   return records
 }
 
-/** Loads in a process of its own, which is killed at a stage. @returns what it printed */
+/** Loads in a separate process, which is killed at a stage. @returns what it printed */
 export function killedAt({ driver, folder, log_dir = '' }: Scene, stage: string, count: number): Promise<string> {
   const args = [KILLED, driver.name, folder, log_dir, blobFolder(folder), stage, String(count)]
   return new Promise((resolve) => {
@@ -97,7 +97,7 @@ export async function whileRunning(sinks: readonly Sink[], work: () => Promise<u
   await Promise.all(running)
 }
 
-/** Waits until something is so. */
+/** Waits until a condition holds. */
 export const eventually = <T>(look: () => T) => expect.poll(look, { timeout: 20_000, interval: 20 })
 
 export const caughtUp = (sink: Sink) => eventually(async () => sink.lag().catch(() => undefined)).toBe(0n)

@@ -63,7 +63,7 @@ const EXPLAIN = new RegExp(
 const EXPLAIN_OPTION = /^(?:analyze|format\s+(?:text|json|html|graphviz|yaml|mermaid|default))$/i
 
 /**
- * DuckDB cannot serialise EXPLAIN, so it is removed here and written anew before the checked statement. A wrong match
+ * DuckDB cannot serialise EXPLAIN, so it is removed here and prepended again to the checked statement. A wrong match
  * is harmless: only the checked rest runs, after a prefix written here.
  */
 function splitExplain(sql: string): { readonly explain: string; readonly statement: string } {

@@ -88,7 +88,7 @@ export async function createViews(
 
 /**
  * Statements that make every view of this file over the tables of the current database; undefined for a file of an
- * earlier release. A process that only answers questions knows no domain, so it takes them from the file.
+ * earlier release. A process that only answers queries knows no domain, so it reads them from the file.
  */
 export async function viewStatementsIn(connection: DuckDBConnection): Promise<readonly string[] | undefined> {
   const found = await connection.runAndReadAll(`

@@ -11,7 +11,7 @@ export interface SourceDriver {
   readonly kind: Source['kind']
   /** Opens the same work, with at least `STEPS` steps. `folder` is the same in every process, and made already. */
   open(place: Place): Promise<Source>
-  /** Where it is handed events: hands in the suite's events, and resolves to what became of each of them. */
+  /** For a source that is handed events: hands in the suite's events, and resolves to the outcome of each. */
   readonly door?: DoorDriver
 }
 

@@ -2,7 +2,7 @@ import type { PushSource } from '../push-source.ts'
 import type { Source } from '../source.ts'
 import { type SourceDriver, STEPS } from './driver.ts'
 
-/** The suite's events that a door has been handed, and those of them that were confirmed. */
+/** The suite's events that were handed to a source, and those of them that were confirmed. */
 export class Sender {
   readonly confirmed = new Set<string>()
   readonly refused: unknown[] = []
@@ -12,7 +12,7 @@ export class Sender {
     this.onConfirmed = onConfirmed
   }
 
-  /** Hands in whatever is not confirmed, as a sender does after a lost answer, and then no more. */
+  /** Hands in every unconfirmed event again, as a sender does after a lost answer, and then no more. */
   handIn({ door }: SourceDriver, source: Source): void {
     if (door === undefined) return
     for (let at = 0; at < STEPS; at++) {

@@ -41,7 +41,7 @@ export async function append(scene: Scene, how: Appending = {}): Promise<SourceR
   return await runSource(source, { log, blobs, partitions: PARTITIONS, pace, ...rest, signal: stop.signal })
 }
 
-/** How many steps of a source the log says are done. */
+/** How many steps of a source are done, according to the log. */
 export async function stepsIn(log: Log, { name }: Pick<Source, 'name'>): Promise<number> {
   return Math.max(0, ...(await log.committed(`source/${name}`)).map(({ next }) => Number(next)))
 }
@@ -101,7 +101,7 @@ export function expectOnce(found: Record<string, readonly string[]>): void {
   for (const [place, ids] of Object.entries(found)) expect(new Set(ids).size, place).toBe(ids.length)
 }
 
-/** Appends in a process of its own, which is killed at a stage. @returns what it printed */
+/** Appends in a separate process, which is killed at a stage. @returns what it printed */
 export function killedAt({ driver, folder, log_dir = '' }: Scene, stage: string, sender: Sender): Promise<string> {
   const args = [KILLED, driver.name, folder, log_dir, stage, JSON.stringify([...sender.confirmed])]
   return new Promise((resolve) => {
@@ -113,7 +113,7 @@ export function killedAt({ driver, folder, log_dir = '' }: Scene, stage: string,
   })
 }
 
-/** A pace that permits what it is told to. */
+/** A pace that permits as many steps as the test sets. */
 export function onDemand(): Pace & { allow(steps: number): void } {
   let left = 0
   let wake = () => {}

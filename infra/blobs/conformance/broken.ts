@@ -113,7 +113,7 @@ export const BROKEN_STORES: readonly BrokenStore[] = [
         try {
           yield* blobs.list(call)
         } catch {
-          // As if there were nothing.
+          // As if nothing were stored.
         }
       },
     }),

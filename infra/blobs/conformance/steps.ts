@@ -48,7 +48,7 @@ export function everyCall(blobs: BlobStore, call: { readonly signal?: AbortSigna
   ] as const
 }
 
-/** Asserts that no call reports a blob as missing: each throws an error that a retry can mend. */
+/** Asserts that no call reports a blob as missing: each throws an error that a retry can fix. */
 export async function expectAway(blobs: BlobStore): Promise<void> {
   for (const [name, call] of everyCall(blobs)) {
     const outcome = await call().then(

@@ -7,7 +7,7 @@ export const lz4Compress = (records: Buffer): Buffer => compressFrameSync(record
 export const inThreadLz4 = (records: Buffer): Promise<Buffer> => compressFrame(records)
 
 /**
- * The package expands the first frame only, and without a limit; so frames are told apart here, and what they can hold
+ * The package expands the first frame only, and without a limit; so frames are separated here, and what they can hold
  * at most follows from their blocks. That bound is exact to one block, of 4 MiB or less.
  *
  * @throws RangeError when they can hold more than `max_bytes`

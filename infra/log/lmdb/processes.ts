@@ -52,7 +52,7 @@ export class Child {
     })
   }
 
-  /** The first output line that fits, whether it is already there or still to come. */
+  /** The first output line that matches, whether it has been printed already or not. */
   async says(fits: (said: Said) => boolean, limit_ms = 30_000): Promise<Said> {
     const deadline_ms = performance.now() + limit_ms
     for (;;) {

@@ -59,5 +59,5 @@ let shared = addon.globalBuffer
 const EMPTY = Buffer.alloc(0)
 /** Room for any chunk of more than one record. */
 const FIRST_BYTES = 32 * 1024
-/** Three chunks; malloc maps blocks of 128 KiB and more anew each time, which costs more than it saves. */
+/** Three chunks; malloc maps blocks of 128 KiB and more again each time, which costs more than it saves. */
 const BLOCK_BYTES = 3 * FIRST_BYTES

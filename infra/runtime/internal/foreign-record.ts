@@ -20,7 +20,7 @@ export class ForeignRecordError extends Error {
 export function foundIn({ value }: Pick<LogRecord, 'value'>): string {
   if (value === null) return 'a tombstone'
   const text = Buffer.from(value.subarray(0, 60)).toString('utf8')
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: bytes that no text has tell that it is none.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: bytes that never occur in text show that it is binary.
   const is_text = !/[\u0000-\u0008\u000e-\u001f\ufffd]/.test(text)
   return is_text
     ? JSON.stringify(value.byteLength > 60 ? `${text}…` : text)

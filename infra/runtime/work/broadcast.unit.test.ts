@@ -20,7 +20,7 @@ import { replay } from '../rebuild/replay.ts'
 import { topicsOf } from '../state/topics.ts'
 import { example } from '../test-driver.ts'
 
-/** Requests name the model that answers them, and each answer the version that its task had taken up by then. */
+/** Requests name the model that answers them, and each answer the version that its task used at that time. */
 
 const PARTITIONS = 3
 const MODELS = Array.from({ length: 24 }, (_, at) => `model-${at}`)
@@ -104,7 +104,7 @@ test('a published model is in every partition, each task switches to it at its o
   await run(log, live)
   await ask(log)
   await run(log, live)
-  // Both are there when it starts: its journal says which of them it took first, in each partition.
+  // Both exist when it starts: its journal records which of them it read first, in each partition.
   await publish(log, 2)
   await ask(log)
   await run(log, live)
@@ -132,7 +132,7 @@ test('a published model is in every partition, each task switches to it at its o
     expect(new Set(keys.map(({ key }) => key).filter((key) => key?.startsWith('model-'))).size).toBe(MODELS.length)
   }
 
-  // One that is added later reads all of it, in an order of its own, and has the models from then on.
+  // A processor that is added later reads everything in its own order, and has the models from then on.
   await run(log, late)
   await ask(log)
   await run(log, late)

@@ -167,7 +167,7 @@ test('bytes that a transform changes after it has put them are never committed u
   expect(await turnedIn(log)).toEqual([])
 })
 
-/** Waits for the signal on the first call for `who`, and says so. */
+/** Waits for the signal on the first call for `who`, and reports that it waits. */
 function waitingFor(who: string) {
   const { promise: waits, resolve: begins } = Promise.withResolvers<void>()
   const reasons: string[] = []
