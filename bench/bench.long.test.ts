@@ -12,9 +12,9 @@ test('a quick run of two benchmarks prints a table: one row with a ratio and its
   const { status, stdout } = bench('render', 'log-scan', '--quick')
   expect(status).toBe(0)
   const lines = stdout.split('\n')
-  expect(lines[0]).toBe('| what | beside | median | least … most | goal | reached | per second |')
+  expect(lines[0]).toBe('| what | compared with | median | least … most | goal | reached | per second |')
   expect(lines[2]).toMatch(
-    /^\| scan 256 B .* \| lmdb-js range of the same bytes \| [\d.]+ \| .* \| (yes|no) \| .* beside /,
+    /^\| scan 256 B .* \| lmdb-js range of the same bytes \| [\d.]+ \| .* \| (yes|no) \| .* against /,
   )
   expect(lines[4]).toMatch(/^\| render 256×256 RGB \| – \| [\d,]+ \| [\d,]+ … [\d,]+ \| ≥ 8,000 \| (yes|no) \| /)
 })

@@ -2,7 +2,7 @@ import type { Result } from './pairs.ts'
 
 /** A table in Markdown, as in docs/performance.md. */
 export function tableOf(results: readonly Result[]): string {
-  const head = ['what', 'beside', 'median', 'least … most', 'goal', 'reached', 'per second']
+  const head = ['what', 'compared with', 'median', 'least … most', 'goal', 'reached', 'per second']
   const rows = results.map((result) => [
     result.what,
     result.against ?? '–',
@@ -22,8 +22,8 @@ function shown({ against }: Result, value: number): string {
 
 function rates({ rate, ceiling_rate, unit, seconds }: Result): string {
   if (seconds === null) return unit
-  const beside = ceiling_rate === null ? '' : ` beside ${count(ceiling_rate)}`
-  return `${count(rate)}${beside} ${unit}${seconds === 'cpu' ? ' per CPU-second' : ''}`
+  const ceiling = ceiling_rate === null ? '' : ` against ${count(ceiling_rate)}`
+  return `${count(rate)}${ceiling} ${unit}${seconds === 'cpu' ? ' per CPU-second' : ''}`
 }
 
 function count(value: number): string {
