@@ -139,7 +139,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
   const faults: [string, (chat: ChatServer) => Fault][] = [
     ['500', () => status(500)],
     ['503', () => status(503)],
-    ['an answer that never comes', () => stall],
+    ['an answer that never arrives', () => stall],
     ['an answer that breaks off', () => truncated],
     ['an answer that is no JSON', () => invalidJson],
     ['an answer without choices', () => (response) => answer(response, 200, { choices: [] })],

@@ -75,7 +75,7 @@ describe('an answer with', () => {
       WHOLE,
     ],
     [
-      'a text beside no message',
+      'a text instead of a message',
       changed((choice) => Object.assign(choice, { text: choice.message.content, message: null })),
       WHOLE,
     ],
@@ -135,10 +135,15 @@ describe('a server that refuses', () => {
       { temperature: null, top_p: 0.9, trainable: true },
     ],
     ['seed', refusing('seed')("Unsupported parameter: 'seed'"), {}, { seed: null, trainable: true }],
-    ['seed, in no words', refusing('seed')('Bad Request'), {}, { seed: null, top_p: 1, trainable: true }],
-    ['top_p, in no words', refusing('top_p')('invalid request'), {}, { top_p: null, temperature: 1, trainable: true }],
+    ['seed, without naming it', refusing('seed')('Bad Request'), {}, { seed: null, top_p: 1, trainable: true }],
     [
-      'log-probabilities, in no words',
+      'top_p, without naming it',
+      refusing('top_p')('invalid request'),
+      {},
+      { top_p: null, temperature: 1, trainable: true },
+    ],
+    [
+      'log-probabilities, without naming it',
       refusing('logprobs')(''),
       {},
       { logprobs: null, token_ids: expect.any(Array), temperature: 1 },
@@ -177,7 +182,7 @@ describe('an error under status 200', () => {
     ['with its code', { error: { message: 'slow down', code: 429 } }, 'HTTP 429: slow down'],
     ['with its code as text', { error: { message: 'slow down', code: '429' } }, 'HTTP 429: slow down'],
     ['with a word', { error: { message: 'slow down', type: 'rate_limit_exceeded' } }, 'HTTP 429: slow down'],
-    ['beside no choices', { choices: [], error: { message: 'busy', code: 503 } }, 'HTTP 503: busy'],
+    ['with empty choices', { choices: [], error: { message: 'busy', code: 503 } }, 'HTTP 503: busy'],
     [
       'inside the choices',
       { choices: [{ finish_reason: 'error', error: { message: 'busy', code: 502 } }] },

@@ -50,7 +50,7 @@ async function appendLarge(blobs: Blobs, group_id = 'large'): Promise<void> {
 
 describe('an unavailable blob store', () => {
   test.each([
-    ['its folder is not there', (root: string) => rename(root, `${root}-away`)],
+    ['its folder does not exist', (root: string) => rename(root, `${root}-away`)],
     [
       'its folder is not mounted',
       async (root: string) => {
@@ -85,7 +85,7 @@ describe('an unavailable blob store', () => {
     ['it cannot be reached', new BlobsAwayError('away')],
     ['its server refuses', new BlobsAwayError('503')],
     ['its disk fails', Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })],
-    ['an error that nobody knows', new Error('something')],
+    ['an error of unknown kind', new Error('something')],
     ['a bug', new TypeError('x is not a function')],
   ])('%s: the running sink reports it, retries, and loads when it is over', async (_, error) => {
     const whole = directoryBlobs(join(folder, 'blobs'))

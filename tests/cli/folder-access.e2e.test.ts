@@ -135,7 +135,7 @@ describe.each(READ_ONLY)('a data folder %s', (_, make, unmake) => {
   const ask = (args: readonly string[]): Promise<Ended> => plumbline(['--data', data, ...args], place)
 
   test.each(ASKED.map((args) => [args.join(' '), args] as const))(
-    '%s: answers as it would elsewhere',
+    '%s: answers as in any other folder',
     async (_, args) => {
       if (refused !== '') return void console.warn(`left out: no such folder here: ${refused}`)
       const elsewhere = ELSEWHERE.get(args.join(' ')) ?? (await plumbline(args, { cwd })).stdout

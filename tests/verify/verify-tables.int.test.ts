@@ -35,11 +35,11 @@ describe('a difference is', () => {
     ],
     ['a changed envelope', "update rollout.group_formed set ce_source = '/nobody'", /column ce_source/],
     [
-      'a row that is not there',
+      'a missing row',
       'delete from tower.completions_scored where completion_index = 1',
       /has 2 rows of it, expected 3/,
     ],
-    ['an event that is not there', 'delete from rollout.requested', /has no row of it/],
+    ['an event that has no rows', 'delete from rollout.requested', /has no row of it/],
     [
       'a row that no record has',
       "insert into rollout.group_formed select * replace ('x' as ce_id, 4096 as log_offset) from rollout.group_formed limit 1",
@@ -72,20 +72,20 @@ describe('a difference is', () => {
       /offsets that they were not loaded from/,
     ],
     [
-      'a position behind the end of the log',
+      'a position beyond the end of the log',
       "update internal.positions set next = next + 10 where topic = 'rollout.requested'",
       /loaded up to offset \d+, and the log ends at/,
     ],
     ['a table that is gone', 'drop table policy.completions_sampled', /cannot be read/],
-    ['a kept reward that was changed', 'update internal.kept_rewards set reward = 1', /^rewards shows/],
+    ['a changed stored reward', 'update internal.kept_rewards set reward = 1', /^rewards shows/],
     [
       'a kept advantage that was changed',
       'update internal.kept_rewards set advantage = advantage + 1e-6',
       /^rewards shows/,
     ],
-    ['a kept row twice', 'insert into internal.kept_rewards from internal.kept_rewards limit 1', /^rewards shows/],
-    ['a kept row that is gone', 'delete from internal.kept_rewards where completion_index = 1', /^rewards shows/],
-    ['a group whose rows are kept and joined', 'update internal.rewarded_groups set kept = false', /^rewards shows/],
+    ['a stored row twice', 'insert into internal.kept_rewards from internal.kept_rewards limit 1', /^rewards shows/],
+    ['a missing stored row', 'delete from internal.kept_rewards where completion_index = 1', /^rewards shows/],
+    ['a group whose rows are stored and joined', 'update internal.rewarded_groups set kept = false', /^rewards shows/],
   ])('%s', async (_what, statement, message) => {
     const tables = await ChangedTables.open(recorded)
     await tables.run(statement)

@@ -29,7 +29,7 @@ const DAMAGES: readonly [what: string, damage: (tables: Tables) => void][] = [
   ['a changed byte in a value', (tables) => flip(tables, 4, 70)],
   ['a changed version', (tables) => flip(tables, 4, 0)],
   ['a changed count of records', (tables) => flip(tables, 4, 4)],
-  ['a chunk that is not there', ({ chunks }) => void chunks.removeSync(at(4))],
+  ['a missing chunk', ({ chunks }) => void chunks.removeSync(at(4))],
   ['an empty chunk', ({ chunks }) => void chunks.putSync(at(4), Buffer.alloc(0))],
   ['a zeroed chunk', ({ chunks }) => void chunks.putSync(at(4), Buffer.alloc(300))],
   ['another place’s chunk', ({ chunks }) => void chunks.putSync(at(4), chunks.getBinary(at(8)) as Buffer)],

@@ -102,7 +102,7 @@ test(
 
 test.each([
   ['leads to itself', (page: number) => page],
-  ['leads behind the end of the file', () => 2 ** 40],
+  ['leads beyond the end of the file', () => 2 ** 40],
 ])('a branch that %s does not stop the repair: its chunks are found on their pages', LIMIT, async (_, child) => {
   const branches = pagesOf(1)
   expect(branches.length).toBeGreaterThan(0)

@@ -57,8 +57,8 @@ const NO_CHANGELOG: [string, NewRecord][] = [
   ['a record without a key', { ...value({ state_version: 1, state: { sum: 5 } }), key: null }],
   ['a tombstone without a key', { key: null, headers: [], value: null }],
   ['an entry without a state', value({ state_version: 1 })],
-  ['times of clocks that are none', { ...value({ state_version: 0, state: { wall: 5 } }), key: CLOCKS_KEY }],
-  ['an entry of the task that is not known', { ...value({ state_version: 0, state: {} }), key: '\u0000other' }],
+  ['invalid times of clocks', { ...value({ state_version: 0, state: { wall: 5 } }), key: CLOCKS_KEY }],
+  ['an unknown entry of the task', { ...value({ state_version: 0, state: {} }), key: '\u0000other' }],
   ['the state of a key of another partition', { ...value({ state_version: 1, state: { sum: 5 } }), key: ELSEWHERE }],
   ['a tombstone of a key of another partition', { key: ELSEWHERE, headers: [], value: null }],
 ]

@@ -22,7 +22,7 @@ test.each([
     /count has state made from test\.added, it now reads test\.doubled/,
   ],
   [
-    'a state older than the one that is there',
+    'a state older than the stored one',
     { processors: [{ ...PROCESSOR, state_version: 1 }] },
     /count has state of version 2, this program knows 1/,
   ],

@@ -82,7 +82,7 @@ async function lettersOf(log: ReturnType<typeof memoryLog>): Promise<FoundLetter
 test.each([
   ['BlobsAwayError', () => new BlobsAwayError('away')],
   ['a disk that fails', () => Object.assign(new Error('EIO'), { code: 'EIO' })],
-  ['an error that nobody knows', () => new Error('something')],
+  ['an error of unknown kind', () => new Error('something')],
 ])('a worker waits for an unavailable blob store: %s', async (_, error) => {
   const { log, column } = await recorded()
   const whole = memoryBlobs()
