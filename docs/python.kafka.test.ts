@@ -64,7 +64,7 @@ describeWithBroker('docs/python.md', () => {
   }, 580_000)
 })
 
-/** A reader of the page: a shell in a folder of its own, and the shared broker. */
+/** A reader of the page: a shell in a separate folder, and the shared broker. */
 async function reader() {
   const cwd = await sharedFolder()
   const bootstrap = inject('kafka')

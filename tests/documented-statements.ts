@@ -7,7 +7,7 @@ const pathOf = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta
 
 /**
  * Every statement that a page tells its reader to run with `plumbline sql`, once each. CONTRIBUTING is left out: its
- * recipes ask for tables that they add, and have a test of their own.
+ * recipes query tables that they add, and have their own test.
  */
 export async function documentedStatements(): Promise<string[]> {
   const pages = await Promise.all(

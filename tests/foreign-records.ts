@@ -34,7 +34,7 @@ export async function mendByCommands(place: Place, address: string): Promise<voi
     for (let tries = 0; tries < 3 * TOPICS.length * KINDS.length; tries++) {
       const ended = await plumbline(args, place)
       if (ended.code === 0) return ended
-      // Records that are passed over are reported before the one that stops the command.
+      // Skipped records are reported before the one that stops the command.
       const named = /: expected .*, found .*\. .*\.\/plumbline skip (\S+) (\d+) (\d+) makes/g
       const [, topic = '', partition = '', offset = ''] = [...ended.stderr.matchAll(named)].at(-1) ?? []
       expect(topic, ended.stderr).not.toBe('')
@@ -49,7 +49,7 @@ export async function mendByCommands(place: Place, address: string): Promise<voi
   await untilGood([...GENERATE, '2'])
   await untilGood(['run', '--until-idle'])
   const named = () => [...new Set([...typed].map((line) => line.split(' ')[0]))].sort()
-  // Records that may be passed over stop no run, and a run reads no journal.
+  // Records that may be skipped stop no run, and a run reads no journal.
   expect(named()).toEqual(['_changelog.form-groups', '_changelog.score-completions', '_topology'])
   const listed = await plumbline(['dlq', 'list'], place)
   expect(listed.stderr).toMatch(/passed over: dead_letters partition \d offset \d+: expected/)

@@ -27,7 +27,7 @@ export const GENERATED_PARTS: readonly GeneratedPart[] = [
   },
 ]
 
-/** @returns the document as it is, and as it would be with this part written anew */
+/** @returns the document as it is, and as it would be with this part regenerated */
 export async function documentWith({ file, name, make }: GeneratedPart): Promise<{ is: string; should_be: string }> {
   const is = await readFile(pathOf(file), 'utf8')
   const [begin, end] = [`<!-- ${name}: ${UPDATE_DOCUMENTS} -->\n`, `\n<!-- /${name} -->`]

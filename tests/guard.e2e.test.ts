@@ -25,7 +25,7 @@ async function newCheckout() {
       writeFileSync(join(dir, '.guard', 'node_modules.installing'), words)
     },
     start() {
-      // In a process group of its own, as in a terminal, so that Ctrl-C reaches npm too.
+      // In its own process group, as in a terminal, so that Ctrl-C reaches npm too.
       const child = spawn(process.execPath, ['guard.mjs', 'demo'], { cwd: dir, env, detached: true })
       const group = -(child.pid as number)
       let stderr = ''

@@ -26,7 +26,7 @@ export const PNG = Buffer.from('the picture')
 
 export type Row = RowOfEvent<typeof completionsSampled>
 
-/** A log with requests, and a worker that asks a server for their completions. */
+/** A log with requests, and a worker that requests their completions from a server. */
 export class PolicyStage {
   readonly broker = new MemoryBroker()
   readonly blobs = memoryBlobs()

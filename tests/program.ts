@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { programFile } from '../bundle/program-file.mjs'
 
-/** The program as a person starts it: in a process of its own, from the same file, with the Node of this one. */
+/** The program as a person starts it: in a separate process, from the same file, with the Node of this one. */
 
 const PROGRAM_FILES = new Map<boolean, string>()
 
@@ -28,7 +28,7 @@ export interface Place {
   /** Working folder; relative paths on the command line start here. */
   readonly cwd: string
   readonly env?: Readonly<Record<string, string>>
-  /** A command prefix that executes it elsewhere, e.g. in another network namespace. */
+  /** A command prefix that runs it e.g. in another network namespace. */
   readonly within?: readonly string[]
   /** A file descriptor for its standard output, which is then not collected here. */
   readonly stdout?: number

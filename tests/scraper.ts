@@ -10,7 +10,7 @@ const rule = (alert: string): AlertRule => {
   return found
 }
 
-/** Scrapes a run's metrics, as Prometheus does, and tells which alerts' expressions hold. */
+/** Scrapes a run's metrics, as Prometheus does, and evaluates which alerts' expressions hold. */
 export class Scraper {
   readonly url: string
   #scrapes: Scrape[] = []

@@ -6,7 +6,7 @@ import { startBroker } from '../infra/kafka-broker/local-broker.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** host:port of the broker that all test files share; each works under prefixes of its own. */
+    /** host:port of the broker that all test files share; each uses its own prefixes. */
     readonly kafka: string
   }
 }

@@ -7,7 +7,7 @@ function mount(...args: readonly string[]): string | undefined {
   return status === 0 ? undefined : (error?.message ?? stderr.trim())
 }
 
-/** A file system of its own, small enough to be filled. */
+/** A separate file system, small enough to be filled. */
 export class SmallDisk implements Disposable {
   readonly dir: string
   /** Why it is an ordinary folder that cannot be filled; undefined when it is a file system. */

@@ -33,7 +33,7 @@ function whatIsMissing(): BrokerError | undefined {
   }
 }
 
-/** A broker in a folder of its own; both are removed after the file's tests. */
+/** A broker in a separate folder; both are removed after the file's tests. */
 export async function testBroker(options: Omit<BrokerOptions, 'dir'> = {}): Promise<LocalBroker> {
   return startBroker({ dir: await brokerFolder(), ...options })
 }

@@ -4,8 +4,8 @@ import { addFingerprints } from '../schemas/conformance/fingerprint-golden.ts'
 import { catalogue } from '../streams/vocabulary.ts'
 
 /**
- * npm run goldens: adds the fingerprints of new events, and writes anew what the program prints. Look at the difference
- * before you commit it.
+ * npm run goldens: adds the fingerprints of new events, and rewrites the recorded outputs of the program. Look at the
+ * difference before you commit it.
  */
 const added = await addFingerprints(catalogue)
 process.stdout.write(added.length === 0 ? 'every event has its fingerprint\n' : `added: ${added.join(', ')}\n`)

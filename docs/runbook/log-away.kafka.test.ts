@@ -32,7 +32,7 @@ describeWithBroker('docs/runbook/log-away.md', () => {
     await node?.kill()
     await scraper.until('PlumblineLogAway', [''], PATIENCE_MS)
     await scraper.until('PlumblineStageRetrying', ['form-groups'], PATIENCE_MS)
-    // Fails while the log is away, as the page says.
+    // Fails while the log is unavailable, as the page says.
     expect(await typePage('docs/runbook/log-away.md', scraper, place, /lag|readyz/)).toMatch(/^503 .*"form-groups":/)
     const lag = await plumbline(['lag'], place)
     expect([lag.code, lag.stderr]).toEqual([1, expect.stringContaining(broker.bootstrap)])

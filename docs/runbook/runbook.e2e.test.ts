@@ -100,7 +100,7 @@ test(
     for (let look = 0; look < 3; look += 1) await scraper.scrape()
     for (const alert of ['PlumblineDeadLetters', 'PlumblineGroupsExpire'])
       expect(scraper.firing(alert), alert).toEqual([])
-    // The sink runs in a process of its own and catches up last.
+    // The sink runs in a separate process and catches up last.
     await scraper.over('PlumblineLagGrows', PATIENCE_MS)
     await end(running, 'SIGTERM')
     await back.stop()

@@ -21,7 +21,7 @@ export interface ChaosTestOptions {
 /** Topic prefix of the log. */
 const PREFIX = 'chaos'
 
-/** Errors with which a producer or reader may give up while a broker is away. */
+/** Errors with which a producer or reader may give up while a broker is unavailable. */
 const EXCUSES = new RegExp(
   `LogUnreachableError|CommitOutcomeUnknownError|of trying|connection was lost|could not be reached|${BLOBS_AWAY.source}`,
   'i',

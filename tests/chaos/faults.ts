@@ -68,7 +68,7 @@ async function zombie(crew: Crew, fault: Of<'zombie'>): Promise<string> {
   return `${tell(fault)}: ${how}`
 }
 
-/** One node of three is away: the other two serve writes and reads, and it catches up when it is back. */
+/** One node of three is down: the other two serve writes and reads, and it catches up when it is back. */
 async function without(
   crew: Crew,
   cluster: Cluster,

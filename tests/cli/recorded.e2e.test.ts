@@ -9,7 +9,7 @@ import { vocabulary } from '../../streams/vocabulary.ts'
 import { funnel, plumbline, plumblineOk, sharedFolder, sql } from './plumbline.ts'
 import { everythingSaid, readLog, recordsOf } from './whole-log.ts'
 
-/** Completions that were sampled elsewhere, in a file, answer requests of groups of four. */
+/** Completions that another program sampled, in a file, answer requests of groups of four. */
 
 type Request = Event<typeof rolloutRequested>['data']
 

@@ -20,7 +20,7 @@ const here = (data: string) => ({ cwd: root, env: { PLUMBLINE_DATA: data } })
 
 const FORMED = 'select count(*)::int as n from rollout.group_formed'
 
-/** Asked from this process, because a program that starts for each look would take most of the machine. */
+/** Queried from this process: starting a program for each query would take most of the machine. */
 async function formed(data: string, atLeast: number): Promise<boolean> {
   const [row] = await sqlRows({ file: join(root, data, 'plumbline.duckdb') }, FORMED)
   return Number(row?.[0]) >= atLeast * GROUP_SIZE

@@ -44,7 +44,7 @@ export interface DrillResult {
 
 /**
  * Runs producers, three workers, the sink and a reader on one log, and injects the faults of a schedule one after
- * another. At the end all work is finished and the results are checked; then the last fault strikes, and is mended.
+ * another. At the end all work is finished and the results are checked; then the last fault is injected, and repaired.
  */
 export async function drill<Step extends { readonly pause_ms: number }>(
   options: DrillOptions<Step>,

@@ -22,7 +22,7 @@ export interface TablesKilled {
   readonly at?: { readonly stage: CommitStage; readonly commit: number }
 }
 
-/** Half of the kills come at any moment, half at a named point of a commit, which takes up to about `commit_ms`. */
+/** Half of the kills happen at any moment, half at a named point of a commit, which takes up to about `commit_ms`. */
 export function killOf(draw: Random, commit_ms: number): Kill {
   if (draw.uniform() < 0.5) {
     const place = pick(draw, [...WORKERS, ...WORKERS, 'sink', 'reader', 'generate', 'pace'] as const)

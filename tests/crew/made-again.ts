@@ -22,7 +22,7 @@ import type { Planted } from './planted.ts'
 import { type At, plumbline, plumblineOk, sql } from './program.ts'
 import { Slot } from './slot.ts'
 
-/** The topic of the requests is deleted and made again, with other requests, more in each partition than before. */
+/** The topic of the requests is deleted and recreated, with other requests, more in each partition than before. */
 export interface MadeAgain {
   readonly kind: 'topic made again'
   /** Whether workers and sink run meanwhile; otherwise they start afterwards. */
@@ -154,7 +154,7 @@ class Processes {
     })
   }
 
-  /** Resolves when a worker has taken up its partitions, or when one has ended. */
+  /** Resolves when a worker has restored its partitions, or when one has ended. */
   async start(): Promise<void> {
     for (const slot of this.#slots) slot.start()
     for (let waited_ms = 0; waited_ms < PATIENCE_MS && this.#ended.size === 0; waited_ms += 500) {

@@ -58,7 +58,7 @@ export async function otherBatches(
     stage(ESTIMATING, () => ESTIMATING),
     { log, blobs, vocabulary, partitions },
   ).catch((error: Error) => error)
-  // A journal that cannot be followed; what else is broken shows in the checks to come.
+  // A journal that cannot be followed; the checks that follow show other faults.
   if (report instanceof Error) return [`batches: ${report.message}`]
   counts['outputs of a model, computed again in their batches'] = report.rebuilt
   if (report.first === undefined) return []

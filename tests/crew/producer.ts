@@ -11,7 +11,7 @@ import { PACED_SCENES, pacedSeed } from './ledger.ts'
 import { belongToStarter, say } from './message.ts'
 
 /**
- * Writes a few scenes at a time, each batch as a source of its own, and reports each acknowledged batch:
+ * Writes a few scenes at a time, each batch as a separate source, and reports each acknowledged batch:
  * `node producer.ts DATA SEED FIRST_JOB`. One in three requests is on the wall clock.
  */
 

@@ -4,7 +4,7 @@ import { belongToStarter, say } from './message.ts'
 import { plantedOf } from './planted.ts'
 import type { TablesPlace } from './tables-process.ts'
 
-/** The tables of `plumbline run`, with their supervisor in a process of its own: `node sink.ts DATA TRAP [PLANTED]`. */
+/** The tables of `plumbline run`, with their supervisor in a separate process: `node sink.ts DATA TRAP [PLANTED]`. */
 
 const [data = '', trap = '', planted] = process.argv.slice(2)
 const stop = new AbortController()

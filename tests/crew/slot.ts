@@ -10,7 +10,7 @@ export interface Program {
   readonly args: readonly string[]
 }
 
-/** How a process ended without being asked to. */
+/** How a process ended without a request to do so. */
 export interface Unasked {
   readonly place: Place
   readonly how: string

@@ -13,7 +13,7 @@ const TRAP_MS = 30_000
 
 const READ_TO = 'select coalesce(sum(next), 0)::varchar from internal.positions'
 
-/** Rows at or behind the position of their partition: committed apart from it. */
+/** Rows at or after the position of their partition: committed separately from it. */
 const BEYOND = `
   with rows as (${catalogue
     .map(({ type }) => `select '${type}' as topic, log_partition, max(log_offset) as last from ${type} group by all`)
@@ -23,8 +23,8 @@ const BEYOND = `
   where read.next is null or rows.last >= read.next`
 
 /**
- * Kills DuckDB's process. Its supervisor must say so, start another and go on loading; rows and positions are those of
- * the same transactions.
+ * Kills DuckDB's process. Its supervisor must report it, start another and resume loading; rows and positions must be
+ * of the same transactions.
  *
  * @returns what happened, as text
  */
@@ -70,7 +70,7 @@ async function ownerOf(file: string): Promise<number> {
   throw new Breach(`no process had the tables open within ${PATIENCE_S}`)
 }
 
-/** The one value of an answer; asked again while the process is started. */
+/** The one value of an answer; the query is repeated while the process starts. */
 async function asked(file: string, sql: string): Promise<unknown> {
   const began_ms = performance.now()
   for (;;) {

@@ -2,7 +2,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { Trap } from './message.ts'
 
 /**
- * A trap for DuckDB's process. It is two processes away from the test, so the trap lies in a file, which the process
+ * A trap for DuckDB's process. It is two processes away from the test, so the trap is a file, which the process
  * looks for at every stage of its transactions.
  */
 export class TablesTrap {

@@ -18,7 +18,7 @@ export interface FaultTestOptions {
   readonly planted?: readonly Planted[]
 }
 
-/** Errors with which processes may give up: the disk is full, the lock is held, or the blobs are away. */
+/** Errors with which processes may give up: the disk is full, the lock is held, or the blobs are unavailable. */
 const EXCUSES = new RegExp(
   `expected room on the disk|no space left|ENOSPC|for the write lock|waited longer than|could not write|${BLOBS_AWAY.source}`,
   'i',

@@ -10,7 +10,7 @@ const SEED = '1'
 /** Seven of its eight kills happen during a commit. */
 const BUSY_SEED = '1445'
 const SMALL = sizesOf(8)
-/** Processes, the checks at the end, and the topic that is made again. */
+/** Processes, the checks at the end, and the topic that is recreated. */
 const NOTHING = {
   ...{ kills: 1, stops_outside: 0, stops_inside: 0, full_disks: 0, clock_jumps: 0, blobs_away: 0 },
   tables_killed: 0,

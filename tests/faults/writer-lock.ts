@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { LockWord } from '../../infra/log/lmdb/lock-word.ts'
 import { openTables } from '../../infra/log/lmdb/tables.ts'
 
-/** Tells from outside which process is inside a write transaction of a log. */
+/** Finds from outside which process is inside a write transaction of a log. */
 export class WriterLock {
   readonly #env: ReturnType<typeof openTables>['env']
   readonly #lock: LockWord

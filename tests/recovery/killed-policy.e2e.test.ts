@@ -59,7 +59,7 @@ test('a run killed three times during calls requests only what is missing, and n
       running.child.kill('SIGKILL')
       expect(await running.ended).toMatchObject({ signal: 'SIGKILL' })
       const asked = chat.seen.map(({ body }) => placeOf.get(body.seed))
-      // This run asks for nothing that was recorded before it started.
+      // This run requests nothing that was recorded before it started.
       expect(asked.filter((place) => recorded.includes(place ?? ''))).toEqual([])
       recorded = placesOf(await eventsOf(data, completionsSampled.type))
     }

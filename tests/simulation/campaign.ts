@@ -2,7 +2,7 @@ import { FAULTS } from './fault-kinds.ts'
 import { runSchedule, type Schedule, type ScheduleOptions } from './schedule.ts'
 import { shrink } from './shrink.ts'
 
-/** Many schedules in a row, each under a seed of its own. */
+/** Many schedules in a row, each with its own seed. */
 export interface Campaign {
   readonly schedules: number
   readonly steps: number
@@ -42,7 +42,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
   return { ...sum, faults, moods, failed }
 }
 
-/** Describes a failed schedule for a person: what broke, which faults came before, and how to repeat it. */
+/** Describes a failed schedule for a person: what broke, which faults preceded it, and how to repeat it. */
 export async function describeFailure(failed: Schedule, options: ScheduleOptions, planted = ''): Promise<string> {
   const smallest = await shrink(failed, options)
   const only = smallest.faults.map(({ number }) => number).join(',') || '0'

@@ -118,7 +118,7 @@ export class SimulatedLog implements Log {
     const producer = await this.#call(`producer ${options.transactional_id}`, () => this.#inner.producer(options))
     return {
       begin: () => this.#begin(producer),
-      // An open transaction can only be a late commit, which the caller has given up.
+      // An open transaction can only be a late commit, which the caller no longer waits for.
       close: async () => {},
     }
   }

@@ -29,7 +29,7 @@ interface Body {
   readonly messages: readonly { readonly content: readonly { readonly type: string; readonly text?: string }[] }[]
 }
 
-/** The server that an effect asks: slow, out of order, and in half of the schedules faulty until it is healed. */
+/** The server that an effect calls: slow, out of order, and in half of the schedules faulty until it is healed. */
 export class SimulatedPolicy {
   readonly #random: Random
   readonly #first = new Map<number, { readonly group_id: string; readonly index: number }>()

@@ -24,7 +24,7 @@ async function again(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** The sources of a schedule. After a kill, each resumes behind its last acknowledged append. */
+/** The sources of a schedule. After a kill, each resumes after its last acknowledged append. */
 export class Sources {
   readonly #world: World
   readonly #inputs: Inputs

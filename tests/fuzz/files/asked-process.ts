@@ -16,7 +16,7 @@ export class AskedProcess<Question, Answer> {
   readonly #program: string
   #process: ChildProcessByStdio<Writable, Readable, null> | undefined
 
-  /** @param program beside this module */
+  /** @param program in the folder of this module */
   constructor(program: string) {
     this.#program = fileURLToPath(new URL(program, import.meta.url))
   }
@@ -54,7 +54,7 @@ export class AskedProcess<Question, Answer> {
     const started = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', this.#program], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
-    started.stdin.on('error', () => {}) // who asks learns of its end
+    started.stdin.on('error', () => {}) // the caller is told when the process ends
     return started
   }
 

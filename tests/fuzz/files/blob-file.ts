@@ -23,8 +23,8 @@ interface Stored {
 }
 
 /**
- * A blob in a folder. It is read from the folder, in pieces, through a server, and as the cached copy of a whole store:
- * each gives the right bytes or says that they are not what was put. To put the bytes again mends it.
+ * A blob in a folder. It is read from the folder, in pieces, through a server, and as the cached copy of an intact
+ * store: each returns the right bytes or reports that they were changed. Putting the bytes again repairs it.
  */
 export class BlobFile implements Target {
   readonly name = 'blobs'
@@ -47,7 +47,7 @@ export class BlobFile implements Target {
     this.#cached = cachedBlobs({ there: whole, cache, own: directoryBlobs(join(dir, 'own')) })
   }
 
-  /** @param dir a folder of its own */
+  /** @param dir a separate folder */
   static async make(dir: string): Promise<BlobFile> {
     const draw = random('fuzz', 'blobs')
     const [root, cache, own] = [join(dir, 'served'), join(dir, 'cache'), join(dir, 'own')]

@@ -25,7 +25,7 @@ export class LogFile implements Target {
     this.#hot = hotPages(sound)
   }
 
-  /** @param dir a folder of its own */
+  /** @param dir a separate folder */
   static async make(dir: string): Promise<LogFile> {
     return new LogFile(dir, await soundLog(join(dir, 'sound')))
   }

@@ -10,7 +10,7 @@ import { TablesFile } from './tables-file.ts'
 
 /**
  * Damaged files of every kind that the program writes: the embedded log, the tables with their write-ahead log, and
- * blobs. Each damage ends in the right answer or in words, never in another answer, a crash or a wait without end.
+ * blobs. Each damage ends in the right answer or an error message, never in another answer, a crash or an endless wait.
  */
 export const filesPart: FuzzPart = {
   name: 'files',

@@ -17,7 +17,7 @@ interface Row {
   readonly text: string
 }
 
-/** Asks one statement. @returns the rows */
+/** Runs one statement. @returns the rows */
 export type Ask = (sql: string) => Promise<readonly (readonly unknown[])[]>
 
 const VIEWS = ['funnel', 'funnel_check', 'advantages', 'rewards']

@@ -23,9 +23,9 @@ const HEADER_PAGES = 3
 const BLOCK_PAGES = 64
 
 /**
- * The DuckDB file or its write-ahead log. Half of the files are asked, as `plumbline sql` asks without an owner, half
- * are loaded on, as `plumbline run` does, and asked then. What a file answers must be what the log has below the
- * positions in the file. If the file ends the process that uses it, the program's own processes must tell that in words.
+ * The DuckDB file or its write-ahead log. Half of the files are queried, as by `plumbline sql` without an owner; half
+ * continue to be loaded, as by `plumbline run`, and are queried then. The answers must be what the log has below the
+ * positions in the file. If the file ends the process that uses it, the program's own processes must report that.
  */
 export class TablesFile implements Target {
   readonly name = 'tables'
@@ -47,7 +47,7 @@ export class TablesFile implements Target {
     this.#hot = pages.filter((at) => at < HEADER_PAGES || (at - HEADER_PAGES) % BLOCK_PAGES === 0)
   }
 
-  /** @param dir a folder of its own */
+  /** @param dir a separate folder */
   static async make(dir: string): Promise<TablesFile> {
     const log = await openLmdbLog({ dir: join(dir, 'log'), durability: 'survives_kill_only' })
     await createTopics(log)
@@ -109,7 +109,7 @@ export class TablesFile implements Target {
       return { what: `write-ahead log: ${what}`, bytes: this.#file, wal: bytes }
     }
     const { bytes, what } = damaged(random, kind, this.#file, { hot: this.#hot, isNoticed })
-    // Without its write-ahead log the file is as of its last checkpoint, with the positions of then.
+    // Without its write-ahead log the file has the rows and positions of its last checkpoint.
     const with_wal = random.uniform() < 0.5
     return { what: `${what}${with_wal ? ', with its log' : ''}`, bytes, wal: with_wal ? this.#wal : undefined }
   }
@@ -135,7 +135,7 @@ export class TablesFile implements Target {
     }
   }
 
-  /** @throws Error when the file was neither answered rightly nor refused in words. */
+  /** @throws Error when the file gave neither the right answer nor a clear error. */
   #judged({ error, message = '', loaded, answer }: TablesRead, { file, log }: TablesQuestion): string {
     if (answer === undefined) {
       if (message.includes(`${file}: expected a whole DuckDB file`)) return 'damage named'

@@ -9,7 +9,7 @@ export interface Target {
    *
    * @param trying called with the damage before the file is used
    * @returns the outcome in a word or two
-   * @throws Error when there was another answer than the right one or words
+   * @throws Error when there was neither the right answer nor an error message
    */
   attempt(random: Random, kind: DamageKind, trying: (what: string) => void): Promise<string>
   close(): Promise<void>
