@@ -144,7 +144,7 @@ function awaitLock({ dir, lock_wait_ms }: WriterOptions, lock: LockWord): void {
     if (waited_ms > lock_wait_ms) {
       throw new LogBusyError(
         `lmdb:${dir}: waited ${(waited_ms / 1000).toFixed(1)} s for the write lock, which ` +
-          `${describeThread(holder)} holds. Nothing was written. Let that process go on (kill -CONT) or end it, then retry.`,
+          `${describeThread(holder)} holds. Nothing was written. Resume that process (kill -CONT) or end it, then retry.`,
       )
     }
     Atomics.wait(PAUSE, 0, 0, pause_ms)
