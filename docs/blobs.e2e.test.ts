@@ -7,7 +7,7 @@ import { commandsOf, typed } from '../tests/page-commands.ts'
 
 if (NO_MOTO !== undefined) test.skip(`docs/blobs.md does what it says (skipped: ${NO_MOTO})`)
 else {
-  test('docs/blobs.md does what it says', async () => {
+  test('docs/blobs.md works as described', async () => {
     const cwd = await sharedFolder()
     const moto = await startMoto()
     onTestFinished(() => moto.stop())

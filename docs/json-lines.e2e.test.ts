@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
 import { commandsOf, typed } from '../tests/page-commands.ts'
 
-test('docs/json-lines.md does what it says', { timeout: 240_000 }, async () => {
+test('docs/json-lines.md works as described', { timeout: 240_000 }, async () => {
   const cwd = await sharedFolder()
   const ended = []
   for (const line of await commandsOf('docs/json-lines.md')) ended.push(await typed(line, { cwd }))

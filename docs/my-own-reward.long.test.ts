@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { plumblineOk, sharedFolder, sql } from '../tests/cli/plumbline.ts'
 
 /** Follows the page as a reader would: saves its files and runs its commands. */
-test('docs/my-own-reward.md does what it says, on 10,000 completions', { timeout: 600_000 }, async () => {
+test('docs/my-own-reward.md works as described, on 10,000 completions', { timeout: 600_000 }, async () => {
   const page = await readFile(new URL('./my-own-reward.md', import.meta.url), 'utf8')
   const cwd = await sharedFolder()
   const said = new Map<string, string>()

@@ -6,7 +6,7 @@ import { sharedFolder } from '../tests/cli/plumbline.ts'
 import { commandsOf, typed } from '../tests/page-commands.ts'
 
 /** Follows the page as a reader would: saves its file, has two pictures, runs its commands. */
-test('docs/recorded-log.md does what it says', { timeout: 400_000 }, async () => {
+test('docs/recorded-log.md works as described', { timeout: 400_000 }, async () => {
   const cwd = await sharedFolder()
   const page = await readFile(new URL('./recorded-log.md', import.meta.url), 'utf8')
   for (const [, name = '', body = ''] of page.matchAll(/^```csv (\S+)\n([\s\S]*?)^```$/gm)) {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
 import { commandsOf, typed } from '../tests/page-commands.ts'
 
-test('docs/verify.md does what it says', { timeout: 240_000 }, async () => {
+test('docs/verify.md works as described', { timeout: 240_000 }, async () => {
   const cwd = await sharedFolder()
   const ended = []
   for (const line of await commandsOf('docs/verify.md')) ended.push(await typed(line, { cwd }))

@@ -33,7 +33,7 @@ test('domains share an event by listing the same declaration', async () => {
   expect(events.map(({ type }) => type)).toEqual(eventsOf(DOMAINS).map(({ type }) => type))
 })
 
-test('the stages of each domain are told apart', async () => {
+test('the stages of each domain are distinguished', async () => {
   const { stages } = await topology(DEFAULTS, DOMAINS)
   const [first] = stages
   const renamed = stages.slice(0, 1).map((stage) => ({ ...stage, name: 'mine' }))

@@ -89,7 +89,7 @@ test.each([
   },
 )
 
-test('an event that holds one completion twice is a dead letter when it promises that it does not', async () => {
+test('an event with one completion twice is a dead letter when it claims to obey the rules', async () => {
   const folder = await folderWithRequests()
   const wiring = await topology({ ...DEFAULTS, policy: POLICY })
   await appendTwice(folder, 'this release')

@@ -126,7 +126,7 @@ describe('moves', () => {
     })
   })
 
-  test('takes integers beyond the prompt’s range unless told not to', () => {
+  test('accepts integers beyond the prompt’s range by default', () => {
     const strict = { reject_out_of_range: true }
     expect(parseAnswer('<answer>601</answer>', 'x_only').ok).toBe(true)
     expect(parseAnswer('<answer>601</answer>', 'x_only', strict)).toMatchObject({ error: 'out_of_prompt_range' })

@@ -95,7 +95,7 @@ describe('renderScene', () => {
     }
   })
 
-  test('hides what is behind, in any order of the tower’s blocks', () => {
+  test('hides blocks that are behind others, in any order of the tower’s blocks', () => {
     const scene = sceneWith('top_block', 4, 60)
     const [first, second, third, moved] = scene.blocks as [
       Scene['blocks'][0],
@@ -113,7 +113,7 @@ describe('renderScene', () => {
     expect(differing).toBeLessThan(0.01 * expected.length)
   })
 
-  test('casts a shadow that lies on the side away from the light', () => {
+  test('casts a shadow on the side away from the light', () => {
     const without = renderScene(sceneWith('side_block', 2, -600))
     const shaded = renderScene(sceneWith('side_block', 2, 400))
     const at = (pixels: Uint8Array, column: number, row: number) => pixels[(row * WIDTH + column) * 3] ?? 0

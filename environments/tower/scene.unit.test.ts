@@ -108,7 +108,7 @@ describe('sampleScene', () => {
     }
   })
 
-  test('shuffles the labels, so that the index does not tell them', () => {
+  test('shuffles the labels, so that the index does not reveal them', () => {
     const cells = strataCount('top_block', 'train')
     const yesAt = Array.from({ length: cells }, () => 0)
     for (const [index, scene] of scenesOf({ dataset: 'top_block', split: 'train' }, 400 * cells).entries()) {

@@ -50,7 +50,7 @@ describeWithBroker('a broker of one node', () => {
     expect((await brokerStatus(broker.dir))?.nodes).toMatchObject([{ answers: 'it does not run' }])
   })
 
-  test('a port that another program has taken is exchanged for a free one', async () => {
+  test('a port that another program uses is replaced by a free one', async () => {
     await broker.stop()
     const { port } = broker.nodes[0] as { port: number }
     const thief = net.createServer().listen(port, '127.0.0.1')

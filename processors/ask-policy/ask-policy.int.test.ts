@@ -88,7 +88,7 @@ describe('a model that samples its own way unasked', () => {
 })
 
 describe('a server that does less', () => {
-  test('one choice a call: asked for one at a time from then on, with another seed each', async () => {
+  test('one choice a call: requested one at a time from then on, with another seed each', async () => {
     const [stage, chat] = [await PolicyStage.open(2), await server({ max_n: 1 })]
     await stage.run(chat.url)
     expectWhole(await stage.rows(), 2)
@@ -97,7 +97,7 @@ describe('a server that does less', () => {
     expect(seeds).toHaveLength(8)
   })
 
-  test('three choices of four: what is missing is asked for, under the same attempt', async () => {
+  test('three choices of four: the missing one is requested, under the same attempt', async () => {
     const [stage, chat] = [await PolicyStage.open(1), await server({ max_n: 3 })]
     await stage.run(chat.url)
     expectWhole(await stage.rows(), 1)
@@ -199,7 +199,7 @@ describe('a server that fails slows the stage and loses nothing:', () => {
   })
 })
 
-test('no more calls at once than asked for', async () => {
+test('no more concurrent calls than configured', async () => {
   const [stage, chat] = [await PolicyStage.open(20), await server({ delay_ms: 20 })]
   await stage.run(chat.url, { concurrency: 3 })
   expectWhole(await stage.rows(), 20)

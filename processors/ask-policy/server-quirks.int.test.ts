@@ -220,7 +220,7 @@ describe('an answer that cannot be recorded', () => {
     expect(chat.seen).toHaveLength(3)
   })
 
-  test('too large an answer for a whole group: its completions are asked for one at a time', async () => {
+  test('too large an answer for a whole group: its completions are requested one at a time', async () => {
     const text = () => `<answer>0, 250</answer>${' '.repeat(4_000)}`
     const [stage, chat] = [await PolicyStage.open(2), await server({ text })]
     await stage.run(chat.url, { max_answer_bytes: 10_000 })

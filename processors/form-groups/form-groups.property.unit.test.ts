@@ -196,7 +196,7 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
     expect(await formedBy(events, 1)).toBe(1)
   })
 
-  test('although a completion with a negative index, which is a dead letter, came before the last one', async () => {
+  test('although a completion with a negative index, which is a dead letter, preceded the last one', async () => {
     expect(await formedBy([requested(), sampled('s0', row(-1)), sampled('s1', row(0)), sampled('s2', row(1))])).toBe(1)
   })
 
@@ -210,12 +210,12 @@ describe('scoring and grouping together: a group whose first attempt is whole fo
     expect(await formedBy([requested(), answers, answers], 2)).toBe(1)
   })
 
-  test('although a completion out of range, of another attempt, came before the request', async () => {
+  test('although a completion out of range, of another attempt, preceded the request', async () => {
     expect(await formedBy([sampled('s0', row(7, 'B')), requested(), sampled('s1', row(0), row(1))])).toBe(1)
   })
 })
 
-test('a group whose deadline lies before the last tick expires on the next one, wherever that is', async () => {
+test('a group whose deadline is before the last tick expires on the next one, wherever that is', async () => {
   const group = testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))
   await group.given(tick('virtual', '2026-01-01T02:00:00.000Z'), requested(), sampled('s1', sampledRow(0)))
   // --expire-pending appends such a tick, with the latest pending deadline.

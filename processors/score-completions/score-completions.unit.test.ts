@@ -11,7 +11,7 @@ const paper = await paperScorer()
 const best = sampledRow(0, { text: '<answer>-400, 250</answer>' })
 const nonsense = sampledRow(1, { text: 'I would rather not' })
 
-test('a completion is scored whether its request comes before or after it', async () => {
+test('a completion is scored whether its request arrives before or after it', async () => {
   const before = testDriver(scoreCompletions(paper))
   await before.given(requested())
   await before.when(sampled('s1', best, nonsense))
@@ -56,7 +56,7 @@ test('a scorer that throws gives a row without a reward, and the other rows keep
   ])
 })
 
-test('a tower too tall for physics to come to an end is not simulated, whatever release requested it', async () => {
+test('a tower too tall for the physics to end is not simulated, whatever release requested it', async () => {
   for (const height of [1_000, 2_000_000_000]) {
     const driver = testDriver(scoreCompletions(paper))
     const tall = requested(startAt({ ...SCENE, height }))
@@ -69,7 +69,7 @@ test('a tower too tall for physics to come to an end is not simulated, whatever 
   }
 })
 
-test('a group that is scored in full keeps no scene, and takes no more', async () => {
+test('a fully scored group stores no scene, and accepts no more completions', async () => {
   const driver = testDriver(scoreCompletions(paper))
   await driver.given(requested(), sampled('s1', best, nonsense))
   expect(driver.state('g1')).toMatchObject({ done: true, waiting: [] })
@@ -77,7 +77,7 @@ test('a group that is scored in full keeps no scene, and takes no more', async (
   expect(driver.said()).toEqual([])
 })
 
-test('completions of another origin are not scored, whichever comes first, and not kept', async () => {
+test('completions of another origin are not scored, whichever arrives first, and not stored', async () => {
   const start = { declaration: 'elsewhere.state', version: 1, value: {} }
   const elsewhere = requested({ origin: 'elsewhere', task: 'anything', start }, 'elsewhere')
   for (const first of [

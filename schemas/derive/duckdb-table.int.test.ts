@@ -47,7 +47,7 @@ test('the statements read like this', () => {
   `)
 })
 
-test.each([...catalogue, everyTypeBatch])('$type becomes the table that it says', async (type) => {
+test.each([...catalogue, everyTypeBatch])('$type becomes the table that its statement declares', async (type) => {
   // Extensions must not be downloaded: time zones work with the ICU that is linked in.
   const instance = await DuckDBInstance.create(':memory:', { autoinstall_known_extensions: 'false' })
   const connection = await instance.connect()
@@ -71,7 +71,7 @@ test.each([...catalogue, everyTypeBatch])('$type becomes the table that it says'
   instance.closeSync()
 })
 
-test('a row is there once, and its times are instants', async () => {
+test('a row is stored once, and its times are instants', async () => {
   const instance = await DuckDBInstance.create(':memory:', { autoinstall_known_extensions: 'false' })
   const connection = await instance.connect()
   await connection.run(tableOf(clockTicked).ddl)

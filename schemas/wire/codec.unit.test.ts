@@ -117,7 +117,7 @@ test.each<[string, object, string]>([
     'test.everything_batched v1: expected an Arrow IPC stream of its rows: no Arrow IPC message at byte 0',
   ],
   ['an empty value', { ...goodBatch, value: new Uint8Array() }, 'the stream does not begin with a schema'],
-])('%s is poison, and says why', (_what, record, problem) => {
+])('%s is poison, with the reason', (_what, record, problem) => {
   const decode = () => decodeEvent(record as EncodedEvent, events)
   expect(decode).toThrow(PoisonError)
   expect(decode).toThrow(problem)
@@ -177,7 +177,7 @@ const frames = (rows: number, tokens: number, name = '') =>
     })),
   )
 
-test('a large column goes to a blob, the event keeps what it was, and reading puts it back', () => {
+test('a large column becomes a blob, the event stays the same, and reading restores it', () => {
   const event = frames(2, 10_000)
   const encoded = encodeEvent(framesSeen, event)
   expect(encoded.value.length).toBeLessThan(5_000)
@@ -244,7 +244,7 @@ test('a reference is no value of a field with another shape, and its description
   expect(() => decodeEvent(forged('"numbers":20000', '"numbers":-2000'), lookup)).toThrow(/its description is damaged/)
 })
 
-test('a small event has no blobs, and one over the limit says what fills it', () => {
+test('a small event has no blobs, and the error for one over the limit names what fills it', () => {
   expect(encodeEvent(framesSeen, frames(1, 10)).blobs).toEqual([])
   expect(() => encodeEvent(framesSeen, frames(2, 10, 'n'.repeat(300_000)))).toThrow(
     /encoded as \d+ KiB, at most 512 KiB; most of it is field .*Split the rows over several events/,

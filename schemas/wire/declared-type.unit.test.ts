@@ -49,7 +49,7 @@ function recordOf(start: unknown): EncodedEvent {
 const startIn = (record: EncodedEvent) =>
   (decodeEvent(record, events).data as unknown as { start: DeclaredValue }).start
 
-test('a value comes back with its declaration, which types it', () => {
+test('a value is read back with its declaration, which types it', () => {
   const start = startIn(encodeEvent(asked, ask(declaredAs(ball, { x: 0.5, spin: 1 }))))
   expect(start).toEqual({ declaration: 'trial.ball', version: 3, value: { x: 0.5, spin: 1 } })
   expect(valueAs(start, ball)?.x).toBe(0.5)

@@ -39,7 +39,7 @@ const declared = {
 } as const
 const said = defineEvent(declared)
 
-test('the gate tells what to do', () => {
+test('the check of fingerprints names the remedy', () => {
   const recorded = new Map([['test.said/1', fingerprintOf(said)]])
   const changed = defineEvent({ ...declared, row: { ...declared.row, side: utf8() } })
   expect(problemsWith([said], recorded)).toEqual([])

@@ -16,7 +16,7 @@ const ROWS: readonly (readonly [string, Fields])[] = [
   ['every kind of bound', boundedFields],
 ]
 
-test.each(ROWS)('any row of %s is taken at once', (_type, row) => {
+test.each(ROWS)('any row of %s is accepted at once', (_type, row) => {
   fc.assert(fc.property(arbitraryRow(row), (value) => rowFits(row)(value)))
 })
 
@@ -79,7 +79,7 @@ function spoilt(value: unknown, path: readonly number[], other: unknown): unknow
   return first % 5 === 0 ? left : { ...left, [name]: spoilt(inner, rest, other) }
 }
 
-test.each(ROWS)('no row of %s is taken that zod refuses', (_type, row) => {
+test.each(ROWS)('no row of %s is accepted that zod refuses', (_type, row) => {
   let refused = 0
   const path = fc.array(fc.nat(1_000), { minLength: 1, maxLength: 4 })
   fc.assert(

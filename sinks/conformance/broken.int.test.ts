@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { BROKEN_SINKS } from './broken.ts'
 import { LOGS, runCase, SINK_CONFORMANCE } from './conformance.ts'
 
-describe('the suite notices every sink that breaks a promise', () => {
+describe('the suite catches every sink that breaks a promise', () => {
   for (const broken of BROKEN_SINKS) {
     test(`${broken.name}: caught by "${broken.caught_by}"`, { timeout: 60_000 }, async () => {
       const one = SINK_CONFORMANCE.find((candidate) => candidate.name === broken.caught_by)

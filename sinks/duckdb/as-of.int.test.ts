@@ -69,7 +69,7 @@ afterAll(async () => {
 describe.each([
   ['the owner', owned],
   ['the file', left],
-])('asked through %s', (_via, file) => {
+])('queried through %s', (_via, file) => {
   test('every query gives the answer that it gave at that time', async () => {
     for (const { ends, answers } of moments) {
       for (const [at, sql] of QUESTIONS.entries()) expect(await ask(file, sql, ends), sql).toEqual(answers[at])

@@ -186,7 +186,7 @@ describe('loading', () => {
     )
   })
 
-  test('the second owner is told who the first one is', async () => {
+  test('the second owner is told which process is the first', async () => {
     await withSink({ log: memoryLog() }, async () => {
       await expect(
         openDuckDbSink({ file: join(folder, 'test.duckdb'), log: memoryLog(), catalogue, views }),

@@ -122,7 +122,7 @@ const REFUSED = [
 describe.each([
   ['owner', () => owner],
   ['file', () => reader],
-] as const)('asked through the %s', (_via, session) => {
+] as const)('queried through the %s', (_via, session) => {
   test.each(REFUSED)('refuses %s', async (sql) => {
     const answer = session().query(sql).then(drained)
     await expect(answer).rejects.toThrow(SqlRefusedError)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { BROKEN_SOURCES } from './broken.ts'
 import { runCase, SOURCE_CONFORMANCE } from './conformance.ts'
 
-describe('the suite notices every source that breaks a promise', () => {
+describe('the suite catches every source that breaks a promise', () => {
   for (const broken of BROKEN_SOURCES) {
     test(`${broken.name}: caught by "${broken.caught_by}"`, { timeout: 60_000 }, async () => {
       const one = SOURCE_CONFORMANCE.find((candidate) => candidate.name === broken.caught_by)

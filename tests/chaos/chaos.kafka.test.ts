@@ -27,7 +27,7 @@ test('the same seed gives the same schedule, another seed another one, and every
 })
 
 describeWithBroker('three brokers, three workers, two producers and a sink', () => {
-  test("killed, stopped past their sessions, stalled, rebalanced, fifteen times, and the blobs away once, DuckDB's process killed and a topic made again: nothing lost, nothing twice, the funnel holds, verify passes", {
+  test("killed, stopped past their sessions, stalled, rebalanced, fifteen times, and the blobs unavailable once, DuckDB's process killed and a topic recreated: nothing lost, nothing twice, the funnel holds, verify passes", {
     timeout: 1_200_000,
   }, async () => {
     const { ok, text, folder } = await chaosReport({ seed: SEED, faults: FAULTS })

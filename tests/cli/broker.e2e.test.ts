@@ -10,7 +10,7 @@ beforeAll(async () => {
   cwd = await sharedFolder()
 })
 
-test('without Java it says what to install', async () => {
+test('without Java the error names what to install', async () => {
   const ended = await plumbline(['broker', 'start'], { cwd, env: { PATH: '', JAVA_HOME: '' } })
   expect(ended).toMatchObject({ code: 1, stdout: '' })
   expect(ended.stderr).toMatch(

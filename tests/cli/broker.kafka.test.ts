@@ -31,7 +31,7 @@ describeWithBroker('plumbline broker', () => {
     })
   })
 
-  test('without Maven, and nothing fetched yet, it says what to install', async () => {
+  test('without Maven, and nothing fetched yet, the error names what to install', async () => {
     const cwd = await brokerFolder()
     const env = { PATH: '', JAVA_HOME: join(findJava().keytool, '..', '..'), XDG_CACHE_HOME: join(cwd, 'cache') }
     const ended = await plumbline(['--data', cwd, 'broker', 'start'], { cwd, env })

@@ -40,7 +40,7 @@ print(json.dumps([sorted(table.column_names), sorted([r['dataset'], r['task'], r
 `
 const CHOSEN = 'dataset, task, group_id, completion_index, reward'
 
-test('DuckDB and pyarrow read what the view holds, from folders named by the columns asked for', async () => {
+test('DuckDB and pyarrow read what the view holds, from folders named by the chosen columns', async () => {
   const said = JSON.parse(await plumblineOk(['export', 'parquet', 'out', '--by', 'dataset,task', '--json'], { cwd }))
   expect(said).toMatchObject({ rows: 40, dir: join(cwd, 'out') })
   expect(readdirSync(join(cwd, 'out')).sort()).toEqual(['dataset=side_block', 'dataset=top_block'])

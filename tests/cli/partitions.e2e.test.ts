@@ -33,7 +33,7 @@ async function countsOf(dir: string): Promise<Map<string, number>> {
 const rewards = (cwd: string, data: string) =>
   sql('select group_id, completion_index, reward from rewards order by all', { cwd, env: { PLUMBLINE_DATA: data } })
 
-test('topics have the partitions that were asked for, by event too; the log remembers them and refuses others', async () => {
+test('topics have the chosen partitions, by event too; the log remembers them and refuses others', async () => {
   const cwd = await sharedFolder()
   await plumblineOk(['--partitions', UNEVEN, ...GENERATE], { cwd })
   const counts = await countsOf(`${cwd}/data/log`)

@@ -79,7 +79,7 @@ test('a killed replay resumes where it stopped, and each record is written once'
 
 const countIn = async (data: string) => (await everythingSaid(log(data)).catch(() => [])).length
 
-test('it keeps the original spacing at the speed asked for, pauses between transactions, and resumes', async () => {
+test('it keeps the original spacing at the given speed, pauses between transactions, and resumes', async () => {
   const running = start(['replay', '--to', 'paused', '--speed', '6', '--sources-only'], { cwd })
   const began = performance.now()
   await eventually(async () => (await countIn('paused')) >= 6)

@@ -32,7 +32,7 @@ test('the same seed gives the same schedule, another seed another one', () => {
 })
 
 test.skipIf(!linux)(
-  `killed eight times, stopped past a lease and inside a write, on a full disk, under a clock that jumps, with blobs that go away and come back, DuckDB's process killed, and a topic made again: nothing lost, nothing twice, the funnel holds, verify passes${skipped}`,
+  `killed eight times, stopped past a lease and inside a write, on a full disk, under a clock that jumps, with blobs that disappear and come back, DuckDB's process killed, and a topic recreated: nothing lost, nothing twice, the funnel holds, verify passes${skipped}`,
   { timeout: 900_000 },
   async () => {
     const { ok, text } = await faultReport({ seed: SEED, sizes: SMALL })

@@ -4,7 +4,7 @@ import { BROKEN_STORES } from './broken.ts'
 import { CONFORMANCE, runCase } from './conformance.ts'
 import { directoryHarness } from './directory-harness.ts'
 
-describe('the suite notices every store that breaks a promise', () => {
+describe('the suite catches every store that breaks a promise', () => {
   for (const broken of BROKEN_STORES) {
     test(`${broken.name}: caught by "${broken.caught_by}"`, async () => {
       const one = CONFORMANCE.find((candidate) => candidate.name === broken.caught_by)

@@ -4,7 +4,7 @@ import { memoryHarness } from '../memory/test-harness.ts'
 import { BROKEN_LOGS } from './broken.ts'
 import { CONFORMANCE, runCase } from './conformance.ts'
 
-describe('the suite notices every log that breaks a promise', () => {
+describe('the suite catches every log that breaks a promise', () => {
   for (const broken of BROKEN_LOGS) {
     test(`${broken.name}: caught by "${broken.caught_by}"`, { timeout: 20_000 }, async () => {
       const one = CONFORMANCE.find((candidate) => candidate.name === broken.caught_by)

@@ -46,7 +46,7 @@ test.skipIf(none !== undefined)(
 )
 
 test.skipIf(none !== undefined)(
-  `a container that was killed leaves the folder to the next one at once, and no file behind${skipped}`,
+  `a killed container leaves the folder to the next one at once, and no file behind${skipped}`,
   LIMIT,
   async () => {
     await using processes = new Processes()

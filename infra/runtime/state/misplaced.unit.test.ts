@@ -258,7 +258,7 @@ describe('positions of an earlier release', () => {
     await commitStandalone(log, 'count', (await log.committed('count')).map(withoutSeen))
   }
 
-  test('are adopted once, with the last record that was read, and nothing is read twice or lost', async () => {
+  test('are adopted once, with the last record that was read, and no record is read twice or lost', async () => {
     await append(log, add('ann', 1), add('bob', 1), double('ann'))
     await runUntilRead({ log })
     const before = await log.committed('count')

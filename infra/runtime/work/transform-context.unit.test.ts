@@ -183,7 +183,7 @@ function waitingFor(who: string) {
   return { processor, waits, reasons }
 }
 
-test('a stop aborts a transform that takes long; the next worker processes the same events once', async () => {
+test('a stop aborts a slow transform; the next worker processes the same events once', async () => {
   const { log, blobs, run } = await recorded('ann', 'bob')
   const { processor, waits, reasons } = waitingFor('bob')
   const events: string[] = []
