@@ -16,7 +16,7 @@ import { completionsScored } from '../schemas/events/tower.ts'
 import { arrowCodec, type Row } from '../schemas/wire/arrow-codec.ts'
 import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import type { Measure, OpenBench } from './pairs.ts'
-import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
+import { emittedBy, sampledGroups, vocabulary } from './tower-log.ts'
 
 /**
  * Batches of sixteen rows, of each batch type of the loop: the Arrow stream alone, and the whole event with validation
@@ -25,7 +25,7 @@ import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
 export const open: OpenBench = async ({ quick }) => {
   const turns = quick ? 2 : 40
   const events = await sampledGroups(16)
-  const scored = await saidBy(scoreCompletions(await paperScorer()), events)
+  const scored = await emittedBy(scoreCompletions(await paperScorer()), events)
   const batches = [...events, ...scored].filter(({ type }) => type.encoding === 'arrow').map(({ event }) => event)
   return { measures: [completionsSampled, completionsScored].flatMap((type) => measuresOf(type, batches, turns)) }
 }

@@ -10,7 +10,7 @@ import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { catalogue, views } from '../streams/vocabulary.ts'
 import { benchFolder } from './folder.ts'
 import type { OpenBench } from './pairs.ts'
-import { appendAll, saidBy, sampledGroups } from './tower-log.ts'
+import { appendAll, emittedBy, sampledGroups } from './tower-log.ts'
 
 const VECTOR = 2048
 
@@ -18,11 +18,11 @@ const VECTOR = 2048
 export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const sampled = await sampledGroups(quick ? 20 : 300)
-  const scored = await saidBy(scoreCompletions(await paperScorer()), sampled)
+  const scored = await emittedBy(scoreCompletions(await paperScorer()), sampled)
   const events = [
     ...sampled,
     ...scored,
-    ...(await saidBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [...sampled, ...scored])),
+    ...(await emittedBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [...sampled, ...scored])),
   ]
   const log = await openLmdbLog({ dir: folder.fresh('log') })
   await appendAll(log, events, [formGroups({ dialect: 'paper', scored: [completionsScored] })])

@@ -6,7 +6,7 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import { completionsScored } from '../schemas/events/tower.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import type { OpenBench } from './pairs.ts'
-import { saidBy, sampledGroups } from './tower-log.ts'
+import { emittedBy, sampledGroups } from './tower-log.ts'
 import { openWorkBench } from './work.ts'
 
 /** How many groups' outputs the ceiling appends in one transaction; the worker commits every 100 ms. */
@@ -16,9 +16,9 @@ const GROUPS_PER_TRANSACTION = 100
 export const open: OpenBench = async ({ quick }) => {
   const processor = formGroups({ dialect: 'paper', scored: [completionsScored] })
   const sampled = await sampledGroups(quick ? 20 : 1_200)
-  const events = [...sampled, ...(await saidBy(scoreCompletions(await paperScorer()), sampled))]
+  const events = [...sampled, ...(await emittedBy(scoreCompletions(await paperScorer()), sampled))]
   const inputs = events.filter(({ type }) => processor.inputs.some((input) => input.type === type.type))
-  const outputs: NewRecord[] = (await saidBy(processor, inputs)).map(({ type, event }) => encodeEvent(type, event))
+  const outputs: NewRecord[] = (await emittedBy(processor, inputs)).map(({ type, event }) => encodeEvent(type, event))
   const topics = processor.inputs.map(({ type }) => type)
   const work = await openWorkBench(processor, inputs)
   const log = await openLmdbLog({ dir: work.copy() })

@@ -12,11 +12,11 @@ import { completionsScored } from '../schemas/events/tower.ts'
 import { openDatabase } from '../sinks/duckdb/database.ts'
 import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
 import { EXAMPLE_REWARD } from '../sinks/duckdb/views/tower-reports.ts'
-import type { Said } from '../sources/source.ts'
+import type { Emitted } from '../sources/source.ts'
 import { towerScenes } from '../sources/tower-scenes.ts'
 import { catalogue, views } from '../streams/vocabulary.ts'
 import { reward } from './reward.ts'
-import { appendAll, noBlobs, saidBy } from './tower-log.ts'
+import { appendAll, emittedBy, noBlobs } from './tower-log.ts'
 
 /** N of paper 1 §3.3. */
 const GROUP_SIZE = 16
@@ -70,17 +70,17 @@ export async function makeLargeDatabase(file: string, completions: number): Prom
   }
 }
 
-async function towerEvents(): Promise<readonly Said[]> {
+async function towerEvents(): Promise<readonly Emitted[]> {
   const scenes = REAL_GROUPS / MIX.length
   const shared = { split: 'train', variant: 'plain', purpose: 'train', seed: 'bench', round: 0 } as const
-  const asked: Said[] = []
+  const asked: Emitted[] = []
   for (const [dataset, task] of MIX) {
     const source = towerScenes({ ...shared, dataset, task, scenes, group_size: GROUP_SIZE }, noBlobs)
     asked.push(...(await source.produce(0, scenes, new AbortController().signal)))
   }
-  const sampled = await saidBy(sampleCompletions('noisy-oracle(150)'), asked)
-  const scored = await saidBy(scoreCompletions(await paperScorer()), [...asked, ...sampled])
-  const formed = await saidBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [
+  const sampled = await emittedBy(sampleCompletions('noisy-oracle(150)'), asked)
+  const scored = await emittedBy(scoreCompletions(await paperScorer()), [...asked, ...sampled])
+  const formed = await emittedBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [
     ...asked,
     ...sampled,
     ...scored,
@@ -94,7 +94,7 @@ async function towerEvents(): Promise<readonly Said[]> {
     evaluate: (completions: readonly RecordedCompletion[]) =>
       completions.map((completion) => ({ reward: reward(completion), reward_components: {} })),
   } as const
-  return [...asked, ...sampled, ...scored, ...formed, ...(await saidBy(rescoreCompletions(own), scored))]
+  return [...asked, ...sampled, ...scored, ...formed, ...(await emittedBy(rescoreCompletions(own), scored))]
 }
 
 /** Columns with ids, which are new in each copy. */

@@ -8,7 +8,7 @@ import { encodeEvent } from '../schemas/wire/codec.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
 import { catalogue } from '../streams/vocabulary.ts'
-import { PARTITIONS, saidBy, sampledGroups } from './tower-log.ts'
+import { emittedBy, PARTITIONS, sampledGroups } from './tower-log.ts'
 
 /** How many groups are really scored; the others are copies of them with new ids. */
 const SCORED_GROUPS = 100
@@ -17,7 +17,7 @@ const TRANSACTION = 500
 /** Makes a log in which the completions of `groups` groups are scored, 16 to a group. */
 export async function recordScoredCompletions(dir: string, groups: number): Promise<void> {
   const sampled = await sampledGroups(Math.min(groups, SCORED_GROUPS))
-  const scored = await saidBy(scoreCompletions(await paperScorer()), sampled)
+  const scored = await emittedBy(scoreCompletions(await paperScorer()), sampled)
   const log = await openLmdbLog({ dir, durability: 'survives_kill_only' })
   await log.createTopics(topicsOf(catalogue, [], PARTITIONS))
   const producer = await log.producer({ transactional_id: 'bench' })

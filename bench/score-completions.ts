@@ -2,7 +2,7 @@ import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
 import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import type { OpenBench } from './pairs.ts'
-import { saidBy, sampledGroups, vocabulary } from './tower-log.ts'
+import { emittedBy, sampledGroups, vocabulary } from './tower-log.ts'
 import { openWorkBench } from './work.ts'
 
 /** A worker on a log of requests and completions, compared with decoding its inputs and encoding its outputs. */
@@ -11,7 +11,7 @@ export const open: OpenBench = async ({ quick }) => {
   const inputs = (await sampledGroups(quick ? 20 : 1_200)).filter(({ type }) =>
     processor.inputs.some((input) => input.type === type.type),
   )
-  const outputs = await saidBy(processor, inputs)
+  const outputs = await emittedBy(processor, inputs)
   const records = inputs.map(({ type, event }) => encodeEvent(type, event))
   const work = await openWorkBench(processor, inputs)
   return {

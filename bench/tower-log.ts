@@ -13,7 +13,7 @@ import { type Catalogue, catalogueOf } from '../schemas/declare/registry.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
-import type { Said } from '../sources/source.ts'
+import type { Emitted } from '../sources/source.ts'
 import { towerScenes } from '../sources/tower-scenes.ts'
 import { catalogue } from '../streams/vocabulary.ts'
 
@@ -36,7 +36,7 @@ export const noBlobs: Blobs = {
 }
 
 /** Scenes and requests of `groups` groups. */
-export async function requests(groups: number): Promise<readonly Said[]> {
+export async function requests(groups: number): Promise<readonly Emitted[]> {
   const source = towerScenes(
     {
       dataset: 'side_block',
@@ -55,7 +55,7 @@ export async function requests(groups: number): Promise<readonly Said[]> {
 }
 
 /** The outputs of a processor for these events, in their order. */
-export async function saidBy(processor: Processor, events: readonly Said[]): Promise<readonly Said[]> {
+export async function emittedBy(processor: Processor, events: readonly Emitted[]): Promise<readonly Emitted[]> {
   const types = new Set(processor.inputs.map(({ type }) => type))
   const inputs = events.filter(({ type }) => types.has(type.type)).map(({ event }) => event)
   const { outputs, failures } = await execute(processor, reachOf({ blobs: noBlobs })).process(inputs)
@@ -64,13 +64,13 @@ export async function saidBy(processor: Processor, events: readonly Said[]): Pro
 }
 
 /** Requests and the completions that a random policy gives to each. */
-export async function sampledGroups(groups: number): Promise<readonly Said[]> {
+export async function sampledGroups(groups: number): Promise<readonly Emitted[]> {
   const asked = await requests(groups)
-  return [...asked, ...(await saidBy(sampleCompletions('random-legal'), asked))]
+  return [...asked, ...(await emittedBy(sampleCompletions('random-legal'), asked))]
 }
 
 /** Makes the topics and appends the events, some hundred to a transaction. */
-export async function appendAll(log: Log, events: readonly Said[], processors: readonly Processor[]): Promise<void> {
+export async function appendAll(log: Log, events: readonly Emitted[], processors: readonly Processor[]): Promise<void> {
   await log.createTopics(topicsOf(catalogue, processors, PARTITIONS))
   const producer = await log.producer({ transactional_id: 'bench' })
   for (let from = 0; from < events.length; from += 500) {
@@ -111,4 +111,4 @@ export function rowCount(events: readonly { readonly event: Event }[]): number {
   return events.reduce((sum, { event }) => sum + (Array.isArray(event.data) ? event.data.length : 1), 0)
 }
 
-export const isRequest = ({ type }: Said) => type.type === rolloutRequested.type
+export const isRequest = ({ type }: Emitted) => type.type === rolloutRequested.type

@@ -2,7 +2,7 @@ import { cpSync } from 'node:fs'
 import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import type { Log } from '../infra/log/port/log.ts'
 import type { Processor } from '../processors/processor.ts'
-import type { Said } from '../sources/source.ts'
+import type { Emitted } from '../sources/source.ts'
 import { benchFolder } from './folder.ts'
 import type { Side } from './pairs.ts'
 import { appendAll, isRequest, workThrough } from './tower-log.ts'
@@ -18,7 +18,7 @@ export interface WorkBench {
 }
 
 /** A log of `inputs`, which can be processed again and again. */
-export async function openWorkBench(processor: Processor, inputs: readonly Said[]): Promise<WorkBench> {
+export async function openWorkBench(processor: Processor, inputs: readonly Emitted[]): Promise<WorkBench> {
   const folder = await benchFolder()
   const template = folder.fresh('template')
   const recorded = await openLmdbLog({ dir: template })

@@ -17,9 +17,9 @@ describeWithBroker('docs/python.md', () => {
   test('Python and the console consumer read what the page shows; valid records from Python are accepted, invalid ones are not', async () => {
     expect(existsSync(python), `${python}: npm test makes it`).toBe(true)
     const { cwd, type } = await reader()
-    const said = new Map<string, string>()
-    for (const line of await commandsOf('docs/python.md')) said.set(line, await type(line))
-    const saidTo = (part: string) => [...said].filter(([line]) => line.includes(part)).map(([, text]) => text)
+    const emitted = new Map<string, string>()
+    for (const line of await commandsOf('docs/python.md')) emitted.set(line, await type(line))
+    const saidTo = (part: string) => [...emitted].filter(([line]) => line.includes(part)).map(([, text]) => text)
 
     const [read = ''] = saidTo('read_events.py')
     const [answered = ''] = saidTo('from rewards group by')
@@ -52,7 +52,7 @@ describeWithBroker('docs/python.md', () => {
     expect(letters.trim().split('\n')).toHaveLength(2 + 4)
 
     // Sending it again writes the same event. An invalid request can only be sent unchecked.
-    const [send = ''] = [...said.keys()].filter((line) => line.endsWith('group_id request.json'))
+    const [send = ''] = [...emitted.keys()].filter((line) => line.endsWith('group_id request.json'))
     await type(send)
     await type('./plumbline run --until-idle --policy random-legal')
     expect(

@@ -8,13 +8,13 @@ import type { Partitions } from '../schemas/wire/partitions.ts'
 import { CLOCK_SOURCE } from './ce-source.ts'
 import { type PushSource, pushSource } from './push-source.ts'
 import { runSource } from './run-source.ts'
-import { type Said, type Source, said } from './source.ts'
+import { type Emitted, emitted, type Source } from './source.ts'
 
 /** The time of a clock, for every partition, idle ones too. Only ticks fire timers. */
-export function tickOf(clock: ClockDomain, time: string): Said {
+export function tickOf(clock: ClockDomain, time: string): Emitted {
   const tick = `${clock}/${time}`
   const envelope = { id: sourceId(['clock', tick]), source: CLOCK_SOURCE, time, clock }
-  return said(clockTicked, { tick, clock, time }, envelope)
+  return emitted(clockTicked, { tick, clock, time }, envelope)
 }
 
 /**
@@ -34,7 +34,7 @@ export function wallClock(instance: string): Source {
       // The same time would be the same tick.
       while (now() === last && !signal.aborted) await sleep(1, signal)
       last = now()
-      return { said: [tickOf('wall', last)], to: from + 1 }
+      return { emitted: [tickOf('wall', last)], to: from + 1 }
     },
   }
 }

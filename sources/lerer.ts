@@ -12,7 +12,7 @@ import { LERER_SOURCE } from './ce-source.ts'
 import { readContained } from './contained-file.ts'
 import { decodePhotograph, type Photograph } from './photograph.ts'
 import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
-import { inSteps, type Said, type Source, type Steps } from './source.ts'
+import { type Emitted, inSteps, type Source, type Steps } from './source.ts'
 
 export interface LererOptions {
   readonly dir: string
@@ -76,7 +76,7 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
   const name = ['lerer', content, purpose, `n${group_size}`, `r${round}`].join('/')
   const prompt = promptOf(LERER_PROMPT, 'plain')
 
-  async function sceneAndRequest(index: number): Promise<Said[]> {
+  async function sceneAndRequest(index: number): Promise<Emitted[]> {
     const entry = labelled[index] as Labelled
     const { is_stable } = entry
     const { bytes, media_type, picture } = await readPicture(dir, file, entry)
@@ -128,12 +128,12 @@ export async function lererScenes(options: LererOptions, blobs: Blobs): Promise<
     steps: labelled.length,
     types: PRESENTED,
     async produce(from, to, signal) {
-      const said: Said[] = []
+      const emitted: Emitted[] = []
       for (let index = from; index < to; index++) {
         signal.throwIfAborted()
-        said.push(...(await sceneAndRequest(index)))
+        emitted.push(...(await sceneAndRequest(index)))
       }
-      return said
+      return emitted
     },
   })
 }

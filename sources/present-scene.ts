@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { DataOf, EventType } from '../schemas/declare/event.ts'
 import { type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
 import { type PROMPT_VARIANTS, scenePresented, startAt, type TASKS, towerOrigin } from '../schemas/events/tower.ts'
-import { type Said, said } from './source.ts'
+import { type Emitted, emitted } from './source.ts'
 
 /** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */
 const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
@@ -37,15 +37,15 @@ export interface PresentedScene {
 }
 
 /** The events for a scene and for one group of completions about it, on a virtual clock. */
-export function presentScene(options: PresentedScene): Said[] {
+export function presentScene(options: PresentedScene): Emitted[] {
   const { source, seed, index, scene, request } = options
   const { group_id } = request
   const at = START_MS + index * SCENE_MS
   const shared = { source, time: iso(at), clock: 'virtual', ...(seed === undefined ? {} : { seed }) } as const
   const envelope = { ...shared, id: options.requested_id, causes: [options.presented_id], correlation: group_id }
   return [
-    said(scenePresented, scene, { ...shared, id: options.presented_id }),
-    said(
+    emitted(scenePresented, scene, { ...shared, id: options.presented_id }),
+    emitted(
       rolloutRequested,
       {
         ...request,

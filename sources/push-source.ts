@@ -1,7 +1,7 @@
 import { sizeOf } from '../infra/log/port/consumer.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { type EncodedEvent, encodeEvent } from '../schemas/wire/codec.ts'
-import type { Said, Source } from './source.ts'
+import type { Emitted, Source } from './source.ts'
 
 export interface PushOptions {
   readonly name: string
@@ -26,7 +26,7 @@ export interface PushSource extends Source {
    * @throws IdTakenError when another event with its id waits.
    * @throws NotCommittedError when the source ends first: hand it in again, with the same id.
    */
-  hand(said: Said, signal?: AbortSignal): Promise<void>
+  hand(emitted: Emitted, signal?: AbortSignal): Promise<void>
   /** No more events follow: the run ends when all waiting events are committed. */
   end(): void
 }
@@ -49,11 +49,11 @@ interface Sender {
 }
 
 interface Outside extends Sender {
-  readonly said: Said
+  readonly emitted: Emitted
 }
 
 interface Waiting {
-  readonly said: Said & { readonly encoded: EncodedEvent }
+  readonly emitted: Emitted & { readonly encoded: EncodedEvent }
   readonly bytes: number
   readonly senders: Sender[]
 }
@@ -90,7 +90,7 @@ class Buffered implements PushSource {
     return this.#bytes
   }
 
-  hand(said: Said, signal?: AbortSignal): Promise<void> {
+  hand(emitted: Emitted, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
       if (this.#has_ended) throw this.#over ?? this.#notTaken('it takes no more')
@@ -102,7 +102,7 @@ class Buffered implements PushSource {
       }
       const settled = () => signal?.removeEventListener('abort', leave)
       const sender: Outside = {
-        said,
+        emitted,
         resolve() {
           settled()
           resolve()
@@ -128,7 +128,11 @@ class Buffered implements PushSource {
     if (this.#waiting.length === 0 || signal.aborted) return undefined
     const some = this.#first(most)
     // They stay in the buffer until they are committed: after a failure they are given again.
-    return { said: some.map(({ said }) => said), to: from + some.length, committed: () => this.#committed(some.length) }
+    return {
+      emitted: some.map(({ emitted }) => emitted),
+      to: from + some.length,
+      committed: () => this.#committed(some.length),
+    }
   }
 
   close(error: Error | undefined): void {
@@ -158,19 +162,19 @@ class Buffered implements PushSource {
   }
 
   #add(sender: Outside): void {
-    const { type, event } = sender.said
+    const { type, event } = sender.emitted
     const encoded = encodeEvent(type, event)
     const known = this.#by_id.get(event.id)
     if (known !== undefined) {
-      if (!isSame(known.said.encoded, encoded)) {
+      if (!isSame(known.emitted.encoded, encoded)) {
         throw new IdTakenError(
-          `source/${this.name}: expected one event with the id ${event.id}, got another ${type.type} while ${known.said.type.type} waits; give each event an id of its own`,
+          `source/${this.name}: expected one event with the id ${event.id}, got another ${type.type} while ${known.emitted.type.type} waits; give each event an id of its own`,
         )
       }
       known.senders.push(sender)
       return
     }
-    const one = { said: { type, event, encoded }, bytes: bytesOf(encoded), senders: [sender] }
+    const one = { emitted: { type, event, encoded }, bytes: bytesOf(encoded), senders: [sender] }
     this.#waiting.push(one)
     this.#by_id.set(event.id, one)
     this.#bytes += one.bytes
@@ -187,8 +191,8 @@ class Buffered implements PushSource {
   }
 
   #committed(count: number): void {
-    for (const { said, bytes, senders } of this.#waiting.splice(0, count)) {
-      this.#by_id.delete(said.event.id)
+    for (const { emitted, bytes, senders } of this.#waiting.splice(0, count)) {
+      this.#by_id.delete(emitted.event.id)
       this.#bytes -= bytes
       for (const sender of senders) sender.resolve()
     }

@@ -103,8 +103,8 @@ async function refusalOf(file: string): Promise<FileError> {
 
 test.each(REFUSED)('%s is refused with file and line before anything is appended', async (_what, content, message) => {
   const file = await write(content)
-  const { message: said, remedy } = await refusalOf(file)
-  expect(said).toContain(`${file}${message}`)
+  const { message: emitted, remedy } = await refusalOf(file)
+  expect(emitted).toContain(`${file}${message}`)
   expect(remedy).toContain('nothing was brought in')
 })
 
@@ -142,8 +142,8 @@ test('a byte order mark, CRLF, blank lines and a missing last line feed are acce
   const file = await write(`\ufeff${GOOD}\r\n\r\n \t\n${at(1, { text: 'Ω\ufffd🗼' })}\r\n${line({ group_id: 'h' })}`)
   const { log, events } = await openLog()
   await runSource(await recordedCompletions(`recorded(${file})`), { ...OPTIONS, log })
-  const said = await events()
-  expect(said.map(({ key, data }) => [key, data.map(({ text }) => text)])).toEqual([
+  const emitted = await events()
+  expect(emitted.map(({ key, data }) => [key, data.map(({ text }) => text)])).toEqual([
     ['g', ['<answer>1</answer>', 'Ω\ufffd🗼']],
     ['h', ['<answer>1</answer>']],
   ])
@@ -196,7 +196,7 @@ test('a file that is longer than the longest text is read, with little memory', 
   await appendFile(file, at(1))
   const before = process.memoryUsage.rss()
   const source = await recordedCompletions(`recorded(${file})`)
-  const [said] = await source.produce(0, 1, new AbortController().signal)
-  expect(said?.event.data).toHaveLength(2)
+  const [emitted] = await source.produce(0, 1, new AbortController().signal)
+  expect(emitted?.event.data).toHaveLength(2)
   expect(process.memoryUsage.rss() - before).toBeLessThan(300 * 2 ** 20)
 }, 60_000)

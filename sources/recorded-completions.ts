@@ -10,7 +10,7 @@ import { sourceId } from '../schemas/wire/identity.ts'
 import { RECORDED_SOURCES } from './ce-source.ts'
 import { type JsonLine, linesOf, objectIn } from './json-lines.ts'
 import { FileError, openPlainFile } from './plain-file.ts'
-import { inSteps, type Said, type Source, type Steps } from './source.ts'
+import { type Emitted, inSteps, type Source, type Steps } from './source.ts'
 
 const nullableNumbers = z.array(z.number()).nullable().default(null)
 
@@ -118,22 +118,22 @@ export async function recordedCompletions(policy: string): Promise<Source & Step
     async produce(from, to, signal) {
       const [first, last] = [places[from], places[to - 1]]
       if (first === undefined || last === undefined) return []
-      const said: Said[] = []
+      const emitted: Emitted[] = []
       const lines = linesOf(file, { from: { byte: first.start, line: first.line }, to: last.end })
       try {
         for await (const { completions, checksum } of runsOf(file, lines)) {
           signal.throwIfAborted()
-          const step = from + said.length
+          const step = from + emitted.length
           if (checksum !== places[step]?.checksum) throw changed(from)
           const event = eventOf(file, completions, before.modified, sha256, step)
-          said.push({ type: completionsSampled, event: event as unknown as Event })
+          emitted.push({ type: completionsSampled, event: event as unknown as Event })
         }
       } catch (error) {
         // The file was valid when it was checked, so an error now means that it has changed.
         throw error instanceof FileError ? changed(from) : error
       }
-      if (said.length !== to - from) throw changed(from)
-      return said
+      if (emitted.length !== to - from) throw changed(from)
+      return emitted
     },
   })
 

@@ -8,7 +8,7 @@ import { type EncodedEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import { homesOf } from '../schemas/wire/routing.ts'
 import { type Pace, UNPACED } from './pace.ts'
-import type { Said, Source, Taken } from './source.ts'
+import type { Emitted, Source, Taken } from './source.ts'
 
 /** Where a test may kill the process or stop the source. */
 export type AppendStage = 'taken' | 'appending' | 'committed'
@@ -72,7 +72,7 @@ export async function runSource(source: Source, options: RunSourceOptions): Prom
 const STOPPED = Symbol('stopped')
 
 interface Ready extends Taken {
-  readonly encoded: readonly (Said & { readonly encoded: EncodedEvent })[]
+  readonly encoded: readonly (Emitted & { readonly encoded: EncodedEvent })[]
 }
 
 class SourceRun {
@@ -145,7 +145,7 @@ class SourceRun {
       })
       ready.committed?.()
       pace.taken(ready.to - next)
-      result.events += ready.said.length
+      result.events += ready.emitted.length
       result.done += ready.to - next
       next = ready.to
       await observe?.('committed')
@@ -165,15 +165,15 @@ class SourceRun {
       if (!(taken.to > from && taken.to <= from + most)) {
         throw new Error(`expected steps ${from} to at most ${from + most - 1}, got those before ${taken.to}`)
       }
-      const encoded = taken.said.map((one) => ({ ...one, encoded: this.#encode(one) }))
-      return { said: taken.said, to: taken.to, committed: () => taken.committed?.(), encoded }
+      const encoded = taken.emitted.map((one) => ({ ...one, encoded: this.#encode(one) }))
+      return { emitted: taken.emitted, to: taken.to, committed: () => taken.committed?.(), encoded }
     } catch (error) {
       if (error === STOPPED) throw error
       throw new SourceFailedError(where, error)
     }
   }
 
-  #encode({ type, event, encoded }: Said): EncodedEvent {
+  #encode({ type, event, encoded }: Emitted): EncodedEvent {
     const { types } = this.#source
     if (!types.some((declared) => declared.type === type.type)) {
       throw new Error(`expected events of ${types.map((declared) => declared.type).join(', ')}, got ${type.type}`)

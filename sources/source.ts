@@ -57,7 +57,7 @@ export interface Taking {
 
 export interface Taken {
   /** In the order in which they are appended. All blobs that they refer to are stored. */
-  readonly said: readonly Said[]
+  readonly emitted: readonly Emitted[]
   /** The step after them: between `from` + 1 and `from` + `most`. */
   readonly to: number
   /** Called once they are committed. */
@@ -65,7 +65,7 @@ export interface Taken {
 }
 
 /** An event to append, with its declaration. */
-export interface Said {
+export interface Emitted {
   readonly type: EventType
   readonly event: Event
   /** Where the source has encoded it already. */
@@ -78,11 +78,11 @@ type SourceEnvelope = Pick<Event, 'id' | 'source' | 'time' | 'clock' | 'correlat
 }
 
 /** An event of a source, from its data and the part of the envelope that its declaration does not give. */
-export function said<T extends EventType>(
+export function emitted<T extends EventType>(
   type: T,
   data: DataOf<T>,
   { causes = [], ...envelope }: SourceEnvelope,
-): Said {
+): Emitted {
   const first = (Array.isArray(data) ? data[0] : data) as Record<string, unknown>
   const event = { ...envelope, causes, type: type.type, version: type.version, key: String(first[type.key]), data }
   return { type, event: event as unknown as Event }
@@ -100,7 +100,7 @@ export interface Steps {
    * The events of steps `from` … `to` − 1, always the same. Must store all blobs that the events refer to before it
    * resolves. A long one looks at `signal`, and then rejects with its reason.
    */
-  produce(from: number, to: number, signal: AbortSignal): Promise<readonly Said[]>
+  produce(from: number, to: number, signal: AbortSignal): Promise<readonly Emitted[]>
 }
 
 const STEPS_AT_A_TIME = 100
@@ -112,7 +112,7 @@ export function inSteps(steps: Steps): Source & Steps {
     async take(from, { most, signal }) {
       if (from >= steps.steps || signal.aborted) return undefined
       const to = Math.min(steps.steps, from + Math.min(most, steps.stepsAt?.(from) ?? STEPS_AT_A_TIME))
-      return { said: await steps.produce(from, to, signal), to }
+      return { emitted: await steps.produce(from, to, signal), to }
     },
   }
 }

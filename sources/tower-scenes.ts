@@ -11,7 +11,7 @@ import type { DATASETS, PROMPT_VARIANTS, SPLITS, TASKS } from '../schemas/events
 import { sourceId } from '../schemas/wire/identity.ts'
 import { TOWER_SOURCE } from './ce-source.ts'
 import { PRESENTED, presentScene, promptOf } from './present-scene.ts'
-import { inSteps, type Said, type Source, type Steps } from './source.ts'
+import { type Emitted, inSteps, type Source, type Steps } from './source.ts'
 
 export interface TowerScenesOptions {
   readonly dataset: (typeof DATASETS)[number]
@@ -38,7 +38,7 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source &
   const name = ['tower', dataset, task, split, variant, purpose, seed, `n${group_size}`, `r${round}`].join('/')
   const prompt = promptOf(promptFor(dataset, task, variant), variant)
 
-  async function sceneAndRequest(index: number, signal: AbortSignal): Promise<Said[]> {
+  async function sceneAndRequest(index: number, signal: AbortSignal): Promise<Emitted[]> {
     signal.throwIfAborted()
     const scene = sampleScene({ dataset, split, seed, index })
     const scene_id = sourceId(['tower/scene', dataset, split, seed, String(index)])

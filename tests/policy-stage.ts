@@ -95,13 +95,13 @@ export class PolicyStage {
     await running
   }
 
-  async said(): Promise<Event<typeof completionsSampled>[]> {
+  async emitted(): Promise<Event<typeof completionsSampled>[]> {
     const records = await recordsOf(memoryLog({ broker: this.broker }), completionsSampled.type)
     return records.map((record) => decodeEvent(record, vocabulary) as Event<typeof completionsSampled>)
   }
 
   async rows(): Promise<Row[]> {
-    return (await this.said()).flatMap((event) => event.data)
+    return (await this.emitted()).flatMap((event) => event.data)
   }
 
   notices(): string[] {

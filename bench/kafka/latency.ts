@@ -8,7 +8,7 @@ import type { Event } from '../../schemas/declare/event.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
 import { type DuckDbSink, openDuckDbSink } from '../../sinks/duckdb/sink.ts'
-import type { Said } from '../../sources/source.ts'
+import type { Emitted } from '../../sources/source.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 import { benchFolder } from '../folder.ts'
 import { isRequest, PARTITIONS, requests } from '../tower-log.ts'
@@ -136,13 +136,13 @@ async function topicsAreThere(log: Log, run: ChildProcess): Promise<void> {
   }
 }
 
-const idsOf = (groups: readonly (readonly Said[])[]) =>
-  groups.flatMap((said) => said.filter(isRequest).map(({ event }) => event.key))
+const idsOf = (groups: readonly (readonly Emitted[])[]) =>
+  groups.flatMap((emitted) => emitted.filter(isRequest).map(({ event }) => event.key))
 
 /** Appends all of them and waits until their groups, the last events that follow, are visible. */
 async function offer(
   producer: Producer,
-  groups: readonly (readonly Said[])[],
+  groups: readonly (readonly Emitted[])[],
   formed: ReadonlyMap<string, number>,
 ): Promise<void> {
   for (let at = 0; at < groups.length; at += 100) await append(producer, groups.slice(at, at + 100).flat())
@@ -152,7 +152,7 @@ async function offer(
 
 async function append(
   producer: Producer,
-  events: readonly { readonly type: Said['type']; readonly event: Event }[],
+  events: readonly { readonly type: Emitted['type']; readonly event: Event }[],
 ): Promise<void> {
   const transaction = producer.begin()
   for (const { type, event } of events) {

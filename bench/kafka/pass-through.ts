@@ -189,7 +189,7 @@ const passValues = (turn: number): Transform => ({
 async function worker(log: Log, messages: number): Promise<Side> {
   const vocabulary = catalogueOf([valueRead, valuePassed])
   await log.createTopics(topicsOf([valueRead, valuePassed], [], PARTITIONS))
-  const said = Array.from({ length: messages }, (_, at) => {
+  const emitted = Array.from({ length: messages }, (_, at) => {
     const key = `k${at % 64}`
     // The JSON around it adds the rest of the size.
     const value = randomBytes(12_260).toString('base64')
@@ -206,7 +206,7 @@ async function worker(log: Log, messages: number): Promise<Side> {
     }
     return { type: valueRead, event }
   })
-  await appendAll(log, said, [])
+  await appendAll(log, emitted, [])
   let turn = 0
   return {
     what: 'worker',

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { decodeEvent, encodeEvent } from '../../schemas/wire/codec.ts'
-import { appendAll, isRequest, saidBy, sampledGroups, vocabulary } from '../tower-log.ts'
+import { appendAll, emittedBy, isRequest, sampledGroups, vocabulary } from '../tower-log.ts'
 import type { OpenKafkaBench } from './broker-bench.ts'
 import { stages } from './stages.ts'
 import type { Says, Told } from './topology-process.ts'
@@ -17,12 +17,12 @@ const PROGRAM = fileURLToPath(new URL('./topology-process.ts', import.meta.url))
 export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
   const [score, form] = await stages()
   const sampled = await sampledGroups(quick ? 20 : 1_200)
-  const scored = await saidBy(score, sampled)
+  const scored = await emittedBy(score, sampled)
   const read = [score, form].flatMap(({ inputs }) =>
     [...sampled, ...scored].filter(({ type }) => inputs.some((input) => input.type === type.type)),
   )
   const records = read.map(({ type, event }) => encodeEvent(type, event))
-  const said = [...scored, ...(await saidBy(form, [...sampled, ...scored]))]
+  const emitted = [...scored, ...(await emittedBy(form, [...sampled, ...scored]))]
   const groups = sampled.filter(isRequest).length
   const workers = new Workers()
   let turn = 0
@@ -54,7 +54,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
           what: 'decode + encode of the same events, without a log',
           run() {
             for (const record of records) decodeEvent(record, vocabulary)
-            for (const { type, event } of said) encodeEvent(type, event)
+            for (const { type, event } of emitted) encodeEvent(type, event)
             return groups
           },
         },

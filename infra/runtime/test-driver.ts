@@ -99,9 +99,9 @@ export class TestDriver {
     }
   }
 
-  said(): readonly Event[]
-  said<T extends EventType>(type: T): readonly Event<T>[]
-  said(type?: EventType): readonly Event[] {
+  emitted(): readonly Event[]
+  emitted<T extends EventType>(type: T): readonly Event<T>[]
+  emitted(type?: EventType): readonly Event[] {
     return type === undefined ? this.#said : this.#said.filter((event) => event.type === type.type)
   }
 

@@ -8,7 +8,7 @@ import { add, counted, counting } from '../../tests/counting.ts'
 import { requested } from '../../tests/tower-events.ts'
 import { testDriver, tick } from './test-driver.ts'
 
-const sums = (driver: ReturnType<typeof testDriver>) => driver.said(counted).map(({ data }) => data.sum)
+const sums = (driver: ReturnType<typeof testDriver>) => driver.emitted(counted).map(({ data }) => data.sum)
 
 test('a restarted driver resumes from the committed states', async () => {
   const driver = testDriver(counting())

@@ -41,7 +41,7 @@ describe('a server that does everything', () => {
   })
 
   test('gives rows that can be trained on, as facts of the wall clock', async () => {
-    const [event] = await stage.said()
+    const [event] = await stage.emitted()
     expect(event).toMatchObject({ source: '/effects/sample-completions', clock: 'wall' })
     expect(Math.abs(Date.parse(event?.time ?? '') - Date.now())).toBeLessThan(60_000)
     expect(event?.data[0]).toMatchObject({

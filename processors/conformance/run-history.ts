@@ -36,10 +36,10 @@ export async function runHistory(
   const dead = new Map<string, unknown>()
   const take = async (event: Event) => {
     await driver.when(event)
-    for (const said of driver.said()) {
-      const name = `${said.type} ${said.id}`
+    for (const emitted of driver.emitted()) {
+      const name = `${emitted.type} ${emitted.id}`
       const before = outputs.get(name) ?? []
-      if (!before.some((other) => isDeepStrictEqual(other, said))) outputs.set(name, [...before, said])
+      if (!before.some((other) => isDeepStrictEqual(other, emitted))) outputs.set(name, [...before, emitted])
     }
     for (const { error } of driver.failures()) {
       // By name: a module that was loaded again has its own class.

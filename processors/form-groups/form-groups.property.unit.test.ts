@@ -17,7 +17,7 @@ import type { Group } from './group.ts'
 type Step = { readonly event: Event } | 'restart'
 
 interface Ran {
-  readonly said: readonly Event[]
+  readonly emitted: readonly Event[]
   /** Fates by `sampled_id/completion_index`. */
   readonly fates: ReadonlyMap<string, readonly string[]>
 }
@@ -28,7 +28,7 @@ const key = (sampled_id: string, index: number) => `${sampled_id}/${index}`
 async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ran> {
   let execution: Execution = execute(formGroups({ dialect: 'paper', scored: [completionsScored] }))
   const changelog = new Map<string, string>()
-  const said: Event[] = []
+  const emitted: Event[] = []
   const fates = new Map<string, string[]>()
   const fate = (sampled_id: string, index: number, name: string) =>
     fates.set(key(sampled_id, index), [...(fates.get(key(sampled_id, index)) ?? []), name])
@@ -44,13 +44,13 @@ async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ra
       if (state === undefined) changelog.delete(name)
       else changelog.set(name, JSON.stringify(state))
     }
-    said.push(...outputs.map((output) => output.event))
+    emitted.push(...outputs.map((output) => output.event))
     for (const { event, failure } of failures) {
       expect(failure).toBe('poison')
       if (isA(event, completionsSampled)) for (const row of event.data) fate(event.id, row.completion_index, 'dead')
     }
   }
-  for (const event of said) {
+  for (const event of emitted) {
     if (isA(event, groupFormed)) for (const row of event.data) fate(row.sampled_id, row.completion_index, 'formed')
     if (isA(event, completionRejected)) fate(event.data.sampled_id, event.data.completion_index, event.data.reason)
     if (isA(event, groupExpired))
@@ -60,7 +60,7 @@ async function run(steps: readonly Step[], { restarts = true } = {}): Promise<Ra
     for (const [index, slot] of Object.entries((state as Partial<Group>).slots ?? {}))
       fate(slot.sampled_id, Number(index), 'pending')
   }
-  return { said, fates }
+  return { emitted, fates }
 }
 
 /** Events of one group, in any order, with restarts between them. */
@@ -116,8 +116,8 @@ describe('whatever arrives in whatever order, with restarts between', () => {
           await run([...steps, ...END]),
           await run([...steps, ...END], { restarts: false }),
         ]
-        expect(restarted.said).toEqual(straight.said)
-        expect(new Set(restarted.said.map((event) => event.id)).size).toBe(restarted.said.length)
+        expect(restarted.emitted).toEqual(straight.emitted)
+        expect(new Set(restarted.emitted.map((event) => event.id)).size).toBe(restarted.emitted.length)
       }),
       { numRuns: 200 },
     )
@@ -151,22 +151,22 @@ async function throughBoth(events: readonly Event[], delay = 0): Promise<Event[]
   const scoring = testDriver(scoreCompletions(SCORER))
   const grouping = testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))
   const scores: Event[][] = []
-  const said: Event[] = []
+  const emitted: Event[] = []
   for (const event of events) {
     await scoring.when(event)
-    scores.push([...scoring.said()])
+    scores.push([...scoring.emitted()])
     await grouping.when(event)
-    said.push(...grouping.said())
+    emitted.push(...grouping.emitted())
     for (const score of scores.length > delay ? (scores.shift() ?? []) : []) {
       await grouping.when(score)
-      said.push(...grouping.said())
+      emitted.push(...grouping.emitted())
     }
   }
   for (const score of scores.flat()) {
     await grouping.when(score)
-    said.push(...grouping.said())
+    emitted.push(...grouping.emitted())
   }
-  return said
+  return emitted
 }
 
 describe('scoring and grouping together: a group whose first attempt is whole forms', () => {
@@ -220,5 +220,5 @@ test('a group whose deadline is before the last tick expires on the next one, wh
   await group.given(tick('virtual', '2026-01-01T02:00:00.000Z'), requested(), sampled('s1', sampledRow(0)))
   // --expire-pending appends such a tick, with the latest pending deadline.
   await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
-  expect(group.said(groupExpired)).toHaveLength(1)
+  expect(group.emitted(groupExpired)).toHaveLength(1)
 })

@@ -21,7 +21,7 @@ describe('a group of two', () => {
     const group = driver()
     await group.given(requested(), both)
     await group.when(scores)
-    const [formed] = group.said(groupFormed)
+    const [formed] = group.emitted(groupFormed)
     expect(formed?.data.map((row) => [row.completion_index, row.reward, row.advantage])).toEqual([
       [0, 20, expect.closeTo(Math.SQRT1_2, 12)],
       [1, -5, expect.closeTo(-Math.SQRT1_2, 12)],
@@ -39,7 +39,7 @@ describe('a group of two', () => {
   test('does not form with one completion missing', async () => {
     const group = driver()
     await group.when(requested(), sampled('s1', sampledRow(0)), scored('c1', scoredRow(0, 's1')))
-    expect(group.said()).toEqual([])
+    expect(group.emitted()).toEqual([])
   })
 
   test('is the same whatever order its events arrive in', async () => {
@@ -52,13 +52,13 @@ describe('a group of two', () => {
     ]
     const inOrder = driver()
     await inOrder.when(...events)
-    const [expected] = inOrder.said(groupFormed)
+    const [expected] = inOrder.emitted(groupFormed)
     const orders = fc.shuffledSubarray(events, { minLength: events.length })
     await fc.assert(
       fc.asyncProperty(orders, async (order) => {
         const group = driver()
         await group.when(...order)
-        expect(group.said()).toEqual([expected])
+        expect(group.emitted()).toEqual([expected])
       }),
     )
   })
@@ -81,7 +81,7 @@ test('an event that is delivered again is not a duplicate', async () => {
   const rejected = sampled('s2', sampledRow(0))
   await group.given(requested(), sampled('s1', sampledRow(0)), rejected)
   await group.when(sampled('s1', sampledRow(0)), rejected)
-  expect(group.said()).toEqual([])
+  expect(group.emitted()).toEqual([])
 })
 
 test.each([
@@ -94,7 +94,7 @@ test.each([
     const rejected = sampled('s2', sampledRow(0, { attempt_id: 'attempt-2' }))
     await group.given(requested(), both, rejected, closing)
     await group.when(both, rejected)
-    expect(group.said()).toEqual([])
+    expect(group.emitted()).toEqual([])
   },
 )
 
@@ -107,7 +107,7 @@ describe('a completion is rejected', () => {
     const group = driver()
     await group.given(requested(), sampled('s1', sampledRow(0)))
     await group.when(event)
-    expect(group.said(completionRejected).map(({ data }) => [data.sampled_id, data.reason, data.detail])).toEqual([
+    expect(group.emitted(completionRejected).map(({ data }) => [data.sampled_id, data.reason, data.detail])).toEqual([
       ['s2', reason, detail],
     ])
   })
@@ -116,21 +116,24 @@ describe('a completion is rejected', () => {
     const group = driver()
     await group.given(requested(), both, scores)
     await group.when(sampled('s2', sampledRow(0)), sampled('s3', sampledRow(0, { attempt_id: 'attempt-2' })))
-    expect(group.said(completionRejected).map(({ data }) => data.reason)).toEqual(['duplicate', 'mixed_attempt'])
+    expect(group.emitted(completionRejected).map(({ data }) => data.reason)).toEqual(['duplicate', 'mixed_attempt'])
   })
 
   test('as index_out_of_range when the request arrives after it', async () => {
     const group = driver()
     await group.given(sampled('s1', sampledRow(5)))
     await group.when(requested())
-    expect(group.said(completionRejected)[0]?.data).toMatchObject({ completion_index: 5, reason: 'index_out_of_range' })
+    expect(group.emitted(completionRejected)[0]?.data).toMatchObject({
+      completion_index: 5,
+      reason: 'index_out_of_range',
+    })
   })
 
   test('as late after its group has expired', async () => {
     const group = driver()
     await group.given(requested(), tick('virtual', '2026-01-01T01:00:00.000Z'))
     await group.when(both)
-    expect(group.said(completionRejected).map(({ data }) => [data.completion_index, data.reason])).toEqual([
+    expect(group.emitted(completionRejected).map(({ data }) => [data.completion_index, data.reason])).toEqual([
       [0, 'late'],
       [1, 'late'],
     ])
@@ -141,19 +144,19 @@ describe('a completion is rejected', () => {
     const failed = scoredRow(1, 's1', { reward: null, outcome: null, scorer_error: 'the physics diverged' })
     await group.given(requested(), both)
     await group.when(scored('c1', scoredRow(0, 's1'), failed))
-    expect(group.said(completionRejected)[0]?.data).toMatchObject({
+    expect(group.emitted(completionRejected)[0]?.data).toMatchObject({
       reason: 'scorer_failed',
       detail: 'the physics diverged',
     })
     await group.when(sampled('s2', sampledRow(1)), scored('c2', scoredRow(1, 's2')))
-    expect(group.said(groupFormed)).toHaveLength(1)
+    expect(group.emitted(groupFormed)).toHaveLength(1)
   })
 
   test('as late when no request arrives for it within a week', async () => {
     const group = driver()
     await group.given(both)
     await group.when(tick('virtual', '2026-01-08T00:00:01.000Z'))
-    expect(group.said(completionRejected).map(({ data }) => [data.sampled_id, data.reason])).toEqual([
+    expect(group.emitted(completionRejected).map(({ data }) => [data.sampled_id, data.reason])).toEqual([
       ['s1', 'late'],
       ['s1', 'late'],
     ])
@@ -173,9 +176,9 @@ describe('a group expires', () => {
     const group = driver()
     await group.given(requested(), sampled('s1', sampledRow(1)))
     await group.when(tick('virtual', '2026-01-01T00:59:59.999Z'))
-    expect(group.said()).toEqual([])
+    expect(group.emitted()).toEqual([])
     await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
-    const [expired] = group.said(groupExpired)
+    const [expired] = group.emitted(groupExpired)
     expect(expired?.data).toMatchObject({
       missing: [0, 1],
       held: [{ sampled_id: 's1', completion_index: 1, attempt_id: 'attempt-1' }],
@@ -188,7 +191,7 @@ describe('a group expires', () => {
     const group = driver()
     await group.given(requested())
     await group.when(tick('wall', '2027-01-01T00:00:00.000Z'))
-    expect(group.said()).toEqual([])
+    expect(group.emitted()).toEqual([])
   })
 })
 
@@ -200,7 +203,7 @@ test('a negative index is a dead letter, and does not affect the group', async (
     ['poison', 'completion_index -1: expected 0 or more'],
   ])
   await group.when(both, scores)
-  expect(group.said(groupFormed)).toHaveLength(1)
+  expect(group.emitted(groupFormed)).toHaveLength(1)
 })
 
 describe('of an earlier release, which took any size', () => {
@@ -221,7 +224,7 @@ describe('of an earlier release, which took any size', () => {
     const group = driver()
     await group.given(ofSize(50_000))
     await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
-    expect(group.said(groupExpired)[0]?.data.missing).toHaveLength(50_000)
+    expect(group.emitted(groupExpired)[0]?.data.missing).toHaveLength(50_000)
   })
 })
 
@@ -241,7 +244,7 @@ test('a group of another origin forms from the scored event that the origin decl
   const right = { ...row, outcome: 'right', reward: 1, scorer_error: null }
   const rows = [0, 1].map((completion_index) => ({ ...right, completion_index }))
   await group.when(example(sumsScored, rows, { id: 'c1' }))
-  const [formed] = group.said(groupFormed)
+  const [formed] = group.emitted(groupFormed)
   expect(formed?.data.map(({ origin, outcome, reward }) => [origin, outcome, reward])).toEqual([
     ['sums', 'right', 1],
     ['sums', 'right', 1],

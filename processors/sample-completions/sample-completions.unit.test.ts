@@ -10,7 +10,7 @@ test('a request of an earlier release for more completions than an event can hol
   const huge = { ...requested({ group_size: 100_000_000 }, 'huge'), before_rules: true } as Event
   await policy.when(huge, requested())
   expect(policy.failures()).toMatchObject([{ failure: 'poison', event: { id: 'huge' } }])
-  expect(policy.said(completionsSampled).map(({ data }) => data.length)).toEqual([2])
+  expect(policy.emitted(completionsSampled).map(({ data }) => data.length)).toEqual([2])
 })
 
 test('a request of another origin is not answered', async () => {
@@ -18,5 +18,5 @@ test('a request of another origin is not answered', async () => {
   const start = { declaration: 'elsewhere.state', version: 1, value: {} }
   await policy.when(requested({ origin: 'elsewhere', task: 'anything', start }), requested({ group_id: 'g2' }, 'next'))
   expect(policy.failures()).toEqual([])
-  expect(policy.said(completionsSampled).map(({ key }) => key)).toEqual(['g2'])
+  expect(policy.emitted(completionsSampled).map(({ key }) => key)).toEqual(['g2'])
 })

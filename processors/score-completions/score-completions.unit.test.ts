@@ -18,11 +18,11 @@ test('a completion is scored whether its request arrives before or after it', as
   const after = testDriver(scoreCompletions(paper))
   await after.given(sampled('s1', best, nonsense))
   await after.when(requested())
-  expect(before.said(completionsScored)[0]?.data.map((row) => [row.outcome, row.reward])).toEqual([
+  expect(before.emitted(completionsScored)[0]?.data.map((row) => [row.outcome, row.reward])).toEqual([
     ['stable', 20],
     ['non_parseable', -5],
   ])
-  expect(after.said()).toEqual(before.said())
+  expect(after.emitted()).toEqual(before.emitted())
 })
 
 test('completions that are delivered again are scored once, before their request and after it', async () => {
@@ -30,11 +30,11 @@ test('completions that are delivered again are scored once, before their request
   const early = testDriver(scoreCompletions(paper))
   await early.given(some, some)
   await early.when(requested())
-  expect(early.said()).toHaveLength(1)
+  expect(early.emitted()).toHaveLength(1)
   const late = testDriver(scoreCompletions(paper))
   await late.given(requested(), some)
   await late.when(some)
-  expect(late.said()).toEqual([])
+  expect(late.emitted()).toEqual([])
   await late.given(sampled('s2', nonsense))
   expect(late.state('g1')).toMatchObject({ done: true })
 })
@@ -50,7 +50,7 @@ test('a scorer that throws gives a row without a reward, and the other rows keep
   const driver = testDriver(scoreCompletions(broken))
   await driver.given(requested())
   await driver.when(sampled('s1', best, nonsense))
-  expect(driver.said(completionsScored)[0]?.data.map((row) => [row.reward, row.scorer_error])).toEqual([
+  expect(driver.emitted(completionsScored)[0]?.data.map((row) => [row.reward, row.scorer_error])).toEqual([
     [20, null],
     [null, 'the physics diverged'],
   ])
@@ -62,7 +62,7 @@ test('a tower too tall for the physics to end is not simulated, whatever release
     const tall = requested(startAt({ ...SCENE, height }))
     await driver.given({ ...tall, before_rules: true } as Event)
     await driver.when(sampled('s1', sampledRow(0, { text: '<answer>-270, 250000</answer>' })))
-    const [event] = driver.said(completionsScored)
+    const [event] = driver.emitted(completionsScored)
     expect(event?.data.map((row) => [row.reward, row.scorer_error])).toEqual([
       [null, `scene scene-1: height ${height}: expected at most 32 blocks`],
     ])
@@ -74,7 +74,7 @@ test('a fully scored group stores no scene, and accepts no more completions', as
   await driver.given(requested(), sampled('s1', best, nonsense))
   expect(driver.state('g1')).toMatchObject({ done: true, waiting: [] })
   await driver.when(sampled('s2', best))
-  expect(driver.said()).toEqual([])
+  expect(driver.emitted()).toEqual([])
 })
 
 test('completions of another origin are not scored, whichever arrives first, and not stored', async () => {
@@ -86,7 +86,7 @@ test('completions of another origin are not scored, whichever arrives first, and
   ] as Event[][]) {
     const driver = testDriver(scoreCompletions(paper))
     await driver.given(...first)
-    expect(driver.said()).toEqual([])
+    expect(driver.emitted()).toEqual([])
     expect(driver.failures()).toEqual([])
     expect(driver.state('g1')).toMatchObject({ done: true, waiting: [] })
   }

@@ -31,8 +31,8 @@ const events = new Map<EventType, Event>(
     return [type, eventOf(type, distinct)]
   }),
 )
-const said = (type: EventType) => present(events.get(type))
-const encodedOf = (type: EventType) => encodeEvent(type, said(type))
+const emitted = (type: EventType) => present(events.get(type))
+const encodedOf = (type: EventType) => encodeEvent(type, emitted(type))
 
 beforeAll(() => {
   if (!existsSync(python)) {
@@ -63,7 +63,7 @@ function asPairs(value: unknown): unknown {
 
 test.each(types)('pyarrow reads $type by the generated schema, value for value', (type) => {
   const { toJson } = jsonCodec(type.row)
-  const rows = (said(type).data as object[]).map((row) => toJson(row) as Record<string, unknown>)
+  const rows = (emitted(type).data as object[]).map((row) => toJson(row) as Record<string, unknown>)
   const { columns } = readBy(type)
   expect(Object.keys(columns)).toEqual(Object.keys(type.row))
   for (const [name, values] of Object.entries(columns)) {
@@ -76,11 +76,11 @@ test.each(types)('pyarrow reads $type by the generated schema, value for value',
 test.each(types)('what pyarrow writes as $type is decoded, value for value', (type) => {
   const value = readFileSync(fileOf(type, 'echo.arrow'))
   const decoded = decodeEvent({ ...encodedOf(type), value }, catalogueOf(types))
-  expect(canonicalHash(type, decoded)).toBe(canonicalHash(type, said(type)))
+  expect(canonicalHash(type, decoded)).toBe(canonicalHash(type, emitted(type)))
 })
 
 test('a tensor is a tensor there, with its shape and its type', () => {
-  const rows = said(present(types.at(-1))).data as unknown as { flow_tensor: Float32Array }[]
+  const rows = emitted(present(types.at(-1))).data as unknown as { flow_tensor: Float32Array }[]
   const { tensors } = readBy(everyTypeBatch)
   expect(tensors.flow_tensor).toMatchObject({ shape: [rows.length, 2, 3], dtype: 'float32' })
   expect(tensors.bytes_tensor).toMatchObject({ shape: [rows.length, 2, 2], dtype: 'uint8' })

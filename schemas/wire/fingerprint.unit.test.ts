@@ -37,14 +37,14 @@ const declared = {
   about: 'once',
   row: { id: utf8(), side: oneOf(['left', 'right']), at: struct({ x: float64(), y: nullable(int32()) }) },
 } as const
-const said = defineEvent(declared)
+const emitted = defineEvent(declared)
 
 test('the check of fingerprints names the remedy', () => {
-  const recorded = new Map([['test.said/1', fingerprintOf(said)]])
+  const recorded = new Map([['test.said/1', fingerprintOf(emitted)]])
   const changed = defineEvent({ ...declared, row: { ...declared.row, side: utf8() } })
-  expect(problemsWith([said], recorded)).toEqual([])
+  expect(problemsWith([emitted], recorded)).toEqual([])
   expect(problemsWith([changed], recorded)[0]).toContain('raise `version`, and put the row as it was into `earlier`')
-  expect(problemsWith([said], new Map())[0]).toBe(`test.said/1 is new: npm run goldens adds it to ${GOLDEN}`)
+  expect(problemsWith([emitted], new Map())[0]).toBe(`test.said/1 is new: npm run goldens adds it to ${GOLDEN}`)
   expect(problemsWith([], recorded)[0]).toContain('cannot be read any more')
 })
 
@@ -57,8 +57,8 @@ test('descriptions and order do not change a fingerprint', () => {
     row: { at, side, id: utf8('the key') },
   })
   const reordered = defineEvent({ ...declared, row: { id, at, side: oneOf(['right', 'left']) } })
-  expect(fingerprintOf(reworded)).toBe(fingerprintOf(said))
-  expect(fingerprintOf(reordered)).toBe(fingerprintOf(said))
+  expect(fingerprintOf(reworded)).toBe(fingerprintOf(emitted))
+  expect(fingerprintOf(reordered)).toBe(fingerprintOf(emitted))
 })
 
 test.each<[string, EventType]>([
@@ -70,17 +70,17 @@ test.each<[string, EventType]>([
   ['a nested field', defineEvent({ ...declared, row: { ...declared.row, at: struct({ x: float64(), y: int32() }) } })],
   ['a choice', defineEvent({ ...declared, row: { ...declared.row, side: oneOf(['left']) } })],
 ])('another %s is another fingerprint', (_what, other) => {
-  expect(fingerprintOf(other)).not.toBe(fingerprintOf(said))
+  expect(fingerprintOf(other)).not.toBe(fingerprintOf(emitted))
 })
 
 test('a data schema URI names type, version and fingerprint', () => {
-  const uri = dataSchemaUri(said)
-  expect(uri).toBe(`plumbline:test.said/1/${fingerprintOf(said).slice(0, 16)}`)
+  const uri = dataSchemaUri(emitted)
+  expect(uri).toBe(`plumbline:test.said/1/${fingerprintOf(emitted).slice(0, 16)}`)
   expect(URL.canParse(uri)).toBe(true)
   expect(parseDataSchemaUri(uri)).toEqual({
     type: 'test.said',
     version: 1,
-    fingerprint: fingerprintOf(said).slice(0, 16),
+    fingerprint: fingerprintOf(emitted).slice(0, 16),
   })
   expect(parseDataSchemaUri('https://example.org/schema')).toBeUndefined()
 })

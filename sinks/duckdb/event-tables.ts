@@ -135,8 +135,8 @@ function differenceOf(type: EventType, made: MadeFrom): Change {
   const added = addedColumns(made, wanted)
   if (added.some(({ nullable }) => !nullable)) return 'rebuild'
   if (added.length > 0) return 'added_columns'
-  const said = new Map(made.columns.map(({ name, about }) => [name, about]))
-  const same = made.version === wanted.version && wanted.columns.every(({ name, about }) => said.get(name) === about)
+  const emitted = new Map(made.columns.map(({ name, about }) => [name, about]))
+  const same = made.version === wanted.version && wanted.columns.every(({ name, about }) => emitted.get(name) === about)
   return same ? 'none' : 'comments'
 }
 

@@ -36,7 +36,7 @@ let made = 0
 const withNewIds = (taken: Taken | undefined): Taken | undefined =>
   taken && {
     ...taken,
-    said: taken.said.map(({ type, event }) => ({ type, event: { ...event, id: `${event.id}-${made++}` } })),
+    emitted: taken.emitted.map(({ type, event }) => ({ type, event: { ...event, id: `${event.id}-${made++}` } })),
   }
 
 export const BROKEN_SOURCES: readonly BrokenSource[] = [
@@ -92,7 +92,10 @@ export const BROKEN_SOURCES: readonly BrokenSource[] = [
   },
   {
     name: 'emits one event again and again',
-    driver: taking(clock, () => async (from) => ({ said: [tickOf('wall', '2026-01-01T00:00:00.000Z')], to: from + 1 })),
+    driver: taking(clock, () => async (from) => ({
+      emitted: [tickOf('wall', '2026-01-01T00:00:00.000Z')],
+      to: from + 1,
+    })),
     caught_by: 'every event is appended once, where its routing puts it, in the order in which the source emits it',
   },
   {
@@ -106,7 +109,7 @@ export const BROKEN_SOURCES: readonly BrokenSource[] = [
     driver: taking(push, (take) => async (from, how) => {
       const taken = await take(from, how)
       taken?.committed?.()
-      return taken && { said: taken.said, to: taken.to }
+      return taken && { emitted: taken.emitted, to: taken.to }
     }),
     caught_by:
       'an event that is handed in is confirmed after its commit, not before; and refused when the source stops first',

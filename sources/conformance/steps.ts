@@ -7,7 +7,7 @@ import { headerOf, readRange } from '../../infra/runtime/internal/json-records.t
 import { homesOf } from '../../schemas/wire/routing.ts'
 import type { Pace } from '../pace.ts'
 import { type RunSourceOptions, runSource, type SourceResult } from '../run-source.ts'
-import type { Said, Source } from '../source.ts'
+import type { Emitted, Source } from '../source.ts'
 import { PARTITIONS, type Scene, STEPS } from './driver.ts'
 import { Sender } from './sender.ts'
 
@@ -47,14 +47,14 @@ export async function stepsIn(log: Log, { name }: Pick<Source, 'name'>): Promise
 }
 
 /** The first steps of a repeatable source, taken one after the other, `most` at a time. */
-export async function firstSteps(scene: Scene, until: number, most = until): Promise<readonly Said[]> {
+export async function firstSteps(scene: Scene, until: number, most = until): Promise<readonly Emitted[]> {
   const source = await scene.driver.open(scene)
   const { signal } = new AbortController()
-  const all: Said[] = []
+  const all: Emitted[] = []
   for (let from = 0; from < until; ) {
     const taken = await source.take(from, { most: Math.min(most, until - from), signal })
     if (taken === undefined) throw new Error(`${source.name}: expected ${until} steps, got ${from}`)
-    all.push(...taken.said)
+    all.push(...taken.emitted)
     from = taken.to
   }
   return all

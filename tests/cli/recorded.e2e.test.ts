@@ -7,7 +7,7 @@ import type { scenePresented } from '../../schemas/events/tower.ts'
 import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
 import { funnel, plumbline, plumblineOk, sharedFolder, sql } from './plumbline.ts'
-import { everythingSaid, readLog, recordsOf } from './whole-log.ts'
+import { everythingEmitted, readLog, recordsOf } from './whole-log.ts'
 
 /** Completions that another program sampled, in a file, answer requests of groups of four. */
 
@@ -83,11 +83,11 @@ test('a recording answers requests: groups form, and the rewards are those of pa
 })
 
 test('the same recording again, and under another name, adds nothing', async () => {
-  const before = await everythingSaid(join(cwd, 'data', 'log'))
+  const before = await everythingEmitted(join(cwd, 'data', 'log'))
   const { code, stderr } = await run('recorded(whole.jsonl)')
   expect(code, stderr).toBe(0)
   expect(stderr).toContain('0 parts of groups, 2 were there already')
-  expect(await everythingSaid(join(cwd, 'data', 'log'))).toEqual(before)
+  expect(await everythingEmitted(join(cwd, 'data', 'log'))).toEqual(before)
 })
 
 test('a duplicate, another attempt and an index out of range each get their fate, and groups are whole', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { beforeAll, expect, test } from 'vitest'
 import { eventually, plumbline, plumblineOk, sharedFolder, sql, start } from './plumbline.ts'
-import { everythingSaid, readLog, recordsOf, withLog } from './whole-log.ts'
+import { everythingEmitted, readLog, recordsOf, withLog } from './whole-log.ts'
 
 let cwd = ''
 const SCENES = 24
@@ -30,14 +30,14 @@ const readFileSafe = (file: string) => {
 test('the copy has the same events and every blob, passes verify, and continues without computing anything twice', async () => {
   const { records, complete } = JSON.parse(await plumblineOk(['replay', '--to', 'copy', '--json'], { cwd }))
   expect([records > 0, complete]).toEqual([true, true])
-  expect(await everythingSaid(log('copy'))).toEqual(await everythingSaid(log('data')))
+  expect(await everythingEmitted(log('copy'))).toEqual(await everythingEmitted(log('data')))
   expect(images('copy')).toEqual(images('data'))
   const verified = JSON.parse(await plumblineOk(['--data', 'copy', 'verify', '--json'], { cwd }))
   expect(verified.passed).toBe(true)
   expect(verified.reports.every((report: { rebuilt: number }) => report.rebuilt === SCENES)).toBe(true)
-  const before = await everythingSaid(log('copy'))
+  const before = await everythingEmitted(log('copy'))
   await plumblineOk(['--data', 'copy', 'run', '--until-idle'], { cwd })
-  expect(await everythingSaid(log('copy'))).toEqual(before)
+  expect(await everythingEmitted(log('copy'))).toEqual(before)
   const again = await plumbline(['replay', '--to', 'copy'], { cwd })
   expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('has been at work')])
 })
@@ -46,14 +46,14 @@ test('the order of each partition is kept, journals and changelogs too', async (
   await plumblineOk(['replay', '--as', 'ordered'], { cwd })
   const sayings = (dir: string) =>
     readLog(dir, async (opened) => {
-      const said: string[] = []
+      const emitted: string[] = []
       for (const { name } of await opened.topics()) {
         if (name === '_snapshots') continue
         for (const { topic, partition, key, value } of await recordsOf(opened, name)) {
-          said.push(`${topic}/${partition} ${key} ${value === null ? null : Buffer.from(value).toString('base64')}`)
+          emitted.push(`${topic}/${partition} ${key} ${value === null ? null : Buffer.from(value).toString('base64')}`)
         }
       }
-      return said
+      return emitted
     })
   expect(await sayings(log('data/replays/ordered'))).toEqual(await sayings(log('data')))
   // Replaying it again adds nothing.
@@ -73,11 +73,11 @@ test('a killed replay resumes where it stopped, and each record is written once'
   }
   expect(await countIn('killed')).toBeLessThan(await countIn('data'))
   await plumblineOk(args, { cwd })
-  expect(await everythingSaid(log('killed'))).toEqual(await everythingSaid(log('data')))
+  expect(await everythingEmitted(log('killed'))).toEqual(await everythingEmitted(log('data')))
   expect(await plumblineOk(['--data', 'killed', 'verify'], { cwd })).toContain('verify: passed')
 })
 
-const countIn = async (data: string) => (await everythingSaid(log(data)).catch(() => [])).length
+const countIn = async (data: string) => (await everythingEmitted(log(data)).catch(() => [])).length
 
 test('it keeps the original spacing at the given speed, pauses between transactions, and resumes', async () => {
   const running = start(['replay', '--to', 'paused', '--speed', '6', '--sources-only'], { cwd })
@@ -109,7 +109,7 @@ test('sources only, and run computes the same values again', async () => {
 
 test('a part: by key, by time, by offset', async () => {
   const events = async (data: string) =>
-    (await everythingSaid(log(data))).map((text) => JSON.parse(text) as [string, number, string])
+    (await everythingEmitted(log(data))).map((text) => JSON.parse(text) as [string, number, string])
   const [, , key] = (await events('data')).find(([topic]) => topic === 'rollout.requested') as [string, number, string]
   await plumblineOk(['replay', '--to', 'one', '--group', key], { cwd })
   expect((await events('one')).map(([topic, , of]) => [topic, of])).toEqual([['rollout.requested', key]])
@@ -128,15 +128,15 @@ test('a replay into the log itself, or where other records are, is refused and c
   await plumblineOk(['--data', 'other', 'generate', 'tower', '--dataset', 'top_block', '--task', 'x_only', ...other], {
     cwd,
   })
-  const before = await everythingSaid(log('other'))
+  const before = await everythingEmitted(log('other'))
   const refused = await plumbline(['replay', '--to', 'other'], { cwd })
   expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('holds records')])
-  expect(await everythingSaid(log('other'))).toEqual(before)
+  expect(await everythingEmitted(log('other'))).toEqual(before)
 })
 
 test('--as names a folder next to the log, however the log is named; for Kafka there is none', async () => {
   await plumblineOk(['replay', '--from', `lmdb:${log('data')}`, '--as', 'again'], { cwd })
-  expect(await everythingSaid(log('data/replays/again'))).toEqual(await everythingSaid(log('data')))
+  expect(await everythingEmitted(log('data/replays/again'))).toEqual(await everythingEmitted(log('data')))
   const refused = await plumbline(['replay', '--from', 'kafka://127.0.0.1:9', '--as', 'again'], { cwd })
   expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('name a place with --to')])
   expect(readdirSync(cwd).filter((name) => name.includes(':'))).toEqual([])

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
-import { everythingSaid, readLog, recordsOf } from './whole-log.ts'
+import { everythingEmitted, readLog, recordsOf } from './whole-log.ts'
 
 const SCENES = 250
 const GENERATE = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--seed', '7', '--group-size', '2']
@@ -22,8 +22,8 @@ const scenesIn = (folder: string) =>
 test('the same seed in another folder gives the same events, derived ones too, byte for byte', async () => {
   await plumblineOk(['--data', 'second', ...all], { cwd })
   await plumblineOk(['--data', 'second', ...RUN], { cwd })
-  const [first, second] = [await everythingSaid(log('first')), await everythingSaid(log('second'))]
-  expect(first.filter((said) => said.startsWith('["rollout.group_formed"'))).toHaveLength(SCENES)
+  const [first, second] = [await everythingEmitted(log('first')), await everythingEmitted(log('second'))]
+  expect(first.filter((emitted) => emitted.startsWith('["rollout.group_formed"'))).toHaveLength(SCENES)
   expect(second).toEqual(first)
 })
 
@@ -37,17 +37,17 @@ test('a generate that was killed half-way and rerun has emitted the same events 
 
   const again = await plumbline(['--data', 'killed', ...all], { cwd })
   expect(again.stderr).toContain(`${SCENES - before} scenes, ${before} were there already`)
-  const scenesAndRequests = (said: string) => /^\["(tower.scene_presented|rollout.requested)"/.test(said)
-  const expected = (await everythingSaid(log('first'))).filter(scenesAndRequests)
+  const scenesAndRequests = (emitted: string) => /^\["(tower.scene_presented|rollout.requested)"/.test(emitted)
+  const expected = (await everythingEmitted(log('first'))).filter(scenesAndRequests)
   expect(expected).toHaveLength(2 * SCENES)
-  expect(await everythingSaid(log('killed'))).toEqual(expected)
+  expect(await everythingEmitted(log('killed'))).toEqual(expected)
 })
 
 test('generating twice adds nothing, more scenes add only those', async () => {
-  const before = await everythingSaid(log('first'))
+  const before = await everythingEmitted(log('first'))
   const again = await plumblineOk(['--data', 'first', '--json', ...all], { cwd })
   expect(JSON.parse(again)).toEqual({ done: 0, already: SCENES, events: 0 })
-  expect(await everythingSaid(log('first'))).toEqual(before)
+  expect(await everythingEmitted(log('first'))).toEqual(before)
 
   const more = await plumblineOk(['--data', 'first', '--json', ...GENERATE, '--scenes', `${SCENES + 3}`], { cwd })
   expect(JSON.parse(more)).toEqual({ done: 3, already: SCENES, events: 6 })
@@ -55,8 +55,8 @@ test('generating twice adds nothing, more scenes add only those', async () => {
 
 test('another seed gives no event that this one gives', async () => {
   await plumblineOk(['--data', 'other', ...GENERATE, '--scenes', '3', '--seed', '8'], { cwd })
-  const first = new Set(await everythingSaid(log('first')))
-  const other = await everythingSaid(log('other'))
+  const first = new Set(await everythingEmitted(log('first')))
+  const other = await everythingEmitted(log('other'))
   expect(other.length).toBe(6)
-  expect(other.filter((said) => first.has(said))).toEqual([])
+  expect(other.filter((emitted) => first.has(emitted))).toEqual([])
 })

@@ -31,17 +31,19 @@ export async function recordsOf(log: Log, topic: string): Promise<LogRecord[]> {
  * The public content of a log as a sorted list of texts: topic, partition, key, CloudEvents headers and value of every
  * record of every public topic. Offsets and append times differ between copies and are left out.
  */
-export async function everythingSaid(dir: string): Promise<string[]> {
+export async function everythingEmitted(dir: string): Promise<string[]> {
   return readLog(dir, async (log) => {
-    const said: string[] = []
+    const emitted: string[] = []
     for (const { name } of await log.topics()) {
       if (name.startsWith('_')) continue
       for (const { partition, key, headers, value } of await recordsOf(log, name)) {
         const bytes = value === null ? null : Buffer.from(value).toString('base64')
-        said.push(JSON.stringify([name, partition, key, headers.map((header) => [header.name, header.value]), bytes]))
+        emitted.push(
+          JSON.stringify([name, partition, key, headers.map((header) => [header.name, header.value]), bytes]),
+        )
       }
     }
-    return said.sort()
+    return emitted.sort()
   })
 }
 

@@ -54,8 +54,8 @@ describe('the demo on a real broker and on the embedded log, the same seed', () 
     for (const type of ['rollout.group_formed', 'tower.completions_scored', 'tower.scene_presented']) {
       expect(here.get(type)?.length, type).toBe(4 * Number(SCENES))
     }
-    expect(new Map([...there].map(([type, said]) => [type, said.length]))).toEqual(
-      new Map([...here].map(([type, said]) => [type, said.length])),
+    expect(new Map([...there].map(([type, emitted]) => [type, emitted.length]))).toEqual(
+      new Map([...here].map(([type, emitted]) => [type, emitted.length])),
     )
     expect(there).toEqual(here)
   })
@@ -66,14 +66,14 @@ async function everyEvent(log: Log): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>()
   const topics = new Map((await log.topics()).map(({ name, partitions }) => [name, partitions]))
   for (const { type } of catalogue) {
-    const said: string[] = []
+    const emitted: string[] = []
     for (let partition = 0; partition < (topics.get(type) ?? 0); partition += 1) {
       for await (const { key, headers, value } of readRange(log, type, partition, 0n)) {
         const bytes = Buffer.from(value ?? []).toString('base64')
-        said.push(JSON.stringify([partition, key, headers.map(({ name, value }) => [name, value]), bytes]))
+        emitted.push(JSON.stringify([partition, key, headers.map(({ name, value }) => [name, value]), bytes]))
       }
     }
-    found.set(type, said.sort())
+    found.set(type, emitted.sort())
   }
   return found
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { eventually, plumblineOk, sharedFolder, start } from '../cli/plumbline.ts'
-import { everythingSaid, readLog, recordsOf } from '../cli/whole-log.ts'
+import { everythingEmitted, readLog, recordsOf } from '../cli/whole-log.ts'
 
 const TOWER = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--seed', '7', '--group-size', '2']
 const FOREVER = [...TOWER, '--forever', '--rate', '40']
@@ -33,7 +33,7 @@ test('a generate without end that is killed again and again resumes each time: n
 
   // Nothing but the number of its scenes distinguishes it from one that was never killed, and has an end.
   await plumblineOk(['--data', 'whole', ...TOWER, '--scenes', String(already + done)], { cwd })
-  expect(await everythingSaid(log('killed'))).toEqual(await everythingSaid(log('whole')))
+  expect(await everythingEmitted(log('killed'))).toEqual(await everythingEmitted(log('whole')))
 })
 
 test('a generate without end keeps to its rate, and reports what is missing when no number is given', {

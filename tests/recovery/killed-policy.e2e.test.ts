@@ -71,9 +71,11 @@ test('a run killed three times during calls requests only what is missing, and n
     const asked = chat.seen.map(({ body }) => placeOf.get(body.seed) ?? '')
     const missing = [...placeOf.values()].filter((place) => !recorded.includes(place))
     expect([...new Set(asked)].sort()).toEqual(missing.sort())
-    const said = await eventsOf<Event<typeof completionsSampled>>(data, completionsSampled.type)
-    expect(placesOf(said).sort()).toEqual([...placeOf.values()].sort())
-    const attempts = new Set(said.flatMap(({ data: rows }) => rows.map((row) => `${row.group_id} ${row.attempt_id}`)))
+    const emitted = await eventsOf<Event<typeof completionsSampled>>(data, completionsSampled.type)
+    expect(placesOf(emitted).sort()).toEqual([...placeOf.values()].sort())
+    const attempts = new Set(
+      emitted.flatMap(({ data: rows }) => rows.map((row) => `${row.group_id} ${row.attempt_id}`)),
+    )
     expect(attempts.size).toBe(GROUPS)
   } finally {
     await chat.stop()

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { openLogForReading } from '../../pipeline/data-folder.ts'
 import { completionsRescored } from '../../schemas/events/reward.ts'
 import { eventually, plumblineOk, sharedFolder, sql, start } from '../cli/plumbline.ts'
-import { everythingSaid, idOf, recordsOf } from '../cli/whole-log.ts'
+import { everythingEmitted, idOf, recordsOf } from '../cli/whole-log.ts'
 
 const SCENES = 40
 const GROUP_SIZE = 4
@@ -50,9 +50,11 @@ test('a rescore killed three times and run again has the same rows as an undistu
 
   const ids = (await rescored('data')).map(idOf)
   expect([ids.length, new Set(ids).size]).toEqual([SCENES, SCENES])
-  const said = async (data: string) =>
-    (await everythingSaid(join(cwd, data, 'log'))).filter((text) => text.startsWith(`["${completionsRescored.type}"`))
-  expect(await said('data')).toEqual(await said('undisturbed'))
+  const emitted = async (data: string) =>
+    (await everythingEmitted(join(cwd, data, 'log'))).filter((text) =>
+      text.startsWith(`["${completionsRescored.type}"`),
+    )
+  expect(await emitted('data')).toEqual(await emitted('undisturbed'))
   const rows = 'select count(*) as n, count(distinct (ce_id, "row")) as different from tower.completions_rescored'
   const all = SCENES * GROUP_SIZE
   expect(await sql<{ n: number; different: number }>(rows, { cwd })).toEqual([{ n: all, different: all }])

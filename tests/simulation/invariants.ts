@@ -63,9 +63,9 @@ export async function violationsAtEnd(world: World): Promise<string[]> {
   await verifyStages(world, found)
   countDeadLetters(world, found)
   countOutputs(world, found)
-  const said = new Said(world)
-  checkFates(said, found)
-  for (const group of world.inputs.groups) checkGroup(world, group, said, found)
+  const emitted = new Emitted(world)
+  checkFates(emitted, found)
+  for (const group of world.inputs.groups) checkGroup(world, group, emitted, found)
   await checkForgotten(world, found)
   return found
 }
@@ -127,7 +127,7 @@ function countOutputs(world: World, found: string[]): void {
 }
 
 /** Completions and their outcomes. Events with the same id count once. */
-class Said {
+class Emitted {
   readonly sampled: readonly Event<typeof completionsSampled>[]
   readonly formed: readonly Event<typeof groupFormed>[]
   readonly expired: readonly Event<typeof groupExpired>[]
@@ -151,18 +151,18 @@ function eventsOf<T extends EventType>(world: World, { type }: T): Event<T>[] {
   return [...byId.values()]
 }
 
-function checkFates(said: Said, found: string[]): void {
+function checkFates(emitted: Emitted, found: string[]): void {
   const fates = new Map<string, string[]>()
   const note = (sampled_id: string, index: number, fate: string) => {
     const completion = `${sampled_id}/${index}`
     fates.set(completion, [...(fates.get(completion) ?? []), fate])
   }
-  for (const { data } of said.formed) for (const row of data) note(row.sampled_id, row.completion_index, 'formed')
-  for (const { data } of said.expired) {
+  for (const { data } of emitted.formed) for (const row of data) note(row.sampled_id, row.completion_index, 'formed')
+  for (const { data } of emitted.expired) {
     for (const held of data.held) note(held.sampled_id, held.completion_index, 'expired')
   }
-  for (const { data } of said.rejected) note(data.sampled_id, data.completion_index, data.reason)
-  for (const { id, data } of said.sampled) {
+  for (const { data } of emitted.rejected) note(data.sampled_id, data.completion_index, data.reason)
+  for (const { id, data } of emitted.sampled) {
     for (const { completion_index } of data) {
       const completion = `${id}/${completion_index}`
       const came = fates.get(completion) ?? []
@@ -174,10 +174,10 @@ function checkFates(said: Said, found: string[]): void {
     found.push(`completion ${completion}: was never sampled, yet [${came.join(', ')}]`)
 }
 
-function checkGroup(world: World, group: GroupPlan, said: Said, found: string[]): void {
+function checkGroup(world: World, group: GroupPlan, emitted: Emitted, found: string[]): void {
   const { group_id, size, bound } = group
-  const formed = said.formed.filter(({ key }) => key === group_id)
-  const expired = said.expired.filter(({ key }) => key === group_id)
+  const formed = emitted.formed.filter(({ key }) => key === group_id)
+  const expired = emitted.expired.filter(({ key }) => key === group_id)
   const came = `${formed.length} formed, ${expired.length} expired`
   const expect = (right: boolean, what: string) => {
     if (!right) found.push(`group ${group_id} (${bound}): expected ${what}, got ${came}`)

@@ -44,13 +44,13 @@ export class Sources {
   /** Appends all inputs, and meanwhile ticks of both clocks. */
   begin(): void {
     const { events, partitions, garbage } = this.#inputs
-    let said = 0
+    let emitted = 0
     this.#start('source', async (log, blobs) => {
-      while (said < events.length) {
-        const some = events.slice(said, said + this.#random.integer(1, 4))
+      while (emitted < events.length) {
+        const some = events.slice(emitted, emitted + this.#random.integer(1, 4))
         await wait(this.#random.integer(0, 60))
         await again(() => append({ log, blobs }, some, partitions))
-        said += some.length
+        emitted += some.length
       }
       if (garbage) await again(() => appendGarbage(log))
     })

@@ -20,7 +20,7 @@ export interface Output {
 export function emission(processor: Processor, inputs: readonly Event[]): { emit: Emit; outputs: Output[] } {
   const outputs: Output[] = []
   // Created on first use: most calls of a fold emit nothing, and nearly all others one event.
-  let said: Map<string, number> | undefined
+  let emitted: Map<string, number> | undefined
   const emit: Emit = (type, data, options = {}) => {
     if (!processor.outputs.some((output) => output.type === type.type)) {
       throw new Error(`${processor.name} emitted ${type.type}, which it does not declare as an output`)
@@ -36,9 +36,9 @@ export function emission(processor: Processor, inputs: readonly Event[]): { emit
     const discriminator = options.discriminator ?? ''
     // No id holds a comma.
     const slot = `${type.type},${ids.length},${ids.join(',')},${discriminator}`
-    said ??= new Map()
-    const index = said.get(slot) ?? 0
-    said.set(slot, index + 1)
+    emitted ??= new Map()
+    const index = emitted.get(slot) ?? 0
+    emitted.set(slot, index + 1)
     const correlation = causes.find((cause) => cause.correlation !== undefined)?.correlation
     const first: unknown = Array.isArray(data) ? data[0] : data
     const event = {

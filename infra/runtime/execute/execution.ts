@@ -43,11 +43,11 @@ class FoldExecution<S> implements Execution {
         this.#tick(event as Event<typeof clockTicked>, outputs, failures, recorded?.unexpired.get(event))
       } else {
         this.#attempt({ event }, failures, () => {
-          const said = emission(this.#fold, [event])
-          const next = this.#fold.apply(this.#states.get(event.key), event, said.emit)
+          const emitted = emission(this.#fold, [event])
+          const next = this.#fold.apply(this.#states.get(event.key), event, emitted.emit)
           this.#put(event.key, next)
           this.#notice(event)
-          outputs.push(...said.outputs)
+          outputs.push(...emitted.outputs)
         })
       }
     }
@@ -94,10 +94,10 @@ class FoldExecution<S> implements Execution {
         this.#attempt({ event, expiring: key }, failures, () => {
           const state = this.#states.get(key)
           if (state === undefined || this.#fold.expire === undefined) return
-          const said = emission(this.#fold, [])
-          const next = this.#fold.expire(state, now, said.emit)
+          const emitted = emission(this.#fold, [])
+          const next = this.#fold.expire(state, now, emitted.emit)
           this.#put(key, next)
-          outputs.push(...said.outputs)
+          outputs.push(...emitted.outputs)
         })
         if (failures.length > before) failed.push(key)
       }

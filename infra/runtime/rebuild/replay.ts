@@ -42,14 +42,14 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     return ranges
   }
   const names = topics.map((topic) => topic.name).filter((name) => name !== SNAPSHOTS_TOPIC)
-  const said = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) !== undefined))
+  const emitted = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) !== undefined))
   const behind = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) === undefined).sort(byDependence))
 
   const producer = await ResumingProducer.open(to.log, { transactional_id: name, group: name })
   try {
-    const emitter = new ReplayEmitter(options, producer, topics, [...said, ...behind], await from.log.topics())
-    await emitter.pace(said)
-    await emitter.emit(mergeRanges(from.log, said, timeOf), true)
+    const emitter = new ReplayEmitter(options, producer, topics, [...emitted, ...behind], await from.log.topics())
+    await emitter.pace(emitted)
+    await emitter.emit(mergeRanges(from.log, emitted, timeOf), true)
     for (const range of behind)
       await emitter.emit(
         mergeRanges(from.log, [range], () => 0),

@@ -44,9 +44,9 @@ test('a log whose offsets have gaps is copied so that the copy verifies', async 
     ;({ complete } = await replay(options(from, to, { signal: stop.signal, batch_records: 1, onProgress })))
     expect(rounds).toBeLessThan(200)
   }
-  const said = async ({ log }: Place) =>
+  const emitted = async ({ log }: Place) =>
     (await recordsOf(log, 'test.counted')).map((record) => headerOf(record, 'ce_id'))
-  expect(await said(to)).toEqual(await said(from))
+  expect(await emitted(to)).toEqual(await emitted(from))
   const stage = { name: 'count', variant: [], create: () => counting() }
   const report = await verifyStage(stage, { ...to, vocabulary, partitions: PARTITIONS })
   expect(report).toMatchObject({ differences: 0, rebuilt: 60 })

@@ -86,13 +86,13 @@ export async function sweep(transform: Transform, options: SweepOptions): Promis
           blobs,
           called.flatMap((call) => [...call.blobs, ...call.outputs.flatMap(({ encoded }) => encoded.blobs)]),
         )
-        for (const { type, event: said, encoded } of outputs) {
+        for (const { type, event: emitted, encoded } of outputs) {
           const { key, headers, value } = encoded
           for (const partition of homesOf(type, key, partitions)) {
             appends.push({ topic: type.type, partition, record: { key, headers, value } })
           }
           swept.events++
-          swept.rows += Array.isArray(said.data) ? said.data.length : 1
+          swept.rows += Array.isArray(emitted.data) ? emitted.data.length : 1
         }
         const reached = chunk.next < end
         next = reached ? chunk.next : end

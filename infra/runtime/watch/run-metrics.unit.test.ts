@@ -20,7 +20,7 @@ test('a stage that waits for a dependency is named until it works again', async 
       kind: 'committed',
       records: 2,
       outputs: 1,
-      outputs_by_type: { said: 1 },
+      outputs_by_type: { emitted: 1 },
       dead_letters: 0,
     })
     expect(await health()).toEqual([200, { status: 'ok', stages: {} }])

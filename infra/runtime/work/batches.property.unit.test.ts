@@ -178,11 +178,11 @@ test('a transform whose output depends on its batch gives the same on replay: ir
       while (await worker.poll(5_000));
       await worker.commit()
 
-      const said = (await recordsOf(log, counted.type)).length
+      const emitted = (await recordsOf(log, counted.type)).length
       const letters = (await recordsOf(log, DEAD_LETTERS_TOPIC)).length
       const read = (await recordsOf(log, added.type)).length + (await recordsOf(log, doubled.type)).length
-      expect(said + letters).toBe(read)
-      const all = { rebuilt: said, equal: said, recorded: said, differences: 0 }
+      expect(emitted + letters).toBe(read)
+      const all = { rebuilt: emitted, equal: emitted, recorded: emitted, differences: 0 }
       expect(await verify(log)).toMatchObject(all)
       expect(await verify(await copyOf(log))).toMatchObject(all)
       without_boundaries += (await verify(await copyOf(log, withoutBatches))).differences

@@ -8,7 +8,7 @@ import { modelPublished } from '../../../schemas/events/model.ts'
 import { decodeEvent } from '../../../schemas/wire/codec.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import { runSource } from '../../../sources/run-source.ts'
-import { inSteps, type Said } from '../../../sources/source.ts'
+import { type Emitted, inSteps } from '../../../sources/source.ts'
 import { recordsOf, runUntilRead } from '../../../tests/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
@@ -52,9 +52,9 @@ const published = (model_id: string, version: number): DataOf<typeof modelPublis
 })
 
 let unique = 0
-async function append(log: Log, said: readonly Said[]): Promise<void> {
+async function append(log: Log, emitted: readonly Emitted[]): Promise<void> {
   const types = [asked, modelPublished]
-  const source = inSteps({ name: `test-${unique++}`, types, steps: 1, produce: async () => said })
+  const source = inSteps({ name: `test-${unique++}`, types, steps: 1, produce: async () => emitted })
   await runSource(source, { log, blobs: memoryBlobs(), partitions: PARTITIONS })
 }
 
@@ -77,7 +77,7 @@ const ask = (log: Log) =>
 
 const run = (log: Log, processor: Processor) => runUntilRead({ log, processor, vocabulary, partitions: PARTITIONS })
 
-async function versionsSaid(log: Log, name: string): Promise<Record<string, number>> {
+async function versionsEmitted(log: Log, name: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
   for (const record of await recordsOf(log, answered.type)) {
     const { source, data } = decodeEvent(record, vocabulary) as Event<typeof answered>
@@ -115,11 +115,11 @@ test('a published model is in every partition, each task switches to it at its o
   expect(copies).toHaveLength(2 * MODELS.length * PARTITIONS)
   expect(new Set(copies.map((record) => headerOf(record, 'ce_id'))).size).toBe(2 * MODELS.length)
 
-  const said = await versionsSaid(log, 'live')
-  expect(said['0']).toBe(MODELS.length)
-  expect((said['1'] ?? 0) + (said['2'] ?? 0)).toBe(3 * MODELS.length)
-  expect(said['1']).toBeGreaterThanOrEqual(MODELS.length)
-  expect(said['2']).toBeGreaterThanOrEqual(MODELS.length)
+  const emitted = await versionsEmitted(log, 'live')
+  expect(emitted['0']).toBe(MODELS.length)
+  expect((emitted['1'] ?? 0) + (emitted['2'] ?? 0)).toBe(3 * MODELS.length)
+  expect(emitted['1']).toBeGreaterThanOrEqual(MODELS.length)
+  expect(emitted['2']).toBeGreaterThanOrEqual(MODELS.length)
   expect(await verified(log, live)).toMatchObject({
     rebuilt: 4 * MODELS.length,
     equal: 4 * MODELS.length,
@@ -136,7 +136,7 @@ test('a published model is in every partition, each task switches to it at its o
   await run(log, late)
   await ask(log)
   await run(log, late)
-  const later = await versionsSaid(log, 'late')
+  const later = await versionsEmitted(log, 'late')
   expect(Object.values(later).reduce((sum, count) => sum + count, 0)).toBe(5 * MODELS.length)
   expect(later['2']).toBeGreaterThanOrEqual(MODELS.length)
   expect(await verified(log, late)).toMatchObject({ rebuilt: 5 * MODELS.length, differences: 0 })

@@ -151,7 +151,7 @@ test('a transform can read what it has just put, and a test can read it afterwar
   const driver = testDriver(turning(twice))
   const picture = await driver.blobs.put(pictureOf('ann'), 'image/x')
   await driver.given(example(taken, { who: 'ann', picture }))
-  expect(driver.said(turned).map(({ data }) => data.picture)).toEqual([picture])
+  expect(driver.emitted(turned).map(({ data }) => data.picture)).toEqual([picture])
   expect(await driver.blobs.has(refTo(backwards('ann')))).toBe(true)
 })
 

@@ -1,5 +1,5 @@
 import { sourceId } from '../../../schemas/wire/identity.ts'
-import { inSteps, type Source, said } from '../../../sources/source.ts'
+import { emitted, inSteps, type Source } from '../../../sources/source.ts'
 import { swingSeen } from './pendulum-events.ts'
 
 export const PENDULUMS = '/sources/pendulums'
@@ -13,7 +13,7 @@ export function pendulums(count: number): Source {
     Array.from({ length: CROSSINGS }, (_, crossing) => {
       const length_m = pendulum + 1
       const at_s = crossing * Math.PI * Math.sqrt(length_m / GRAVITY)
-      return said(
+      return emitted(
         swingSeen,
         { pendulum_id: `p${pendulum}`, length_m, crossing, at_s },
         {
