@@ -3,7 +3,7 @@ import { valueTypes } from '../../schemas/declare/declared-value.ts'
 import type { EventType } from '../../schemas/declare/event.ts'
 import { upcastChangesValues } from '../../schemas/declare/upcast.ts'
 import { type Column, type EventTable, tableOf } from '../../schemas/derive/duckdb-table.ts'
-import { qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
+import { places, qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
 
 /** The table that an event type's rows are loaded into now. */
 export interface LoadTarget {
@@ -36,16 +36,26 @@ const BUILDING = '__building'
  * beginning of its topic.
  */
 export async function prepareTables(connection: DuckDBConnection, types: readonly EventType[]): Promise<LoadTarget[]> {
+  // Read and written in one statement each: a statement takes milliseconds, however little it does.
+  const recorded = await recordedIn(connection)
+  const changed = new Map<string, MadeFrom>()
   const targets: LoadTarget[] = []
-  for (const type of types) targets.push(await prepareTable(connection, type))
+  for (const type of types) targets.push(await prepareTable(connection, type, recorded, changed))
+  await record(connection, changed)
   return targets
 }
 
-async function prepareTable(connection: DuckDBConnection, type: EventType): Promise<LoadTarget> {
+/** @param changed receives the entries to write to `internal.meta` */
+async function prepareTable(
+  connection: DuckDBConnection,
+  type: EventType,
+  recorded: ReadonlyMap<string, MadeFrom>,
+  changed: Map<string, MadeFrom>,
+): Promise<LoadTarget> {
   const declared = tableOf(type)
   const wanted = wantedFor(type)
-  const made = await recorded(connection, `table:${type.type}`)
-  const building = await recorded(connection, `building:${type.type}`)
+  const made = recorded.get(`table:${type.type}`)
+  const building = recorded.get(`building:${type.type}`)
   const change = made === undefined ? 'comments' : differenceOf(type, made)
   const goesOn = change === 'rebuild' && building !== undefined && differenceOf(type, building) === 'none'
   if (building !== undefined && !goesOn) {
@@ -62,16 +72,16 @@ async function prepareTable(connection: DuckDBConnection, type: EventType): Prom
         )
       }
       await connection.run(declared.ddl)
-      await record(connection, `table:${type.type}`, wanted)
+      changed.set(`table:${type.type}`, wanted)
       break
     case 'comments':
       await connection.run(declared.ddl)
-      await record(connection, `table:${type.type}`, wanted)
+      changed.set(`table:${type.type}`, wanted)
       break
     case 'rebuild':
       if (!goesOn) {
         await connection.run(besideOf(type).ddl)
-        await record(connection, `building:${type.type}`, wanted)
+        changed.set(`building:${type.type}`, wanted)
         await restart(connection, type)
       }
       return targetOf(connection, type, besideOf(type), true)
@@ -86,7 +96,7 @@ export async function swapIn(connection: DuckDBConnection, target: LoadTarget): 
   await connection.run(`DROP TABLE ${qualified(declared.schema, declared.table)}`)
   await connection.run(`ALTER TABLE ${qualified(target.schema, target.table)} RENAME TO ${quoted(declared.table)}`)
   await connection.run('DELETE FROM internal.meta WHERE name = $1', [`building:${type.type}`])
-  await record(connection, `table:${type.type}`, wantedFor(type))
+  await record(connection, new Map([[`table:${type.type}`, wantedFor(type)]]))
   return targetOf(connection, type, declared, false)
 }
 
@@ -145,14 +155,17 @@ function addedColumns(made: MadeFrom | undefined, wanted: MadeFrom): Column[] {
   return wanted.columns.filter(({ name }) => !before.has(name))
 }
 
-async function recorded(connection: DuckDBConnection, name: string): Promise<MadeFrom | undefined> {
-  const found = await connection.runAndReadAll('SELECT value FROM internal.meta WHERE name = $1', [name])
-  const value = found.getRows()[0]?.[0]
-  return value === undefined ? undefined : (JSON.parse(value as string) as MadeFrom)
+async function recordedIn(connection: DuckDBConnection): Promise<Map<string, MadeFrom>> {
+  const found = await connection.runAndReadAll(
+    "SELECT name, value FROM internal.meta WHERE name LIKE 'table:%' OR name LIKE 'building:%'",
+  )
+  return new Map(found.getRows().map(([name, value]) => [name as string, JSON.parse(value as string) as MadeFrom]))
 }
 
-async function record(connection: DuckDBConnection, name: string, made: MadeFrom): Promise<void> {
-  await connection.run('INSERT OR REPLACE INTO internal.meta VALUES ($1, $2)', [name, JSON.stringify(made)])
+async function record(connection: DuckDBConnection, changed: ReadonlyMap<string, MadeFrom>): Promise<void> {
+  if (changed.size === 0) return
+  const rows = [...changed].map(([name, made]) => [name, JSON.stringify(made)])
+  await connection.run(`INSERT OR REPLACE INTO internal.meta VALUES ${places(rows)}`, rows.flat())
 }
 
 async function targetOf(

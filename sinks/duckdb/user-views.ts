@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { literal, quoted } from '../../schemas/derive/sql-quoting.ts'
+import { literal, places, quoted } from '../../schemas/derive/sql-quoting.ts'
 import { restartKeptRows } from './kept-rows.ts'
 import type { View } from './views/view.ts'
 
@@ -74,15 +74,13 @@ export async function createViews(
   const known = await connection.runAndReadAll("SELECT value FROM internal.meta WHERE name = 'views'")
   if (!force && known.getRows()[0]?.[0] === fingerprint) return
   await restartKeptRows(connection, views)
+  const rows: [name: string, place: number, statements: string][] = []
   for (const [place, view] of withDocs(views).entries()) {
     const statements = statementsOf(view)
-    for (const statement of statements) await connection.run(statement)
-    await connection.run('INSERT OR REPLACE INTO internal.views VALUES ($1, $2, $3)', [
-      view.name,
-      place,
-      JSON.stringify(statements),
-    ])
+    await connection.run(statements.join(';\n'))
+    rows.push([view.name, place, JSON.stringify(statements)])
   }
+  await connection.run(`INSERT OR REPLACE INTO internal.views VALUES ${places(rows)}`, rows.flat())
   await connection.run("INSERT OR REPLACE INTO internal.meta VALUES ('views', $1)", [fingerprint])
 }
 
