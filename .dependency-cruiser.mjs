@@ -49,7 +49,7 @@ const folderRules = [...Object.entries(MAY_IMPORT), ...Object.entries(ROOMS)].ma
   name: `${folder.replaceAll('/', '-')}-imports`,
   comment: `${folder}/ may import ${[folder, ...allowed].join(', ')} and packages`,
   severity: 'error',
-  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/testing/|/test-harness\\.ts$' },
+  from: { path: `^${folder}/`, pathNot: '\\.test\\.ts$|/conformance|/test-harness\\.ts$' },
   to: {
     path: '^[a-z]',
     pathNot: ['^node_modules/', '^node:', ...[folder, ...allowed].map((to) => `^${to}`)],
@@ -60,6 +60,15 @@ const folderRules = [...Object.entries(MAY_IMPORT), ...Object.entries(ROOMS)].ma
 export default {
   forbidden: [
     ...folderRules,
+    {
+      name: 'the-program-imports-no-tests',
+      severity: 'error',
+      from: {
+        path: `^(${Object.keys(MAY_IMPORT).join('|')}|cli|bundle)/`,
+        pathNot: '\\.test\\.ts$|/conformance|/test-harness\\.ts$',
+      },
+      to: { path: '^(testing|tests)/' },
+    },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
     {
       name: 'one-build-of-lmdb-js',
@@ -72,7 +81,7 @@ export default {
     {
       name: 'no-dev-packages-in-the-program',
       severity: 'error',
-      from: { pathNot: '\\.test\\.ts$|^vitest|/conformance|/testing/|^bench/|^tests/' },
+      from: { pathNot: '\\.test\\.ts$|^vitest|/conformance|^testing/|^bench/|^tests/' },
       to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' },
     },
   ],

@@ -6,7 +6,7 @@ export default defineConfig({
     include: ['**/*.kafka.test.ts'],
     exclude: ['node_modules/**', 'data/**', '.venv/**'],
     reporters: ['default', './tests/closing-line.ts'],
-    globalSetup: './tests/shared-broker.ts',
+    globalSetup: './testing/shared-broker.ts',
     pool: 'forks',
     maxConcurrency: 8,
     testTimeout: 180_000,

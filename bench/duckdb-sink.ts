@@ -6,7 +6,7 @@ import { scoreCompletions } from '../processors/score-completions/score-completi
 import type { EventType } from '../schemas/declare/event.ts'
 import { tableOf } from '../schemas/derive/duckdb-table.ts'
 import { completionsScored } from '../schemas/events/tower.ts'
-import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { type DuckDbSink, openDuckDbSink } from '../sinks/duckdb/duckdb-sink.ts'
 import { catalogue, views } from '../streams/vocabulary.ts'
 import { benchFolder } from './folder.ts'
 import type { OpenBench } from './pairs.ts'

@@ -2,8 +2,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { NO_MOTO, startMoto } from '../infra/blobs/conformance/moto.ts'
+import { commandsOf, typed } from '../testing/page-commands.ts'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
-import { commandsOf, typed } from '../tests/page-commands.ts'
 
 if (NO_MOTO !== undefined) test.skip(`docs/blobs.md does what it says (skipped: ${NO_MOTO})`)
 else {

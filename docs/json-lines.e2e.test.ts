@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
+import { commandsOf, typed } from '../testing/page-commands.ts'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
-import { commandsOf, typed } from '../tests/page-commands.ts'
 
 test('docs/json-lines.md works as described', { timeout: 240_000 }, async () => {
   const cwd = await sharedFolder()

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, inject, test } from 'vitest'
+import { kafkaTool } from '../testing/kafka-tool.ts'
+import { commandsOf, wordsOf } from '../testing/page-commands.ts'
+import { describeWithBroker } from '../testing/with-broker.ts'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
-import { kafkaTool } from '../tests/kafka-tool.ts'
-import { commandsOf, wordsOf } from '../tests/page-commands.ts'
-import { describeWithBroker } from '../tests/with-broker.ts'
 
 const at = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const python = at('.venv/bin/python')

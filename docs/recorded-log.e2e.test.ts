@@ -2,8 +2,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
+import { commandsOf, typed } from '../testing/page-commands.ts'
 import { sharedFolder } from '../tests/cli/plumbline.ts'
-import { commandsOf, typed } from '../tests/page-commands.ts'
 
 /** Follows the page as a reader would: saves its file, has two pictures, runs its commands. */
 test('docs/recorded-log.md works as described', { timeout: 400_000 }, async () => {

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { temporaryFolder } from '../tests/temporary-folder.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { LockFile } from './lock-file.ts'
 
 describe('a lock file', () => {

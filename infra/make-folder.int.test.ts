@@ -1,7 +1,7 @@
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { temporaryFolder } from '../tests/temporary-folder.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { makeFolder } from './make-folder.ts'
 
 test('folders are created with their parents, and existing ones are left alone', async () => {

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { RecordedCompletion } from '../processors/rescore-completions/custom-reward.ts'
-import { temporaryFolder } from '../tests/temporary-folder.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { type RewardFile, readRewardFile } from './reward-file.ts'
 
 const completion = (at: number): RecordedCompletion => ({

@@ -55,7 +55,7 @@ export async function recordAt(log: Log, { topic, partition, offset }: Unreadabl
  * @returns whether this process read them again
  */
 export async function rereadUnreadable({ duckdb_file, log, blobs }: DataFolder): Promise<boolean> {
-  const { openDuckDbSink } = await import('../sinks/duckdb/sink.ts')
+  const { openDuckDbSink } = await import('../sinks/duckdb/duckdb-sink.ts')
   try {
     const sink = await openDuckDbSink({ file: duckdb_file, log, catalogue, views, blobs, serve: false, wait_ms: 500 })
     try {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
-import { recordsOf } from '../tests/counting.ts'
+import { recordsOf } from '../testing/counting.ts'
 import { Clock } from './clock.ts'
 
 test('a clock whose producer the log has expired continues to tick under the same id', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { describe, expect, test } from 'vitest'
 import { memoryBlobs } from '../infra/blobs/memory.ts'
-import { temporaryFolder } from '../tests/temporary-folder.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { lererScenes } from './lerer.ts'
 
 const picture = (shade: number) =>

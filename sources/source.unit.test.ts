@@ -4,7 +4,7 @@ import { MemoryBroker } from '../infra/log/memory/broker.ts'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { TopicReplacedError } from '../infra/log/port/log.ts'
 import type { Event } from '../schemas/declare/event.ts'
-import { add, added, double, doubled, PARTITIONS, recordsOf, TOPICS } from '../tests/counting.ts'
+import { add, added, double, doubled, PARTITIONS, recordsOf, TOPICS } from '../testing/counting.ts'
 import { runSource } from './run-source.ts'
 import { inSteps } from './source.ts'
 

@@ -3,10 +3,10 @@ import { generate } from '../cli/generate.ts'
 import { openDataFolder } from '../pipeline/data-folder.ts'
 import { runPipeline } from '../pipeline/run-pipeline.ts'
 import { prepareLog } from '../pipeline/wiring.ts'
-import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { openDuckDbSink } from '../sinks/duckdb/duckdb-sink.ts'
 import { openSql } from '../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 
 /** §3.4 recomputed in SQL from positions alone: the best place is x = 0, on top of the tower of height − 1 cubes. */
 const RECOMPUTED = `

@@ -14,10 +14,10 @@ import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
 import { vocabulary } from '../streams/vocabulary.ts'
+import { readersOf } from '../testing/readers-of.ts'
+import { runUntilIdle } from '../testing/run-until-idle.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { recordsOf } from './cli/whole-log.ts'
-import { readersOf } from './readers-of.ts'
-import { runUntilIdle } from './run-until-idle.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 
 /** How a whole pipeline treats numbers and rows in its log that no release of this program writes. */
 

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { SOURCES } from '../bundle/program-file.mjs'
-import { anotherUser, WHY_SKIPPED } from './another-user.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { anotherUser, WHY_SKIPPED } from '../testing/another-user.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const LOCKS = ['package-lock.json', 'package.json']

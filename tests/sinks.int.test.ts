@@ -6,7 +6,7 @@ import { runPipeline } from '../pipeline/run-pipeline.ts'
 import { prepareLog } from '../pipeline/wiring.ts'
 import { openJsonlSink } from '../sinks/jsonl/jsonl-sink.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 
 const SCENE = { dataset: 'side_block', task: 'x_y', split: 'train', variant: 'plain', purpose: 'train' } as const
 

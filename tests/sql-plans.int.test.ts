@@ -5,9 +5,9 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { type Database, openDatabase } from '../sinks/duckdb/database.ts'
-import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
-import { append, createTopics } from '../sinks/duckdb/testing/recorded-tower.ts'
+import { openDuckDbSink } from '../sinks/duckdb/duckdb-sink.ts'
 import { catalogue, reports, views } from '../streams/vocabulary.ts'
+import { append, createTopics } from '../testing/duckdb/recorded-tower.ts'
 import { documentedStatements } from './documented-statements.ts'
 
 /** Joins whose work is the sum of their sides, not the product. */

@@ -1,7 +1,7 @@
 /** A DuckDB sink that takes a second for each of its transactions: `node slow-sink-process.ts LOG FILE`. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
-import { openDuckDbSink } from '../../sinks/duckdb/sink.ts'
+import { openDuckDbSink } from '../../sinks/duckdb/duckdb-sink.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 
 const [address = '', file = ''] = process.argv.slice(2)

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
+import { Scraper, typePage } from '../../testing/scraper.ts'
+import { describeWithBroker, testBroker } from '../../testing/with-broker.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from '../../tests/cli/plumbline.ts'
-import { Scraper, typePage } from '../../tests/scraper.ts'
-import { describeWithBroker, testBroker } from '../../tests/with-broker.ts'
 
 const PATIENCE_MS = 150_000
 

@@ -4,12 +4,12 @@ import { expect, test } from 'vitest'
 import { partitionOf } from '../../schemas/wire/routing.ts'
 import { findOwner } from '../../sinks/duckdb/owner-socket.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
-import { alertRules } from '../../tests/alert-rules.ts'
-import { ChatServer } from '../../tests/chat-server.ts'
+import { alertRules } from '../../testing/alert-rules.ts'
+import { ChatServer } from '../../testing/chat-server.ts'
+import { Scraper, typePage } from '../../testing/scraper.ts'
+import { SmallDisk } from '../../testing/small-disk.ts'
 import { eventually, plumblineOk, type Running, sharedFolder, sql, start } from '../../tests/cli/plumbline.ts'
 import { recordsOf, withLog } from '../../tests/cli/whole-log.ts'
-import { Scraper, typePage } from '../../tests/scraper.ts'
-import { SmallDisk } from '../../tests/small-disk.ts'
 
 const LIMIT = { timeout: 400_000 }
 const PATIENCE_MS = 120_000

@@ -5,9 +5,9 @@ import { beforeAll, expect, test } from 'vitest'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
+import { Scraper, typePage } from '../../testing/scraper.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, sql, start } from '../../tests/cli/plumbline.ts'
 import { readLog, recordsOf } from '../../tests/cli/whole-log.ts'
-import { Scraper, typePage } from '../../tests/scraper.ts'
 
 /** Completions so long that their tokens are blobs: how a blob outage affects the tables, and how they recover. */
 

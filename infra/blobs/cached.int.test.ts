@@ -1,7 +1,7 @@
 import { readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { temporaryFolder } from '../../tests/temporary-folder.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { BlobMissingError, type Blobs, BlobsAwayError } from './blobs.ts'
 import { cachedBlobs } from './cached.ts'
 import { bytesOf } from './conformance/steps.ts'

@@ -1,7 +1,7 @@
 import { cp, mkdir, readdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { temporaryFolder } from '../../tests/temporary-folder.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
 import { blobFile, directoryBlobs } from './directory.ts'
 import { DirectoryStore } from './directory-store.ts'

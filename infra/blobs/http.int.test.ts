@@ -5,7 +5,7 @@ import { createServer as createHttpServer, type IncomingMessage, type ServerResp
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { temporaryFolder } from '../../tests/temporary-folder.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from './blobs.ts'
 import { listed } from './conformance/steps.ts'
 import { blobFile, directoryBlobs } from './directory.ts'

@@ -4,8 +4,18 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, expect, test } from 'vitest'
 import { InvariantError, KernelDiedError } from '../../processors/processor.ts'
+import {
+  babbling,
+  crashing,
+  endless,
+  exiting,
+  failing,
+  greedy,
+  pausing,
+  pidOf,
+  scaling,
+} from '../../testing/compute/kernels.ts'
 import { KernelProcesses } from './processes.ts'
-import { babbling, crashing, endless, exiting, failing, greedy, pausing, pidOf, scaling } from './test-kernels.ts'
 
 const NEVER = new AbortController().signal
 const LIMIT = { timeout: 120_000 }
@@ -82,9 +92,13 @@ test('an abort ends the process of a kernel that never returns', LIMIT, async ()
 
 test('a process ends with its starter, also while a kernel never returns', LIMIT, async ({ skip }) => {
   if (process.platform !== 'linux') skip('it looks for the process in /proc')
-  const starter = spawn(process.execPath, [fileURLToPath(new URL('./test-starter.ts', import.meta.url))], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const starter = spawn(
+    process.execPath,
+    [fileURLToPath(new URL('../../testing/compute/starter.ts', import.meta.url))],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   const lines = createInterface({ input: starter.stdout })[Symbol.asyncIterator]()
   const pid = (await lines.next()).value
   expect((await lines.next()).value).toBe('spinning')

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { InvariantError } from '../../processors/processor.ts'
+import { absent, endless, exiting, failing, pausing, scaling } from '../../testing/compute/kernels.ts'
 import { ComputePool, computeFor } from './compute.ts'
-import { absent, endless, exiting, failing, pausing, scaling } from './test-kernels.ts'
 
 const NEVER = new AbortController().signal
 let pool: ComputePool

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
-import { kafkaTool } from '../../tests/kafka-tool.ts'
-import { describeWithBroker, testBroker } from '../../tests/with-broker.ts'
+import { kafkaTool } from '../../testing/kafka-tool.ts'
+import { describeWithBroker, testBroker } from '../../testing/with-broker.ts'
 import { brokerStatus } from './broker-status.ts'
 import { type LocalBroker, startBroker } from './local-broker.ts'
 

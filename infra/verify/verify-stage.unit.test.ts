@@ -13,7 +13,7 @@ import {
   runUntilRead,
   TOPICS,
   vocabulary,
-} from '../../tests/counting.ts'
+} from '../../testing/counting.ts'
 import { memoryBlobs } from '../blobs/memory.ts'
 import { memoryLog } from '../log/memory/memory-log.ts'
 import type { Log } from '../log/port/log.ts'

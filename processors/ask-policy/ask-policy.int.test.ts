@@ -11,9 +11,9 @@ import {
   status,
   tooMany,
   truncated,
-} from '../../tests/chat-server.ts'
-import { recordsOf } from '../../tests/counting.ts'
-import { expectWhole, PNG, PolicyStage, server } from '../../tests/policy-stage.ts'
+} from '../../testing/chat-server.ts'
+import { recordsOf } from '../../testing/counting.ts'
+import { expectWhole, PNG, PolicyStage, server } from '../../testing/policy-stage.ts'
 
 describe('a server that does everything', () => {
   let stage: PolicyStage

@@ -1,7 +1,7 @@
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { answer, type ChatBody, type ChatServer, type Fault } from '../../tests/chat-server.ts'
-import { expectWhole, PolicyStage, type Row, server } from '../../tests/policy-stage.ts'
+import { answer, type ChatBody, type ChatServer, type Fault } from '../../testing/chat-server.ts'
+import { expectWhole, PolicyStage, type Row, server } from '../../testing/policy-stage.ts'
 
 /** Quirks of real servers, one line each. Only the text of a completion is required; its other parts may be missing. */
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import { example, tick } from '../../infra/runtime/test-driver.ts'
 import { arbitraryData } from '../../schemas/conformance/arbitrary.ts'
 import type { DataOf, Event, EventType } from '../../schemas/declare/event.ts'
+import { example, tick } from '../../testing/test-driver.ts'
 import type { Fold } from '../processor.ts'
 
 /** Events in the order in which a fold reads them, ticks among them. Each event has its own id. */

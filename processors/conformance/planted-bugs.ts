@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { added, counted } from '../../tests/counting.ts'
+import { added, counted } from '../../testing/counting.ts'
 import { type Deadline, type Emit, type Fold, isA } from '../processor.ts'
 
 /** A sound fold, and the bugs of a first one. If the suite did not find these, passing it would prove nothing. */

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type TestDriver, testDriver, tick } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { CLOCKS } from '../../schemas/events/rollout.ts'
+import { type TestDriver, testDriver, tick } from '../../testing/test-driver.ts'
 import type { Deadline, Fold } from '../processor.ts'
 
 /** What a fold did with a history, comparable between runs. */

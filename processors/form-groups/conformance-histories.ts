@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import { tick } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/declare/event.ts'
-import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
+import { tick } from '../../testing/test-driver.ts'
+import { requested, sampled, sampledRow, scored, scoredRow } from '../../testing/tower-events.ts'
 import type { Histories } from '../conformance/histories.ts'
 
 const SIZE = 3

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { example, testDriver, tick } from '../../infra/runtime/test-driver.ts'
 import { defineEvent, type Event } from '../../schemas/declare/event.ts'
 import { scoredFields } from '../../schemas/events/origin.ts'
 import { completionRejected, groupExpired, groupFormed } from '../../schemas/events/rollout.ts'
 import { completionsScored } from '../../schemas/events/tower.ts'
-import { requested, sampled, sampledRow, scored, scoredRow } from '../../tests/tower-events.ts'
+import { example, testDriver, tick } from '../../testing/test-driver.ts'
+import { requested, sampled, sampledRow, scored, scoredRow } from '../../testing/tower-events.ts'
 import { formGroups } from './form-groups.ts'
 
 const driver = () => testDriver(formGroups({ dialect: 'paper', scored: [completionsScored] }))

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { testDriver } from '../../infra/runtime/test-driver.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
-import { requested } from '../../tests/tower-events.ts'
+import { testDriver } from '../../testing/test-driver.ts'
+import { requested } from '../../testing/tower-events.ts'
 import { sampleCompletions } from './sample-completions.ts'
 
 test('a request of an earlier release for more completions than an event can hold is refused, the next one is answered', async () => {

@@ -8,7 +8,7 @@ import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { LogUnreachableError } from '../../infra/log/port/log.ts'
 import { retryOf } from '../../infra/retry.ts'
 import type { BlobRef } from '../../schemas/declare/logical-types.ts'
-import { append, createTopics } from '../duckdb/testing/recorded-tower.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
 import type { SinkCase } from './driver.ts'
 import {
   addGroups,

@@ -6,7 +6,7 @@ import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import { readRange } from '../../infra/runtime/internal/json-records.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
-import { append } from '../duckdb/testing/recorded-tower.ts'
+import { append } from '../../testing/duckdb/recorded-tower.ts'
 import type { Sink } from '../sink.ts'
 import { type Contents, recordAt, type Scene } from './driver.ts'
 

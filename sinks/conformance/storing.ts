@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { changed } from '../../infra/log/conformance/altered-log.ts'
 import { LogUnreachableError } from '../../infra/log/port/log.ts'
-import { append } from '../duckdb/testing/recorded-tower.ts'
+import { append } from '../../testing/duckdb/recorded-tower.ts'
 import type { SinkCase } from './driver.ts'
 import { addGroups, caughtUp, expectAllStored, expectConsistent, killedAt, loadAll, whileRunning } from './steps.ts'
 

@@ -6,13 +6,13 @@ import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { endsOf } from '../../infra/runtime/watch/lag-report.ts'
 import { offsetsAt } from '../../infra/runtime/watch/offsets-at.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
-import { sqlRows } from '../../tests/sql-rows.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
+import { sqlRows } from '../../testing/sql-rows.ts'
 import type { AsOf } from './as-of.ts'
 import { openDatabase } from './database.ts'
-import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
 import { SqlRefusedError } from './sql-errors.ts'
 import type { Plain } from './sql-result.ts'
-import { append, createTopics } from './testing/recorded-tower.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'as-of-'))
 const owned = join(folder, 'owned.duckdb')

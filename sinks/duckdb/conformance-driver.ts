@@ -4,7 +4,7 @@ import { positionOf } from '../../infra/log/port/seen.ts'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 import { recordAt, type SinkDriver, smallCommits } from '../conformance/driver.ts'
-import { openDuckDbSink } from './sink.ts'
+import { openDuckDbSink } from './duckdb-sink.ts'
 
 const fileIn = (folder: string) => join(folder, 'tables.duckdb')
 

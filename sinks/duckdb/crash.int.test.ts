@@ -7,12 +7,12 @@ import { expect, test } from 'vitest'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
-import { sqlRows } from '../../tests/sql-rows.ts'
-import { openDuckDbSink } from './sink.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
+import { sqlRows } from '../../testing/sql-rows.ts'
+import { openDuckDbSink } from './duckdb-sink.ts'
 import { openSql } from './sql-client.ts'
-import { append, createTopics } from './testing/recorded-tower.ts'
 
-const LOADER = join(import.meta.dirname, 'testing/killed-loader.ts')
+const LOADER = join(import.meta.dirname, '../../testing/duckdb/killed-loader.ts')
 const GROUPS = 60
 
 /** Mulberry32: the same kills for the same seed. */

@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
 import { damageIn } from './damaged-database.ts'
 import { openDatabase } from './database.ts'
 import { DatabaseDamagedError } from './database-errors.ts'
-import { openDuckDbSink } from './sink.ts'
+import { openDuckDbSink } from './duckdb-sink.ts'
 import { openSql } from './sql-client.ts'
-import { append, createTopics } from './testing/recorded-tower.ts'
 
 const HEADERS_BYTES = 3 * 4096
 const BLOCK_BYTES = 256 * 1024

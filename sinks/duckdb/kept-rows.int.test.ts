@@ -3,10 +3,10 @@ import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
-import { temporaryFolder } from '../../tests/temporary-folder.ts'
+import { append, createTopics, rescored, type Story } from '../../testing/duckdb/recorded-tower.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { openDatabase } from './database.ts'
-import { type DuckDbSink, openDuckDbSink } from './sink.ts'
-import { append, createTopics, rescored, type Story } from './testing/recorded-tower.ts'
+import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
 import { rewardsOf } from './views/rewards.ts'
 
 const REWARDS = [20, 0, -5]

@@ -9,9 +9,9 @@ import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { changelogTopic } from '../../infra/runtime/internal/internal-topics.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
 import { WrongLogError } from '../wrong-log.ts'
-import { type DuckDbSink, openDuckDbSink } from './sink.ts'
-import { append, createTopics } from './testing/recorded-tower.ts'
+import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
 
 const SAMPLED = 'policy.completions_sampled'
 

@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { createTopics } from '../../testing/duckdb/recorded-tower.ts'
+import { openDuckDbSink } from './duckdb-sink.ts'
 import { readOwner, writeOwner } from './owner-record.ts'
 import { findOwner, socketOf } from './owner-socket.ts'
-import { openDuckDbSink } from './sink.ts'
 import { openSql } from './sql-client.ts'
-import { createTopics } from './testing/recorded-tower.ts'
 
 let folder: string
 let file: string

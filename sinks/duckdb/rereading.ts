@@ -5,7 +5,7 @@ import { retryOf } from '../../infra/retry.ts'
 import { SkippedRecords } from '../../infra/runtime/internal/skipped-records.ts'
 import { UnloadedRecordError } from '../unloaded-record.ts'
 import { type UnreadableCounts, unreadableTotal } from '../unreadable-counts.ts'
-import type { Batch, Carefulness, CommitStage } from './batch.ts'
+import type { Batch, Carefulness, CommitStage } from './duckdb-batch.ts'
 
 /** How many unreadable records one round rereads before new records are loaded. */
 const ROUND_RECORDS = 512

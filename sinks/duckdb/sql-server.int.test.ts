@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
-import { sqlRows } from '../../tests/sql-rows.ts'
-import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
+import { sqlRows } from '../../testing/sql-rows.ts'
+import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
 import { SqlFailedError } from './sql-errors.ts'
-import { append, createTopics } from './testing/recorded-tower.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sql-server-'))
 const file = join(folder, 'test.duckdb')

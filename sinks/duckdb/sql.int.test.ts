@@ -6,11 +6,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatRows, type SqlFormat } from '../../cli/sql-format.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
-import { type DuckDbSink, openDuckDbSink } from './sink.ts'
+import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
+import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
 import { openSql, type SqlSession } from './sql-client.ts'
 import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from './sql-errors.ts'
 import type { SqlResult } from './sql-result.ts'
-import { append, createTopics } from './testing/recorded-tower.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sql-'))
 const file = join(folder, 'test.duckdb')

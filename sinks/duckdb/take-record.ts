@@ -8,7 +8,7 @@ import { SkippedRecords } from '../../infra/runtime/internal/skipped-records.ts'
 import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { PoisonError } from '../../schemas/wire/codec.ts'
 import { UnloadedRecordError } from '../unloaded-record.ts'
-import type { Batch } from './batch.ts'
+import type { Batch } from './duckdb-batch.ts'
 import { type RowShape, UnfitValueError } from './table-rows.ts'
 
 const NO_BLOBS: Pick<Blobs, 'get'> = {

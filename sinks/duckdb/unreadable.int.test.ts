@@ -10,9 +10,9 @@ import { skipRecord } from '../../infra/runtime/internal/skipped-records.ts'
 import { defineEvent } from '../../schemas/declare/event.ts'
 import { int32, nullable, utf8 } from '../../schemas/declare/logical-types.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
-import { temporaryFolder } from '../../tests/temporary-folder.ts'
-import { type DuckDbSink, openDuckDbSink } from './sink.ts'
-import { append, createTopics, eventOf } from './testing/recorded-tower.ts'
+import { append, createTopics, eventOf } from '../../testing/duckdb/recorded-tower.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
+import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
 
 let folder = ''
 let log = memoryLog()

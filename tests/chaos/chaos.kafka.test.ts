@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { describeWithBroker } from '../with-broker.ts'
+import { describeWithBroker } from '../../testing/with-broker.ts'
 import { chaosReport } from './chaos-test.ts'
 import { scheduleOf } from './schedule.ts'
 

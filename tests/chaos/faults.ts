@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { LocalNode } from '../../infra/kafka-broker/local-broker.ts'
-import { takeBlobsAway } from '../crew/blobs-away.ts'
-import type { Crew } from '../crew/crew.ts'
-import { KAFKA_SESSION_MS } from '../crew/data.ts'
+import { takeBlobsAway } from '../../testing/crew/blobs-away.ts'
+import type { Crew } from '../../testing/crew/crew.ts'
+import { KAFKA_SESSION_MS } from '../../testing/crew/data.ts'
 import {
   Breach,
   commitsGoOn,
@@ -14,8 +14,8 @@ import {
   present,
   replaced,
   working,
-} from '../crew/strikes.ts'
-import { killTables } from '../crew/tables-killed.ts'
+} from '../../testing/crew/strikes.ts'
+import { killTables } from '../../testing/crew/tables-killed.ts'
 import type { Cluster } from './cluster.ts'
 import { type Fault, NODES, type Step, tell } from './schedule.ts'
 

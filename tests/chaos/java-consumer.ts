@@ -1,5 +1,5 @@
-import { type At, sql } from '../crew/program.ts'
-import { kafkaTool } from '../kafka-tool.ts'
+import { type At, sql } from '../../testing/crew/program.ts'
+import { kafkaTool } from '../../testing/kafka-tool.ts'
 
 /** Output events, each of which must be in the log exactly once. */
 const OUTPUTS = [

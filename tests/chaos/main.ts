@@ -1,6 +1,6 @@
 /** The long chaos test: `npm run test:chaos -- --seed S --faults 100`. */
 import { parseArgs } from 'node:util'
-import { plantedOf } from '../crew/planted.ts'
+import { plantedOf } from '../../testing/crew/planted.ts'
 import { chaosReport } from './chaos-test.ts'
 
 const { values } = parseArgs({

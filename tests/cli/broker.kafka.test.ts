@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { findJava } from '../../infra/kafka-broker/java.ts'
-import { brokerFolder, describeWithBroker } from '../with-broker.ts'
+import { brokerFolder, describeWithBroker } from '../../testing/with-broker.ts'
 import { plumbline, plumblineOk } from './plumbline.ts'
 
 describeWithBroker('plumbline broker', () => {

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { temporaryFolder } from '../temporary-folder.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 
 const GUARD = fileURLToPath(new URL('../../guard.mjs', import.meta.url))
 

@@ -3,7 +3,7 @@ import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, readdirSync } from
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { anotherUser, WHY_SKIPPED } from '../another-user.ts'
+import { anotherUser, WHY_SKIPPED } from '../../testing/another-user.ts'
 import { type Ended, eventually, type Place, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
 /** Permissions: files are private to one user, and a read-only folder can be read. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { ChatServer } from '../chat-server.ts'
+import { ChatServer } from '../../testing/chat-server.ts'
 import { plumbline, plumblineOk, sharedFolder } from './plumbline.ts'
 
 /** The words of a shell command: quotes of both kinds, no expansion. */

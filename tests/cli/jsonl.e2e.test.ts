@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
-import { parseOpenMetrics } from '../open-metrics.ts'
+import { parseOpenMetrics } from '../../testing/open-metrics.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
 /** `run --jsonl DIR`: the second sink, as a user starts it. */

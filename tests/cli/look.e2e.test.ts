@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
-import { readersOf } from '../readers-of.ts'
+import { readersOf } from '../../testing/readers-of.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, sql, start } from './plumbline.ts'
 import { withLog } from './whole-log.ts'
 

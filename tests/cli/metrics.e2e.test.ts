@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { type MetricFamily, OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
-import { parseOpenMetrics, type Sample } from '../open-metrics.ts'
+import { parseOpenMetrics, type Sample } from '../../testing/open-metrics.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
 test('labels of any text survive the format', () => {

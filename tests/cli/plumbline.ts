@@ -4,9 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
-import { type Ended, outputOf, type Place, type Running, start as startProgram } from '../program.ts'
+import { type Ended, outputOf, type Place, type Running, start as startProgram } from '../../testing/program.ts'
 
-export type { Ended, Place, Running } from '../program.ts'
+export type { Ended, Place, Running } from '../../testing/program.ts'
 
 /** Starts the program without waiting for its end. If it still runs after the file's tests, it is killed. */
 export function start(args: readonly string[], place: Place): Running {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { readOwner } from '../../sinks/duckdb/owner-record.ts'
-import { sqlRows } from '../sql-rows.ts'
+import { sqlRows } from '../../testing/sql-rows.ts'
 import { eventually, funnel, plumbline, plumblineOk, type Running, sharedFolder, sql, start } from './plumbline.ts'
 
 const GROUP_SIZE = 4

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
-import { mendByCommands } from '../foreign-records.ts'
+import { mendByCommands } from '../../testing/foreign-records.ts'
 import { plumbline, sharedFolder } from './plumbline.ts'
 
 const LIMIT = { timeout: 300_000 }

@@ -5,8 +5,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { wordsOf } from '../page-commands.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
+import { wordsOf } from '../../testing/page-commands.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { stepsOf, withLines } from './page-steps.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

@@ -9,9 +9,9 @@ import { decodeEvent } from '../../schemas/wire/codec.ts'
 import { wouldRefuseToday } from '../../schemas/wire/validation.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
+import { readLogFile } from '../../testing/log-file.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { recordsOf } from '../cli/whole-log.ts'
-import { readLogFile } from '../log-file.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
 
 /**
  * Written by the release before bounds and row keys: `generate tower --dataset side_block --task x_y --scenes 3

@@ -6,9 +6,9 @@ import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { prepareLog } from '../../pipeline/wiring.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
-import { readLogFile } from '../log-file.ts'
-import { runUntilIdle } from '../run-until-idle.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
+import { readLogFile } from '../../testing/log-file.ts'
+import { runUntilIdle } from '../../testing/run-until-idle.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 
 /**
  * Written by `generate tower --dataset side_block --task x_y --scenes 4 --seed 1 --group-size 2` and

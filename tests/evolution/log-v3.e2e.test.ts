@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { openDataFolder } from '../../pipeline/data-folder.ts'
+import { readLogFile } from '../../testing/log-file.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { plumbline, plumblineOk, sql } from '../cli/plumbline.ts'
-import { readLogFile } from '../log-file.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
 
 /**
  * Written by `generate tower --dataset side_block --task x_y --scenes 3 --seed 5 --group-size 2` and

@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { takeBlobsAway } from '../crew/blobs-away.ts'
-import type { Crew } from '../crew/crew.ts'
-import { LMDB_SESSION_MS } from '../crew/data.ts'
-import type { WorkerName } from '../crew/places.ts'
+import { takeBlobsAway } from '../../testing/crew/blobs-away.ts'
+import type { Crew } from '../../testing/crew/crew.ts'
+import { LMDB_SESSION_MS } from '../../testing/crew/data.ts'
+import type { WorkerName } from '../../testing/crew/places.ts'
 import {
   Breach,
   commitsGoOn,
@@ -13,9 +13,9 @@ import {
   replaced,
   textOf,
   working,
-} from '../crew/strikes.ts'
-import { killTables } from '../crew/tables-killed.ts'
-import type { SmallDisk } from '../small-disk.ts'
+} from '../../testing/crew/strikes.ts'
+import { killTables } from '../../testing/crew/tables-killed.ts'
+import type { SmallDisk } from '../../testing/small-disk.ts'
 import { type Fault, type Step, tell } from './schedule.ts'
 import type { WriterLock } from './writer-lock.ts'
 

@@ -1,6 +1,6 @@
 /** The long fault test: `npm run test:faults -- --seed S --kills 50`. */
 import { parseArgs } from 'node:util'
-import { plantedOf } from '../crew/planted.ts'
+import { plantedOf } from '../../testing/crew/planted.ts'
 import { faultReport } from './fault-test.ts'
 import { sizesOf } from './schedule.ts'
 

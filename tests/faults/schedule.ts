@@ -1,8 +1,8 @@
 import { random } from '../../environments/tower/random.ts'
-import { type BlobsAway, tellBlobsAway, withBlobsAway } from '../crew/blobs-away.ts'
-import { type Kill, killOf, tellKill, times, withTablesKilled } from '../crew/kills.ts'
-import { WORKERS, type WorkerName } from '../crew/places.ts'
-import { pick } from '../pick.ts'
+import { type BlobsAway, tellBlobsAway, withBlobsAway } from '../../testing/crew/blobs-away.ts'
+import { type Kill, killOf, tellKill, times, withTablesKilled } from '../../testing/crew/kills.ts'
+import { WORKERS, type WorkerName } from '../../testing/crew/places.ts'
+import { pick } from '../../testing/pick.ts'
 
 const COMMIT_MS = 4
 

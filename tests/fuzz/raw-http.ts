@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import { type Random, random } from '../../environments/tower/random.ts'
-import { pick } from '../pick.ts'
+import { pick } from '../../testing/pick.ts'
 
 /** Requests that no client would send, over raw sockets: the same seed sends the same bytes in the same pieces. */
 

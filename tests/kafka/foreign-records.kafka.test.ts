@@ -1,6 +1,6 @@
 import { inject, test } from 'vitest'
+import { mendByCommands } from '../../testing/foreign-records.ts'
 import { sharedFolder } from '../cli/plumbline.ts'
-import { mendByCommands } from '../foreign-records.ts'
 
 test('on Kafka, foreign records in internal topics are named with the command that fixes it, after which everything continues', async () => {
   const cwd = await sharedFolder()

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { beforeAll, expect, test } from 'vitest'
 import type { LocalBroker } from '../../infra/kafka-broker/local-broker.ts'
+import { denyClient } from '../../testing/kafka-tool.ts'
+import { describeWithBroker, testBroker } from '../../testing/with-broker.ts'
 import { type Ended, plumbline, plumblineOk, sharedFolder } from '../cli/plumbline.ts'
-import { denyClient } from '../kafka-tool.ts'
-import { describeWithBroker, testBroker } from '../with-broker.ts'
 
 /** When a broker cannot be used, the command ends with the reason and the remedy, and never waits for ever. */
 

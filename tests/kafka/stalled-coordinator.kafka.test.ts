@@ -13,8 +13,8 @@ import { Clock } from '../../sources/clock.ts'
 import { runSource } from '../../sources/run-source.ts'
 import { inSteps, type Steps } from '../../sources/source.ts'
 import { catalogue, vocabulary } from '../../streams/vocabulary.ts'
-import { recordsOf } from '../counting.ts'
-import { describeWithBroker, testBroker } from '../with-broker.ts'
+import { recordsOf } from '../../testing/counting.ts'
+import { describeWithBroker, testBroker } from '../../testing/with-broker.ts'
 
 const TRANSACTION_MS = 3_000
 /** Longer than the timeout plus the second after which the broker looks for expired transactions. */

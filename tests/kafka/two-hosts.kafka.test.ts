@@ -1,6 +1,9 @@
 import { afterAll, expect, inject, test } from 'vitest'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
+import { recordsOf } from '../../testing/counting.ts'
+import { parseOpenMetrics } from '../../testing/open-metrics.ts'
+import { describeWithBroker } from '../../testing/with-broker.ts'
 import {
   eventually,
   funnel,
@@ -11,9 +14,6 @@ import {
   sql,
   start,
 } from '../cli/plumbline.ts'
-import { recordsOf } from '../counting.ts'
-import { parseOpenMetrics } from '../open-metrics.ts'
-import { describeWithBroker } from '../with-broker.ts'
 import { Host, whyNoHosts } from './hosts.ts'
 
 const GROUP_SIZE = 4

@@ -8,8 +8,8 @@ import { groupFormed } from '../../schemas/events/rollout.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { type Domain, stage } from '../../streams/domain.ts'
 import { DEFAULTS, DOMAINS, topology } from '../../streams/topology.ts'
-import { runUntilIdle } from '../run-until-idle.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
+import { runUntilIdle } from '../../testing/run-until-idle.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { countOutcomes, outcomesCounted } from './count-outcomes.ts'
 
 foldConformance(countOutcomes(), { load: async () => (await import('./count-outcomes.ts')).countOutcomes() })

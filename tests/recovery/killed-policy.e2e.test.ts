@@ -8,9 +8,9 @@ import { completionsSampled } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { DEFAULTS } from '../../streams/topology.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
-import { ChatServer } from '../chat-server.ts'
+import { ChatServer } from '../../testing/chat-server.ts'
+import { recordsOf } from '../../testing/counting.ts'
 import { eventually, funnel, plumblineOk, sharedFolder, start } from '../cli/plumbline.ts'
-import { recordsOf } from '../counting.ts'
 
 const GROUPS = 10
 const GROUP_SIZE = 4

@@ -7,7 +7,7 @@ import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { prepareLog } from '../../pipeline/wiring.ts'
 import { openSql } from '../../sinks/duckdb/sql-client.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 
 const PROGRAM = fileURLToPath(new URL('./worker-process.ts', import.meta.url))
 const SCENES = 60

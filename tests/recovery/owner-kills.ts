@@ -2,8 +2,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { random } from '../../environments/tower/random.ts'
 import { readOwner } from '../../sinks/duckdb/owner-record.ts'
 import { SqlEndedError, SqlFailedError, SqlTimeoutError } from '../../sinks/duckdb/sql-errors.ts'
-import { outputOf, start } from '../program.ts'
-import { sqlRows } from '../sql-rows.ts'
+import { outputOf, start } from '../../testing/program.ts'
+import { sqlRows } from '../../testing/sql-rows.ts'
 
 export interface OwnerKills {
   readonly kills: number

@@ -4,7 +4,7 @@
  */
 import { openDataFolder } from '../../pipeline/data-folder.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
-import { runUntilIdle } from '../run-until-idle.ts'
+import { runUntilIdle } from '../../testing/run-until-idle.ts'
 
 const [data = '', killAt = 'never'] = process.argv.slice(2)
 const [stage, commit] = killAt.split(':')

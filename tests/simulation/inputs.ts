@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { type Random, random } from '../../environments/tower/random.ts'
-import { example } from '../../infra/runtime/test-driver.ts'
 import type { ClockDomain, Event } from '../../schemas/declare/event.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { startAt } from '../../schemas/events/tower.ts'
-import { pick } from '../pick.ts'
-import { requested, SCENE, sampledRow } from '../tower-events.ts'
+import { pick } from '../../testing/pick.ts'
+import { example } from '../../testing/test-driver.ts'
+import { requested, SCENE, sampledRow } from '../../testing/tower-events.ts'
 
 /** The outcome of a group, which no fault may change. */
 export type Bound =

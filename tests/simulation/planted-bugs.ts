@@ -2,8 +2,8 @@ import type { MemoryBroker } from '../../infra/log/memory/broker.ts'
 import { EpochClaim } from '../../infra/log/port/consumer.ts'
 import type { Polled, Producer } from '../../infra/log/port/log.ts'
 import { changelogTopic, journalTopic, SNAPSHOTS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
-import { withLostBlobs } from '../crew/lost-blobs.ts'
-import { bare, withoutBatches } from '../planted.ts'
+import { withLostBlobs } from '../../testing/crew/lost-blobs.ts'
+import { bare, withoutBatches } from '../../testing/planted.ts'
 import { type Conduct, commitWhole, RIGHT, type Written } from './simulated-log.ts'
 
 /**

@@ -4,7 +4,7 @@ import { inputTopics, type Processor } from '../../processors/processor.ts'
 import { completionsSampled } from '../../schemas/events/policy.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
-import { sampled, sampledRow } from '../tower-events.ts'
+import { sampled, sampledRow } from '../../testing/tower-events.ts'
 import { topicsFor } from './stages.ts'
 import type { World } from './world.ts'
 

@@ -7,7 +7,7 @@ import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { processorsOf } from '../../streams/describe.ts'
 import { DEFAULTS, topology } from '../../streams/topology.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
-import { ESTIMATING, estimated } from '../batched-model.ts'
+import { ESTIMATING, estimated } from '../../testing/batched-model.ts'
 import { rewardOf, UNSCORABLE } from './inputs.ts'
 
 export const EVENTS = [...catalogue, estimated]

@@ -9,8 +9,8 @@ import { type DataFolder, openDataFolder } from '../../pipeline/data-folder.ts'
 import { type FolderReport, verify } from '../../pipeline/verify.ts'
 import { prepareLog } from '../../pipeline/wiring.ts'
 import { DEFAULTS, type Topology, topology } from '../../streams/topology.ts'
+import { runUntilIdle } from '../../testing/run-until-idle.ts'
 import { copyLog, recordsOf } from '../cli/whole-log.ts'
-import { runUntilIdle } from '../run-until-idle.ts'
 
 /** A data folder with a few complete groups, copies of which are damaged. */
 export class RecordedFolder {

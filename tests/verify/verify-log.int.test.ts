@@ -18,8 +18,8 @@ import { completionsScored, scenePresented } from '../../schemas/events/tower.ts
 import { decodeEvent, encodeEvent } from '../../schemas/wire/codec.ts'
 import { processorsOf } from '../../streams/describe.ts'
 import { vocabulary } from '../../streams/vocabulary.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { idOf } from '../cli/whole-log.ts'
-import { temporaryFolder } from '../temporary-folder.ts'
 import { flipBit, RecordedFolder } from './recorded-folder.ts'
 
 let recorded: RecordedFolder

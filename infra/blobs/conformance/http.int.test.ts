@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { temporaryFolder } from '../../../tests/temporary-folder.ts'
+import { temporaryFolder } from '../../../testing/temporary-folder.ts'
 import { blobFile } from '../directory.ts'
 import { httpBlobs } from '../http.ts'
 import { serveBlobs } from '../server.ts'

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { denyClient } from '../../../tests/kafka-tool.ts'
-import { describeWithBroker, testBroker } from '../../../tests/with-broker.ts'
+import { denyClient } from '../../../testing/kafka-tool.ts'
+import { describeWithBroker, testBroker } from '../../../testing/with-broker.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { LogDeniedError, LogUnreachableError } from '../port/log.ts'
 import { openKafkaLog } from './kafka-log.ts'

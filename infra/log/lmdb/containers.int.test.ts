@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
-import { SmallDisk } from '../../../tests/small-disk.ts'
+import { Processes } from '../../../testing/lmdb/processes.ts'
+import { SmallDisk } from '../../../testing/small-disk.ts'
 import { append, values } from '../conformance/steps.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { Processes } from './processes.ts'
 
 /** Two containers on one volume are two PID namespaces on one folder, which these tests create. */
 

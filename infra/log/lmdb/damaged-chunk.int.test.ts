@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
+import { Processes } from '../../../testing/lmdb/processes.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { type Log, RecordDamagedError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { Processes } from './processes.ts'
 import { chunkKey, openTables, type Tables } from './tables.ts'
 
 /** A log of three chunks of four records each in partition 1, after `damage` has changed its tables. */

@@ -1,9 +1,9 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Processes } from '../../../testing/lmdb/processes.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { Processes } from './processes.ts'
 import { expectSoundFile } from './sound-file.ts'
 
 /** Data files that were cut, zeroed or changed: each in its own folder, opened by a real process that may die of it. */

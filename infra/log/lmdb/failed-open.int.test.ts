@@ -2,12 +2,12 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { Processes } from '../../../testing/lmdb/processes.ts'
 import { append, values } from '../conformance/steps.ts'
 import type { Log } from '../port/log.ts'
 import { lmdb } from './lmdb-js.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { mappedAt } from './lock-word.ts'
-import { Processes } from './processes.ts'
 import { openTables } from './tables.ts'
 
 /**

@@ -1,8 +1,8 @@
 import { rmSync, symlinkSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { Processes } from '../../../testing/lmdb/processes.ts'
 import { append, values } from '../conformance/steps.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { Processes } from './processes.ts'
 
 const LIMIT = { timeout: 120_000 }
 const TOPICS = [{ name: 't', partitions: 1 }]

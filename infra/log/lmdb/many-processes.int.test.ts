@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { type Child, Processes, type Said } from '../../../testing/lmdb/processes.ts'
 import { numbered, record, values } from '../conformance/steps.ts'
 import { LogBusyError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { type Child, Processes, type Said } from './processes.ts'
 
 const LIMIT = { timeout: 120_000 }
 

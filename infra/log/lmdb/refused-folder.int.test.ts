@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { anotherUser, WHY_SKIPPED } from '../../../tests/another-user.ts'
-import { SmallDisk } from '../../../tests/small-disk.ts'
+import { anotherUser, WHY_SKIPPED } from '../../../testing/another-user.ts'
+import { Processes } from '../../../testing/lmdb/processes.ts'
+import { SmallDisk } from '../../../testing/small-disk.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { type Log, LogFullError, LogReadOnlyError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { mappedAt } from './lock-word.ts'
-import { Processes } from './processes.ts'
 import { Reader } from './reader.ts'
 import { freeBytes } from './room.ts'
 import { openTables } from './tables.ts'
@@ -203,7 +203,7 @@ test('a reader that is invisible to writers repeats a read during which a commit
   await append(log, 't', 0, numbered(3))
   await log.close()
   const commit = () => {
-    const program = fileURLToPath(new URL('./test-process.ts', import.meta.url))
+    const program = fileURLToPath(new URL('../../../testing/lmdb/process.ts', import.meta.url))
     const made = { topic: 't', name: 'meanwhile', transactions: 1, records: 1, value_bytes: 1 }
     const { status } = spawnSync(process.execPath, [program, 'produce', processes.dir, JSON.stringify(made)])
     expect(status).toBe(0)

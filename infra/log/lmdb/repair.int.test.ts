@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { checkRepaired, PAGE, resumes, type SoundLog, soundLog } from '../../../tests/damaged-logs.ts'
+import { checkRepaired, PAGE, resumes, type SoundLog, soundLog } from '../../../testing/damaged-logs.ts'
 import { LogDamagedError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { PageFile } from './page-file.ts'

@@ -1,9 +1,9 @@
 import { rmSync, symlinkSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { Processes } from '../../../testing/lmdb/processes.ts'
 import { append, values } from '../conformance/steps.ts'
 import type { Log } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
-import { Processes } from './processes.ts'
 import { openTables } from './tables.ts'
 
 const LIMIT = { timeout: 120_000 }

@@ -16,12 +16,12 @@ import {
   runUntilRead,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
+import { tick } from '../../../testing/test-driver.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Log, LogRecord, ReadRequest } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
-import { tick } from '../test-driver.ts'
 import { DEAD_LETTERS_TOPIC, type JournalEntry, journalTopic } from './internal-topics.ts'
 import { readJson, toJson } from './json-records.ts'
 

@@ -11,7 +11,7 @@ import {
   runUntilRead,
   sumsOf,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
 import { BlobMissingError, type Blobs, BlobsAwayError } from '../../blobs/blobs.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'

@@ -10,7 +10,7 @@ import {
   runUntilRead,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { factSourceOf } from '../../ce-source.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'

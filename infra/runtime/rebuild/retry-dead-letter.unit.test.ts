@@ -11,7 +11,7 @@ import {
   sumsOf,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'

@@ -14,7 +14,7 @@ import {
   sumsOf,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { changed } from '../../log/conformance/altered-log.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'

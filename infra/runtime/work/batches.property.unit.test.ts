@@ -15,7 +15,7 @@ import {
   runUntilRead,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Claim, Log, LogRecord, Member, NewRecord, Position, Producer } from '../../log/port/log.ts'

@@ -5,13 +5,13 @@ import { int32, list, utf8 } from '../../../schemas/declare/logical-types.ts'
 import { catalogueOf } from '../../../schemas/declare/registry.ts'
 import { encodeEvent } from '../../../schemas/wire/codec.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
-import { appendRaw, recordsOf, runUntilRead } from '../../../tests/counting.ts'
+import { appendRaw, recordsOf, runUntilRead } from '../../../testing/counting.ts'
+import { example } from '../../../testing/test-driver.ts'
 import { BlobCorruptError, type Blobs, BlobsAwayError } from '../../blobs/blobs.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { deadLetters, type FoundLetter, retryDeadLetter } from '../rebuild/retry-dead-letter.ts'
 import { topicsOf } from '../state/topics.ts'
-import { example } from '../test-driver.ts'
 
 /** Events whose large column is stored as a blob, and a transform that adds it up. */
 

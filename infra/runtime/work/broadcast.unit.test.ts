@@ -9,7 +9,8 @@ import { decodeEvent } from '../../../schemas/wire/codec.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import { runSource } from '../../../sources/run-source.ts'
 import { type Emitted, inSteps } from '../../../sources/source.ts'
-import { recordsOf, runUntilRead } from '../../../tests/counting.ts'
+import { recordsOf, runUntilRead } from '../../../testing/counting.ts'
+import { example } from '../../../testing/test-driver.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Log } from '../../log/port/log.ts'
@@ -18,7 +19,6 @@ import { changelogTopic } from '../internal/internal-topics.ts'
 import { headerOf } from '../internal/json-records.ts'
 import { replay } from '../rebuild/replay.ts'
 import { topicsOf } from '../state/topics.ts'
-import { example } from '../test-driver.ts'
 
 /** Requests name the model that answers them, and each answer the version that its task used at that time. */
 

@@ -1,5 +1,14 @@
 import { beforeEach, expect, test } from 'vitest'
-import { add, append, counting, PARTITIONS, runUntilRead, sumsOf, TOPICS, vocabulary } from '../../../tests/counting.ts'
+import {
+  add,
+  append,
+  counting,
+  PARTITIONS,
+  runUntilRead,
+  sumsOf,
+  TOPICS,
+  vocabulary,
+} from '../../../testing/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import type { Log, Producer, Transaction } from '../../log/port/log.ts'

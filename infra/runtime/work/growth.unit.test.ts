@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Transform } from '../../../processors/processor.ts'
-import { counting } from '../../../tests/counting.ts'
+import { counting } from '../../../testing/counting.ts'
 import type { LogRecord } from '../../log/port/log.ts'
 import { Growth } from './growth.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { recordsOf } from '../../../tests/counting.ts'
+import { recordsOf } from '../../../testing/counting.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import {

@@ -5,7 +5,8 @@ import { nullable, tensor, utf8 } from '../../../schemas/declare/logical-types.t
 import { catalogueOf } from '../../../schemas/declare/registry.ts'
 import { TensorRef } from '../../../schemas/declare/tensor-value.ts'
 import { encodeEvent, offloadedBlobs } from '../../../schemas/wire/codec.ts'
-import { appendRaw, recordsOf, runUntilRead } from '../../../tests/counting.ts'
+import { appendRaw, recordsOf, runUntilRead } from '../../../testing/counting.ts'
+import { example } from '../../../testing/test-driver.ts'
 import { BlobMissingError, type Blobs } from '../../blobs/blobs.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
@@ -13,7 +14,6 @@ import { verifyStage } from '../../verify/verify-stage.ts'
 import { decodeRecord } from '../execute/decode-record.ts'
 import { deadLetters } from '../rebuild/retry-dead-letter.ts'
 import { topicsOf } from '../state/topics.ts'
-import { example } from '../test-driver.ts'
 
 /** Flow fields of 128 KiB, which are stored outside of their events, and a transform over them. */
 

@@ -21,7 +21,8 @@ import {
   sumsOf,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
+import { tick } from '../../../testing/test-driver.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { MemoryBroker } from '../../log/memory/broker.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
@@ -29,7 +30,6 @@ import type { Log, Transaction } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
 import { execute } from '../execute/execution.ts'
 import { DEAD_LETTERS_TOPIC, journalTopic, SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
-import { tick } from '../test-driver.ts'
 import { lagOf } from '../watch/lag.ts'
 import { Worker, type WorkerEvent } from './worker.ts'
 

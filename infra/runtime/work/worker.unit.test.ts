@@ -14,7 +14,7 @@ import {
   sumsOf,
   TOPICS,
   vocabulary,
-} from '../../../tests/counting.ts'
+} from '../../../testing/counting.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { type Log, OffsetGoneError } from '../../log/port/log.ts'

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { memoryLog } from '../../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
-import { openDuckDbSink } from '../sink.ts'
+import { createTopics } from '../../../testing/duckdb/recorded-tower.ts'
+import { openDuckDbSink } from '../duckdb-sink.ts'
 import { openSql, type SqlSession } from '../sql-client.ts'
 import { SqlEndedError, SqlTimeoutError } from '../sql-errors.ts'
-import { createTopics } from '../testing/recorded-tower.ts'
 import { LEAST_MEMORY } from './memory.ts'
 
 const LIMIT = { timeout: 120_000 }

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { memoryLog } from '../../../infra/log/memory/memory-log.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
-import { openDuckDbSink } from '../sink.ts'
-import { append, createTopics } from '../testing/recorded-tower.ts'
+import { append, createTopics } from '../../../testing/duckdb/recorded-tower.ts'
+import { openDuckDbSink } from '../duckdb-sink.ts'
 
 /** Design §10, for the rewards [20, 0, 0, −5]. */
 const GOLDEN = {

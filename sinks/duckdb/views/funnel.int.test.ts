@@ -7,8 +7,8 @@ import { type MemoryLog, memoryLog } from '../../../infra/log/memory/memory-log.
 import type { Log } from '../../../infra/log/port/log.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
-import { type DuckDbSink, openDuckDbSink } from '../sink.ts'
-import { append, createTopics, PARTITIONS, type Story } from '../testing/recorded-tower.ts'
+import { append, createTopics, PARTITIONS, type Story } from '../../../testing/duckdb/recorded-tower.ts'
+import { type DuckDbSink, openDuckDbSink } from '../duckdb-sink.ts'
 
 let folder = ''
 let log: MemoryLog

@@ -5,9 +5,9 @@ import { advantagesOf } from '../../../processors/form-groups/advantages.ts'
 import { completionsRescored } from '../../../schemas/events/reward.ts'
 import { DIALECTS } from '../../../schemas/events/rollout.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
-import { temporaryFolder } from '../../../tests/temporary-folder.ts'
-import { openDuckDbSink } from '../sink.ts'
-import { append, createTopics, eventOf, type Story } from '../testing/recorded-tower.ts'
+import { append, createTopics, eventOf, type Story } from '../../../testing/duckdb/recorded-tower.ts'
+import { temporaryFolder } from '../../../testing/temporary-folder.ts'
+import { openDuckDbSink } from '../duckdb-sink.ts'
 
 const LIVE = [20, 0, 0, -5]
 const AGAIN = [1, 3, 0, 3]

@@ -6,9 +6,9 @@ import { completionsSampled } from '../../../schemas/events/policy.ts'
 import { groupFormed, rolloutRequested } from '../../../schemas/events/rollout.ts'
 import { completionsScored } from '../../../schemas/events/tower.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
-import { temporaryFolder } from '../../../tests/temporary-folder.ts'
-import { openDuckDbSink } from '../sink.ts'
-import { append, createTopics, rescored, Story } from '../testing/recorded-tower.ts'
+import { append, createTopics, rescored, Story } from '../../../testing/duckdb/recorded-tower.ts'
+import { temporaryFolder } from '../../../testing/temporary-folder.ts'
+import { openDuckDbSink } from '../duckdb-sink.ts'
 
 type Ask = (sql: string) => Promise<Record<string, unknown>[]>
 

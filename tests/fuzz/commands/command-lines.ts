@@ -1,7 +1,7 @@
 import type { Command, Option } from 'commander'
 import { COMMANDS, emptyProgram } from '../../../cli/commands.ts'
 import type { Random } from '../../../environments/tower/random.ts'
-import { pick } from '../../pick.ts'
+import { pick } from '../../../testing/pick.ts'
 
 /** A command of the program's tree, such as `dlq show`, with its options and arguments. */
 interface Leaf {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Random } from '../../../environments/tower/random.ts'
-import { type Ended, outputOf, start } from '../../program.ts'
+import { type Ended, outputOf, start } from '../../../testing/program.ts'
 import type { FuzzPart, FuzzTarget } from '../fuzz.ts'
 import { CommandLines } from './command-lines.ts'
 

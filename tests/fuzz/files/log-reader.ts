@@ -1,7 +1,7 @@
 /** A process that a damaged log may end: reads the log of each folder named on a line, and writes the result. */
 import { createInterface } from 'node:readline'
 import { openLmdbLog } from '../../../infra/log/lmdb/lmdb-log.ts'
-import { recordsIn } from '../../damaged-logs.ts'
+import { recordsIn } from '../../../testing/damaged-logs.ts'
 
 export interface Opened {
   /** `none`, `damage named`, or the error's name. */

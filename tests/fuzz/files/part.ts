@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pick } from '../../pick.ts'
+import { pick } from '../../../testing/pick.ts'
 import type { FuzzPart } from '../fuzz.ts'
 import { BlobFile } from './blob-file.ts'
 import { DAMAGE_KINDS } from './damage.ts'

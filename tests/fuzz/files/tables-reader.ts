@@ -7,7 +7,7 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import { openLmdbLog } from '../../../infra/log/lmdb/lmdb-log.ts'
 import { damageIn } from '../../../sinks/duckdb/damaged-database.ts'
 import { openDatabase } from '../../../sinks/duckdb/database.ts'
-import { openDuckDbSink } from '../../../sinks/duckdb/sink.ts'
+import { openDuckDbSink } from '../../../sinks/duckdb/duckdb-sink.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
 import { type TablesAnswer, tablesAnswer } from './tables-answer.ts'
 

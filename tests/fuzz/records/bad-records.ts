@@ -1,6 +1,6 @@
 import type { Random } from '../../../environments/tower/random.ts'
 import type { Header, LogRecord, NewRecord } from '../../../infra/log/port/log.ts'
-import { pick } from '../../pick.ts'
+import { pick } from '../../../testing/pick.ts'
 
 /** A record as a broken or hostile program would append it. */
 export interface BadRecord {

@@ -8,7 +8,7 @@ import { duckdbFile } from '../../../pipeline/data-folder.ts'
 import { openSql } from '../../../sinks/duckdb/sql-client.ts'
 import { SqlFailedError, SqlRefusedError, SqlTimeoutError } from '../../../sinks/duckdb/sql-errors.ts'
 import type { Plain } from '../../../sinks/duckdb/sql-result.ts'
-import { outputOf, type Running, start } from '../../program.ts'
+import { outputOf, type Running, start } from '../../../testing/program.ts'
 import type { FuzzPart, FuzzTarget } from '../fuzz.ts'
 import { LISTED_FUNCTIONS, Statements } from './statements.ts'
 

@@ -1,5 +1,5 @@
 import type { Random } from '../../../environments/tower/random.ts'
-import { pick } from '../../pick.ts'
+import { pick } from '../../../testing/pick.ts'
 
 /** A function as `duckdb_functions()` lists it. */
 export interface ListedFunction {

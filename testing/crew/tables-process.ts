@@ -1,6 +1,6 @@
 /** DuckDB's own process, as the program has it, with a trap in its transactions; or with a planted bug. */
 import './shifted-clock.ts'
-import { Batch } from '../../sinks/duckdb/batch.ts'
+import { Batch } from '../../sinks/duckdb/duckdb-batch.ts'
 import { ownTables } from '../../sinks/duckdb/process/owner.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 import { openData } from './data.ts'

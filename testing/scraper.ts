@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
+import { eventually, type Place, type Running } from '../tests/cli/plumbline.ts'
 import { type AlertRule, alertRules, firing, type Scrape } from './alert-rules.ts'
-import { eventually, type Place, type Running } from './cli/plumbline.ts'
 import { parseOpenMetrics, type Sample } from './open-metrics.ts'
 import { commandsOf, typed } from './page-commands.ts'
 

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { type Ended, type Place, plumbline } from './cli/plumbline.ts'
+import { type Ended, type Place, plumbline } from '../tests/cli/plumbline.ts'
 
 /** The lines of a page's `sh` blocks: what a reader types. */
 export async function commandsOf(page: string): Promise<string[]> {

@@ -1,7 +1,7 @@
-import { openLmdbLog } from '../../../infra/log/lmdb/lmdb-log.ts'
-import { catalogue, views } from '../../../streams/vocabulary.ts'
-import type { CommitStage } from '../batch.ts'
-import { openDuckDbSink } from '../sink.ts'
+import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
+import type { CommitStage } from '../../sinks/duckdb/duckdb-batch.ts'
+import { openDuckDbSink } from '../../sinks/duckdb/duckdb-sink.ts'
+import { catalogue, views } from '../../streams/vocabulary.ts'
 
 /**
  * Loads a log and kills itself with SIGKILL at a given point: `node killed-loader.ts FILE LOG STAGE COUNT`. It dies

@@ -3,8 +3,8 @@ import { writeSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { serialize } from 'node:v8'
 import { threadId } from 'node:worker_threads'
+import { PIPE } from '../../infra/supervise/messages.ts'
 import { InvariantError, type Kernel } from '../../processors/processor.ts'
-import { PIPE } from '../supervise/messages.ts'
 
 const kernel = <I, O>(name: string, runs_in: Kernel<I, O>['runs_in'] = 'thread'): Kernel<I, O> => ({
   module: import.meta.url,

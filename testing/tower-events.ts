@@ -1,8 +1,8 @@
-import { example } from '../infra/runtime/test-driver.ts'
 import type { Event, RowOfEvent } from '../schemas/declare/event.ts'
 import { completionsSampled, NO_MODEL, NO_TOKENS } from '../schemas/events/policy.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
 import { completionsScored, type scenePresented, startAt } from '../schemas/events/tower.ts'
+import { example } from './test-driver.ts'
 
 /** Hand-made events of one group, for tests of the processors. Fields that a test omits are plausible and constant. */
 

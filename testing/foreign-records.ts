@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import type { NewRecord } from '../infra/log/port/log.ts'
 import { openLog } from '../pipeline/data-folder.ts'
-import { type Place, plumbline, plumblineOk, sql } from './cli/plumbline.ts'
+import { type Place, plumbline, plumblineOk, sql } from '../tests/cli/plumbline.ts'
 
 /** Records in internal topics that no Plumbline program wrote, and the commands that errors name as a remedy. */
 

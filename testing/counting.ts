@@ -3,7 +3,6 @@ import { memoryBlobs } from '../infra/blobs/memory.ts'
 import type { Log, LogRecord } from '../infra/log/port/log.ts'
 import { readRange } from '../infra/runtime/internal/json-records.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
-import { example } from '../infra/runtime/test-driver.ts'
 import { Worker, type WorkerEvent, type WorkerOptions } from '../infra/runtime/work/worker.ts'
 import { type Fold, InvariantError, isA } from '../processors/processor.ts'
 import { defineEvent, type Event, type EventType } from '../schemas/declare/event.ts'
@@ -12,6 +11,7 @@ import { catalogueOf } from '../schemas/declare/registry.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 import { decodeEvent, encodeEvent } from '../schemas/wire/codec.ts'
 import { partitionOf } from '../schemas/wire/routing.ts'
+import { example } from './test-driver.ts'
 
 /** A minimal pipeline for tests of the runtime: two inputs, state, an output, and ticks for deadlines. */
 

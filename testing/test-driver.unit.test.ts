@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { askPolicy } from '../../processors/ask-policy/ask-policy.ts'
-import type { ChatPlan } from '../../processors/ask-policy/chat-request.ts'
-import type { Deadline, Effect, Fold, Plan } from '../../processors/processor.ts'
-import type { Event } from '../../schemas/declare/event.ts'
-import { add, counted, counting } from '../../tests/counting.ts'
-import { requested } from '../../tests/tower-events.ts'
+import { askPolicy } from '../processors/ask-policy/ask-policy.ts'
+import type { ChatPlan } from '../processors/ask-policy/chat-request.ts'
+import type { Deadline, Effect, Fold, Plan } from '../processors/processor.ts'
+import type { Event } from '../schemas/declare/event.ts'
+import { add, counted, counting } from './counting.ts'
 import { testDriver, tick } from './test-driver.ts'
+import { requested } from './tower-events.ts'
 
 const sums = (driver: ReturnType<typeof testDriver>) => driver.emitted(counted).map(({ data }) => data.sum)
 

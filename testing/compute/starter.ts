@@ -1,6 +1,6 @@
 /** A program that starts a process for kernels, prints its id, and runs one there that never ends. */
-import { KernelProcesses } from './processes.ts'
-import { endless, pidOf } from './test-kernels.ts'
+import { KernelProcesses } from '../../infra/compute/processes.ts'
+import { endless, pidOf } from './kernels.ts'
 
 const processes = new KernelProcesses(1, 2 ** 30, { calls: 1, bytes: 2 ** 20 })
 const how = { signal: new AbortController().signal }

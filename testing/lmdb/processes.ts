@@ -37,7 +37,7 @@ export class Child {
   #heard: (() => void)[] = []
 
   constructor(role: string, dir: string, args: object, options: SpawnOptions, within: readonly string[]) {
-    const program = fileURLToPath(new URL('./test-process.ts', import.meta.url))
+    const program = fileURLToPath(new URL('./process.ts', import.meta.url))
     const [command = '', ...words] = [...within, process.execPath, program, role, dir, JSON.stringify(args)]
     this.#process = spawn(command, words, { stdio: 'pipe', ...options })
     this.#process.stderr?.on('data', (data) => {

@@ -1,5 +1,5 @@
 import { encodeSeen } from '../../infra/log/port/seen.ts'
-import type { Batch } from '../../sinks/duckdb/batch.ts'
+import type { Batch } from '../../sinks/duckdb/duckdb-batch.ts'
 
 type Commit = Batch['commit']
 

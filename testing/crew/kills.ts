@@ -1,5 +1,5 @@
 import { type Random, random } from '../../environments/tower/random.ts'
-import type { CommitStage } from '../../sinks/duckdb/batch.ts'
+import type { CommitStage } from '../../sinks/duckdb/duckdb-batch.ts'
 import { pick } from '../pick.ts'
 import { type Place, STAGES, type Stage, WORKERS, type WorkerName } from './places.ts'
 

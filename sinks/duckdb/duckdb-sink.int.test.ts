@@ -8,9 +8,9 @@ import { float64, int32, nullable, utf8 } from '../../schemas/declare/logical-ty
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { modelPublished } from '../../schemas/events/model.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { append, createTopics, eventOf, PARTITIONS } from '../../testing/duckdb/recorded-tower.ts'
 import { WrongLogError } from '../wrong-log.ts'
-import { type DuckDbSink, type DuckDbSinkOptions, openDuckDbSink } from './sink.ts'
-import { append, createTopics, eventOf, PARTITIONS } from './testing/recorded-tower.ts'
+import { type DuckDbSink, type DuckDbSinkOptions, openDuckDbSink } from './duckdb-sink.ts'
 
 let folder = ''
 beforeEach(() => {

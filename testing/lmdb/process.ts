@@ -6,12 +6,12 @@
 import { closeSync, existsSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { FencedError, type Log } from '../port/log.ts'
-import { ChunkBuilder } from './chunk.ts'
-import { lmdb } from './lmdb-js.ts'
-import { type LmdbLogOptions, openLmdbLog } from './lmdb-log.ts'
-import { Store } from './store.ts'
-import { openTables } from './tables.ts'
+import { ChunkBuilder } from '../../infra/log/lmdb/chunk.ts'
+import { lmdb } from '../../infra/log/lmdb/lmdb-js.ts'
+import { type LmdbLogOptions, openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
+import { Store } from '../../infra/log/lmdb/store.ts'
+import { openTables } from '../../infra/log/lmdb/tables.ts'
+import { FencedError, type Log } from '../../infra/log/port/log.ts'
 
 export interface ProduceArgs {
   readonly topic: string

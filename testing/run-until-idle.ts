@@ -1,6 +1,6 @@
 import type { DataFolder } from '../pipeline/data-folder.ts'
 import { type PipelineOptions, runPipeline } from '../pipeline/run-pipeline.ts'
-import { openDuckDbSink } from '../sinks/duckdb/sink.ts'
+import { openDuckDbSink } from '../sinks/duckdb/duckdb-sink.ts'
 import type { Topology } from '../streams/topology.ts'
 
 /** Does `run --until-idle` in this process: runs workers, tables and more sinks until nothing is left to do. */

@@ -1,24 +1,24 @@
-import { sourceOf } from '../../../infra/ce-source.ts'
-import type { Log, NewRecord } from '../../../infra/log/port/log.ts'
-import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../../infra/runtime/internal/internal-topics.ts'
-import { toJson } from '../../../infra/runtime/internal/json-records.ts'
-import { topicsOf } from '../../../infra/runtime/state/topics.ts'
-import type { DataOf, Event, EventType, RowOfEvent } from '../../../schemas/declare/event.ts'
-import { completionsSampled, NO_MODEL } from '../../../schemas/events/policy.ts'
-import { completionsRescored } from '../../../schemas/events/reward.ts'
+import { sourceOf } from '../../infra/ce-source.ts'
+import type { Log, NewRecord } from '../../infra/log/port/log.ts'
+import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
+import { toJson } from '../../infra/runtime/internal/json-records.ts'
+import { topicsOf } from '../../infra/runtime/state/topics.ts'
+import type { DataOf, Event, EventType, RowOfEvent } from '../../schemas/declare/event.ts'
+import { completionsSampled, NO_MODEL } from '../../schemas/events/policy.ts'
+import { completionsRescored } from '../../schemas/events/reward.ts'
 import {
   completionRejected,
   groupExpired,
   groupFormed,
   type REJECTIONS,
   rolloutRequested,
-} from '../../../schemas/events/rollout.ts'
-import { completionsScored, startAt } from '../../../schemas/events/tower.ts'
-import { encodeEvent } from '../../../schemas/wire/codec.ts'
-import type { Blob } from '../../../schemas/wire/offload.ts'
-import { partitionOf } from '../../../schemas/wire/routing.ts'
-import { catalogue } from '../../../streams/vocabulary.ts'
-import { DERIVED_BY } from '../views/derived.ts'
+} from '../../schemas/events/rollout.ts'
+import { completionsScored, startAt } from '../../schemas/events/tower.ts'
+import { encodeEvent } from '../../schemas/wire/codec.ts'
+import type { Blob } from '../../schemas/wire/offload.ts'
+import { partitionOf } from '../../schemas/wire/routing.ts'
+import { DERIVED_BY } from '../../sinks/duckdb/views/derived.ts'
+import { catalogue } from '../../streams/vocabulary.ts'
 
 /** For tests of the sink: a log of a tower pipeline with hand-made events, one story at a time. */
 
