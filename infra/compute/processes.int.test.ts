@@ -35,7 +35,7 @@ test('a kernel runs in another process, which is reused, and its errors keep the
   expect(pid).not.toBe(process.pid)
   const failed = (await run(failing('process'), 'too wide').catch((error: unknown) => error)) as Error
   expect(failed).toMatchObject({ name: 'RangeError', place: 7 })
-  expect(failed.stack).toMatch(/at fail \(.*test-kernels\.ts:\d+:\d+\)/)
+  expect(failed.stack).toMatch(/at fail \(.*kernels\.ts:\d+:\d+\)/)
   await expect(run(failing('process'), 'invariant')).rejects.toThrow(InvariantError)
   expect(await run(pidOf, null)).toBe(pid)
 })

@@ -51,7 +51,7 @@ test('run answers sql from another process while it is active, processes what ar
 
   const ended = await terminate(running)
   expect(ended, ended.stderr).toMatchObject({ code: 0, signal: null, stdout: '' })
-  expect(ended.stderr).toContain('stopping: committing what is done')
+  expect(ended.stderr).toContain('stopping: committing finished work')
   expect(recordsIn(ended)['form-groups']).toBeGreaterThan(40)
   expect(ended.stderr).not.toMatch(/dead letter|error/i)
 

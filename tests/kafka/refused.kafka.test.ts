@@ -42,13 +42,13 @@ describeWithBroker('a broker with logins, certificates and rules', () => {
       { PLUMBLINE_KAFKA_USERNAME: 'nobody' },
       /Check PLUMBLINE_KAFKA_USERNAME, PLUMBLINE_KAFKA_PASSWO/,
     ],
-    ['no login', { PLUMBLINE_KAFKA_SASL: '' }, /a listener with TLS or SASL also hangs up/],
+    ['no login', { PLUMBLINE_KAFKA_SASL: '' }, /a listener with TLS or SASL also closes/],
     [
       'an authority that did not sign it',
       { PLUMBLINE_KAFKA_CA: '', PLUMBLINE_KAFKA_TLS: '1' },
       /PLUMBLINE_KAFKA_CA=FILE/,
     ],
-    ['no TLS', { PLUMBLINE_KAFKA_CA: '' }, /a listener with TLS or SASL also hangs up/],
+    ['no TLS', { PLUMBLINE_KAFKA_CA: '' }, /a listener with TLS or SASL also closes/],
   ])('%s', async (_what, change, says) => {
     await refused(RUN, { ...env, ...change }, says)
   })

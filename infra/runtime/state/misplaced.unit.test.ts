@@ -193,7 +193,7 @@ describe('the worker’s own topics', () => {
       await runUntilRead({ log })
       await makeAgain(topic)
       await append(log, add('ann', 1))
-      expect(await stops(runUntilRead({ log }))).toContain('its journal or its changelog was deleted and created again')
+      expect(await stops(runUntilRead({ log }))).toContain('its journal or its changelog was deleted and made again')
       expect(await sumsOf(log, 'ann')).toEqual([1])
     })
   }

@@ -28,7 +28,7 @@ export class TaskTopics {
       return [
         {
           position,
-          why: 'its journal or its changelog was deleted and created again, and with it the record of what was processed',
+          why: 'its journal or its changelog was deleted and made again, and with it the record of what was processed',
         },
       ]
     })
