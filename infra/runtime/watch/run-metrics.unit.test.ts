@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { serveMetrics } from './metrics-server.ts'
 import { RunMetrics } from './run-metrics.ts'
 
-const stage = (name: string) => ({ name, outputs: ['said'] })
+const stage = (name: string) => ({ name, outputs: ['emitted'] })
 
 test('a stage that waits for a dependency is named until it works again', async () => {
   const metrics = new RunMetrics([stage('count')], async () => new Map([['count', 3]]))
@@ -13,7 +13,7 @@ test('a stage that waits for a dependency is named until it works again', async 
   }
   try {
     expect(await health()).toEqual([200, { status: 'ok', stages: {} }])
-    metrics.workerEvent('count', { kind: 'skipped', topic: 'said', partition: 0, from: 1n, to: 3n })
+    metrics.workerEvent('count', { kind: 'skipped', topic: 'emitted', partition: 0, from: 1n, to: 3n })
     metrics.workerEvent('count', { kind: 'retrying', error: new Error('the disk is full'), wait_ms: 50 })
     expect(await health()).toEqual([503, { status: 'retrying', stages: { count: 'the disk is full' } }])
     metrics.workerEvent('count', {
@@ -28,7 +28,7 @@ test('a stage that waits for a dependency is named until it works again', async 
     expect(text).toContain('plumbline_records_total{stage="count"} 2\n')
     expect(text).toContain('plumbline_retries_total{stage="count"} 1\n')
     expect(text).toContain('plumbline_skips_total{stage="count"} 1\n')
-    expect(text).toContain('plumbline_events_total{stage="count",type="said"} 1\n')
+    expect(text).toContain('plumbline_events_total{stage="count",type="emitted"} 1\n')
     expect(text).toContain('plumbline_lag_messages{stage="count"} 3\n')
   } finally {
     await server.close()
