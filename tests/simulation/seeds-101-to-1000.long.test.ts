@@ -2,5 +2,5 @@ import { describe } from 'vitest'
 import { schedulesKeepEveryPromise } from './many-seeds.ts'
 
 describe('nothing is lost or duplicated, each completion has one fate and verify passes', () => {
-  schedulesKeepEveryPromise(1, 1_000)
+  schedulesKeepEveryPromise(101, 1_000)
 })

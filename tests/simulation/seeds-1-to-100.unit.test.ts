@@ -1,0 +1,6 @@
+import { describe } from 'vitest'
+import { schedulesKeepEveryPromise } from './many-seeds.ts'
+
+describe('nothing is lost or duplicated, each completion has one fate and verify passes', () => {
+  schedulesKeepEveryPromise(1, 100)
+})
