@@ -72,7 +72,7 @@ def main(address):
     datasets = {}
     for headers, key, value in read(address, "rollout.requested"):
         try:
-            datasets[key] = fact(headers, value)["scene"]["dataset"]
+            datasets[key] = fact(headers, value)["start"]["value"]["dataset"]
         except (KeyError, ValueError) as error:
             print(f"left out: {headers['ce_source']} {headers['ce_id']}: {error}", file=sys.stderr)
     tables = []

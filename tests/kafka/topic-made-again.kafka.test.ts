@@ -76,7 +76,7 @@ describe.each(LOGS)('on %s', (_name, make) => {
 
     const reset = await plumblineOk(['positions', 'reset'], place)
     expect(reset).toMatch(
-      /^sample-completions begins anew: .*\nscore-completions begins anew.*\nform-groups begins anew/,
+      /^sample-completions restarts at the beginning: .*\nscore-completions restarts at.*\nform-groups restarts at/,
     )
     expect(await plumblineOk(['positions', 'reset'], place)).toContain('nothing to reset')
     const with_old_tables = await refused(RUN, place)
