@@ -8,6 +8,7 @@ import {
   shown,
 } from '../declare/event-errors.ts'
 import type { BlobRef } from '../declare/logical-types.ts'
+import { perObject } from '../declare/per-object.ts'
 import type { Catalogue } from '../declare/registry.ts'
 import { upcastData } from '../declare/upcast.ts'
 import { type ArrowCodec, arrowCodec, type EncodedRows, type Row } from './arrow-codec.ts'
@@ -152,18 +153,12 @@ function upcastValues(type: EventType, data: unknown): unknown {
   return Array.isArray(data) ? rows : rows[0]
 }
 
-const upcasters = new WeakMap<EventType, readonly (readonly [name: string, upcast: (value: unknown) => unknown])[]>()
-
-function ownVersions(type: EventType) {
-  const known =
-    upcasters.get(type) ??
-    Object.entries(type.row).flatMap(([name, { logical }]) => {
-      const upcast = physical(logical).upcast?.(logical)
-      return upcast === undefined ? [] : [[name, (value: unknown) => (value === null ? null : upcast(value))] as const]
-    })
-  upcasters.set(type, known)
-  return known
-}
+const ownVersions = perObject((type: EventType) =>
+  Object.entries(type.row).flatMap(([name, { logical }]) => {
+    const upcast = physical(logical).upcast?.(logical)
+    return upcast === undefined ? [] : [[name, (value: unknown) => (value === null ? null : upcast(value))] as const]
+  }),
+)
 
 function otherKey(type: EventType, where: string, what: string, key: string, found: string | null): PoisonError {
   return new PoisonError(`${where}: ${what}: expected ${type.key} of the data, ${shown(key)}, got ${shown(found)}`)

@@ -10,6 +10,7 @@ import {
   struct,
   utf8,
 } from '../declare/logical-types.ts'
+import { perObject } from '../declare/per-object.ts'
 import { readTexts, writeTexts } from './arrow-columns.ts'
 import { keysSorted } from './keys-sorted.ts'
 import type { Json, PhysicalType } from './physical-type.ts'
@@ -17,24 +18,17 @@ import { closedObject } from './record-type.ts'
 
 type Declared = Extract<Logical, { kind: 'declared' }>
 
-/** Compiles once for each declaration and version: events of several domains share a field. */
-export function perFields<T>(compile: (fields: Fields) => T): (fields: Fields) => T {
-  const compiled = new WeakMap<Fields, T>()
-  return (fields) => {
-    const known = compiled.get(fields) ?? compile(fields)
-    compiled.set(fields, known)
-    return known
-  }
-}
-
 /** What is compiled for the fields of a value's own declaration; undefined where this process does not know it. */
-function byDeclaration<T>(compile: (field: Field) => T): (declared: DeclaredValue) => T | undefined {
-  const of = perFields((fields) => compile(struct(fields)))
+export function byDeclaration<T>(compile: (field: Field) => T): (declared: DeclaredValue) => T | undefined {
+  const of = perObject((fields: Fields) => compile(struct(fields)))
   return (declared) => {
     const fields = fieldsOfValue(declared)
     return fields && of(fields)
   }
 }
+
+/** With its bounds. */
+export const asDeclared = (field: Field) => field
 
 export const isVersion = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 1
 
@@ -68,7 +62,7 @@ const inside = (issue: z.core.$ZodIssue) =>
 const compact = (value: unknown) => JSON.stringify(keysSorted(value as Json))
 
 export const declaredType: PhysicalType<Declared, DeclaredValue> = {
-  zod: ({ loosened = (field: Field) => field }, of) => {
+  zod: ({ loosened = asDeclared }, of) => {
     const checkOf = byDeclaration((field) => of(loosened(field)))
     return outer.superRefine((declared, context) => {
       const message = unknownVersion(declared)

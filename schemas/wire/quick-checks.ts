@@ -1,15 +1,8 @@
-import { fieldsOfValue, VALUE_NAME } from '../declare/declared-value.ts'
-import {
-  type DeclaredValue,
-  type Field,
-  type Fields,
-  type Logical,
-  type LogicalKind,
-  type Range,
-  struct,
-} from '../declare/logical-types.ts'
+import { VALUE_NAME } from '../declare/declared-value.ts'
+import type { DeclaredValue, Field, Fields, Logical, LogicalKind, Range } from '../declare/logical-types.ts'
+import { perObject } from '../declare/per-object.ts'
 import { isAtMost } from './bounds.ts'
-import { isObject, isVersion, perFields, unknownVersion } from './declared-type.ts'
+import { asDeclared, byDeclaration, isObject, isVersion, unknownVersion } from './declared-type.ts'
 import { isTensorOf } from './tensor-type.ts'
 import { isMediaType, isSha256, isTimestamp } from './value-checks.ts'
 
@@ -101,13 +94,13 @@ const quickChecks: QuickChecks = {
   },
   struct: ({ fields }) => isRow(fields),
   tensor: isTensorOf,
-  declared: ({ loosened }) => {
-    const fitsAs = perFields((fields) => fitsOf(loosened === undefined ? struct(fields) : loosened(struct(fields))))
+  declared: ({ loosened = asDeclared }) => {
+    const checkOf = byDeclaration((field) => fitsOf(loosened(field)))
     return (value) => {
       if (!isDeclared(value)) return false
       const declared = value as DeclaredValue
-      const fields = fieldsOfValue(declared)
-      return fields === undefined ? unknownVersion(declared) === undefined : fitsAs(fields)(declared.value)
+      const fits = checkOf(declared)
+      return fits === undefined ? unknownVersion(declared) === undefined : fits(declared.value)
     }
   },
 }
@@ -145,13 +138,5 @@ const isDeclared = isRecord({
   value: isObject,
 })
 
-const rowChecks = new WeakMap<Fields, Fits>()
-
 /** The check of one row of an event, cached. */
-export function rowFits(fields: Fields): Fits {
-  const known = rowChecks.get(fields)
-  if (known !== undefined) return known
-  const fits = isRow(fields)
-  rowChecks.set(fields, fits)
-  return fits
-}
+export const rowFits = perObject(isRow)

@@ -2,6 +2,7 @@ import type { z } from 'zod'
 import type { Event, EventType } from '../declare/event.ts'
 import { InvalidEventError, shown } from '../declare/event-errors.ts'
 import type { Field, Fields } from '../declare/logical-types.ts'
+import { perObject } from '../declare/per-object.ts'
 import { repeatedRow } from '../declare/row-key.ts'
 import type { EventVersion } from './fingerprint.ts'
 import { rowFits } from './quick-checks.ts'
@@ -16,31 +17,19 @@ export function zodOf({ logical, nullable }: Field): z.ZodType {
   return nullable ? schema.nullable() : schema
 }
 
-const unbounded = new WeakMap<Fields, Fields>()
-
 /** The same fields without bounds, for records written before bounds existed. */
-export function withoutBounds(fields: Fields): Fields {
-  const known = unbounded.get(fields)
-  if (known !== undefined) return known
+export const withoutBounds = perObject((fields: Fields): Fields => {
   const inner = (field: Field): Field => ({
     ...field,
     logical: physical(field.logical).unbounded(field.logical, inner),
   })
-  const free = Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, inner(field)]))
-  unbounded.set(fields, free)
-  return free
-}
-
-const rowChecks = new WeakMap<Fields, z.ZodType>()
+  return Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, inner(field)]))
+})
 
 /** The zod schema of one row. Undeclared fields are rejected; a nullable field must be present, if only as null. */
-export function rowCheckOf(fields: Fields): z.ZodType {
-  const known = rowChecks.get(fields)
-  if (known !== undefined) return known
-  const check = recordCheck(Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, zodOf(field)])))
-  rowChecks.set(fields, check)
-  return check
-}
+export const rowCheckOf = perObject((fields: Fields) =>
+  recordCheck(Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, zodOf(field)]))),
+)
 
 /**
  * Which rules to check. `all`: the whole declaration. `types`: the declaration without bounds and row keys. Earlier

@@ -1,8 +1,9 @@
 import type { Event, EventType } from '../../../schemas/declare/event.ts'
 import { rowsOf } from '../../../schemas/declare/event.ts'
 import type { Fields } from '../../../schemas/declare/logical-types.ts'
+import { perObject } from '../../../schemas/declare/per-object.ts'
 import { offloadedBlobs, parseHeaders } from '../../../schemas/wire/headers.ts'
-import { type JsonCodec, jsonCodec } from '../../../schemas/wire/json-codec.ts'
+import { jsonCodec } from '../../../schemas/wire/json-codec.ts'
 import { type Offloaded, offloadedColumns } from '../../../schemas/wire/offload.ts'
 import type { LogRecord } from '../../log/port/log.ts'
 
@@ -49,10 +50,9 @@ function envelopeOf(event: Event): NonNullable<PlainEvent['envelope']> {
   return { id, source, version, time, clock, causes, correlation, producer_version, model_hash, seed }
 }
 
-const codecs = new WeakMap<Fields, JsonCodec>()
+const codecOf = perObject(jsonCodec)
 
 function plainRows(event: Event, fields: Fields): PlainEvent['rows'] {
-  const codec = codecs.get(fields) ?? jsonCodec(fields)
-  codecs.set(fields, codec)
-  return rowsOf(event).map((row) => codec.toJson(row) as Record<string, unknown>)
+  const { toJson } = codecOf(fields)
+  return rowsOf(event).map((row) => toJson(row) as Record<string, unknown>)
 }
