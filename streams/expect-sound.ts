@@ -1,5 +1,6 @@
 import { inputsOf, type Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
+import { isSameDeclaration } from '../schemas/declare/registry.ts'
 import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
 
 /** What has to fit together when domains are composed. */
@@ -36,13 +37,6 @@ export function distinctEvents(events: readonly EventType[]): readonly EventType
   }
   return [...by_type.values()]
 }
-
-/**
- * By content: a module that is loaded twice, in a test or through two packages, declares the same event twice. Upcasters
- * are functions and not compared.
- */
-const isSameDeclaration = (one: EventType, other: EventType): boolean =>
-  one === other || JSON.stringify(one) === JSON.stringify(other)
 
 /** @throws RangeError when a part reads or emits an event that no domain lists: it would have neither topic nor table. */
 export function expectListed({ events, stages, fact_sources, sweeps }: Wired): void {

@@ -1,4 +1,6 @@
-import { type DeclaredValue, FIELD_NAME, type Fields, holds, type RowOf } from './logical-types.ts'
+import { type DeclaredValue, FIELD_NAME, type Fields, kindIn, type RowOf } from './logical-types.ts'
+import { isSameDeclaration } from './registry.ts'
+import { expectConsecutive, throughSteps } from './upcast-steps.ts'
 
 /**
  * Values that a domain declares and events of no domain hold: the state that a rollout starts from. Such an event has a
@@ -44,16 +46,12 @@ export function defineValue<const R extends Fields>(
   for (const [name, { logical }] of Object.entries(type.fields)) {
     if (!FIELD_NAME.test(name)) fail(`field ${name}: expected snake_case`)
     // The value is JSON wherever it is stored.
-    const unfit = (['tensor', 'declared'] as const).find((kind) => holds(kind, logical))
+    const unfit = kindIn(logical, ['tensor', 'declared'])
     if (unfit !== undefined) fail(`field ${name}: expected no ${unfit}; put it into an event of its own`)
   }
-  type.earlier.forEach(({ version }, index) => {
-    const expected = type.version - type.earlier.length + index
-    if (version !== expected) fail(`earlier version ${version}: expected ${expected}, versions are consecutive`)
-  })
+  expectConsecutive(type.earlier, type.version, fail)
   const other = known.get(type.name)
-  // By content: a module that is loaded twice, in a test or through two packages, declares the same value twice.
-  if (other !== undefined && JSON.stringify(other) !== JSON.stringify(type)) fail('another declaration has this name')
+  if (other !== undefined && !isSameDeclaration(other, type)) fail('another declaration has this name')
   known.set(type.name, type)
   return type
 }
@@ -87,15 +85,7 @@ export function fieldsOfValue({ declaration, version }: DeclaredValue): Fields |
 export function upcastValue(declared: DeclaredValue): DeclaredValue {
   const type = known.get(declared.declaration)
   if (type === undefined || declared.version >= type.version) return declared
-  const { name, version } = type
-  const value = type.earlier
-    .filter((step) => step.version >= declared.version)
-    .reduce<Record<string, unknown>>((current, step) => {
-      try {
-        return step.upcast(current)
-      } catch (error) {
-        throw new Error(`value ${name}: upcasting v${step.version} to v${step.version + 1} failed: ${String(error)}`)
-      }
-    }, declared.value)
-  return { declaration: name, version, value }
+  const { name, version, earlier } = type
+  const steps = earlier.filter((step) => step.version >= declared.version)
+  return { declaration: name, version, value: throughSteps(`value ${name}`, steps, declared.value) }
 }

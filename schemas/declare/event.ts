@@ -1,4 +1,5 @@
-import { FIELD_NAME, type Field, type Fields, holds, type LogicalKind, type RowOf } from './logical-types.ts'
+import { FIELD_NAME, type Field, type Fields, kindIn, type LogicalKind, type RowOf } from './logical-types.ts'
+import { expectConsecutive } from './upcast-steps.ts'
 
 /**
  * How long an event must be retained (design §3): sources and recorded facts cannot be recomputed, ledgers prove
@@ -120,7 +121,7 @@ export function defineEvent<const E extends 'json' | 'arrow', const R extends Fi
     fail(`key ${declared.key}: expected a required utf8 field of the row`)
   }
   for (const [name, { logical }] of Object.entries(declared.row)) {
-    if (logical.kind !== 'declared' && holds('declared', logical)) {
+    if (logical.kind !== 'declared' && kindIn(logical, ['declared']) !== undefined) {
       fail(`field ${name}: expected a declared value in a field of the row itself, not inside of another`)
     }
   }
@@ -133,10 +134,8 @@ export function defineEvent<const E extends 'json' | 'arrow', const R extends Fi
     }
   }
   const earlier = declared.earlier ?? []
+  expectConsecutive(earlier, declared.version, fail)
   earlier.forEach((step, index) => {
-    const expected = declared.version - earlier.length + index
-    if (step.version !== expected)
-      fail(`earlier version ${step.version}: expected ${expected}, versions are consecutive`)
     if (step.upcast !== undefined) return
     const next: Fields = earlier[index + 1]?.row ?? declared.row
     for (const name of Object.keys(step.row)) {

@@ -138,12 +138,19 @@ export function struct<R extends Fields>(fields: R, about = ''): Field<RowOf<R>>
   }
   return field({ kind: 'struct', fields }, about)
 }
-/** Whether a type is of this kind, or has one of it inside. */
-export function holds(kind: LogicalKind, logical: Logical): boolean {
-  if (logical.kind === kind) return true
-  if (logical.kind === 'list') return holds(kind, logical.item.logical)
-  if (logical.kind === 'map') return holds(kind, logical.value.logical)
-  return logical.kind === 'struct' && Object.values(logical.fields).some((field) => holds(kind, field.logical))
+/** The first of these kinds that a type is, or has inside; undefined for none. */
+export function kindIn<K extends LogicalKind>(logical: Logical, kinds: readonly K[]): K | undefined {
+  const own = kinds.find((kind) => kind === logical.kind)
+  if (own !== undefined) return own
+  const inside = (field: Field) => kindIn(field.logical, kinds)
+  if (logical.kind === 'list') return inside(logical.item)
+  if (logical.kind === 'map') return inside(logical.value)
+  if (logical.kind !== 'struct') return undefined
+  for (const field of Object.values(logical.fields)) {
+    const found = inside(field)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 const MAX_ELEMENTS = 2 ** 28

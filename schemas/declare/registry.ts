@@ -15,3 +15,10 @@ export function catalogueOf(types: readonly EventType[]): Catalogue {
   }
   return byType
 }
+
+/**
+ * By content: a module that is loaded twice, in a test or through two packages, declares the same twice. Upcasters are
+ * functions and not compared.
+ */
+export const isSameDeclaration = <T extends object>(one: T, other: T): boolean =>
+  one === other || JSON.stringify(one) === JSON.stringify(other)

@@ -1,5 +1,6 @@
 import type { EarlierVersion, EventType } from './event.ts'
 import type { Fields } from './logical-types.ts'
+import { throughSteps } from './upcast-steps.ts'
 
 type Row = Record<string, unknown>
 
@@ -14,14 +15,7 @@ export function upcastData(type: EventType, from: number, data: unknown): unknow
     version,
     upcast: upcast ?? withNulls(rowAfter(type, version)),
   }))
-  const upcast = (row: Row) =>
-    steps.reduce((current, step) => {
-      try {
-        return step.upcast(current)
-      } catch (error) {
-        throw new Error(`${type.type}: upcasting v${step.version} to v${step.version + 1} failed: ${String(error)}`)
-      }
-    }, row)
+  const upcast = (row: Row) => throughSteps(type.type, steps, row)
   return Array.isArray(data) ? data.map(upcast) : upcast(data as Row)
 }
 

@@ -1,5 +1,6 @@
 import { type Event, type EventType, rowsOf } from '../../../schemas/declare/event.ts'
-import type { BlobRef, Field } from '../../../schemas/declare/logical-types.ts'
+import { type BlobRef, kindIn } from '../../../schemas/declare/logical-types.ts'
+import { perObject } from '../../../schemas/declare/per-object.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
 import { blobsToDecode, decodeEvent, offloadedBlobs, PoisonError } from '../../../schemas/wire/codec.ts'
 import { BlobMissingError, type Blobs } from '../../blobs/blobs.ts'
@@ -48,32 +49,12 @@ function blobsOfLetter(record: LogRecord): BlobRef[] {
   }
 }
 
-const naming = new WeakMap<EventType, boolean>()
+/** A declared value may reference any: its own declaration has its fields. */
+const NAMING = ['blob', 'image', 'declared'] as const
 
-function namesBlobs(type: EventType): boolean {
-  const known = naming.get(type)
-  if (known !== undefined) return known
-  const rows = [type.row, ...type.earlier.map(({ row }) => row)]
-  const found = rows.some((row) => Object.values(row).some(holdsBlob))
-  naming.set(type, found)
-  return found
-}
-
-function holdsBlob({ logical }: Field): boolean {
-  switch (logical.kind) {
-    case 'blob':
-    case 'image':
-      return true
-    case 'list':
-      return holdsBlob(logical.item)
-    case 'map':
-      return holdsBlob(logical.value)
-    case 'struct':
-      return Object.values(logical.fields).some(holdsBlob)
-    default:
-      return false
-  }
-}
+const namesBlobs = perObject((type: EventType) =>
+  [type, ...type.earlier].some(({ row }) => Object.values(row).some(({ logical }) => kindIn(logical, NAMING))),
+)
 
 /** All blob references at any depth of a value. References of images are returned whole. */
 export function referencesIn(value: unknown): BlobRef[] {
