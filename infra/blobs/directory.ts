@@ -123,17 +123,14 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
     fill: (file: FileHandle) => Promise<void>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const awayOr = async (error: unknown) => {
-      if (isAbsent(error as NodeJS.ErrnoException) && (await store.isAway())) throw store.away(named(ref))
-      return error
-    }
-    try {
-      await writeOnce(ref.sha256, fill, signal)
-    } catch (first) {
-      if (!isAbsent((await awayOr(first)) as NodeJS.ErrnoException)) throw first
-      await writeOnce(ref.sha256, fill, signal).catch(async (second: unknown) => {
-        throw await awayOr(second)
-      })
+    for (let is_first = true; ; is_first = false) {
+      try {
+        return await writeOnce(ref.sha256, fill, signal)
+      } catch (error) {
+        if (!isAbsent(error as NodeJS.ErrnoException)) throw error
+        if (await store.isAway()) throw store.away(named(ref))
+        if (!is_first) throw error
+      }
     }
   }
 
