@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
 import { valueTypes } from '../../schemas/declare/declared-value.ts'
 import type { EventType } from '../../schemas/declare/event.ts'
 import { upcastChangesValues } from '../../schemas/declare/upcast.ts'
 import { type Column, type EventTable, tableOf } from '../../schemas/derive/duckdb-table.ts'
 import { places, qualified, quoted } from '../../schemas/derive/sql-quoting.ts'
+import { physical } from '../../schemas/wire/type-table.ts'
 
 /** The table that an event type's rows are loaded into now. */
 export interface LoadTarget {
@@ -109,7 +111,7 @@ export function isMadeFor(type: EventType, text: string): boolean {
 function wantedFor(type: EventType): MadeFrom {
   const { version } = type
   const { columns } = tableOf(type)
-  const holdsValues = Object.values(type.row).some(({ logical }) => logical.kind === 'declared')
+  const holdsValues = Object.values(type.row).some(({ logical }) => physical(logical).upcast !== undefined)
   if (!holdsValues) return { version, columns }
   return { version, columns, values: Object.fromEntries(valueTypes().map((value) => [value.name, value.version])) }
 }
@@ -145,8 +147,12 @@ function differenceOf(type: EventType, made: MadeFrom): Change {
   const added = addedColumns(made, wanted)
   if (added.some(({ nullable }) => !nullable)) return 'rebuild'
   if (added.length > 0) return 'added_columns'
-  const emitted = new Map(made.columns.map(({ name, about }) => [name, about]))
-  const same = made.version === wanted.version && wanted.columns.every(({ name, about }) => emitted.get(name) === about)
+  const abouts = new Map(made.columns.map(({ name, about }) => [name, about]))
+  const same =
+    made.version === wanted.version &&
+    wanted.columns.every(({ name, about }) => abouts.get(name) === about) &&
+    // A value that was declared since is recorded too, for the day when it has another version.
+    isDeepStrictEqual(made.values, wanted.values)
   return same ? 'none' : 'comments'
 }
 
