@@ -95,10 +95,10 @@ async function start(work: string, dir: string, name: string): Promise<Child> {
 }
 
 async function nextLine(lines: Interface, child: ChildProcess): Promise<string> {
-  const emitted = once(lines, 'line').then(([line]) => String(line))
+  const printed = once(lines, 'line').then(([line]) => String(line))
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`bench rescore: the process ended with ${code} before it had said what was expected`)
   })
   ended.catch(() => undefined)
-  return await Promise.race([emitted, ended])
+  return await Promise.race([printed, ended])
 }

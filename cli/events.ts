@@ -6,8 +6,8 @@ import { catalogueText, eventText } from './event-text.ts'
 import { globals } from './options.ts'
 
 export function addEvents(command: Command): void {
-  command.action((name: string | undefined, _options: unknown, asked: Command) => {
-    const { json } = globals(asked)
+  command.action((name: string | undefined) => {
+    const { json } = globals(command)
     if (name === undefined) {
       const summary = catalogue.map(({ row: _row, earlier: _earlier, ...type }) => type)
       process.stdout.write(json ? `${JSON.stringify(summary)}\n` : catalogueText(catalogue))

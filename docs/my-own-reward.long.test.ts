@@ -7,17 +7,17 @@ import { plumblineOk, sharedFolder, sql } from '../tests/cli/plumbline.ts'
 test('docs/my-own-reward.md works as described, on 10,000 completions', { timeout: 600_000 }, async () => {
   const page = await readFile(new URL('./my-own-reward.md', import.meta.url), 'utf8')
   const cwd = await sharedFolder()
-  const emitted = new Map<string, string>()
+  const printed = new Map<string, string>()
   for (const [, language, name, body = ''] of page.matchAll(/^```(\w+)(?: (\S+))?\n([\s\S]*?)^```$/gm)) {
     if (name !== undefined) await writeFile(join(cwd, name), body)
     if (language !== 'sh') continue
     for (const line of body.trim().split('\n')) {
       const [program, ...words] = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '')
       expect(program).toBe('./plumbline')
-      emitted.set(line, await plumblineOk(words, { cwd }))
+      printed.set(line, await plumblineOk(words, { cwd }))
     }
   }
-  expect(emitted.size).toBe(10)
+  expect(printed.size).toBe(10)
 
   const rows = await sql<{ reward_name: string; n: number; advantages: number }>(
     'select reward_name, count(*) as n, count(advantage) as advantages from rewards group by all order by all',
@@ -34,7 +34,7 @@ test('docs/my-own-reward.md works as described, on 10,000 completions', { timeou
   )
   expect(wrong?.n).toBe(0)
 
-  const comparison = emitted.get('./plumbline report compare near --svg near.svg') ?? ''
+  const comparison = printed.get('./plumbline report compare near --svg near.svg') ?? ''
   expect(comparison).toMatch(/^near against paper\n/)
   expect(comparison).toMatch(/x_y\s+625\s+10000/)
   const picture = await readFile(join(cwd, 'near.svg'), 'utf8')

@@ -17,19 +17,19 @@ describeWithBroker('docs/python.md', () => {
   test('Python and the console consumer read what the page shows; valid records from Python are accepted, invalid ones are not', async () => {
     expect(existsSync(python), `${python}: npm test makes it`).toBe(true)
     const { cwd, type } = await reader()
-    const emitted = new Map<string, string>()
-    for (const line of await commandsOf('docs/python.md')) emitted.set(line, await type(line))
-    const saidTo = (part: string) => [...emitted].filter(([line]) => line.includes(part)).map(([, text]) => text)
+    const printed = new Map<string, string>()
+    for (const line of await commandsOf('docs/python.md')) printed.set(line, await type(line))
+    const printedFor = (part: string) => [...printed].filter(([line]) => line.includes(part)).map(([, text]) => text)
 
-    const [read = ''] = saidTo('read_events.py')
-    const [answered = ''] = saidTo('from rewards group by')
+    const [read = ''] = printedFor('read_events.py')
+    const [answered = ''] = printedFor('from rewards group by')
     const rows = (text: string) =>
       text.split('\n').flatMap((line) => (line.startsWith('top_block') ? [line.split(/\s+/)] : []))
     expect(rows(read).length).toBeGreaterThan(0)
     expect(rows(read)).toEqual(rows(answered))
     expect(rows(read).reduce((sum, [, , , n]) => sum + Number(n), 0)).toBe(8 * 4)
 
-    const [consumed = ''] = saidTo('kafka-console-consumer')
+    const [consumed = ''] = printedFor('kafka-console-consumer')
     const records = consumed
       .trim()
       .split('\n')
@@ -40,10 +40,10 @@ describeWithBroker('docs/python.md', () => {
       expect(JSON.parse(value)).toMatchObject({ group_id: key, group_size: 4 })
     }
 
-    expect(saidTo('group_id request.json')).toEqual([expect.stringMatching(/rollout\.requested: 1 written\n$/)])
-    const [asked = ''] = saidTo("group_id = 'asked-from-python-1'")
+    expect(printedFor('group_id request.json')).toEqual([expect.stringMatching(/rollout\.requested: 1 written\n$/)])
+    const [asked = ''] = printedFor("group_id = 'asked-from-python-1'")
     expect(asked.match(/^asked-from-python-1 /gm)).toHaveLength(4)
-    const [letters = ''] = saidTo('dlq list')
+    const [letters = ''] = printedFor('dlq list')
     const reason = /rollout\.requested p\d@\d+ +asked-from-p +no +.*group_size: expected .*four/
     for (const name of ['sample-completions', 'score-completions', 'form-groups'])
       expect(letters).toMatch(new RegExp(`^ *\\d+ +${name} +poison +${reason.source}`, 'm'))
@@ -52,7 +52,7 @@ describeWithBroker('docs/python.md', () => {
     expect(letters.trim().split('\n')).toHaveLength(2 + 4)
 
     // Sending it again writes the same event. An invalid request can only be sent unchecked.
-    const [send = ''] = [...emitted.keys()].filter((line) => line.endsWith('group_id request.json'))
+    const [send = ''] = [...printed.keys()].filter((line) => line.endsWith('group_id request.json'))
     await type(send)
     await type('./plumbline run --until-idle --policy random-legal')
     expect(

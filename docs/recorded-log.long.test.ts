@@ -20,15 +20,15 @@ test('docs/recorded-log.md works as described', { timeout: 400_000 }, async () =
     const tower = sharp({ create: { width: 40, height: 30, channels: 3, background: { r: shade, g: 90, b: 10 } } })
     await tower.png().toFile(join(cwd, 'towers', name))
   }
-  const emitted: [line: string, stdout: string][] = []
+  const printed: [line: string, stdout: string][] = []
   for (const line of await commandsOf('docs/recorded-log.md')) {
     const [command = '', file] = line.split(' > ')
     const { code, stdout, stderr } = await typed(command, { cwd })
     expect(code, `${line}\n${stdout}${stderr}`).toBe(0)
     if (file !== undefined) await writeFile(join(cwd, file), stdout)
-    emitted.push([line, stdout])
+    printed.push([line, stdout])
   }
-  const of = (part: string) => emitted.filter(([line]) => line.includes(part)).map(([, stdout]) => stdout)
+  const of = (part: string) => printed.filter(([line]) => line.includes(part)).map(([, stdout]) => stdout)
 
   const [now = ''] = of('group by all order by all"').filter((stdout) => stdout.includes('x_only'))
   expect(now).toMatch(/x_only +640\n.*x_y +640/s)

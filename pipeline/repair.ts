@@ -39,7 +39,7 @@ export async function repairFolder(options: DataOptions, to: string): Promise<Re
   const log = await repairLog({ from: resolve(from), to: join(target, 'log'), resumes })
   makeDataFolder({ data: target, shared: options.shared || isShared(options.data) })
   const blobs = await copyBlobs(options.data, target)
-  const next = lostNothing(log) ? [] : await beginAnew(target, log)
+  const next = lostNothing(log) ? [] : await startAgain(target, log)
   return { to: target, ...log, blobs, next }
 }
 
@@ -49,7 +49,7 @@ const lostNothing = ({ lost, nameless }: Repaired) => lost.length === 0 && namel
  * Lost outputs, journals and states of a processor follow from its inputs. If those are intact, the processor is reset
  * and the next run recomputes them.
  */
-async function beginAnew(data: string, { lost, topics, nameless }: Repaired): Promise<string[]> {
+async function startAgain(data: string, { lost, topics, nameless }: Repaired): Promise<string[]> {
   const folder = await openDataFolder({ data }, { create: false })
   try {
     const { log } = folder

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import type { Position } from '../infra/log/port/log.ts'
 import { positionOf } from '../infra/log/port/seen.ts'
 import { SINK_KINDS } from '../sinks/kinds.ts'
-import { beginAnew } from '../sinks/sink-place.ts'
+import { startAgain } from '../sinks/sink-place.ts'
 import { askRows } from './ask-rows.ts'
 import { duckdbFile } from './data-folder.ts'
 import type { SinkPlaces } from './sinks.ts'
@@ -36,7 +36,7 @@ export async function positionsOfSinks({ data, places }: PositionPlaces): Promis
     const positions = await positionsIn(resolve(place))
     if (positions === undefined)
       throw new UsageError(`--${name} ${place}: no such sink has written there`, `name the place of run --${name}`)
-    found.push({ name, positions, remedy: beginAnew(name, resolve(place)) })
+    found.push({ name, positions, remedy: startAgain(name, resolve(place)) })
   }
   return found
 }

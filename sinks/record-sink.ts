@@ -15,7 +15,7 @@ import { RecordBatch } from './record-batch.ts'
 import { Retrying } from './retrying.ts'
 import type { LoadedOnce, Sink, SinkHealth } from './sink.ts'
 import type { SinkOpening } from './sink-kind.ts'
-import { beginAnew } from './sink-place.ts'
+import { startAgain } from './sink-place.ts'
 import { UnloadedRecordError } from './unloaded-record.ts'
 import { type UnreadableCounts, unreadableTotal } from './unreadable-counts.ts'
 import { wrongLog } from './wrong-log.ts'
@@ -81,7 +81,7 @@ export class RecordSink implements Sink {
     this.#vocabulary = catalogueOf(catalogue)
     this.#topics = [...catalogue.map(({ type }) => type), DEAD_LETTERS_TOPIC]
     this.#positions = new ReadPositions(log, async (misplaced) => {
-      throw wrongLog(place, log, misplaced, `To restart: ${beginAnew(name, place)}.`)
+      throw wrongLog(place, log, misplaced, `To restart: ${startAgain(name, place)}.`)
     })
     const { positions, unreadable } = store.stored()
     this.#positions.reload(positions)

@@ -3,7 +3,7 @@ import { LockFile } from '../infra/lock-file.ts'
 const LOCK_WAIT_MS = 500
 
 /** What to do with a place that a sink cannot continue. @param name of the sink, and so of its option */
-export const beginAnew = (name: string, place: string) =>
+export const startAgain = (name: string, place: string) =>
   `remove ${place} and start the run again, or name another one with --${name}: everything is written again from the log`
 
 /** Another process writes to the place. */

@@ -103,8 +103,8 @@ async function refusalOf(file: string): Promise<FileError> {
 
 test.each(REFUSED)('%s is refused with file and line before anything is appended', async (_what, content, message) => {
   const file = await write(content)
-  const { message: emitted, remedy } = await refusalOf(file)
-  expect(emitted).toContain(`${file}${message}`)
+  const { message: reason, remedy } = await refusalOf(file)
+  expect(reason).toContain(`${file}${message}`)
   expect(remedy).toContain('nothing was brought in')
 })
 

@@ -99,12 +99,12 @@ export class Scraper {
 
 /** Runs a page's commands, except those left out. Each must succeed. @returns their standard output */
 export async function typePage(page: string, scraper: Scraper, place: Place, leave_out?: RegExp): Promise<string> {
-  let emitted = ''
+  let printed = ''
   for (const line of await commandsOf(page)) {
     if (leave_out?.test(line)) continue
     const { code, stdout, stderr } = await typed(line, { ...place, metrics: scraper.url })
     expect(code, `${line}\n${stderr}`).toBe(0)
-    emitted += stdout
+    printed += stdout
   }
-  return emitted
+  return printed
 }

@@ -147,10 +147,10 @@ async function runOnce(
       BENCH_FOLDER: folder,
     },
   })
-  let emitted = ''
+  let printed = ''
   let complained = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    emitted += text
+    printed += text
   })
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     complained = (complained + text).slice(-4_096)
@@ -172,7 +172,7 @@ async function runOnce(
     if (code !== 0) throw new Error(`${run} ended with ${code}: ${complained}`)
     // Groups that arrive after the expected number are duplicates, which the comparison reports.
     if ((await output_reader.look()) > 0) last_ms = Date.now()
-    const told = JSON.parse(emitted.trim().split('\n').at(-1) ?? '') as Told
+    const told = JSON.parse(printed.trim().split('\n').at(-1) ?? '') as Told
     if (told.groups !== groups)
       throw new Error(`${run}: expected ${groups} groups, it says that it made ${told.groups}`)
     return {

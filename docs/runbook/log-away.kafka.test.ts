@@ -41,8 +41,8 @@ describeWithBroker('docs/runbook/log-away.md', () => {
     await scraper.over('PlumblineLogAway', PATIENCE_MS)
     for (const alert of ['PlumblineStageRetrying', 'PlumblineSinkFailing']) await scraper.over(alert, PATIENCE_MS)
     await eventually(() => scraper.isReady(), PATIENCE_MS)
-    const emitted = await typePage('docs/runbook/log-away.md', scraper, place)
-    expect(emitted).toMatch(/200 \{"status":"ok"[\s\S]*200 \{"status":"ready"/)
+    const printed = await typePage('docs/runbook/log-away.md', scraper, place)
+    expect(printed).toMatch(/200 \{"status":"ok"[\s\S]*200 \{"status":"ready"/)
     await plumblineOk([...tower, '--scenes', '8'], place)
     await eventually(
       async () => (await scraper.valuesOf('plumbline_events_total', 'form-groups')).includes(8),

@@ -21,7 +21,7 @@ export type ScoredType = EventType<'arrow', Fields & { readonly [K in keyof Scor
 
 /**
  * Who asks a policy for completions: an environment, with its tasks, the state that each of its rollouts starts from,
- * and the event that says what completions are worth. A domain declares its origins; `rollout.*` and `policy.*` know none.
+ * and the event that scores its completions. A domain declares its origins; `rollout.*` and `policy.*` know none.
  */
 export interface Origin<T extends string = string, R extends Fields = Fields, S extends ScoredType = ScoredType> {
   /** `origin` of a `rollout.requested`. */

@@ -60,8 +60,8 @@ export function offload(
   const sha256 = createHash('sha256').update(bytes).digest('hex')
   const ref: BlobRef = { sha256, bytes: bytes.length, media_type: ARROW_STREAM }
   const nulls = field.nullable ? { nulls: nullsOf(values) } : {}
-  const emitted: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values), ...nulls }
-  return { ...placeholder(emitted), blob: { ref, bytes, sealed: true } }
+  const stored: Offloaded = { ...ref, rows, type: declaredField(field), ...statisticsOf(values), ...nulls }
+  return { ...placeholder(stored), blob: { ref, bytes, sealed: true } }
 }
 
 /** The message of a blob that contains a column of this field. */
@@ -195,8 +195,8 @@ export function readTensor({ column, row }: TensorRef, bytes: Uint8Array, become
 
 /** The description of an offloaded column, or undefined when the batch itself contains the column. */
 export function offloadedIn(field: ArrowField): Offloaded | undefined {
-  const emitted = field.metadata.get(METADATA)
-  return emitted === undefined ? undefined : described(emitted)
+  const text = field.metadata.get(METADATA)
+  return text === undefined ? undefined : described(text)
 }
 
 /** @param text of a placeholder */
@@ -204,9 +204,9 @@ export const described = (text: string) => JSON.parse(text) as Offloaded
 
 /** The offloaded columns of an event's Arrow stream, by name. @throws Error when the bytes are not such a stream */
 export function offloadedColumns(value: Uint8Array): Readonly<Record<string, Offloaded>> {
-  const stored = readStream(value).schema.fields.flatMap(({ name, metadata }) => {
-    const emitted = metadata.get(METADATA)
-    return emitted === undefined ? [] : [[name, described(emitted)] as const]
+  const stored = readStream(value).schema.fields.flatMap((field) => {
+    const offloaded = offloadedIn(field)
+    return offloaded === undefined ? [] : [[field.name, offloaded] as const]
   })
   return Object.fromEntries(stored)
 }

@@ -63,7 +63,7 @@ test('a sink that is killed before or after a commit, again and again, neither l
       const stage = random() < 0.7 ? 'appended' : 'committed'
       kills.push(await load(file, dir, stage, 1 + Math.floor(random() * 3)))
     }
-    expect(kills.filter((emitted) => emitted === 'killed: appended').length).toBeGreaterThan(3)
+    expect(kills.filter((outcome) => outcome === 'killed: appended').length).toBeGreaterThan(3)
     expect(kills).toContain('killed: committed')
     expect(existsSync(`${file}.wal`)).toBe(true)
 
@@ -148,10 +148,10 @@ test('two processes: the second owner is told the pid of the first, and waits fo
     await sink.close()
 
     const reader = await openSql({ file })
-    const emitted = load(file, dir, 'none', 1)
+    const outcome = load(file, dir, 'none', 1)
     await new Promise((resolve) => setTimeout(resolve, 1500))
     await reader.close()
-    expect(await emitted).toBe('finished')
+    expect(await outcome).toBe('finished')
     await log.close()
   } finally {
     rmSync(folder, { recursive: true, force: true })

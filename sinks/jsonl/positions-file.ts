@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { flushPath } from '../../infra/flush-path.ts'
 import type { Position } from '../../infra/log/port/log.ts'
 import { encodeSeen, positionOf } from '../../infra/log/port/seen.ts'
-import { beginAnew } from '../sink-place.ts'
+import { startAgain } from '../sink-place.ts'
 import type { UnreadableCounts } from '../unreadable-counts.ts'
 
 export const POSITIONS_FILE = 'positions.json'
@@ -35,7 +35,7 @@ export class JsonlFolderError extends Error {
 }
 
 /** What to do with such a folder. */
-export const makeAgain = (dir: string) => beginAnew('jsonl', dir)
+export const makeAgain = (dir: string) => startAgain('jsonl', dir)
 
 const whole = z.int().nonnegative()
 const formatted = z.object({ format: whole })

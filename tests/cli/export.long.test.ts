@@ -41,8 +41,10 @@ print(json.dumps([sorted(table.column_names), sorted([r['dataset'], r['task'], r
 const CHOSEN = 'dataset, task, group_id, completion_index, reward'
 
 test('DuckDB and pyarrow read what the view holds, from folders named by the chosen columns', async () => {
-  const emitted = JSON.parse(await plumblineOk(['export', 'parquet', 'out', '--by', 'dataset,task', '--json'], { cwd }))
-  expect(emitted).toMatchObject({ rows: 40, dir: join(cwd, 'out') })
+  const exported = JSON.parse(
+    await plumblineOk(['export', 'parquet', 'out', '--by', 'dataset,task', '--json'], { cwd }),
+  )
+  expect(exported).toMatchObject({ rows: 40, dir: join(cwd, 'out') })
   expect(readdirSync(join(cwd, 'out')).sort()).toEqual(['dataset=side_block', 'dataset=top_block'])
   const expected = (await sql(`select ${CHOSEN} from rewards order by all`, { cwd })).map((row) => Object.values(row))
   const files = `read_parquet('${join(cwd, 'out')}/**/*.parquet', hive_partitioning = true)`

@@ -20,12 +20,12 @@ test('every command of docs/http-policies.md runs, against a server on this mach
     words.map((word) => word.replace(/http:\/\/127\.0\.0\.1:8000\/v1|https:\/\/api\.example\.com\/v1/, chat.url))
   const place = { cwd: await sharedFolder() }
   try {
-    const emitted: string[] = []
-    for (const words of commands(first)) emitted.push(await plumblineOk(here(words), place))
-    expect(emitted).toHaveLength(5)
-    expect(emitted[2]).toMatch(/MODEL\s.*true\s.*80/)
-    expect(emitted[3]).toMatch(/formed\s.*80/)
-    expect(emitted[4]).toBe('verify: passed\n')
+    const printed: string[] = []
+    for (const words of commands(first)) printed.push(await plumblineOk(here(words), place))
+    expect(printed).toHaveLength(5)
+    expect(printed[2]).toMatch(/MODEL\s.*true\s.*80/)
+    expect(printed[3]).toMatch(/formed\s.*80/)
+    expect(printed[4]).toBe('verify: passed\n')
     expect(chat.seen).toHaveLength(20)
     expect(chat.seen[0]?.body).toMatchObject({ model: 'MODEL', n: 4, temperature: 1, max_tokens: 512 })
     expect(chat.seen[0]?.headers.authorization).toBe(undefined)

@@ -23,28 +23,28 @@ async function repairCopy(name: string, damage: (file: string) => void): Promise
   cpSync(join(cwd, 'data'), join(cwd, name), { recursive: true })
   damage(log(name))
   const before = readFileSync(log(name))
-  const emitted = await plumblineOk(['--data', name, 'repair', '--to', `${name}-whole`], { cwd })
+  const printed = await plumblineOk(['--data', name, 'repair', '--to', `${name}-whole`], { cwd })
   expect(readFileSync(log(name)).equals(before)).toBe(true)
-  for (const [, typed = ''] of emitted.matchAll(/Before any other run: (.*)/g)) {
+  for (const [, typed = ''] of printed.matchAll(/Before any other run: (.*)/g)) {
     for (const command of typed.split(/; then |, which/).filter((part) => part.startsWith('./plumbline '))) {
       await plumblineOk(command.trim().split(' ').slice(1), { cwd })
     }
   }
   await plumblineOk(['--data', `${name}-whole`, 'run', '--until-idle'], { cwd })
-  return emitted
+  return printed
 }
 
 test(
   'a truncated log is refused with the command, which copies the intact records; derived events are recomputed',
   LIMIT,
   async () => {
-    const emitted = await repairCopy('cut', (file) => truncateSync(file, Math.floor(statSync(file).size * 0.6)))
+    const printed = await repairCopy('cut', (file) => truncateSync(file, Math.floor(statSync(file).size * 0.6)))
     const refused = await plumbline(['--data', 'cut', 'verify'], { cwd })
     expect([refused.code, refused.stderr]).toEqual([
       1,
       expect.stringMatching(/damaged one: .*\n.*\.\/plumbline repair --to NEWDIR/),
     ])
-    expect(emitted).toMatch(/lost: \S+ partition \d offsets? \d+.*, \d+ records? at most/)
+    expect(printed).toMatch(/lost: \S+ partition \d offsets? \d+.*, \d+ records? at most/)
     const whole = { cwd, env: { PLUMBLINE_DATA: join(cwd, 'cut-whole') } }
     const verified = await plumbline(['--data', 'cut-whole', 'verify'], { cwd })
     expect([verified.code, verified.stdout], verified.stderr).toEqual([0, expect.stringContaining('verify: passed')])
@@ -53,11 +53,11 @@ test(
 )
 
 test('a log without its meta pages is repaired whole, and the next run finds nothing to do', LIMIT, async () => {
-  const emitted = await repairCopy('headless', (file) => {
+  const printed = await repairCopy('headless', (file) => {
     const bytes = readFileSync(file)
     writeFileSync(file, bytes.fill(0, 0, 8192))
   })
-  expect(emitted).not.toMatch(/lost: /)
+  expect(printed).not.toMatch(/lost: /)
   const verified = await plumbline(['--data', 'headless-whole', 'verify', '--blobs'], { cwd })
   expect([verified.code, verified.stdout], verified.stderr).toEqual([0, expect.stringContaining('verify: passed')])
   expect(await sql(REWARDS, { cwd, env: { PLUMBLINE_DATA: join(cwd, 'headless-whole') } })).toEqual(rewards)
@@ -73,8 +73,8 @@ test('a damaged blob is named and not copied', LIMIT, async () => {
   )
   const file = join(shard, readdirSync(shard)[0] as string)
   writeFileSync(file, 'something else')
-  const emitted = await plumblineOk(['--data', 'blob', 'repair', '--to', 'blob-whole'], { cwd })
-  expect(emitted).toContain(`blob ${file}: has another hash`)
+  const printed = await plumblineOk(['--data', 'blob', 'repair', '--to', 'blob-whole'], { cwd })
+  expect(printed).toContain(`blob ${file}: has another hash`)
   expect(existsSync(file.replace('/blob/', '/blob-whole/'))).toBe(false)
 })
 

@@ -19,7 +19,7 @@ async function create(dir: string): Promise<void> {
 /** W opens a handle for writing and R one for reading; w and r close the oldest of them. */
 const ORDERS = ['W R w r R r W R w r', 'W R w W r w', 'W R w R W R w r r w r', 'W W R w R w W r r w', 'R R r r W R w r']
 
-test.each(ORDERS)('in the order %s, every handle of a process works, beside other processes', LIMIT, async (order) => {
+test.each(ORDERS)('in the order %s, every handle of a process works next to other processes', LIMIT, async (order) => {
   await using processes = new Processes()
   const { dir } = processes
   await create(dir)
