@@ -21,6 +21,7 @@ const BELOW_RUNTIME = [
   'infra/log/port',
   'infra/blobs',
   'infra/compute',
+  'infra/models',
 ]
 
 /** The same within a folder: each room may import itself and what its line names. */
@@ -37,6 +38,7 @@ const ROOMS = {
   'infra/http': ['infra/[a-z-]+[.]ts', 'processors/processor[.]ts'],
   'infra/supervise': ['infra/[a-z-]+[.]ts'],
   'infra/compute': ['infra/[a-z-]+[.]ts', 'infra/supervise', 'processors/processor[.]ts'],
+  'infra/models': ['schemas', 'infra/[a-z-]+[.]ts', 'infra/(blobs|compute|supervise)', 'processors/processor[.]ts'],
   'infra/runtime/execute': BELOW_RUNTIME,
   'infra/runtime/internal': [...BELOW_RUNTIME, 'infra/runtime/execute'],
   'infra/runtime/state': [...BELOW_RUNTIME, 'infra/runtime/(execute|internal)'],

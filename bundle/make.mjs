@@ -50,8 +50,8 @@ function isApart(id) {
   if (name.startsWith('@dimforge/')) return true
   const file = join(root, 'node_modules', name, 'package.json')
   if (!existsSync(file)) return false
-  const { optionalDependencies = {} } = JSON.parse(readFileSync(file, 'utf8'))
-  return Object.keys(optionalDependencies).length > 0
+  const { optionalDependencies = {}, binary } = JSON.parse(readFileSync(file, 'utf8'))
+  return Object.keys(optionalDependencies).length > 0 || binary !== undefined
 }
 
 /**

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Repaired, repairLog } from '../infra/log/lmdb/repair.ts'
+import { storedFold } from '../infra/runtime/execute/stored-fold.ts'
 import { isInternal } from '../infra/runtime/internal/internal-records.ts'
 import { changelogTopic, journalTopic } from '../infra/runtime/internal/internal-topics.ts'
 import { resetProcessor } from '../infra/runtime/state/reset-positions.ts'
@@ -66,7 +67,7 @@ async function startAgain(data: string, { lost, topics, nameless }: Repaired): P
       const { name } = stage
       const changelog = changelogTopic(name)
       const outputs = processor.outputs.map(({ type }) => type)
-      const own = [...outputs, journalTopic(name), ...(processor.shape === 'transform' ? [] : [changelog])]
+      const own = [...outputs, journalTopic(name), ...(storedFold(processor) === undefined ? [] : [changelog])]
       const [gone, inputs] = [own.filter(isLost), inputTopics(processor).filter(isLost)]
       if (gone.length === 0) continue
       if (inputs.length > 0) {

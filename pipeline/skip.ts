@@ -1,6 +1,6 @@
 import { type Log, type LogRecord, OffsetGoneError } from '../infra/log/port/log.ts'
 import { decodeRecord } from '../infra/runtime/execute/decode-record.ts'
-import { asFold } from '../infra/runtime/execute/effect-fold.ts'
+import { storedFold } from '../infra/runtime/execute/stored-fold.ts'
 import { ForeignRecordError } from '../infra/runtime/internal/foreign-record.ts'
 import { type Reading, readingOf } from '../infra/runtime/internal/internal-records.ts'
 import { changelogTopic } from '../infra/runtime/internal/internal-topics.ts'
@@ -82,8 +82,8 @@ export async function readingIn(topic: string): Promise<Reading<unknown>> {
   const [, name] = topic.split(changelogTopic(''))
   const stage = (await wiringOf({})).stages.find((candidate) => candidate.name === name)
   const processor = stage?.create(stage.variant)
-  if (processor?.shape === 'fold') return changelogReading(processor)
-  if (processor?.shape === 'effect') return changelogReading(asFold(processor))
+  const fold = processor && storedFold(processor)
+  if (fold !== undefined) return changelogReading(fold)
   const reading = readingOf(topic)
   if (reading !== undefined) return reading
   throw new UsageError(`skip: ${topic} is no topic that a reader of ours reads`, 'see ./plumbline topology')

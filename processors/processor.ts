@@ -79,36 +79,57 @@ export interface Deadline {
   readonly housekeeping?: boolean | undefined
 }
 
+/** A version and a schema of stored state, and how earlier versions of it are read. */
+export interface StateDeclaration<S> {
+  readonly version: number
+  /** Checks a state that is restored from a snapshot or changelog. */
+  readonly schema: z.ZodType<S>
+  /** From each earlier version to the next; older states than the oldest entry are rebuilt from the log. */
+  readonly upcast?: { readonly [fromVersion: number]: (state: unknown) => unknown }
+}
+
+/**
+ * What a task knows across its keys, from events that are routed to every partition: which model is the current one. A
+ * task takes up each such event at a place of its own among its other inputs, which its journal records.
+ */
+export interface Broadcast<B> extends StateDeclaration<B> {
+  /** Routed to every partition. The processor itself is not called with them. */
+  readonly inputs: readonly EventType[]
+  /** Before the first of these events. JSON, as every later state. */
+  readonly initial: B
+  /**
+   * Pure. Must not mutate the given state. The same event may come again, after later ones too, and must then change
+   * nothing.
+   * @throws InvariantError when the event breaks an invariant: it becomes a dead letter.
+   */
+  apply(state: B, event: Event): B
+}
+
 /**
  * Keyed state and one event at a time, synchronous and pure: grouping, joining, counting, expiring. Input events
  * with the same key share one state. State must survive `JSON.parse(JSON.stringify(state))` unchanged, and every key must
  * be forgotten in the end. An external producer may deliver an event twice; a fold for which this matters must recognise
  * it by its id. `conformance/promises.ts` checks all of this for every fold of the topology.
  */
-export interface Fold<S = unknown> extends Declared {
+export interface Fold<S = unknown, B = undefined> extends Declared {
   readonly shape: 'fold'
+  readonly broadcast?: Broadcast<B>
   /**
    * Outputs and states are the same in whatever order events arrive between two ticks. `foldConformance` then permutes
    * them.
    */
   readonly any_order?: true
-  readonly state: {
-    readonly version: number
-    /** Checks a state that is restored from a snapshot or changelog. */
-    readonly schema: z.ZodType<S>
-    /** From each earlier version to the next; older states than the oldest entry are rebuilt from the log. */
-    readonly upcast?: { readonly [fromVersion: number]: (state: unknown) => unknown }
-  }
+  readonly state: StateDeclaration<S>
   /**
    * `undefined` in: the key is new. `undefined` out: forget the key. Must not mutate the given state: if this throws
    * or emits an invalid event, the key retains its old state.
    * @throws InvariantError when the event breaks an invariant: it becomes a dead letter. Anything else is a bug.
    */
-  apply(state: S | undefined, event: Event, emit: Emit): S | undefined
+  apply(state: S | undefined, event: Event, emit: Emit, broadcast: B): S | undefined
   /** When `expire` must be called for this state, if ever. A pure function of the state. */
   deadline?(state: S): Deadline | undefined
   /** Called when a tick reaches the deadline. */
-  expire?(state: S, now: Deadline, emit: Emit): S | undefined
+  expire?(state: S, now: Deadline, emit: Emit, broadcast: B): S | undefined
   /** Whether this state waits for something other than an event; the runtime keeps a list of such states. */
   waits?(state: S): boolean
 }
@@ -117,22 +138,26 @@ export interface Fold<S = unknown> extends Declared {
  * Stateless and batched: models and kernels. If a call has more than one event, emissions must name their causes. An
  * event that makes a batch fail is found by halving, so `apply` must leave its events as they are.
  */
-export interface Transform extends Declared {
+export interface Transform<B = undefined> extends Declared {
   readonly shape: 'transform'
   readonly max_batch: number
+  readonly broadcast?: Broadcast<B>
   /**
    * @throws InvariantError when an event breaks an invariant: it becomes a dead letter, as after any other error. An
    * error with `retry: 'later'` is the environment's: the whole batch is processed again.
    */
-  apply(events: readonly Event[], context: TransformContext): Promise<void> | void
+  apply(events: readonly Event[], context: TransformContext<B>): Promise<void> | void
 }
 
 /** What a transform may reach apart from its events. It is valid until `apply` has returned. */
-export interface TransformContext {
+export interface TransformContext<B = undefined> {
   readonly emit: Emit
+  /** The broadcast state as it was at these events. */
+  readonly broadcast: B
   readonly blobs: TransformBlobs
   /** Runs heavy work outside of the event loop. */
   readonly compute: Compute
+  readonly models: Models
   /**
    * Aborts when the result is no longer wanted: the program stops, or another process has taken over. The batch is then
    * processed again by its next owner. A transform that ignores the signal delays the stop until it returns.
@@ -191,7 +216,47 @@ export interface Compute {
   run<I, O>(kernel: Kernel<I, O>, input: I, options?: { readonly transfer?: readonly ArrayBuffer[] }): Promise<O>
 }
 
-/** A kernel ended its process, by a crash or by taking too much memory, each time it was run on this input. */
+/** Numbers, row by row. */
+export type ModelTensor = {
+  [D in keyof ModelArrays]: { readonly dtype: D; readonly shape: readonly number[]; readonly data: ModelArrays[D] }
+}[keyof ModelArrays]
+
+interface ModelArrays {
+  float16: Float16Array
+  float32: Float32Array
+  float64: Float64Array
+  int32: Int32Array
+  int64: BigInt64Array
+  uint8: Uint8Array
+  /** 0 or 1. */
+  bool: Uint8Array
+}
+
+/** Inputs or outputs of a model, by their names in it. */
+export type ModelTensors = Readonly<Record<string, ModelTensor>>
+
+export interface Models {
+  /**
+   * Runs an ONNX model once, on one thread, in a process with a memory limit of its own. The model is loaded when it is
+   * first used and stays loaded. The same model and inputs give the same outputs on the same kind of processor; batches
+   * of another size may give others, so pad them.
+   *
+   * @param model its weights, as `model.published` names them
+   * @throws what the model's runtime says of it or of the inputs; ModelAwayError while the store lacks the weights;
+   * KernelDiedError when the model has ended its process several times
+   */
+  run(model: BlobRef, inputs: ModelTensors): Promise<ModelTensors>
+}
+
+/** The blobs lack the weights of a model, or have other bytes. The events are processed once they are there. */
+export class ModelAwayError extends Error {
+  override readonly name = 'ModelAwayError'
+  readonly retry = 'later'
+}
+
+/**
+ * A kernel or a model ended its process, by a crash or by taking too much memory, each time it was run on this input.
+ */
 export class KernelDiedError extends Error {
   override readonly name = 'KernelDiedError'
   readonly retry = 'never'
@@ -314,8 +379,12 @@ export interface Effect<Q = unknown> extends Declared {
   call(call: Call<Q>, context: CallContext): Promise<readonly Answer[]>
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a list of processors holds folds and effects of every state type.
-export type Processor = Fold<any> | Transform | Effect<any>
+// biome-ignore lint/suspicious/noExplicitAny: of every type of state.
+export type AnyFold = Fold<any, any>
+// biome-ignore lint/suspicious/noExplicitAny: of every type of broadcast state.
+export type AnyTransform = Transform<any>
+// biome-ignore lint/suspicious/noExplicitAny: of every type of request.
+export type Processor = AnyFold | AnyTransform | Effect<any>
 
 /**
  * One line of the topology: a processor by name, and a factory for any variant that a journal may name, so that an
@@ -339,11 +408,15 @@ export class InvariantError extends Error {
   readonly retry = 'never'
 }
 
-/** The events that a processor reads: its inputs, and ticks if it has timers. */
+/** The events that a processor reads: its inputs, those of its broadcast state, and ticks if it has timers. */
 export function inputsOf(processor: Processor): readonly EventType[] {
   const timers = processor.shape === 'effect' || (processor.shape === 'fold' && processor.expire !== undefined)
-  return timers ? [...processor.inputs, clockTicked] : processor.inputs
+  return [...processor.inputs, ...(broadcastOf(processor)?.inputs ?? []), ...(timers ? [clockTicked] : [])]
 }
+
+// biome-ignore lint/suspicious/noExplicitAny: of every type of state.
+export const broadcastOf = (processor: Processor): Broadcast<any> | undefined =>
+  processor.shape === 'effect' ? undefined : processor.broadcast
 
 /** The topics of these events. */
 export const inputTopics = (processor: Processor): string[] => inputsOf(processor).map(({ type }) => type)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { inputsOf, type Processor } from '../processors/processor.ts'
+import { broadcastOf, inputsOf, type Processor } from '../processors/processor.ts'
 import { type Partitions, partitionsText } from '../schemas/wire/partitions.ts'
 import type { Topology } from './topology.ts'
 
@@ -77,24 +77,29 @@ export function asJson(topology: Topology): Record<string, unknown> {
   return { ...identityOf(topology), fingerprint: fingerprintOf(topology), lines: linesOf(topology) }
 }
 
-/** What stored state depends on: partition counts, and each processor's inputs and state version. */
+/** What stored state depends on: partition counts, and each processor's inputs and state versions. */
 export interface TopologyIdentity {
   readonly partitions: Partitions
   readonly processors: readonly {
     readonly name: string
     readonly inputs: readonly string[]
     readonly state_version: number
+    readonly broadcast_version?: number
   }[]
 }
 
 export function identityOf(topology: Topology): TopologyIdentity {
   return {
     partitions: topology.partitions,
-    processors: processorsOf(topology).map((processor) => ({
-      name: processor.name,
-      inputs: processor.inputs.map((input) => input.type),
-      state_version: processor.shape === 'transform' ? 0 : processor.state.version,
-    })),
+    processors: processorsOf(topology).map((processor) => {
+      const broadcast = broadcastOf(processor)
+      return {
+        name: processor.name,
+        inputs: [...processor.inputs, ...(broadcast?.inputs ?? [])].map((input) => input.type),
+        state_version: processor.shape === 'transform' ? 0 : processor.state.version,
+        ...(broadcast === undefined ? {} : { broadcast_version: broadcast.version }),
+      }
+    }),
   }
 }
 

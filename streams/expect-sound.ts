@@ -1,4 +1,4 @@
-import { inputsOf, type Stage } from '../processors/processor.ts'
+import { broadcastOf, inputsOf, type Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { isSameDeclaration } from '../schemas/declare/registry.ts'
 import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
@@ -50,6 +50,24 @@ export function expectListed({ events, stages, fact_sources, sweeps }: Wired): v
   for (const { name, variant, create } of stages) {
     const processor = create(variant)
     for (const type of [...inputsOf(processor), ...processor.outputs]) expect(name, type)
+  }
+}
+
+/**
+ * @throws RangeError when an event of a broadcast state has copies in some partitions only, or the processor is to be
+ * called with it too
+ */
+export function expectBroadcast({ stages }: Pick<Wired, 'stages'>): void {
+  for (const { name, variant, create } of stages) {
+    const processor = create(variant)
+    for (const { type, routing } of broadcastOf(processor)?.inputs ?? []) {
+      const where = `${name}: the event ${type} of its broadcast state`
+      if (routing !== 'every_partition')
+        throw new RangeError(`${where}: expected one that is routed to every partition`)
+      if (processor.inputs.some((input) => input.type === type)) {
+        throw new RangeError(`${where}: expected one that is not among its inputs too`)
+      }
+    }
   }
 }
 

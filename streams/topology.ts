@@ -7,7 +7,7 @@ import type { Report } from '../sinks/duckdb/views/report.ts'
 import type { View } from '../sinks/duckdb/views/view.ts'
 import { CLOCK_SOURCE } from '../sources/ce-source.ts'
 import type { Domain, FactSource, SourceNode, TopologyOptions } from './domain.ts'
-import { distinctEvents, expectJoinable, expectListed, expectUnique } from './expect-sound.ts'
+import { distinctEvents, expectBroadcast, expectJoinable, expectListed, expectUnique } from './expect-sound.ts'
 import { tower } from './tower.ts'
 
 /** The data flow, composed of domains. Sources and sinks are only listed here; stages are created from it. */
@@ -49,7 +49,8 @@ export const DEFAULTS: TopologyOptions = {
  * Composes domains to one pipeline.
  *
  * @throws RangeError for an invalid policy or dialect, partition counts that the processors cannot join, a name that two
- * domains use, or an event that a stage reads or emits and no domain lists.
+ * domains use, an event that a stage reads or emits and no domain lists, or one of a broadcast state that is not
+ * routed to every partition.
  */
 export async function topology(options: TopologyOptions, domains: readonly Domain[] = DOMAINS): Promise<Topology> {
   const sources: readonly SourceNode[] = [...domains.flatMap((domain) => domain.sources), ...COMMON.sources]
@@ -71,6 +72,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
   expectUnique('source', wiring.fact_sources)
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
   expectListed(wiring)
+  expectBroadcast(wiring)
   expectJoinable(wiring)
   return wiring
 }

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
+import type { Processor, Stage } from '../processors/processor.ts'
 import { defineEvent } from '../schemas/declare/event.ts'
 import { utf8 } from '../schemas/declare/logical-types.ts'
+import { modelPublished } from '../schemas/events/model.ts'
 import { groupFormed } from '../schemas/events/rollout.ts'
 import { rewards } from '../sinks/duckdb/views/rewards.ts'
 import type { Domain } from './domain.ts'
@@ -18,6 +20,10 @@ const fact = (type: string) =>
     about: '',
     row: { id: utf8() },
   })
+function broadcasting(broadcast: object, inputs: Processor['inputs'] = []): Stage {
+  const processor = { shape: 'transform', name: 'mine', variant: [], inputs, outputs: [], broadcast } as unknown
+  return { name: 'mine', variant: [], create: () => processor as Processor }
+}
 const composed = (other: Partial<Domain>) => topology(DEFAULTS, [...DOMAINS, { ...empty, ...other }])
 
 test('the vocabulary of every command is that of the topology', async () => {
@@ -66,6 +72,16 @@ test.each<[string, Partial<Domain>, RegExp]>([
     'another declaration of a listed event',
     { commands: [{ name: 'mine', ce_sources: ['/mine'], outputs: [fact('rollout.requested')] }] },
     /^mine: .*rollout.requested, found another declaration of it$/,
+  ],
+  [
+    'a broadcast state of an event that has copies in some partitions only',
+    { events: eventsOf(DOMAINS), stages: async () => [broadcasting({ inputs: [groupFormed] })] },
+    /^mine: the event rollout.group_formed of its broadcast state: expected one that is routed to every partition$/,
+  ],
+  [
+    'a broadcast state of an event that is an input too',
+    { events: eventsOf(DOMAINS), stages: async () => [broadcasting({ inputs: [modelPublished] }, [modelPublished])] },
+    /^mine: the event model.published of its broadcast state: expected one that is not among its inputs too$/,
   ],
   ['a stage of the same name', { stages: DOMAINS[0]?.stages ?? empty.stages }, /^stage sample-completions: expected/],
 ])('%s is refused', async (_what, other, message) => {

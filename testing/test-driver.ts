@@ -6,12 +6,14 @@ import type { NewRecord } from '../infra/log/port/log.ts'
 import { asFold } from '../infra/runtime/execute/effect-fold.ts'
 import type { Execution, Failure } from '../infra/runtime/execute/executed.ts'
 import { execute } from '../infra/runtime/execute/execution.ts'
+import type { StoredBroadcast } from '../infra/runtime/execute/held-broadcast.ts'
 import type { Reach } from '../infra/runtime/execute/reach.ts'
-import { isStateKey } from '../infra/runtime/execute/state-keys.ts'
+import { BROADCAST_KEY, isStateKey } from '../infra/runtime/execute/state-keys.ts'
+import { storedFold } from '../infra/runtime/execute/stored-fold.ts'
 import { changelogTopic } from '../infra/runtime/internal/internal-topics.ts'
 import { reachOf } from '../infra/runtime/state/rerun.ts'
 import { changelogRecord, stateReading } from '../infra/runtime/state/state-store.ts'
-import type { Fold, Processor, Transform } from '../processors/processor.ts'
+import type { AnyFold, AnyTransform, Processor } from '../processors/processor.ts'
 import type { ClockDomain, DataOf, Event, EventType } from '../schemas/declare/event.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
@@ -43,7 +45,8 @@ export interface DriverReach {
 
 export class TestDriver {
   #given: Processor
-  #processor: Fold | Transform
+  /** Undefined for a transform that stores nothing. */
+  #stored: AnyFold | undefined
   #execution: Execution
   /** The last record of each key, as bytes: what a compacted changelog holds. */
   readonly #changelog = new Map<string, NewRecord>()
@@ -55,9 +58,9 @@ export class TestDriver {
 
   constructor(processor: Processor, { compute, signal }: DriverReach = {}) {
     this.#given = processor
-    this.#processor = asRun(processor)
+    this.#stored = storedFold(processor)
     this.#reach = reachOf({ blobs: this.blobs, ...(compute && { compute }) }, signal)
-    this.#execution = execute(this.#processor, this.#reach)
+    this.#execution = execute(frozen(processor), this.#reach)
   }
 
   /** Events that happened before. Their outputs are ignored, but they must not fail. */
@@ -75,7 +78,7 @@ export class TestDriver {
     this.#failures = failures
     for (const { key, state } of this.#execution.takeChanges()) {
       this.#changelog.delete(key)
-      if (state !== undefined) this.#changelog.set(key, changelogRecord(this.#processor, key, state))
+      if (state !== undefined) this.#changelog.set(key, changelogRecord(this.#given, key, state))
     }
   }
 
@@ -88,10 +91,10 @@ export class TestDriver {
    */
   restart(processor: Processor = this.#given): void {
     this.#given = processor
-    this.#processor = asRun(processor)
-    this.#execution = execute(this.#processor, this.#reach)
-    if (this.#processor.shape === 'transform') return
-    const reading = stateReading(this.#processor)
+    this.#stored = storedFold(processor)
+    this.#execution = execute(frozen(processor), this.#reach)
+    if (this.#stored === undefined) return
+    const reading = stateReading(this.#stored)
     const topic = changelogTopic(processor.name)
     for (const [offset, record] of [...this.#changelog.values()].entries()) {
       const { key, state } = reading({ ...record, topic, partition: 0, offset: BigInt(offset), appended_ms: 0 }, 1)
@@ -115,22 +118,39 @@ export class TestDriver {
     return found === undefined ? undefined : JSON.parse(JSON.stringify(found[1]))
   }
 
+  /** The broadcast state, as a restart would restore it; undefined before its first event. */
+  broadcast(): unknown {
+    return (this.state(BROADCAST_KEY) as StoredBroadcast | undefined)?.state
+  }
+
   /** Every key with its state as the fold returned it, sorted by key. The runtime's own keys are left out. */
   states(): readonly (readonly [key: string, state: unknown])[] {
     return this.#execution.states().filter(([key]) => isStateKey(key))
   }
 }
 
-function asRun(processor: Processor): Fold | Transform {
-  if (processor.shape === 'transform') return processor
-  return frozen(processor.shape === 'effect' ? asFold(processor) : processor)
-}
-
-function frozen(fold: Fold): Fold {
+/** The processor as it is run, with every state frozen that it returns. */
+function frozen(processor: Processor): AnyFold | AnyTransform {
+  if (processor.shape === 'transform') return { ...processor, ...frozenBroadcast(processor) }
+  const fold = processor.shape === 'effect' ? asFold(processor) : processor
+  const { expire } = fold
   return {
     ...fold,
-    apply: (state, event, emit) => deepFreeze(fold.apply(state, event, emit)),
-    ...(fold.expire === undefined ? {} : { expire: (state, now, emit) => deepFreeze(fold.expire?.(state, now, emit)) }),
+    ...frozenBroadcast(fold),
+    apply: (state, event, emit, broadcast) => deepFreeze(fold.apply(state, event, emit, broadcast)),
+    ...(expire && { expire: (state, now, emit, broadcast) => deepFreeze(expire(state, now, emit, broadcast)) }),
+  }
+}
+
+function frozenBroadcast({ broadcast }: AnyFold | AnyTransform): Pick<AnyFold, 'broadcast'> {
+  if (broadcast === undefined) return {}
+  const { initial } = broadcast
+  return {
+    broadcast: {
+      ...broadcast,
+      initial: deepFreeze(initial),
+      apply: (state, event) => deepFreeze(broadcast.apply(state, event)),
+    },
   }
 }
 

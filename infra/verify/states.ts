@@ -1,9 +1,10 @@
-import type { Fold, Processor } from '../../processors/processor.ts'
+import type { AnyFold, Processor } from '../../processors/processor.ts'
 import { BlobCorruptError, BlobMissingError, BlobsAwayError } from '../blobs/blobs.ts'
 import type { Log } from '../log/port/log.ts'
 import { RecordDamagedError } from '../log/port/log.ts'
-import { asFold } from '../runtime/execute/effect-fold.ts'
-import { isStateKey } from '../runtime/execute/state-keys.ts'
+import type { StoredBroadcast } from '../runtime/execute/held-broadcast.ts'
+import { BROADCAST_KEY, isStateKey } from '../runtime/execute/state-keys.ts'
+import { storedFold } from '../runtime/execute/stored-fold.ts'
 import { ForeignRecordError } from '../runtime/internal/foreign-record.ts'
 import { changelogTopic, type SnapshotEntry } from '../runtime/internal/internal-topics.ts'
 import { readEntries } from '../runtime/internal/read-entries.ts'
@@ -48,8 +49,8 @@ export async function checkStates(
   { log, named }: RerunOptions & { readonly named: NamedBlobs },
   findings: Pick<Findings, 'add'>,
 ): Promise<StatesReport> {
-  if (processor.shape === 'transform') return { keys: 0, older: 0 }
-  const fold = processor.shape === 'effect' ? asFold(processor) : processor
+  const fold = storedFold(processor)
+  if (fold === undefined) return { keys: 0, older: 0 }
   const topic = changelogTopic(processor.name)
   const where = `${topic} partition ${partition}`
   const changelog = await telling(
@@ -78,13 +79,13 @@ export async function checkStates(
 }
 
 class StateComparison {
-  readonly #fold: Fold
+  readonly #fold: AnyFold
   readonly #changelog: States
   readonly #may_be_older: boolean
   readonly #findings: Pick<Findings, 'add'>
   report: StatesReport = { keys: 0, older: 0 }
 
-  constructor(fold: Fold, changelog: States, may_be_older: boolean, findings: Pick<Findings, 'add'>) {
+  constructor(fold: AnyFold, changelog: States, may_be_older: boolean, findings: Pick<Findings, 'add'>) {
     this.#fold = fold
     this.#changelog = changelog
     this.#may_be_older = may_be_older
@@ -93,7 +94,12 @@ class StateComparison {
 
   #isOlder(key: string, found: StateFound | undefined): boolean {
     const oldest = Math.min(...[found, this.#changelog.get(key)].flatMap((state) => state?.oldest ?? []))
-    return isStateKey(key) && oldest < this.#fold.state.version
+    return oldest < this.#version(key)
+  }
+
+  #version(key: string): number {
+    if (isStateKey(key)) return this.#fold.state.version
+    return key === BROADCAST_KEY ? (this.#fold.broadcast?.version ?? 0) : 0
   }
 
   check(where: string, expected: readonly (readonly [string, unknown])[], actual: States): void {
@@ -122,7 +128,16 @@ class StateComparison {
   }
 }
 
-const shownKey = (key: string) => (isStateKey(key) ? key : 'of its clocks')
+function shownKey(key: string): string {
+  if (isStateKey(key)) return key
+  return key === BROADCAST_KEY ? 'of its broadcast state' : 'of its clocks'
+}
+
+/** The version that wrote a state: a broadcast state has its own, clocks have none. */
+function writtenAt(key: string, state_version: number, state: unknown): number {
+  if (isStateKey(key)) return state_version
+  return key === BROADCAST_KEY ? (state as StoredBroadcast).version : 0
+}
 
 const ABOUT_STATES = [
   RecordDamagedError,
@@ -152,7 +167,7 @@ async function telling<T>(
 /** Applies a range of the changelog to `states`. */
 async function statesIn(
   states: States,
-  fold: Fold,
+  fold: AnyFold,
   partition: number,
   { log, from, until }: { readonly log: Log; readonly from: bigint; readonly until: bigint },
 ): Promise<States> {
@@ -162,7 +177,8 @@ async function statesIn(
     const { key, entry } = change
     if (entry === undefined) states.delete(key)
     else {
-      const oldest = Math.min(entry.state_version, states.get(key)?.oldest ?? entry.state_version)
+      const version = writtenAt(key, entry.state_version, entry.state)
+      const oldest = Math.min(version, states.get(key)?.oldest ?? version)
       states.set(key, { state: entry.state, oldest })
     }
   }
@@ -186,7 +202,7 @@ function statesOf({ state_version }: SnapshotEntry, bytes: Uint8Array): States {
       .filter((line) => line !== '')
       .map((line) => {
         const [key, state] = JSON.parse(line) as [string, unknown]
-        return [key, { state, oldest: state_version }]
+        return [key, { state, oldest: writtenAt(key, state_version, state) }]
       }),
   )
 }

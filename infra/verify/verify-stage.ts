@@ -129,8 +129,7 @@ export class StageVerification {
     for await (const executed of rerun(execution, name, partition, made, this.#options, ends.journal))
       await take(executed)
     // A variant of the same name may have run as an effect at some time.
-    if (this.#processor.shape === 'transform')
-      return effect === undefined ? [] : [{ processor: effect, states: undefined }]
+    if (this.#processor.shape === 'transform' && effect !== undefined) return [{ processor: effect, states: undefined }]
     return [{ processor: this.#processor, states: execution.states() }]
   }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, test, vi } from 'vitest'
 import type { Event } from '../../schemas/declare/event.ts'
-import type { Fold } from '../processor.ts'
+import type { AnyFold } from '../processor.ts'
 import { generatedHistories, type Histories } from './histories.ts'
 import { PROMISES, type Promised } from './promises.ts'
 import { isTick, wordsOf } from './run-history.ts'
@@ -11,7 +11,7 @@ export interface FoldUnderTest {
    * Imports the fold's module and makes the fold. Called for each process: the modules are then loaded anew, so that
    * what one stored in a variable is not in the next one.
    */
-  readonly load: () => Promise<Fold>
+  readonly load: () => Promise<AnyFold>
   /** Default: generated from the declarations of its inputs. */
   readonly histories?: Histories | undefined
 }
@@ -22,7 +22,7 @@ const RUNS = 60
 const SEED = 1
 
 /** Registers a test for each promise that every fold must keep. A promise that it does not make is left out. */
-export function foldConformance(fold: Fold, under_test: FoldUnderTest): void {
+export function foldConformance(fold: AnyFold, under_test: FoldUnderTest): void {
   describe(`${fold.name} keeps the promises of a fold`, () => {
     for (const promised of PROMISES) {
       if (promised.applies?.(fold) === false) continue

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { arbitraryData } from '../../schemas/conformance/arbitrary.ts'
 import type { DataOf, Event, EventType } from '../../schemas/declare/event.ts'
 import { example, tick } from '../../testing/test-driver.ts'
-import type { Fold } from '../processor.ts'
+import type { AnyFold } from '../processor.ts'
 
 /** Events in the order in which a fold reads them, ticks among them. Each event has its own id. */
 export type Histories = fc.Arbitrary<readonly Event[]>
@@ -19,8 +19,8 @@ export const after = (ms: number) => new Date(START_MS + ms).toISOString()
  * Histories of any fold, from the declarations of its inputs: valid values, two keys, and ticks if it has timers. Values
  * of different events are unrelated. A fold that joins them by more than their key needs its own histories.
  */
-export function generatedHistories(fold: Pick<Fold, 'inputs' | 'expire'>): Histories {
-  const draws = fold.inputs.map((type) =>
+export function generatedHistories(fold: Pick<AnyFold, 'inputs' | 'broadcast' | 'expire'>): Histories {
+  const draws = [...fold.inputs, ...(fold.broadcast?.inputs ?? [])].map((type) =>
     fc.record({ key: fc.constantFrom(...KEYS), data: arbitraryData(type) }).map(({ key, data }) => ({
       type,
       data: withKey(type, data, key),

@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { modelPublished } from '../../schemas/events/model.ts'
 import { added, counted } from '../../testing/counting.ts'
-import { type Deadline, type Emit, type Fold, isA } from '../processor.ts'
+import { type Broadcast, type Deadline, type Emit, type Fold, isA } from '../processor.ts'
 
 /** A sound fold, and the bugs of a first one. If the suite did not find these, passing it would prove nothing. */
 
@@ -59,6 +60,9 @@ interface Planted {
 
 const withState = (schema: z.ZodType, rest: Partial<Fold>): Fold =>
   ({ ...totals(), ...rest, state: { version: 1, schema } }) as unknown as Fold
+
+const withBroadcast = <B>(schema: z.ZodType<B>, initial: B, apply: Broadcast<B>['apply']): Fold =>
+  ({ ...totals(), broadcast: { version: 1, inputs: [modelPublished], schema, initial, apply } }) as unknown as Fold
 
 export const PLANTED_BUGS: readonly Planted[] = [
   {
@@ -162,11 +166,23 @@ export const PLANTED_BUGS: readonly Planted[] = [
       ({
         ...totals(),
         apply(before: Totals | undefined, event: Parameters<Fold['apply']>[1]) {
-          if (before === undefined) return totals().apply(before, event, () => {})
+          if (before === undefined) return totals().apply(before, event, () => {}, undefined)
           before.amounts[event.id] = 1
           return before
         },
       }) as unknown as Fold,
+  },
+  {
+    bug: 'counts published models in its broadcast state',
+    breaks: 'a redelivered record changes nothing',
+    message: /model\.published e\d of [ab] delivered again after .*state of \(broadcast\): expected \d, got \d/s,
+    fold: () => withBroadcast(z.int(), 0, (models) => models + 1),
+  },
+  {
+    bug: 'has a broadcast state that its own schema refuses',
+    breaks: 'a state is JSON',
+    message: /broadcast state does not fit its schema/,
+    fold: () => withBroadcast<unknown>(z.object({}), {}, (_before, { id }) => id),
   },
   {
     bug: 'declares an output that it never emits',

@@ -1,12 +1,12 @@
 import type { Event } from '../../schemas/declare/event.ts'
-import type { Fold } from '../processor.ts'
+import type { AnyFold } from '../processor.ts'
 import { differenceOf, isTick, json, type Ran, runHistory, wordsOf } from './run-history.ts'
 
 /** One history of a fold, and all that a promise needs to check it. */
 export interface Checked {
-  readonly fold: Fold
+  readonly fold: AnyFold
   /** The same fold in another process: its modules were loaded again. */
-  readonly restarted: Fold
+  readonly restarted: AnyFold
   readonly history: readonly Event[]
   /** Random whole numbers, for places in the history. */
   readonly draws: readonly [number, number]
@@ -17,11 +17,11 @@ export interface Checked {
 export interface Promised {
   readonly name: string
   /** Whether the fold makes this promise. Default: every fold does. */
-  readonly applies?: (fold: Fold) => boolean
+  readonly applies?: (fold: AnyFold) => boolean
   /** @throws Error with the first difference */
   readonly check: (checked: Checked) => Promise<void>
   /** Called once after all histories. @throws Error when they together do not keep the promise */
-  readonly atEnd?: (fold: Fold, seen: ReadonlySet<string>, how: Covered) => void
+  readonly atEnd?: (fold: AnyFold, seen: ReadonlySet<string>, how: Covered) => void
 }
 
 interface Covered {
@@ -48,6 +48,10 @@ export const PROMISES: readonly Promised[] = [
           if (checked.success) continue
           throw new Error(`state of ${key} does not fit its schema: ${json(state)}: ${checked.error.message}`)
         }
+        const broadcast = driver.broadcast()
+        const checked = fold.broadcast?.schema.safeParse(broadcast)
+        if (broadcast === undefined || checked?.success) return
+        throw new Error(`broadcast state does not fit its schema: ${json(broadcast)}: ${checked?.error.message}`)
       })
     },
   },
@@ -140,7 +144,7 @@ function placeOf(history: readonly Event[], at: number): string {
  * The last place at which a fold must recognise an event: a timer may forget its key, and nothing is kept for ever. A
  * key that is forgotten by `apply` is no excuse.
  */
-async function lastRedelivery(fold: Fold, history: readonly Event[], first: number): Promise<number> {
+async function lastRedelivery(fold: AnyFold, history: readonly Event[], first: number): Promise<number> {
   const key = history[first]?.key
   let had = false
   let last = history.length

@@ -3,13 +3,13 @@ import type { Event } from '../../schemas/declare/event.ts'
 import { clockTicked } from '../../schemas/events/clock.ts'
 import { CLOCKS } from '../../schemas/events/rollout.ts'
 import { type TestDriver, testDriver, tick } from '../../testing/test-driver.ts'
-import type { Deadline, Fold } from '../processor.ts'
+import type { AnyFold, Deadline } from '../processor.ts'
 
 /** What a fold did with a history, comparable between runs. */
 export interface Ran {
   /** Values of each output, by type and id. An event that was emitted again, with the same value, counts once. */
   readonly outputs: ReadonlyMap<string, readonly unknown[]>
-  /** States after the last event, by key. */
+  /** States after the last event, by key, and the broadcast state. */
   readonly states: ReadonlyMap<string, unknown>
   /** Events that became dead letters. */
   readonly dead: ReadonlyMap<string, unknown>
@@ -27,7 +27,7 @@ const MOST_ROUNDS = 50
  * @throws Error when the fold throws anything but an InvariantError
  */
 export async function runHistory(
-  fold: Fold,
+  fold: AnyFold,
   history: readonly Event[],
   beforeEach: (driver: TestDriver, at: number) => void = () => {},
 ): Promise<Ran> {
@@ -52,7 +52,7 @@ export async function runHistory(
     await take(event)
   }
   beforeEach(driver, history.length)
-  const states = statesOf(driver)
+  const states = allStatesOf(driver)
   for (let round = 0; round < MOST_ROUNDS && driver.states().length > 0; round++) {
     for (const due of lastDeadlines(fold, driver)) await take(tick(due.clock, due.time) as Event)
   }
@@ -62,8 +62,11 @@ export async function runHistory(
 const statesOf = (driver: TestDriver) =>
   new Map(driver.states().map(([key, state]) => [key, JSON.parse(JSON.stringify(state)) as unknown]))
 
+/** These and the broadcast state, which has no timer and no end. */
+const allStatesOf = (driver: TestDriver) => new Map([...statesOf(driver), ['(broadcast)', driver.broadcast()]])
+
 /** The latest deadline of each clock. */
-function lastDeadlines(fold: Fold, driver: TestDriver): Deadline[] {
+function lastDeadlines(fold: AnyFold, driver: TestDriver): Deadline[] {
   const all = driver.states().flatMap(([, state]) => fold.deadline?.(state) ?? [])
   return CLOCKS.flatMap((clock) => {
     const times = all.filter((deadline) => deadline.clock === clock).map(({ time }) => time)

@@ -1,17 +1,18 @@
-import type { Deadline, Fold, Processor, Transform } from '../../../processors/processor.ts'
+import type { Deadline, Fold, Processor } from '../../../processors/processor.ts'
 import type { ClockDomain, Event } from '../../../schemas/declare/event.ts'
 import { clockTicked } from '../../../schemas/events/clock.ts'
 import { Deadlines } from './deadlines.ts'
 import { asFold } from './effect-fold.ts'
 import { emission, type Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded, type StateChange } from './executed.ts'
+import { HeldBroadcast, type StoredBroadcast } from './held-broadcast.ts'
 import { ProcessorBrokenError } from './processor-broken-error.ts'
 import type { Reach } from './reach.ts'
-import { CLOCKS_KEY } from './state-keys.ts'
+import { BROADCAST_KEY, CLOCKS_KEY } from './state-keys.ts'
 import { TransformExecution } from './transform-execution.ts'
 
 /** A fold or an effect reaches nothing outside. */
-export function execute(processor: Exclude<Processor, Transform>): Execution
+export function execute(processor: Exclude<Processor, { shape: 'transform' }>): Execution
 export function execute(processor: Processor, reach: Reach): Execution
 export function execute(processor: Processor, reach?: Reach): Execution {
   if (processor.shape === 'transform') return new TransformExecution(processor, reach as Reach)
@@ -24,15 +25,17 @@ const MAX_EXPIRY_ROUNDS = 100
 type Clocks = { [clock in ClockDomain]?: { latest: string; ticked?: string } }
 
 class FoldExecution<S> implements Execution {
-  #fold: Fold<S>
+  #fold: Fold<S, unknown>
+  readonly #broadcast: HeldBroadcast
   readonly #states = new Map<string, S>()
   readonly #waiting = new Map<string, S>()
   readonly #deadlines = new Deadlines()
   readonly #changed = new Set<string>()
   #clocks: Clocks = {}
 
-  constructor(fold: Fold<S>) {
+  constructor(fold: Fold<S, unknown>) {
     this.#fold = fold
+    this.#broadcast = new HeldBroadcast(fold)
   }
 
   async process(events: readonly Event[], recorded?: Recorded): Promise<Executed> {
@@ -41,10 +44,15 @@ class FoldExecution<S> implements Execution {
     for (const event of events) {
       if (event.type === clockTicked.type) {
         this.#tick(event as Event<typeof clockTicked>, outputs, failures, recorded?.unexpired.get(event))
+      } else if (this.#broadcast.takes(event)) {
+        this.#attempt({ event }, failures, () => {
+          this.#broadcast.apply(event)
+          this.#notice(event)
+        })
       } else {
         this.#attempt({ event }, failures, () => {
           const emitted = emission(this.#fold, [event])
-          const next = this.#fold.apply(this.#states.get(event.key), event, emitted.emit)
+          const next = this.#fold.apply(this.#states.get(event.key), event, emitted.emit, this.#broadcast.value)
           this.#put(event.key, next)
           this.#notice(event)
           outputs.push(...emitted.outputs)
@@ -95,7 +103,7 @@ class FoldExecution<S> implements Execution {
           const state = this.#states.get(key)
           if (state === undefined || this.#fold.expire === undefined) return
           const emitted = emission(this.#fold, [])
-          const next = this.#fold.expire(state, now, emitted.emit)
+          const next = this.#fold.expire(state, now, emitted.emit, this.#broadcast.value)
           this.#put(key, next)
           outputs.push(...emitted.outputs)
         })
@@ -136,16 +144,17 @@ class FoldExecution<S> implements Execution {
       state: key === CLOCKS_KEY ? structuredClone(this.#clocks) : this.#states.get(key),
     }))
     this.#changed.clear()
-    return changes
+    return [...changes, ...this.#broadcast.takeChanges()]
   }
 
   restore(key: string, state: unknown): void {
     if (key === CLOCKS_KEY) this.#clocks = structuredClone(state ?? {}) as Clocks
+    else if (key === BROADCAST_KEY) this.#broadcast.restore(state as StoredBroadcast | undefined)
     else this.#set(key, state as S | undefined)
   }
 
   states(): [string, unknown][] {
-    const all: [string, unknown][] = [...this.#states]
+    const all: [string, unknown][] = [...this.#states, ...this.#broadcast.states()]
     if (Object.keys(this.#clocks).length > 0) all.push([CLOCKS_KEY, structuredClone(this.#clocks)])
     return all.sort(([a], [b]) => (a < b ? -1 : 1))
   }
@@ -164,7 +173,8 @@ class FoldExecution<S> implements Execution {
   }
 
   become(processor: Processor): void {
-    this.#fold = processor.shape === 'effect' ? (asFold(processor) as Fold<S>) : (processor as Fold<S>)
+    this.#fold = processor.shape === 'effect' ? (asFold(processor) as Fold<S>) : (processor as Fold<S, unknown>)
+    this.#broadcast.become(processor)
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Blobs } from '../../blobs/blobs.ts'
 import type { ComputePool } from '../../compute/compute.ts'
+import type { ModelSessions } from '../../models/model-sessions.ts'
 
 /** What an execution may reach apart from its events. Only a transform does: folds are pure. */
 export interface Reach {
@@ -7,6 +8,8 @@ export interface Reach {
   readonly blobs: Pick<Blobs, 'get'>
   /** Where kernels run; each call gets the signal. */
   readonly compute: Pick<ComputePool, 'run'>
+  /** Where models run; each call gets the signal. */
+  readonly models: Pick<ModelSessions, 'run'>
   /** Aborts when the results are no longer wanted. `process` then rejects with its reason. */
   readonly signal: AbortSignal
 }

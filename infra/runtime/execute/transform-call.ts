@@ -1,4 +1,4 @@
-import type { Transform, TransformBlobs } from '../../../processors/processor.ts'
+import type { AnyTransform, TransformBlobs } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
 import { TensorRef } from '../../../schemas/declare/tensor-value.ts'
 import { type Blob, readTensor } from '../../../schemas/wire/offload.ts'
@@ -20,9 +20,10 @@ export interface Called {
  * @throws what the transform throws; the reason of the signal when it threw after an abort
  */
 export async function callTransform(
-  transform: Transform,
+  transform: AnyTransform,
   events: readonly Event[],
-  { blobs, compute, signal }: Reach,
+  { blobs, compute, models, signal }: Reach,
+  broadcast: unknown = transform.broadcast?.initial,
 ): Promise<Called> {
   const { emit, outputs } = emission(transform, events)
   const put = new Map<string, Blob>()
@@ -54,7 +55,11 @@ export async function callTransform(
     },
   }
   try {
-    await transform.apply(events, { emit, blobs: calls, compute: computeFor(compute, signal), signal })
+    await transform.apply(events, {
+      ...{ emit, broadcast, blobs: calls, signal },
+      compute: computeFor(compute, signal),
+      models: { run: (model, inputs) => models.run(model, inputs, { blobs, signal }) },
+    })
   } catch (error) {
     signal.throwIfAborted()
     throw error

@@ -1,38 +1,64 @@
-import type { Processor, Transform } from '../../../processors/processor.ts'
+import type { AnyTransform, Processor } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
 import { retryOf } from '../../retry.ts'
 import type { Output } from './emission.ts'
-import { type Executed, type Execution, type Failure, faultOf, type Recorded } from './executed.ts'
+import { type Executed, type Execution, type Failure, faultOf, type Recorded, type StateChange } from './executed.ts'
+import { HeldBroadcast, type StoredBroadcast } from './held-broadcast.ts'
 import type { Reach } from './reach.ts'
+import { BROADCAST_KEY } from './state-keys.ts'
 import { callTransform } from './transform-call.ts'
 
 export class TransformExecution implements Execution {
-  #transform: Transform
+  #transform: AnyTransform
+  readonly #broadcast: HeldBroadcast
   readonly #reach: Reach
 
-  constructor(transform: Transform, reach: Reach) {
+  constructor(transform: AnyTransform, reach: Reach) {
     this.#transform = transform
+    this.#broadcast = new HeldBroadcast(transform)
     this.#reach = reach
   }
 
   async process(events: readonly Event[], recorded?: Recorded): Promise<Executed> {
     const executed = { outputs: [], blobs: [], failures: [], batches: [] }
     if (recorded?.batches !== undefined) {
-      for (const batch of cut(events, recorded.batches, this.#transform.name)) await this.#again(batch, executed)
+      for (const batch of cut(events, recorded.batches, this.#transform.name)) {
+        // A version of this processor without this broadcast state had its events in batches with others.
+        for (const part of this.#batchesOf(batch, batch.length)) await this.#again(part, executed)
+      }
       return executed
     }
-    for (let at = 0; at < events.length; at += this.#transform.max_batch) {
-      await this.#bisect(events.slice(at, at + this.#transform.max_batch), executed)
-    }
+    for (const batch of this.#batchesOf(events, this.#transform.max_batch)) await this.#bisect(batch, executed)
     return executed
+  }
+
+  /** An event of the broadcast state is a batch of its own: the events after it are processed with the new state. */
+  *#batchesOf(events: readonly Event[], largest: number): Generator<readonly Event[]> {
+    let from = 0
+    for (const [at, event] of events.entries()) {
+      const is_broadcast = this.#broadcast.takes(event)
+      if (from < at && (is_broadcast || at - from === largest)) {
+        yield events.slice(from, at)
+        from = at
+      }
+      if (!is_broadcast) continue
+      yield [event]
+      from = at + 1
+    }
+    if (from < events.length) yield events.slice(from)
   }
 
   async #apply(events: readonly Event[], { outputs, blobs, batches }: Collected): Promise<void> {
     this.#reach.signal.throwIfAborted()
-    const called = await callTransform(this.#transform, events, this.#reach)
-    outputs.push(...called.outputs)
-    blobs.push(...called.blobs)
+    const [first] = events
+    if (first !== undefined && this.#broadcast.takes(first)) {
+      this.#broadcast.apply(first)
+    } else {
+      const called = await callTransform(this.#transform, events, this.#reach, this.#broadcast.value)
+      outputs.push(...called.outputs)
+      blobs.push(...called.blobs)
+    }
     batches.push(events.length)
   }
 
@@ -67,16 +93,15 @@ export class TransformExecution implements Execution {
     return this.#reach.signal.aborted || retryOf(error) === 'later'
   }
 
-  takeChanges(): [] {
-    return []
+  takeChanges(): StateChange[] {
+    return this.#broadcast.takeChanges()
   }
-  restore(key: string): void {
-    throw new Error(
-      `${this.#transform.name} is a transform and has no state, yet a state of key ${key} was found for it`,
-    )
+  restore(key: string, state: unknown): void {
+    if (key === BROADCAST_KEY) this.#broadcast.restore(state as StoredBroadcast | undefined)
+    else throw new Error(`${this.#transform.name} is a transform, yet a state of key ${key} was found for it`)
   }
   states(): [string, unknown][] {
-    return []
+    return this.#broadcast.states()
   }
   waiting(): ReadonlyMap<string, unknown> {
     return new Map()
@@ -88,7 +113,8 @@ export class TransformExecution implements Execution {
     return undefined
   }
   become(processor: Processor): void {
-    this.#transform = processor as Transform
+    this.#transform = processor as AnyTransform
+    this.#broadcast.become(processor)
   }
 }
 

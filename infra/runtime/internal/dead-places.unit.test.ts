@@ -148,7 +148,7 @@ test('a key that failed to expire is not expired at that tick by a rebuild whose
   await runUntilRead({ log, processor: expiring })
   const mended = counting({
     ...expiring,
-    expire: (state, now, emit) => expiring.expire?.(state.sum === 7 ? { sum: 8 } : state, now, emit),
+    expire: (state, now, emit) => expiring.expire?.(state.sum === 7 ? { sum: 8 } : state, now, emit, undefined),
   })
   expect(await verify(log, mended)).toMatchObject({ equal: 1, differences: 0 })
 })
@@ -160,7 +160,7 @@ test('an event that was accepted and fails now is named, with the reason', async
   const broken = counting({
     apply(state, event, emit) {
       if (event.key === 'bob') throw new Error('bob is too much')
-      return counting().apply(state, event, emit)
+      return counting().apply(state, event, emit, undefined)
     },
   })
   expect(await verify(log, broken)).toMatchObject({

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import type { LogRecord } from '../../log/port/log.ts'
-import { isStateKey } from '../execute/state-keys.ts'
+import { storedBroadcast } from '../execute/held-broadcast.ts'
+import { BROADCAST_KEY, isStateKey } from '../execute/state-keys.ts'
 import { ForeignRecordError, foundIn } from './foreign-record.ts'
 import {
   type ChangelogEntry,
@@ -67,7 +68,14 @@ const count = z.int().positive()
 const topology = z.object({
   fingerprint: z.string(),
   partitions: z.union([count, z.object({ others: count, by_event: z.record(z.string(), count) })]),
-  processors: z.array(z.object({ name: z.string(), inputs: z.array(z.string()), state_version: whole })),
+  processors: z.array(
+    z.object({
+      name: z.string(),
+      inputs: z.array(z.string()),
+      state_version: whole,
+      broadcast_version: whole.optional(),
+    }),
+  ),
 })
 
 const deadLetter = z.object({
@@ -144,7 +152,8 @@ export function changelogEntryIn(
   if (value === null) return { key, entry: undefined }
   const entry = jsonIn(record, expected) as Partial<ChangelogEntry> | null
   const is_entry = typeof entry === 'object' && Number.isSafeInteger(entry?.state_version) && entry?.state !== undefined
-  const is_told = isStateKey(key) || clocks.safeParse(entry?.state).success
+  const of_runtime = key === BROADCAST_KEY ? storedBroadcast : clocks
+  const is_told = isStateKey(key) || of_runtime.safeParse(entry?.state).success
   if (!is_entry || !is_told) throw new ForeignRecordError(record, expected, foundIn(record))
   return { key, entry: entry as ChangelogEntry }
 }

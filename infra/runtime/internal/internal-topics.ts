@@ -107,5 +107,6 @@ export interface RecordedTopology {
     readonly name: string
     readonly inputs: readonly string[]
     readonly state_version: number
+    readonly broadcast_version?: number | undefined
   }[]
 }

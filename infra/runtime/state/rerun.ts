@@ -6,6 +6,7 @@ import type { Partitions } from '../../../schemas/wire/partitions.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import { type ComputePool, sharedCompute } from '../../compute/compute.ts'
 import type { Log, LogRecord } from '../../log/port/log.ts'
+import { type ModelSessions, sharedModels } from '../../models/model-sessions.ts'
 import { decodeRecord } from '../execute/decode-record.ts'
 import type { Executed, Execution } from '../execute/executed.ts'
 import { NEVER_ABORTED, type Reach } from '../execute/reach.ts'
@@ -21,11 +22,21 @@ export interface RerunOptions {
   readonly partitions: Partitions
   /** Where the kernels of transforms run; default: the pool that this process shares. */
   readonly compute?: Pick<ComputePool, 'run'>
+  /** Where models run; default: the sessions that this process shares. */
+  readonly models?: Pick<ModelSessions, 'run'>
 }
 
 /** What a transform may reach that is run on these. */
-export function reachOf({ blobs, compute }: Pick<RerunOptions, 'blobs' | 'compute'>, signal?: AbortSignal): Reach {
-  return { blobs, compute: compute ?? sharedCompute(), signal: signal ?? NEVER_ABORTED }
+export function reachOf(
+  { blobs, compute, models }: Pick<RerunOptions, 'blobs' | 'compute' | 'models'>,
+  signal?: AbortSignal,
+): Reach {
+  return {
+    blobs,
+    compute: compute ?? sharedCompute(),
+    models: models ?? sharedModels(),
+    signal: signal ?? NEVER_ABORTED,
+  }
 }
 
 /**

@@ -13,7 +13,7 @@ export interface Reset {
 }
 
 /**
- * Resets a processor to the beginning of its inputs: its positions, its journal and, for a fold, its state. An effect
+ * Resets a processor to the beginning of its inputs: its positions, its journal and its state. An effect
  * keeps its state, which records the answered requests. Emitted events stay in the log: equal inputs give equal events,
  * which count once, and `verify` leaves out events before the reset.
  *
@@ -34,7 +34,7 @@ export async function resetProcessor(log: Log, processor: Processor): Promise<Re
     const entry: JournalEntry = { version, variant, topics: [], runs: [], reset: { outputs } }
     let keys = 0
     for (const [partition] of journal_ends.entries()) {
-      if (processor.shape === 'fold') keys += await dropState(log, changelogTopic(name), partition, transaction)
+      if (processor.shape !== 'effect') keys += await dropState(log, changelogTopic(name), partition, transaction)
       // Earlier snapshots name offsets of a changelog that may have been replaced since.
       transaction.append(SNAPSHOTS_TOPIC, partition, noSnapshot(name, partition))
       transaction.append(journal, partition, { key: null, headers: [], value: toJson(entry) })

@@ -1,9 +1,13 @@
-import type { Fold, Processor } from '../../../processors/processor.ts'
+import type { z } from 'zod'
+import { type AnyFold, broadcastOf, type Processor } from '../../../processors/processor.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../../blobs/blobs.ts'
 import type { Log, NewRecord } from '../../log/port/log.ts'
 import type { Execution } from '../execute/executed.ts'
 import { execute } from '../execute/execution.ts'
-import { isStateKey } from '../execute/state-keys.ts'
+import { type StoredBroadcast, storedBroadcast } from '../execute/held-broadcast.ts'
+import { BROADCAST_KEY, isStateKey } from '../execute/state-keys.ts'
+import { storedFold } from '../execute/stored-fold.ts'
+import { currentState, NoUpcasterError, StateVersionError } from '../execute/stored-state.ts'
 import { ForeignRecordError } from '../internal/foreign-record.ts'
 import { changelogEntryIn, type Reading, snapshotEntryIn } from '../internal/internal-records.ts'
 import {
@@ -17,12 +21,6 @@ import { toJson } from '../internal/json-records.ts'
 import { readEntries } from '../internal/read-entries.ts'
 import { misplacedError, misplacedIn } from './misplaced.ts'
 import { type RerunOptions, reachOf, rerun } from './rerun.ts'
-
-/** A stored state was written by a newer program, does not fit its schema, or cannot be recomputed. */
-export class StateVersionError extends Error {
-  override readonly name = 'StateVersionError'
-  readonly retry = 'never'
-}
 
 export function changelogRecord(processor: Processor, key: string, state: unknown): NewRecord {
   if (state === undefined) return { key, headers: [], value: null }
@@ -60,9 +58,10 @@ export async function restoreState(
   options: RestoreOptions,
 ): Promise<Restored> {
   const execution = execute(processor, reachOf(options, options.signal))
-  if (processor.shape !== 'fold') return { execution, changelog_records: 0, rebuilt: false }
+  const fold = storedFold(processor)
+  if (fold === undefined) return { execution, changelog_records: 0, rebuilt: false }
   try {
-    return { execution, changelog_records: await readState(execution, processor, partition, options), rebuilt: false }
+    return { execution, changelog_records: await readState(execution, fold, partition, options), rebuilt: false }
   } catch (error) {
     if (!(error instanceof NoUpcasterError)) throw error
     if (processor.produces === 'facts') {
@@ -71,21 +70,26 @@ export async function restoreState(
       )
     }
   }
-  const rebuilt = execute(processor)
-  for await (const { failures } of rerun(rebuilt, processor.name, partition, () => processor, options)) {
+  const rebuilt = execute(fold)
+  for await (const { failures } of rerun(rebuilt, fold.name, partition, () => fold, options)) {
     const [failure] = failures
     if (failure === undefined) continue
     throw new StateVersionError(
-      `${processor.name}: its state cannot be computed again, it now fails on ${failure.event.type} ${failure.event.id}, which it had processed: ${failure.error.message}`,
+      `${fold.name}: its state cannot be computed again, it now fails on ${failure.event.type} ${failure.event.id}, which it had processed: ${failure.error.message}`,
     )
   }
-  rebuilt.become(processor)
-  return { execution: rebuilt, changelog_records: 0, rebuilt: true }
+  if (processor.shape === 'fold') {
+    rebuilt.become(processor)
+    return { execution: rebuilt, changelog_records: 0, rebuilt: true }
+  }
+  const fresh = execute(processor, reachOf(options, options.signal))
+  for (const [key, state] of rebuilt.states()) if (key === BROADCAST_KEY) fresh.restore(key, state)
+  return { execution: fresh, changelog_records: 0, rebuilt: true }
 }
 
 async function readState(
   execution: Execution,
-  processor: Fold,
+  processor: AnyFold,
   partition: number,
   options: RestoreOptions,
 ): Promise<number> {
@@ -108,7 +112,7 @@ async function readState(
  * restoring takes longer but gives the same result.
  */
 async function readSnapshot(
-  processor: Fold,
+  processor: AnyFold,
   partition: number,
   { log, blobs, onNotice }: RestoreOptions,
 ): Promise<{ readonly states: readonly [string, unknown][]; readonly changelog_next: bigint } | undefined> {
@@ -123,7 +127,10 @@ async function readSnapshot(
       .filter((line) => line !== '')
       .map((line): [string, unknown] => {
         const [key, state] = JSON.parse(line) as [string, unknown]
-        return [key, isStateKey(key) ? current(processor, snapshot.state_version, state) : state]
+        return [
+          key,
+          isStateKey(key) ? currentState(processor.name, processor.state, snapshot.state_version, state) : state,
+        ]
       })
     return { states, changelog_next: BigInt(snapshot.changelog_next) }
   } catch (error) {
@@ -155,14 +162,14 @@ async function expectOwnChangelog(
  * @returns a reading that refuses a record that is no entry, is in the wrong partition for its key, or has a state of
  * this version that does not fit the schema
  */
-export function changelogReading(fold: Fold): Reading<ReturnType<typeof changelogEntryIn>> {
-  // An event that is routed to every partition has state under its key in each of them.
+export function changelogReading(fold: AnyFold): Reading<ReturnType<typeof changelogEntryIn>> {
+  // An input that is routed to every partition has state under its key in each of them.
   const is_keyed = fold.inputs.every(({ routing }) => routing === 'key')
   return (record, partitions) => {
     const found = changelogEntryIn(record, is_keyed ? partitions : undefined)
-    if (found.entry?.state_version !== fold.state.version || !isStateKey(found.key)) return found
-    const checked = fold.state.schema.safeParse(found.entry.state)
-    if (checked.success) return found
+    const schema = schemaOf(fold, found)
+    const checked = schema?.safeParse(found.entry?.state)
+    if (checked === undefined || checked.success) return found
     throw new ForeignRecordError(
       record,
       `a state of ${fold.name}`,
@@ -172,31 +179,24 @@ export function changelogReading(fold: Fold): Reading<ReturnType<typeof changelo
 }
 
 /** Reads a key and its state, upcast to the current version; undefined for a deleted key. */
-export function stateReading(fold: Fold): Reading<{ readonly key: string; readonly state: unknown }> {
+export function stateReading(fold: AnyFold): Reading<{ readonly key: string; readonly state: unknown }> {
   const reading = changelogReading(fold)
   return (record, partitions) => {
     const { key, entry } = reading(record, partitions)
     const is_older = entry !== undefined && isStateKey(key) && entry.state_version !== fold.state.version
-    return { key, state: is_older ? current(fold, entry.state_version, entry.state) : entry?.state }
+    const state = is_older ? currentState(fold.name, fold.state, entry.state_version, entry.state) : entry?.state
+    return { key, state }
   }
 }
 
-class NoUpcasterError extends Error {}
-
-/** The state, upcast to the current version and checked. */
-function current(fold: Fold, version: number, state: unknown): unknown {
-  const where = `${fold.name}: state version ${version}, this program has ${fold.state.version}`
-  if (version > fold.state.version)
-    throw new StateVersionError(`${where}; it was written by a newer Plumbline, use that one`)
-  let upcast = state
-  for (let step = version; step < fold.state.version; step++) {
-    const next = fold.state.upcast?.[step]
-    if (next === undefined) throw new NoUpcasterError(`${where} and no upcaster from ${step}`)
-    upcast = next(upcast)
-  }
-  const checked = fold.state.schema.safeParse(upcast)
-  if (!checked.success) throw new StateVersionError(`${where}; it does not fit its schema: ${checked.error.message}`)
-  return upcast
+/** What a stored state of this version must fit; undefined for one of another version, and for clocks. */
+function schemaOf(fold: AnyFold, { key, entry }: ReturnType<typeof changelogEntryIn>): z.ZodType | undefined {
+  if (entry === undefined) return undefined
+  if (isStateKey(key)) return entry.state_version === fold.state.version ? fold.state.schema : undefined
+  const broadcast = broadcastOf(fold)
+  if (key !== BROADCAST_KEY || broadcast === undefined) return undefined
+  const { version } = entry.state as StoredBroadcast
+  return version === broadcast.version ? storedBroadcast.extend({ state: broadcast.schema }) : undefined
 }
 
 /** A tombstone that voids the snapshots of a task: its state is then restored from its changelog alone. */
@@ -245,5 +245,5 @@ export async function lastSnapshot(
 }
 
 function stateVersion(processor: Processor): number {
-  return processor.shape === 'fold' ? processor.state.version : 0
+  return processor.shape === 'transform' ? 0 : processor.state.version
 }

@@ -145,5 +145,9 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
         `${processor.name} has state of version ${known.state_version}, this program knows ${processor.state_version}`,
       )
     }
+    const [stored = 0, now = 0] = [known.broadcast_version, processor.broadcast_version]
+    if (now > 0 && stored > now) {
+      fail(`${processor.name} has broadcast state of version ${stored}, this program knows ${now}`)
+    }
   }
 }

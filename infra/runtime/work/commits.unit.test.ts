@@ -62,7 +62,7 @@ function watched(sum: number) {
   const base = counting()
   const processor = counting({
     apply(state, event, emit) {
-      const next = base.apply(state, event, emit)
+      const next = base.apply(state, event, emit, undefined)
       if (next?.sum === sum) tell()
       return next
     },

@@ -88,7 +88,7 @@ function timed(overrides: Partial<Fold<Timed>> = {}): Fold<Timed> {
     ...(base as unknown as Fold<Timed>),
     state: { version: 1, schema: z.custom<Timed>((value) => typeof value === 'object') },
     apply(state, event, emit) {
-      const { sum } = base.apply(state, event, emit) as { sum: number }
+      const { sum } = base.apply(state, event, emit, undefined) as { sum: number }
       return { sum, until: new Date(Date.parse(event.time) + 60_000).toISOString(), cause: causeOf(event) }
     },
     deadline: (state) => ({ clock: 'virtual', time: state.until }),
@@ -382,7 +382,7 @@ describe('verify', () => {
     const processor = timed({
       expire: (state, now, emit) => {
         if (now.time < late) throw new Error('cannot expire yet')
-        return timed().expire?.(state, now, emit)
+        return timed().expire?.(state, now, emit, undefined)
       },
     }) as unknown as Fold<never>
     await append(log, known(add('ann', 1)))
@@ -402,7 +402,7 @@ describe('verify', () => {
     const broken = counting({
       apply: (state, event, emit) => {
         if (isA(event, added) && event.data.amount === 2) throw new Error('today this fails')
-        return counting().apply(state, event, emit)
+        return counting().apply(state, event, emit, undefined)
       },
     })
     expect(await verified(log, broken as unknown as Fold<never>)).toMatchObject({
@@ -416,7 +416,7 @@ test('a key that fails to expire is tried again on the next tick, without a rest
   const processor = timed({
     expire: (state, now, emit) => {
       if (now.time < '2026-01-01T00:10:00.000Z') throw new Error('cannot expire yet')
-      return timed().expire?.(state, now, emit)
+      return timed().expire?.(state, now, emit, undefined)
     },
   })
   const execution = execute(processor)

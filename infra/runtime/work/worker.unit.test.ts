@@ -20,10 +20,11 @@ import { memoryLog } from '../../log/memory/memory-log.ts'
 import { type Log, OffsetGoneError } from '../../log/port/log.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
 import { ProcessorBrokenError } from '../execute/processor-broken-error.ts'
+import { StateVersionError } from '../execute/stored-state.ts'
 import { changelogTopic, DEAD_LETTERS_TOPIC, type DeadLetter, SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
 import { CauseExpiredError } from '../internal/journal-reader.ts'
 import { readJson } from '../internal/json-records.ts'
-import { StateVersionError } from '../state/state-store.ts'
+
 import type { WhenGone } from './worker-options.ts'
 
 let log: Log
@@ -163,7 +164,7 @@ test('a processor that fails on too many records stops, with what it had read un
     log,
     processor: counting({
       apply: (state, event, emit) =>
-        counting().apply(state, { ...event, data: { who: 'ann', amount: 1 } } as never, emit),
+        counting().apply(state, { ...event, data: { who: 'ann', amount: 1 } } as never, emit, undefined),
     }),
   })
   expect((await sumsOf(log, 'ann')).at(-1)).toBe(31)

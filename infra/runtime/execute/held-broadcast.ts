@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import { type Broadcast, broadcastOf, type Processor } from '../../../processors/processor.ts'
+import type { Event } from '../../../schemas/declare/event.ts'
+import type { StateChange } from './executed.ts'
+import { BROADCAST_KEY } from './state-keys.ts'
+import { currentState } from './stored-state.ts'
+
+/** A broadcast state as it is stored: with its own version, which is not that of the states of keys. */
+export const storedBroadcast = z.object({ version: z.int().nonnegative(), state: z.json() })
+export type StoredBroadcast = z.infer<typeof storedBroadcast>
+
+/** The broadcast state of one task. Empty for a processor that declares none. */
+export class HeldBroadcast {
+  #name = ''
+  // biome-ignore lint/suspicious/noExplicitAny: of any processor.
+  #declared: Broadcast<any> | undefined
+  #types: ReadonlySet<string> = new Set()
+  #state: { readonly value: unknown } | undefined
+  #changed = false
+
+  constructor(processor: Processor) {
+    this.become(processor)
+  }
+
+  become(processor: Processor): void {
+    this.#name = processor.name
+    this.#declared = broadcastOf(processor)
+    this.#types = new Set(this.#declared?.inputs.map(({ type }) => type))
+  }
+
+  takes({ type }: Event): boolean {
+    return this.#types.has(type)
+  }
+
+  get value(): unknown {
+    return this.#state === undefined ? this.#declared?.initial : this.#state.value
+  }
+
+  /** @throws what the processor throws: the state is then unchanged */
+  apply(event: Event): void {
+    this.#state = { value: this.#declared?.apply(this.value, event) }
+    this.#changed = true
+  }
+
+  /** @throws StateVersionError, NoUpcasterError */
+  restore(stored: StoredBroadcast | undefined): void {
+    const declared = this.#declared
+    if (stored === undefined) this.#state = undefined
+    // A processor that no longer has a broadcast state leaves the stored one as it is.
+    else if (declared !== undefined) {
+      this.#state = { value: currentState(`${this.#name}, broadcast`, declared, stored.version, stored.state) }
+    }
+  }
+
+  states(): [string, StoredBroadcast][] {
+    if (this.#state === undefined || this.#declared === undefined) return []
+    const stored = { version: this.#declared.version, state: this.#state.value }
+    return [[BROADCAST_KEY, structuredClone(stored) as StoredBroadcast]]
+  }
+
+  takeChanges(): StateChange[] {
+    if (!this.#changed) return []
+    this.#changed = false
+    return this.states().map(([key, state]) => ({ key, state }))
+  }
+}
