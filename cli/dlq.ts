@@ -10,32 +10,36 @@ import {
   wasRetried,
 } from '../infra/runtime/rebuild/retry-dead-letter.ts'
 import { blobsOf } from '../pipeline/blob-stores.ts'
-import { type DataFolder, openDataFolder, openLogForReading } from '../pipeline/data-folder.ts'
+import { openDataFolder, openLogForReading } from '../pipeline/data-folder.ts'
 import { printableLine } from '../pipeline/text/terminal-text.ts'
 import { textTable } from '../pipeline/text/text-table.ts'
-import {
-  placeNameOf,
-  recordAt,
-  rereadUnreadable,
-  SINK,
-  type UnreadableRecord,
-  unreadableRecords,
-} from '../pipeline/unreadable-records.ts'
+import { type ListedRecord, recordAt } from '../pipeline/unreadable-records.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
-import { DatabaseBusyError } from '../sinks/duckdb/database-errors.ts'
+import { SINKS } from '../streams/domain.ts'
 import { vocabulary } from '../streams/vocabulary.ts'
+import {
+  isPlace,
+  lackingAt,
+  lackingFor,
+  lineOfLacking,
+  retryLacking,
+  shortened,
+  sinksIn,
+  summaryOfLacking,
+} from './dlq-sinks.ts'
 import { eventLines } from './event-rows.ts'
-import { type GlobalOptions, globals } from './options.ts'
+import { globals } from './options.ts'
+import { ofRun, withSinkOptions } from './sink-options.ts'
 import { readable } from './tail.ts'
 import { writeOut } from './write-out.ts'
 
 export function addDlq(dlq: Command): void {
-  dlq
-    .command('list')
-    .description('list dead letters, and records that are missing in the tables: which, from where, and why')
-    .option('--processor <name>', `only of this processor; ${SINK}: records that are missing in the tables`)
+  withSinkOptions(dlq.command('list'), ofRun)
+    .description('list dead letters, and records that a sink cannot read: which, from where, and why')
+    .option('--processor <name>', `only of this processor, or of a sink: ${SINKS.join(', ')}`)
     .action(async (options: { processor?: string }, command: Command) => {
       const global = globals(command)
+      const sinks = sinksIn(options, global)
       const log = await openLogForReading(global)
       try {
         const lines: string[][] = []
@@ -45,7 +49,7 @@ export function addDlq(dlq: Command): void {
           if (global.json) await writeOut(`${JSON.stringify({ ...summaryOf(found), retried })}\n`)
           else lines.push(lineOf(found, retried))
         }
-        for await (const record of lackingFor(options.processor, global.data, others)) {
+        for await (const record of lackingFor(options.processor, sinks, others)) {
           if (global.json) await writeOut(`${JSON.stringify(summaryOfLacking(record))}\n`)
           else lines.push(lineOfLacking(record))
         }
@@ -56,17 +60,16 @@ export function addDlq(dlq: Command): void {
       }
     })
 
-  dlq
-    .command('show <n>')
-    .description('show one dead letter, or one record that is missing in the tables, in full')
-    .action(async (text: string, _options: unknown, command: Command) => {
+  withSinkOptions(dlq.command('show <n>'), ofRun)
+    .description('show one dead letter, or one record that a sink cannot read, in full')
+    .action(async (text: string, options: object, command: Command) => {
       const global = globals(command)
       const log = await openLogForReading(global)
       const blobs = blobsOf(global)
       try {
         if (isPlace(text)) {
-          const lacking = await lackingAt(global.data, text)
-          const head = `${SINK} cannot read ${text}`
+          const [lacking] = await lackingAt(sinksIn(options, global), text)
+          const head = `${lacking.sink} cannot read ${text}`
           const shown = {
             log,
             blobs,
@@ -90,17 +93,16 @@ export function addDlq(dlq: Command): void {
       }
     })
 
-  dlq
-    .command('retry [n]')
+  withSinkOptions(dlq.command('retry [n]'), ofRun)
     .description('append it again, as a new fact caused by the dead letter; a second retry adds nothing')
     .option('--all', 'every dead letter that can be retried', false)
-    .option('--processor <name>', 'with --all: only of this processor')
+    .option('--processor <name>', 'with --all: only of this processor, or of a sink')
     .addHelpText(
       'after',
       '\nThe new event has a new ce_id; its causes are those of the original and the dead letter. All readers of its type\n' +
         'read it, also those that had processed the original. A record that cannot be decoded is refused: it would fail again.\n' +
-        `A record that is missing in the tables (TOPIC/PARTITION/OFFSET) is read and loaded again; nothing is appended. A run\n` +
-        'also does this itself: at its start, then at intervals of up to a minute.\n',
+        'A record that a sink cannot read (TOPIC/PARTITION/OFFSET) is read and loaded again; nothing is appended. A run also\n' +
+        'does this itself: at its start, then at intervals of up to a minute.\n',
     )
     .action(async (text: string | undefined, options: { all: boolean; processor?: string }, command: Command) => {
       const global = globals(command)
@@ -110,17 +112,18 @@ export function addDlq(dlq: Command): void {
       if (text !== undefined && options.processor !== undefined) {
         throw new UsageError(`dlq retry ${text}: --processor goes with --all`, 'see ./plumbline dlq list')
       }
+      const sinks = sinksIn(options, global)
       const folder = await openDataFolder(global, { create: false })
       try {
         const letters = deadLetters(folder.log, reportForeign)
         const wanted: FoundLetter[] = []
         const others = new Set<string>()
-        const lacking: UnreadableRecord[] = []
-        if (text !== undefined && isPlace(text)) lacking.push(await lackingAt(global.data, text))
+        const lacking: ListedRecord[] = []
+        if (text !== undefined && isPlace(text)) lacking.push(...(await lackingAt(sinks, text)))
         else if (text !== undefined) wanted.push(await letterOf(letters, text))
         else {
           for await (const found of onlyOf(options.processor, letters, others)) wanted.push(found)
-          for await (const record of lackingFor(options.processor, global.data, others)) lacking.push(record)
+          for await (const record of lackingFor(options.processor, sinks, others)) lacking.push(record)
         }
         let refused = 0
         for (const found of wanted) {
@@ -131,7 +134,7 @@ export function addDlq(dlq: Command): void {
             global.json ? `${JSON.stringify({ number, ...retried })}\n` : `${number}: ${saying(retried)}\n`,
           )
         }
-        refused += await retryLacking(lacking, folder, global)
+        refused += await retryLacking(lacking, folder, sinks, global)
         if (wanted.length + lacking.length === 0 && !global.json) await writeOut(noneOf(options.processor, others))
         if (text !== undefined && refused > 0) process.exitCode = 1
       } finally {
@@ -149,47 +152,6 @@ async function* onlyOf(processor: string | undefined, letters: AsyncIterable<Fou
     if (processor === undefined || found.letter.processor === processor) yield found
     else others.add(found.letter.processor)
   }
-}
-
-/** Records missing from the tables, unless another reader was named. A busy owner is reported and is no failure. */
-async function* lackingFor(processor: string | undefined, data: string, others: Set<string>) {
-  try {
-    for await (const record of unreadableRecords(data)) {
-      if (processor === undefined || processor === SINK) yield record
-      else others.add(SINK)
-    }
-  } catch (error) {
-    if (!(error instanceof DatabaseBusyError)) throw error
-    process.stderr.write(`plumbline: what the tables lack is not listed: ${(error as Error).message}\n`)
-  }
-}
-
-const isPlace = (text: string) => text.includes('/')
-
-async function lackingAt(data: string, text: string): Promise<UnreadableRecord> {
-  for await (const record of unreadableRecords(data)) if (placeNameOf(record) === text) return record
-  throw new UsageError(`${text}: the tables lack no such record`, 'see ./plumbline dlq list')
-}
-
-/** @returns how many are still unreadable */
-async function retryLacking(
-  lacking: readonly UnreadableRecord[],
-  folder: DataFolder,
-  { data, json }: GlobalOptions,
-): Promise<number> {
-  if (lacking.length === 0) return 0
-  const is_ours = await rereadUnreadable(folder)
-  const left = new Map<string, string>()
-  for await (const record of unreadableRecords(data)) left.set(placeNameOf(record), record.error)
-  for (const record of lacking) {
-    const number = placeNameOf(record)
-    const reason = left.get(number)
-    const outcome = reason === undefined ? 'loaded' : is_ours ? 'refused' : 'waiting'
-    const wait = 'the run that loads reads it again by itself within a minute'
-    const text = reason === undefined ? 'loaded' : is_ours ? `refused: ${reason}` : `${wait}; now: ${reason}`
-    await writeOut(json ? `${JSON.stringify({ number, outcome, reason })}\n` : `${number}: ${text}\n`)
-  }
-  return is_ours ? lacking.filter((record) => left.has(placeNameOf(record))).length : 0
 }
 
 interface Shown {
@@ -245,18 +207,6 @@ function summaryOf({ number, partition, offset, appended_ms, letter }: FoundLett
   return { number, ...place, appended: new Date(appended_ms).toISOString(), ...rest }
 }
 
-/** `processor` is the reader, the sink, as in a dead letter it is the processor. */
-function summaryOfLacking(record: UnreadableRecord) {
-  const { topic, partition, offset, ce_id, error } = record
-  const place = { topic, partition, offset: String(offset) }
-  return { number: placeNameOf(record), processor: SINK, failure: 'unreadable', ...place, error, ce_id, retried: false }
-}
-
-function lineOfLacking(record: UnreadableRecord): string[] {
-  const { topic, partition, offset, error } = record
-  return [placeNameOf(record), SINK, 'unreadable', `${topic} p${partition}@${offset}`, '', '', shortened(error)]
-}
-
 const COLUMNS = [
   { name: 'n', right: true },
   ...['processor', 'failure', 'record', 'key', 'retried', 'error'].map((name) => ({ name })),
@@ -273,11 +223,6 @@ function lineOf({ number, letter }: FoundLetter, retried: boolean): string[] {
     retried ? 'yes' : 'no',
     shortened(error),
   ]
-}
-
-function shortened(error: string): string {
-  const line = error.replaceAll(/\s+/g, ' ')
-  return line.length > 90 ? `${line.slice(0, 89)}…` : line
 }
 
 const textOf = (value: Uint8Array) => Buffer.from(value.subarray(0, 200)).toString('utf8')

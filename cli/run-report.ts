@@ -3,7 +3,7 @@ import { ToldOnce } from '../infra/told-once.ts'
 import { number } from '../pipeline/text/number.ts'
 import { printable } from '../pipeline/text/terminal-text.ts'
 import type { Sink } from '../sinks/sink.ts'
-import { type UnreadableCounts, unreadableTotal } from '../sinks/unreadable-counts.ts'
+import { type UnreadableCounts, unreadableTotal } from '../sinks/unreadable-record.ts'
 
 interface Stage {
   records: number

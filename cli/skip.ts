@@ -12,7 +12,7 @@ export function addSkip(command: Command): void {
       '\nPLACE is TOPIC PARTITION OFFSET, as in the error that names the record. The record stays in the log; a record of\n' +
         '_skipped marks it as skipped. A readable record is refused. The content of a damaged journal or changelog entry is\n' +
         'lost: run ./plumbline verify afterwards, which also lists skipped records. Events that are skipped, or removed by\n' +
-        'retention, no longer count as missing in the tables.\n',
+        'retention, no longer count as missing in a sink.\n',
     )
     .action(async (given: string[], _options: unknown, command: Command) => {
       const global = globals(command)

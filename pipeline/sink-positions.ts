@@ -3,13 +3,14 @@ import { resolve } from 'node:path'
 import type { Position } from '../infra/log/port/log.ts'
 import { positionOf } from '../infra/log/port/seen.ts'
 import { SINK_KINDS } from '../sinks/kinds.ts'
+import type { SinkKind } from '../sinks/sink-kind.ts'
 import { startAgain } from '../sinks/sink-place.ts'
 import { askRows } from './ask-rows.ts'
 import { duckdbFile } from './data-folder.ts'
 import type { SinkPlaces } from './sinks.ts'
 import { UsageError } from './usage-error.ts'
 
-/** Where the positions of sinks are. */
+/** Where the sinks of a data folder store their positions, and the rest. */
 export interface PositionPlaces {
   readonly data: string
   /** Of the other sinks, which no data folder records. */
@@ -30,15 +31,20 @@ export async function positionsOfSinks({ data, places }: PositionPlaces): Promis
   if (loaded !== undefined) {
     found.push({ name: 'duckdb', positions: loaded, remedy: `delete ${duckdbFile(resolve(data))}` })
   }
-  for (const { name, positions: positionsIn } of SINK_KINDS) {
+  for (const kind of SINK_KINDS) {
+    const { name } = kind
     const place = places[name]
     if (place === undefined) continue
-    const positions = await positionsIn(resolve(place))
-    if (positions === undefined)
-      throw new UsageError(`--${name} ${place}: no such sink has written there`, `name the place of run --${name}`)
-    found.push({ name, positions, remedy: startAgain(name, resolve(place)) })
+    found.push({ name, positions: await expectSink(kind, place), remedy: startAgain(name, resolve(place)) })
   }
   return found
+}
+
+/** @returns the positions of the sink that writes to a place @throws UsageError when none does */
+export async function expectSink({ name, positions }: SinkKind, place: string): Promise<readonly Position[]> {
+  const found = await positions(resolve(place))
+  if (found !== undefined) return found
+  throw new UsageError(`--${name} ${place}: no such sink has written there`, `name the place of run --${name}`)
 }
 
 /** The positions that the DuckDB sink's file records; undefined if there is no file. */

@@ -1,11 +1,12 @@
 import type { Blobs } from '../infra/blobs/blobs.ts'
 import type { Log, Position } from '../infra/log/port/log.ts'
 import type { EventType } from '../schemas/declare/event.ts'
-import type { Sink } from './sink.ts'
+import type { PlacedSink } from './sink.ts'
+import type { UnreadableRecord } from './unreadable-record.ts'
 
 /**
- * A kind of sink that a run starts when its place is named: `run --NAME PLACE`. `lag` and `positions` then know it too.
- * Import the driver in the functions: every command loads the list of kinds.
+ * A kind of sink that a run starts when its place is named: `run --NAME PLACE`. `lag`, `positions` and `dlq` then know
+ * it too. Import the driver in the functions: every command loads the list of kinds.
  */
 export interface SinkKind {
   /** One word: its option, and its name in `topology`, `run --only` and metrics. */
@@ -14,9 +15,11 @@ export interface SinkKind {
   /** What it does there, in the imperative, for the help. */
   readonly about: string
   /** Opens the place as its one writer; makes it if it does not exist. */
-  open(place: string, opening: SinkOpening): Promise<Sink>
+  open(place: string, opening: SinkOpening): Promise<PlacedSink>
   /** How far the sink of this place has read; undefined when none has written there. */
   positions(place: string): Promise<readonly Position[] | undefined>
+  /** The records that the sink of this place lists as unreadable; none when it has never written there. */
+  unreadable(place: string): Promise<readonly UnreadableRecord[]>
 }
 
 /** What every driver gets. */

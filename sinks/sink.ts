@@ -1,4 +1,4 @@
-import type { UnreadableCounts } from './unreadable-counts.ts'
+import type { UnreadableCounts } from './unreadable-record.ts'
 
 /**
  * The sink port. A sink copies the events of a log, and its dead letters, to where other programs read them. A driver
@@ -8,14 +8,16 @@ import type { UnreadableCounts } from './unreadable-counts.ts'
  * - What a record becomes and the position after it are stored together or not at all, wherever the process is killed.
  *   So each record is stored exactly once: opening again and reading again add nothing. Whether an event that the log
  *   holds twice (the same id in two records) is stored once or twice is for the driver to declare.
- * - Within a partition of a topic, records are stored in the log's order.
+ * - Within a partition of a topic, records are stored in the log's order, except those that were unreadable at first.
  * - A position names the topic's id and the last record that was read (`Position.seen`). Another log, a topic that was
  *   deleted and recreated, or an older copy of the log is refused before anything of it is stored; the error says what
  *   to delete or name instead.
  * - A failure of a dependency (the log, a blob, the disk) is reported once and retried forever, with growing pauses.
  *   Nothing is lost meanwhile. An error with `retry: 'never'` ends `run`.
  * - A record that is itself at fault is counted in `health`, listed with its place and the reason, and skipped. It is
- *   never dropped silently.
+ *   never dropped silently. It is read again when the sink is opened, and then with growing pauses: a blob may be back,
+ *   or a newer release may have its schema. Once it can be read, it is stored and taken off the list in one commit. One
+ *   that an operator has every reader skip (`skip`) is taken off the list too.
  * - A sink only reads the log, and nothing waits for it: one that is slow, fails or is killed slows no worker and no
  *   other sink. One that computes in the workers' process yields to them often; to share no processor time, give it a
  *   process of its own (as DuckDB has, or with `run --only`).
@@ -37,21 +39,27 @@ export interface Sink {
    */
   run(signal: AbortSignal): Promise<void>
   /**
-   * Loads everything that the log holds when this is called, or until aborted.
+   * Reads every unreadable record again, then loads everything that the log holds when this is called; or until aborted.
    *
    * @throws Error when the log, a blob or the disk failed. Nothing is lost or doubled: call it again.
    */
   loadOnce(signal?: AbortSignal): Promise<LoadedOnce>
   /** An upper bound of the records that are not loaded yet. Waits for the pass that runs now. */
   lag(): Promise<bigint>
-  /** For a person: so many unreadable records, and where they are listed. */
+  /** For a person: so many unreadable records, and how to list them. */
   unreadableText(count: number): string
   /** Ends the pass that runs now and releases the place; may be called twice. */
   close(): Promise<void>
 }
 
+/** A sink at a place of its own (`SinkKind`), which commands open too. */
+export interface PlacedSink extends Sink {
+  /** Reads every unreadable record again, and no new ones. @throws Error as `loadOnce` */
+  reread(): Promise<void>
+}
+
 export interface LoadedOnce {
-  /** How many records were read. */
+  /** How many records were read, or read again and stored. */
   readonly records: number
   /** Nothing was left to read at the end. */
   readonly caught_up: boolean

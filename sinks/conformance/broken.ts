@@ -1,11 +1,12 @@
-import { readdirSync, rmSync, truncateSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
+import { BlobMissingError, type Blobs } from '../../infra/blobs/blobs.ts'
 import { delegate } from '../../infra/log/conformance/altered-log.ts'
 import type { Position } from '../../infra/log/port/log.ts'
 import { driver as jsonl } from '../jsonl/conformance-driver.ts'
 import { readStored, type Stored, writeStored } from '../jsonl/positions-file.ts'
 import type { Sink } from '../sink.ts'
-import type { SinkDriver } from './driver.ts'
+import { recordAt, type SinkDriver } from './driver.ts'
 
 /** A sink that breaks a promise, to show that the suite notices. */
 export interface BrokenSink {
@@ -53,6 +54,23 @@ const withTails: SinkDriver = {
   },
 }
 
+const missing = new Set<string>()
+
+/** Once a blob was missing, it stays missing. */
+const neverAgain: SinkDriver = {
+  ...jsonl,
+  open: (folder, how) => {
+    const get: Blobs['get'] = async (ref) => {
+      if (missing.has(ref.sha256)) throw new BlobMissingError('it was missing before')
+      return await how.blobs.get(ref).catch((error: unknown) => {
+        missing.add(ref.sha256)
+        throw error
+      })
+    }
+    return jsonl.open(folder, { ...how, blobs: { ...how.blobs, get } })
+  },
+}
+
 export const BROKEN_SINKS: readonly BrokenSink[] = [
   {
     name: 'forgets where it was',
@@ -64,8 +82,8 @@ export const BROKEN_SINKS: readonly BrokenSink[] = [
     driver: {
       ...jsonl,
       async contents(folder) {
-        const { records, positions } = await jsonl.contents(folder)
-        return { records: records.slice(1), positions }
+        const { records, ...more } = await jsonl.contents(folder)
+        return { ...more, records: records.slice(1) }
       },
     },
     caught_by: 'every event and dead letter is stored once, and in order within a partition',
@@ -109,6 +127,34 @@ export const BROKEN_SINKS: readonly BrokenSink[] = [
     name: 'is silent about records that it cannot read',
     driver: changing(({ health }) => ({ health: { ...health, unreadable: {} } })),
     caught_by: 'a record that is not an event is skipped, counted and named; the others are stored',
+  },
+  {
+    name: 'lists nothing that it cannot read',
+    driver: {
+      ...jsonl,
+      contents: async (folder) => ({ ...(await jsonl.contents(folder)), unreadable: [] }),
+    },
+    caught_by: 'a record that is not an event is skipped, counted and named; the others are stored',
+  },
+  {
+    name: 'reads nothing again once it was unreadable',
+    driver: neverAgain,
+    caught_by: 'a missing blob makes its record unreadable, not the sink; once the blob is back, it is stored once',
+  },
+  {
+    name: 'keeps on the list what it has stored since',
+    driver: {
+      ...jsonl,
+      async contents(folder) {
+        const lines = readFileSync(join(dirOf(folder), 'unreadable.jsonl'), 'utf8')
+          .split('\n')
+          .slice(0, -1)
+        const unreadable = lines.map((line) => JSON.parse(line) as { topic: string; partition: number; offset: number })
+        const places = unreadable.map((one) => recordAt(one.topic, one.partition, one.offset))
+        return { ...(await jsonl.contents(folder)), unreadable: [...new Set(places)] }
+      },
+    },
+    caught_by: 'while the blob store is unavailable, unreadable records stay listed, and new ones are stored',
   },
   {
     name: 'ends when a dependency fails',

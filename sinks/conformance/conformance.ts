@@ -9,11 +9,12 @@ import { memoryHarness } from '../../infra/log/memory/test-harness.ts'
 import { createTopics } from '../../testing/duckdb/recorded-tower.ts'
 import type { SinkCase, SinkDriver } from './driver.ts'
 import { ENDURING } from './enduring.ts'
+import { REREADING } from './rereading.ts'
 import { blobFolder } from './steps.ts'
 import { STORING } from './storing.ts'
 
 /** Every promise of the sink port. */
-export const SINK_CONFORMANCE: readonly SinkCase[] = [...STORING, ...ENDURING]
+export const SINK_CONFORMANCE: readonly SinkCase[] = [...STORING, ...ENDURING, ...REREADING]
 
 export const LOGS = { memory: async () => memoryHarness(), LMDB: lmdbHarness } as const
 

@@ -33,6 +33,8 @@ export interface SinkDriver {
 export interface Contents {
   /** The place of every stored record, in the order of the driver's files. */
   readonly records: readonly string[]
+  /** The place of every record that is listed as unreadable. */
+  readonly unreadable: readonly string[]
   readonly positions: readonly Position[]
 }
 

@@ -55,19 +55,21 @@ export async function recordsIn(log: Log): Promise<string[]> {
 export async function expectAllStored({ driver, folder, log }: Scene): Promise<Contents> {
   const contents = await driver.contents(folder)
   expect(contents.records.toSorted()).toEqual(await recordsIn(log))
+  expect(contents.unreadable).toEqual([])
   return contents
 }
 
-/** Asserts that exactly the records below the positions are stored. @returns the stored records */
-export async function expectConsistent({ driver, folder, log }: Scene): Promise<readonly string[]> {
-  const { records, positions } = await driver.contents(folder)
+/** Asserts that exactly the records below the positions are stored, or listed as unreadable. @returns the contents */
+export async function expectConsistent({ driver, folder, log }: Scene): Promise<Contents> {
+  const contents = await driver.contents(folder)
+  const { records, unreadable, positions } = contents
   const next = new Map(positions.map((position) => [partitionName(position), position.next]))
   const below = (await recordsIn(log)).filter((place) => {
     const [partition = '', offset = ''] = place.split('@')
     return BigInt(offset) < (next.get(partition) ?? 0n)
   })
-  expect(records.toSorted()).toEqual(below)
-  return records
+  expect([...records, ...unreadable].sort()).toEqual(below)
+  return contents
 }
 
 /** Loads in a separate process, which is killed at a stage. @returns what it printed */

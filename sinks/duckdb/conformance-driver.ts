@@ -24,11 +24,13 @@ export const driver: SinkDriver = {
         ([topic, table]) => `SELECT '${topic}', log_partition, log_offset FROM ${table} GROUP BY ALL`,
       )
       const stored = await rows(`${places.join(' UNION ALL ')} ORDER BY ALL`)
+      const unreadable = await rows('SELECT topic, "partition", "offset" FROM internal.unreadable')
       const positions = await rows('SELECT topic, "partition", next FROM internal.positions')
+      const placeOf = ([topic, partition, offset]: unknown[]) =>
+        recordAt(topic as string, partition as number, offset as bigint)
       return {
-        records: stored.map(([topic, partition, offset]) =>
-          recordAt(topic as string, partition as number, offset as bigint),
-        ),
+        records: stored.map(placeOf),
+        unreadable: unreadable.map(placeOf),
         positions: positions.map(([topic, partition, next]) =>
           positionOf(topic as string, partition as number, next as bigint),
         ),

@@ -4,7 +4,8 @@ import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { encodeSeen } from '../../infra/log/port/seen.ts'
 import type { DeadLetter } from '../../infra/runtime/internal/internal-topics.ts'
 import type { Event } from '../../schemas/declare/event.ts'
-import type { Collecting } from '../read-in-order.ts'
+import type { Rereadable } from '../rereading.ts'
+import type { Place, UnreadableRecord } from '../unreadable-record.ts'
 import { ChangedKeys, type KeptView } from './kept-rows.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
 
@@ -17,15 +18,6 @@ export interface StateChange {
   readonly key: string
   /** JSON; null deletes the key. */
   readonly state: string | null
-}
-
-/** A record that is in no table, and why. */
-export interface Unreadable {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: bigint
-  readonly ce_id: string | null
-  readonly error: string
 }
 
 /** How far a fold had read. */
@@ -56,14 +48,14 @@ export class Carefulness {
  * The content of one DuckDB transaction: rows, unreadable records, and the log positions after them. All of it stays in
  * memory until the commit succeeds, so a failed commit can be retried or dropped without a trace.
  */
-export class Batch implements Collecting {
+export class Batch implements Rereadable {
   bytes = 0
   records = 0
   readonly #tables = new Map<string, TableRows>()
   readonly #positions = new Map<string, Position>()
   #published: readonly Published[] = []
-  readonly #unreadable: Unreadable[] = []
-  readonly #healed: [topic: string, partition: number, offset: bigint][] = []
+  #unreadable: UnreadableRecord[] = []
+  readonly #healed: Place[] = []
   readonly #deadLetters: DuckDBValue[][] = []
   readonly #states = new Map<string, StateChange>()
   readonly #changed: ChangedKeys
@@ -100,15 +92,18 @@ export class Batch implements Collecting {
     this.#unreadable.push({ topic, partition, offset, ce_id, error })
   }
 
-  /** Removes a record from `internal.unreadable`: the batch has its rows, or it is skipped. */
-  heal({ topic, partition, offset }: Pick<LogRecord, 'topic' | 'partition' | 'offset'>): void {
-    this.#healed.push([topic, partition, offset])
+  dropUnreadable(is_listed: (record: UnreadableRecord) => boolean): void {
+    this.#unreadable = this.#unreadable.filter((record) => !is_listed(record))
   }
-  get healed(): number {
-    return this.#healed.length
-  }
-  get unreadable(): readonly Unreadable[] {
+  get unreadable(): readonly UnreadableRecord[] {
     return this.#unreadable
+  }
+
+  heal({ topic, partition, offset }: Place): void {
+    this.#healed.push({ topic, partition, offset })
+  }
+  get healed(): readonly Place[] {
+    return this.#healed
   }
 
   addDeadLetter(record: LogRecord, letter: DeadLetter): void {
@@ -195,11 +190,12 @@ export class Batch implements Collecting {
   async #commitInternal(connection: DuckDBConnection): Promise<void> {
     const unreadable = this.#unreadable.map((one) => [one.topic, one.partition, one.offset, one.ce_id, one.error])
     await insertAll(connection, 'INSERT OR REPLACE INTO internal.unreadable', unreadable, UNREADABLE_TYPES)
-    for (const place of this.#healed) {
-      await connection.run(
-        'DELETE FROM internal.unreadable WHERE topic = $1 AND "partition" = $2 AND "offset" = $3',
-        place,
-      )
+    for (const { topic, partition, offset } of this.#healed) {
+      await connection.run('DELETE FROM internal.unreadable WHERE topic = $1 AND "partition" = $2 AND "offset" = $3', [
+        topic,
+        partition,
+        offset,
+      ])
     }
     await insertAll(connection, 'INSERT OR IGNORE INTO internal.dead_letters', this.#deadLetters, DEAD_LETTER_TYPES)
     await mergeStates(connection, [...this.#states.values()])

@@ -5,7 +5,7 @@ import type { EventType } from '../../schemas/declare/event.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { Retrying } from '../retrying.ts'
 import type { LoadedOnce } from '../sink.ts'
-import { type UnreadableCounts, unreadableTotal } from '../unreadable-counts.ts'
+import { type UnreadableCounts, UnreadableNews } from '../unreadable-record.ts'
 import { damageIn } from './damaged-database.ts'
 import { type Database, databaseName, openDatabase } from './database.ts'
 import type { CommitStage } from './duckdb-batch.ts'
@@ -61,6 +61,8 @@ export class DatabaseVersionError extends Error {
 const DEFAULT_BATCH_BYTES = 4 * 2 ** 20
 const DEFAULT_BATCH_ROWS = 65_536
 const DEFAULT_POLL_MS = 200
+/** The subject of messages. */
+const WHO = 'the DuckDB sink'
 
 /**
  * Opens the file as its one owner, makes its tables and views fit the catalogue, and answers SQL.
@@ -87,6 +89,7 @@ export class DuckDbSink implements TablesSink {
   readonly #retrying: Retrying
   #opening: Promise<Opened> | undefined
   #server: SqlServer | undefined
+  readonly #news: UnreadableNews
   #closed = false
   #unreadable: UnreadableCounts = {}
   /** The work that runs now; passes never overlap. */
@@ -95,7 +98,8 @@ export class DuckDbSink implements TablesSink {
   constructor(options: DuckDbSinkOptions) {
     this.#options = options
     const { poll_ms = DEFAULT_POLL_MS, report } = options
-    this.#retrying = new Retrying({ who: 'the DuckDB sink', poll_ms, report })
+    this.#retrying = new Retrying({ who: WHO, poll_ms, report })
+    this.#news = new UnreadableNews(WHO, unreadableText, report)
   }
 
   async open(): Promise<void> {
@@ -169,13 +173,8 @@ export class DuckDbSink implements TablesSink {
   }
 
   #countUnreadable({ unreadable }: Loader): void {
-    const [before, now] = [unreadableTotal(this.#unreadable), unreadableTotal(unreadable)]
     this.#unreadable = unreadable
-    if (now > before) this.#options.report?.(`the DuckDB sink cannot read ${unreadableText(now)}`)
-    else if (now < before)
-      this.#options.report?.(
-        `the DuckDB sink has loaded or skipped ${before - now} of the records that it could not read`,
-      )
+    this.#news.now(unreadable)
   }
 
   /**

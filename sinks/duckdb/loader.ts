@@ -6,14 +6,15 @@ import { changelogTopic, DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal
 import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { type InOrder, readInOrder, type Take } from '../read-in-order.ts'
 import type { Ends } from '../read-positions.ts'
-import type { UnreadableCounts } from '../unreadable-counts.ts'
+import { Rereading, type RereadPass } from '../rereading.ts'
+import type { UnreadableCounts } from '../unreadable-record.ts'
 import { Batch, Carefulness, type CommitStage, type Published } from './duckdb-batch.ts'
 import { type LoadTarget, swapIn } from './event-tables.ts'
 import { KeptRows, keptOf } from './kept-rows.ts'
 import { LoadedPositions } from './loaded-positions.ts'
-import { type Rereadable, Rereading } from './rereading.ts'
 import { type RowShape, rowShapeOf } from './table-rows.ts'
 import { takeEvent, takeState } from './take-record.ts'
+import { UnreadableTable } from './unreadable-table.ts'
 import { createViews } from './user-views.ts'
 import type { View } from './views/view.ts'
 
@@ -58,7 +59,8 @@ export class Loader {
   readonly #careful = new Carefulness()
   readonly #newBatch: () => Batch
   readonly #published = new Map<string, bigint>()
-  readonly #rereading: Rereading
+  readonly #unreadable: UnreadableTable
+  readonly #rereading: Rereading<Batch>
   readonly #kept: readonly KeptRows[]
   /** Folds whose state and positions the views count. */
   readonly #folds: readonly string[]
@@ -69,11 +71,12 @@ export class Loader {
     this.#kept = keptOf(views).map((view) => new KeptRows(connection, view, kept_from_groups))
     this.#folds = [...new Set(views.flatMap(({ folds = [] }) => folds))]
     this.#newBatch = () => new Batch(keptOf(views))
-    this.#rereading = new Rereading({ ...options, careful: this.#careful, newBatch: this.#newBatch })
+    this.#unreadable = new UnreadableTable(connection)
     this.#positions = new LoadedPositions(options.log, options.file, options.connection)
     const { log, batch_bytes, batch_rows } = options
     const isFull = ({ bytes, rows }: Batch) => bytes >= batch_bytes || rows >= batch_rows
     this.#inOrder = { log, positions: this.#positions.read, batch_bytes, isFull }
+    this.#rereading = new Rereading({ ...this.#inOrder, list: this.#unreadable, newBatch: this.#newBatch })
     for (const target of options.targets) this.#shapes.set(target.type.type, rowShapeOf(target))
   }
 
@@ -94,19 +97,19 @@ export class Loader {
     }
     // A failed transaction may have left rows in the connection's temporary tables.
     for (const staging of ['state_staging', 'changed_groups']) await connection.run(`DELETE FROM ${staging}`)
-    await this.#rereading.count()
+    await this.#unreadable.count()
   }
 
   /** How many records of each topic are in no table, because they cannot be read. */
   get unreadable(): UnreadableCounts {
-    return this.#rereading.counts
+    return this.#unreadable.counts()
   }
 
   /** Rereads every unreadable record, and reads no new ones. */
   async reread(): Promise<Loaded> {
     const loaded = { rows: 0, records: 0 }
     await this.#compare()
-    await this.#rereading.all(this.#rereadable(await this.#eventEnds()), loaded)
+    loaded.records = await this.#rereading.all(this.#reread(await this.#eventEnds(), loaded, undefined))
     return loaded
   }
 
@@ -127,10 +130,10 @@ export class Loader {
 
     const loading = new Loading(this.#newBatch)
     for (const position of adopted) loading.batch.moveTo(position)
-    const rereadable = this.#rereadable(events)
-    if (reread === 'all') await this.#rereading.all(rereadable, loading.loaded)
-    else await this.#rereading.whenDue(rereadable, loading.loaded)
-    await this.#load(loading, events, rereadable.take, signal)
+    const rereading = this.#reread(events, loading.loaded, signal)
+    loading.loaded.records +=
+      reread === 'all' ? await this.#rereading.all(rereading) : await this.#rereading.whenDue(rereading)
+    await this.#load(loading, events, rereading.take, signal)
     const built = [...this.#shapes.values()].filter(({ target }) => target.building)
     if (built.length > 0) {
       await this.#commit(loading)
@@ -162,11 +165,20 @@ export class Loader {
     )
   }
 
-  #rereadable(ends: Ends): Rereadable {
-    const { vocabulary, blobs } = this.#options
+  #reread(ends: Ends, loaded: { rows: number }, signal: AbortSignal | undefined): RereadPass<Batch> {
+    const { vocabulary, blobs, connection, observe } = this.#options
     const partitionsOf = (topic: string) => ends.get(topic)?.length
     const taking = { vocabulary, blobs, shapes: this.#shapes, partitionsOf }
-    return { topics: new Set(ends.keys()), take: (record, batch) => takeEvent(record, batch, taking) }
+    return {
+      topics: new Set(ends.keys()),
+      take: (record, batch) => takeEvent(record, batch, taking),
+      commit: async (batch) => {
+        await batch.commit(connection, this.#careful, observe)
+        loaded.rows += batch.rows
+        await this.#unreadable.count()
+      },
+      signal,
+    }
   }
 
   /** Loads up to `ends`. The last batch is left uncommitted, so that the caller can add to it. */
@@ -188,7 +200,7 @@ export class Loader {
     }
     loaded.rows += batch.rows
     loaded.records += batch.records
-    if (batch.unreadable.length > 0) await this.#rereading.count()
+    if (batch.unreadable.length > 0) await this.#unreadable.count()
     loading.batch = this.#newBatch()
   }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
 import { recordAt, type SinkDriver, smallCommits } from '../conformance/driver.ts'
-import { fileOf, openJsonlSink } from './jsonl-sink.ts'
+import { fileOf, openJsonlSink, unreadableIn } from './jsonl-sink.ts'
 import { readStored } from './positions-file.ts'
 
 export const driver: SinkDriver = {
@@ -26,6 +26,7 @@ export const driver: SinkDriver = {
         records.push(recordAt(topic, partition, offset))
       }
     }
-    return { records, positions: stored?.positions ?? [] }
+    const unreadable = (await unreadableIn(dir)).map((one) => recordAt(one.topic, one.partition, one.offset))
+    return { records, unreadable, positions: stored?.positions ?? [] }
   },
 }

@@ -6,4 +6,5 @@ export const jsonl: SinkKind = {
   about: 'write every event as a line of JSON to this folder, one file per event type',
   open: async (dir, opening) => (await import('./jsonl-sink.ts')).openJsonlSink({ ...opening, dir }),
   positions: async (dir) => (await (await import('./positions-file.ts')).readStored(dir))?.positions,
+  unreadable: async (dir) => (await import('./jsonl-sink.ts')).unreadableIn(dir),
 }

@@ -15,13 +15,13 @@ import type { Blobs } from '../../infra/blobs/blobs.ts'
 import { directoryBlobs } from '../../infra/blobs/directory.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import type { LogRecord } from '../../infra/log/port/log.ts'
-import { defineEvent } from '../../schemas/declare/event.ts'
+import { defineEvent, type EventType } from '../../schemas/declare/event.ts'
 import { int32, list, utf8 } from '../../schemas/declare/logical-types.ts'
 import { encodeEvent, offloadedBlobs } from '../../schemas/wire/codec.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
 import { append, createTopics, eventOf } from '../../testing/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../testing/temporary-folder.ts'
-import { openJsonlSink } from './jsonl-sink.ts'
+import { openJsonlSink, unreadableIn } from './jsonl-sink.ts'
 import { JsonlFolderError } from './positions-file.ts'
 
 const SAMPLED = 'policy.completions_sampled'
@@ -51,8 +51,8 @@ function replaceIn(file: string, text: string, other: string): void {
   writeFileSync(file, before.replace(text, other))
 }
 
-async function load(): Promise<void> {
-  const sink = await openJsonlSink({ dir, log, blobs, catalogue })
+async function load(events: readonly EventType[] = catalogue): Promise<void> {
+  const sink = await openJsonlSink({ dir, log, blobs, catalogue: events })
   try {
     await sink.loadOnce()
   } finally {
@@ -146,6 +146,44 @@ test('a record that is not an event has a line in unreadable.jsonl with its plac
   expect(existsSync(fileOf(SAMPLED))).toBe(false)
 })
 
+/** An event in several versions with the same fields. */
+const thing = (version: number) => {
+  const row = { thing_id: utf8('which'), weight: int32('in grams') }
+  const earlier = Array.from({ length: version - 1 }, (_, at) => ({ version: at + 1, row }))
+  const shared = { key: 'thing_id', encoding: 'json', retention: 'derived', about: '' } as const
+  return defineEvent({ ...shared, type: 'thing.weighed', version, row, earlier })
+}
+const weighed = (version: number, id: string) => eventOf(thing(version), id, 't1', { thing_id: 't1', weight: version })
+
+test('a record whose schema a later release has is written then, once', async () => {
+  await createTopics(log, [thing(1)])
+  await append(log, (story) => story.event(thing(2), weighed(2, 'e1')).event(thing(1), weighed(1, 'e2')))
+  for (const [version, ids] of [
+    [1, ['e2']],
+    [2, ['e2', 'e1']],
+    [2, ['e2', 'e1']],
+  ] as const) {
+    await load([thing(version)])
+    expect(linesOf('thing.weighed').map(({ envelope }) => envelope.id)).toEqual(ids)
+  }
+  const place = { topic: 'thing.weighed', partition: expect.any(Number), offset: 0 }
+  expect(linesOf('unreadable')).toEqual([
+    { ...place, ce_id: 'e1', error: expect.any(String) },
+    { ...place, ce_id: null, error: null },
+  ])
+  expect(await unreadableIn(dir)).toEqual([])
+})
+
+test('a new reason is another line, and the last line of a place counts', async () => {
+  await createTopics(log, [thing(1)])
+  await append(log, (story) => story.event(thing(3), weighed(3, 'e1')))
+  for (const version of [1, 1, 2]) await load([thing(version)])
+  const errors = linesOf('unreadable').map(({ error }) => error)
+  expect(new Set(errors).size).toBe(2)
+  expect(errors).toHaveLength(2)
+  expect((await unreadableIn(dir)).map(({ error }) => error)).toEqual([errors[1]])
+})
+
 test('what a killed process left behind is cut off: half a line, a file that it had just made', async () => {
   await append(log, (story) => story.sampled('g', [0]))
   await load()
@@ -192,6 +230,13 @@ describe('a folder that is not as the sink left it is refused, with what to do',
     await load()
     damage()
     expect(await refused()).toMatch(new RegExp(`sampled\\.jsonl: expected the \\d+ bytes that were written, ${found}`))
+  })
+
+  test('a list of unreadable records that has other lines', async () => {
+    await append(log, (story) => story.raw(SAMPLED, 1, { key: 'g', headers: [], value: Buffer.from('x') }))
+    await load()
+    replaceIn(fileOf('unreadable'), '"topic"', '"tupic"')
+    expect(await refused()).toMatch(/unreadable\.jsonl: expected lines of .*, found other .*content\nremove .*--jsonl/)
   })
 
   test('a file that is cut while the sink runs', async () => {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { flushPath } from '../../infra/flush-path.ts'
 import type { Position } from '../../infra/log/port/log.ts'
 import { encodeSeen, positionOf } from '../../infra/log/port/seen.ts'
 import { startAgain } from '../sink-place.ts'
-import type { UnreadableCounts } from '../unreadable-counts.ts'
+import type { UnreadableCounts } from '../unreadable-record.ts'
 
 export const POSITIONS_FILE = 'positions.json'
 export const DRAFT = `${POSITIONS_FILE}.new`
@@ -36,6 +36,10 @@ export class JsonlFolderError extends Error {
 
 /** What to do with such a folder. */
 export const makeAgain = (dir: string) => startAgain('jsonl', dir)
+
+/** @param expected what the file should hold */
+export const damagedFile = (file: string, expected: string) =>
+  new JsonlFolderError(`${file}: expected ${expected}, found other or damaged content`, makeAgain(dirname(file)))
 
 const whole = z.int().nonnegative()
 const formatted = z.object({ format: whole })
@@ -67,10 +71,7 @@ export async function readStored(dir: string): Promise<Stored | undefined> {
     throw new JsonlFolderError(problem, `use that version; or ${makeAgain(dir)}`)
   }
   const stored = parsed(contents, intact)
-  if (stored === undefined) {
-    const problem = `${file}: expected the positions of a JSON Lines sink, found other or damaged content`
-    throw new JsonlFolderError(problem, makeAgain(dir))
-  }
+  if (stored === undefined) throw damagedFile(file, 'the positions of a JSON Lines sink')
   return {
     positions: stored.positions.map(({ topic, partition, next, seen }) =>
       positionOf(topic, partition, BigInt(next), seen),

@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { parseOpenMetrics } from '../../testing/open-metrics.ts'
@@ -65,6 +65,56 @@ test('run --only jsonl starts that sink alone, reports on it in metrics, and ref
   // No processor ran, so nothing was computed and no clock ticked.
   const written = readdirSync(join(cwd, 'alone-events')).filter((name) => name.endsWith('.jsonl'))
   expect(written.toSorted()).toEqual(['rollout.requested.jsonl', 'tower.scene_presented.jsonl'])
+})
+
+test('dlq lists the records that the files lack, and dlq retry writes those that can be read', async () => {
+  const place = { cwd, env: { PLUMBLINE_DATA: 'lacking' } }
+  await plumblineOk([...GENERATE, '--scenes', '1'], place)
+  const completion = {
+    completion_index: 0,
+    text: '<answer>0</answer>',
+    token_ids: Array.from({ length: 20_000 }, (_, at) => at),
+  }
+  const [request] = lines(await plumblineOk(['tail', 'rollout.requested', '--json'], place))
+  const { key: group_id } = JSON.parse(request ?? '') as { key: string }
+  writeFileSync(join(cwd, 'long.jsonl'), `${JSON.stringify({ group_id, ...completion })}\n`)
+  await plumblineOk(['run', '--until-idle', '--no-sink', '--policy', 'recorded(long.jsonl)'], place)
+  const root = join(cwd, 'lacking', 'blobs')
+  const blobs = (readdirSync(root, { recursive: true }) as string[]).map((name) => join(root, name))
+  const [blob = ''] = blobs.filter((name) => lstatSync(name).size > 64 * 1024)
+  renameSync(blob, join(cwd, 'kept'))
+
+  const JSONL = ['--jsonl', 'lacking-events']
+  const RUN = ['run', '--only', 'jsonl', ...JSONL]
+  const first = await plumbline([...RUN, '--until-idle'], place)
+  expect(first.stderr).toMatch(
+    /jsonl: cannot read 1 record, which is .*dlq list --processor jsonl --jsonl .*lacking-events/,
+  )
+  const list = async () =>
+    lines(await plumblineOk(['dlq', 'list', '--json', ...JSONL], place)).map((line) => JSON.parse(line))
+  const [listed] = await list()
+  expect(listed).toMatchObject({ processor: 'jsonl', failure: 'unreadable', topic: 'policy.completions_sampled' })
+  expect(await plumblineOk(['dlq', 'show', listed.number, ...JSONL], place)).toContain(
+    `jsonl cannot read ${listed.number}`,
+  )
+  const unnamed = await plumbline(['dlq', 'list', '--processor', 'jsonl'], place)
+  expect([unnamed.code, unnamed.stderr]).toEqual([2, expect.stringContaining('add --jsonl FOLDER')])
+
+  const retry = ['dlq', 'retry', '--all', '--processor', 'jsonl', ...JSONL]
+  expect((await plumbline(retry, place)).stdout).toMatch(/ of jsonl: refused: blob /)
+  const running = start(RUN, place)
+  await eventually(async () =>
+    (await plumbline(retry, place)).stdout.includes('the run that loads reads it again by itself'),
+  )
+  running.child.kill('SIGTERM')
+  await running.ended
+  renameSync(join(cwd, 'kept'), blob)
+  expect(await plumblineOk(['dlq', 'retry', listed.number, ...JSONL], place)).toBe(
+    `${listed.number} of jsonl: loaded\n`,
+  )
+  expect(await list()).toEqual([])
+  const written = readFileSync(join(cwd, 'lacking-events', 'policy.completions_sampled.jsonl'), 'utf8')
+  expect(lines(written)).toHaveLength(1)
 })
 
 test('lines of another log are refused, with what to do', async () => {

@@ -112,7 +112,7 @@ test('an undecodable record is listed, shown and refused for a retry with its re
   expect([retry.code, retry.stdout]).toEqual([1, expect.stringContaining('refused: the record itself is wrong')])
   expect(await plumblineOk(['dlq', 'retry', '--all'], { cwd })).toMatch(
     new RegExp(
-      `^(\\d+: refused: .*\\n){${readers.length}}rollout\\.requested/1/\\d+: refused: header ce_specversion.*\\n$`,
+      `^(\\d+: refused: .*\\n){${readers.length}}rollout\\.requested/1/\\d+ of duckdb: refused: header ce_specversion.*\\n$`,
     ),
   )
   const place = letters.find(({ processor }) => processor === 'duckdb')
@@ -124,7 +124,7 @@ test('an undecodable record is listed, shown and refused for a retry with its re
     /^ *n .*\n─.*\nrollout\.requested/,
   )
   const nowhere = await plumbline(['dlq', 'show', 'rollout.requested/0/99'], { cwd })
-  expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('the tables lack no such record') })
+  expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('no sink lists such a record') })
   expect((await plumbline(['dlq', 'retry'], { cwd })).code).toBe(2)
   expect(await sql('select count(*)::int as n from internal.dead_letters', { cwd })).toEqual([{ n: readers.length }])
   const tail = await plumblineOk(['tail', 'rollout.requested'], { cwd })

@@ -229,7 +229,7 @@ export class RecordsTarget implements FuzzTarget {
       throw new Error(`${place} is sound, and a dead letter of ${letter.processor}: ${letter.error}`)
     }
     const lacking = new Set<string>()
-    for await (const { topic, partition, offset, error } of unreadableRecords(this.#folder.dir)) {
+    for await (const { topic, partition, offset, error } of unreadableRecords({ data: this.#folder.dir, places: {} })) {
       const place = placeOf({ topic, partition, offset })
       if (!this.#bad.has(place)) throw new Error(`${place} is sound, and the tables lack it: ${error}`)
       lacking.add(place)
