@@ -129,6 +129,7 @@ export class SimulatedLog implements Log {
       id: member.id,
       poll: (how) => this.#poll(member, options.topics, how),
       seek: (positions) => member.seek(positions),
+      ownership: (partition) => member.ownership(partition),
       pause: (partitions) => member.pause(partitions),
       resume: (partitions) => member.resume(partitions),
       leave: async () => {

@@ -279,6 +279,19 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
       }),
   },
   {
+    name: 'a member never learns of a takeover',
+    caught_by: 'a member that does not poll learns which of its partitions another member has, and only of those',
+    wrap: (log) => withMembers(log, () => ({ ownership: () => new AbortController().signal })),
+  },
+  {
+    name: 'a rebalance ends the ownership of retained partitions',
+    caught_by: 'a member that does not poll learns which of its partitions another member has, and only of those',
+    wrap: (log) =>
+      withMembers(log, (member) => ({
+        ownership: () => AbortSignal.any([0, 1].map((partition) => member.ownership(partition))),
+      })),
+  },
+  {
     name: 'tombstones become empty values',
     caught_by: 'key, headers and value are read back as written: unicode, empty, tombstones, many headers, 512 KiB',
     wrap: (log) =>

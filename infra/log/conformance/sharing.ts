@@ -140,6 +140,56 @@ export const SHARING: readonly ConformanceCase[] = [
     },
   },
   {
+    name: 'a member that does not poll learns which of its partitions another member has, and only of those',
+    async run(harness) {
+      const log = await harness.open()
+      const topic = await createTopic(log, 2)
+      const group = fresh('group')
+      for (const p of [0, 1]) await append(log, topic, p, numbered(3))
+      const a = await Follower.join(log, group, [topic], harness.session_timeout_ms)
+      await until([a], () => a.records.length === 6, 'six records')
+      const signals = [0, 1].map((p) => a.member.ownership(p))
+      assert(signals.every(({ aborted }) => !aborted))
+      const b = await Follower.join(await harness.open(), group, [topic], harness.session_timeout_ms)
+      await until([b], () => b.owned.size === 1 && signals.some(({ aborted }) => aborted), 'the takeover')
+      const [taken] = b.held as [number]
+      assert.deepEqual(
+        signals.map(({ aborted }) => aborted),
+        [taken === 0, taken === 1],
+      )
+      assert(signals[taken]?.reason instanceof FencedError)
+      await a.commit(log, [1 - taken])
+      await rejectsWith(FencedError, () => a.commit(log, [taken]))
+      await untilBalanced([a, b], 2)
+      assert.deepEqual(
+        [a.member.ownership(1 - taken) === signals[1 - taken], a.member.ownership(taken).aborted],
+        [true, true],
+      )
+      await b.member.leave()
+      await untilBalanced([a], 2)
+      assert.deepEqual([a.member.ownership(taken).aborted, signals[taken]?.aborted], [false, true])
+      await a.member.leave()
+      assert([0, 1].every((p) => a.member.ownership(p).aborted))
+    },
+  },
+  {
+    name: 'a member that was silent learns at its next poll at the latest that its partitions were taken over',
+    async run(harness) {
+      const log = await harness.open()
+      const topic = await createTopic(log, 1)
+      const group = fresh('group')
+      const a = await Follower.join(await harness.openSilent(), group, [topic], harness.session_timeout_ms)
+      await until([a], () => a.owned.size === 1, 'the partition')
+      const signal = a.member.ownership(0)
+      await harness.elapse(harness.session_timeout_ms * 1.5)
+      const b = await Follower.join(log, group, [topic], harness.session_timeout_ms)
+      await until([b], () => b.owned.size === 1, 'the takeover')
+      await b.member.leave()
+      await until([a], () => a.losses.length === 1 && a.gains.length === 2, 'both reports')
+      assert.deepEqual([signal.aborted, a.member.ownership(0).aborted], [true, false])
+    },
+  },
+  {
     name: 'a member that leaves hands its partitions over at once',
     async run(harness) {
       const log = await harness.open()

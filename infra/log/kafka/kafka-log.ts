@@ -160,7 +160,10 @@ class KafkaLog implements Log {
         heartbeat_ms: Math.min(this.#options.heartbeat_ms ?? HEARTBEAT_MS, session_timeout_ms / 3),
         heartbeats: this.#options.heartbeats ?? 'always',
       },
-      () => signal.give(),
+      () => {
+        member.compareOwnership()
+        signal.give()
+      },
     )
     const id = randomUUID()
     const starts = new Starts(connection, group)
@@ -179,6 +182,7 @@ class KafkaLog implements Log {
         }
         return owned
       },
+      owns: () => membership.owns,
       ids: async () => {
         ids = await this.#look(connection, group, topics, partitions)
         return ids

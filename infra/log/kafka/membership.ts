@@ -83,6 +83,11 @@ export class Membership {
     return this.#owned
   }
 
+  /** The partitions owned now, as far as this process knows. */
+  get owns(): Epochs {
+    return this.#owned
+  }
+
   /** Nothing may be read now, because partitions may move. */
   get moving(): boolean {
     return this.#state !== 'stable'

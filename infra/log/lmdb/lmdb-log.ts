@@ -201,6 +201,7 @@ class LmdbLog implements Log {
         if (due || found.members[member] === undefined || hasExpiredMembers(found, member, now_ms)) await renew()
         return ownedBy(state(), member)
       },
+      owns: () => ownedBy(state(), member),
       ids: async () => new Map(topics.map((topic) => [topic, this.#reader.topicId(this.#reader.topic(topic))])),
       start: async (topic, partition) => this.#look((reader) => reader.start(group, topic, partition), false),
       read: (request, at_least_one) => this.#look((reader) => reader.readFor(group, request, at_least_one), false),
@@ -208,11 +209,19 @@ class LmdbLog implements Log {
       now_ms: () => performance.now(),
       leave: async () => {
         this.#members.delete(consumer)
+        this.#writer?.onBeat.delete(member)
         await this.#write({ kind: 'leave', group, member })
       },
     }
     const consumer = new Consumer(member, group, [...topics], access)
     this.#members.add(consumer)
+    this.#writer?.onBeat.set(member, () => {
+      try {
+        consumer.compareOwnership()
+      } catch {
+        // Reading failed. The next poll reports why.
+      }
+    })
     return consumer
   }
 

@@ -63,6 +63,8 @@ export type FromWriter =
   | { readonly kind: 'refused'; readonly failure: Failure }
   | { readonly kind: 'done'; readonly id: number; readonly value: unknown; readonly memory?: readonly ArrayBuffer[] }
   | { readonly kind: 'failed'; readonly id: number; readonly failure: Failure }
+  /** A heartbeat of this member was written, and with it what others had changed in the group. */
+  | { readonly kind: 'beat'; readonly member: string }
   | { readonly kind: 'closed' }
 
 /** An error in a form that can be sent between threads: structured cloning would lose its class. */

@@ -9,6 +9,8 @@ const SPARE_BLOCKS = 32
 export class WriterThread {
   /** Memory blocks that the thread has returned for reuse. */
   readonly spare: ArrayBuffer[] = []
+  /** By member, called after each of its heartbeats. */
+  readonly onBeat = new Map<string, () => void>()
   readonly #options: WriterOptions
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
@@ -80,6 +82,7 @@ export class WriterThread {
   }
 
   #hear(message: FromWriter): void {
+    if (message.kind === 'beat') this.onBeat.get(message.member)?.()
     if (message.kind !== 'done' && message.kind !== 'failed') return
     const waiting = this.#waiting.get(message.id)
     this.#waiting.delete(message.id)

@@ -25,9 +25,11 @@ class Writer {
   readonly #lock: LockWord
   readonly #last: LastTransaction
   readonly #heartbeats = new Map<string, NodeJS.Timeout>()
+  readonly #say: (message: FromWriter) => void
 
-  private constructor(options: WriterOptions, opened: AsyncDisposableStack) {
+  private constructor(options: WriterOptions, say: (message: FromWriter) => void, opened: AsyncDisposableStack) {
     this.#options = options
+    this.#say = say
     this.#opened = opened
     this.#tables = opened.adopt(openTables(options.dir, false, options.durability), closeTables)
     this.#lock = opened.adopt(new LockWord(join(options.dir, 'lock.mdb')), (it) => it.close())
@@ -35,13 +37,17 @@ class Writer {
     this.#store = new Store(this.#tables, `lmdb:${options.dir}`)
   }
 
-  /** Closes what it has opened if it fails. */
-  static async open(options: WriterOptions): Promise<Writer> {
+  /**
+   * Closes what it has opened if it fails.
+   *
+   * @param say sends a message after each heartbeat
+   */
+  static async open(options: WriterOptions, say: (message: FromWriter) => void): Promise<Writer> {
     const note = join(options.dir, 'lock-word.json')
     const opened = new AsyncDisposableStack()
     try {
       if (existsSync(note)) await awaitLockToOpen(options, note)
-      const writer = new Writer(options, opened)
+      const writer = new Writer(options, say, opened)
       writer.#begin(note)
       return writer
     } catch (error) {
@@ -109,8 +115,12 @@ class Writer {
 
   #keepAlive(request: Request): void {
     if (request.kind !== 'renew' || !request.keep_alive || this.#heartbeats.has(request.member)) return
-    const beat = () => void this.handle([{ id: 0, request }])
-    this.#heartbeats.set(request.member, setInterval(beat, request.session_timeout_ms / 3))
+    const { member, session_timeout_ms } = request
+    const beat = () => {
+      this.handle([{ id: 0, request }])
+      this.#say({ kind: 'beat', member })
+    }
+    this.#heartbeats.set(member, setInterval(beat, session_timeout_ms / 3))
   }
 
   /** Called even if the leave cannot be written: a member that no longer polls must not keep its partitions. */
@@ -182,7 +192,7 @@ async function start(): Promise<void> {
   say({ kind: 'opening' })
   let writer: Writer
   try {
-    writer = await Writer.open(workerData as WriterOptions)
+    writer = await Writer.open(workerData as WriterOptions, say)
   } catch (error) {
     say({ kind: 'refused', failure: toFailure(refusal((workerData as WriterOptions).dir, error)) })
     port.close()

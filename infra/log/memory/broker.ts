@@ -66,8 +66,8 @@ interface Entry {
 
 /** State shared by several memory handles, as several processes share a folder. Every method is one atomic step. */
 export class MemoryBroker {
-  /** Live handles; they renew their leases before any lease is checked. */
-  readonly handles = new Set<{ renewLeases(): void }>()
+  /** Live handles; they renew their leases before any lease is checked, and are told when owners have changed. */
+  readonly handles = new Set<{ renewLeases(): void; ownersChanged(group: string): void }>()
   readonly #name: string
   readonly #topics = new Map<string, MemoryTopic>()
   readonly #producers = new Map<string, number>()
@@ -250,7 +250,9 @@ export class MemoryBroker {
   #store(group: string, state: GroupState): void {
     const moved = state.epoch !== this.#group(group).epoch
     this.#groups.set(group, state)
-    if (moved) this.#wake()
+    if (!moved) return
+    for (const handle of this.handles) handle.ownersChanged(group)
+    this.#wake()
   }
 
   #wake(): void {

@@ -65,6 +65,10 @@ export class MemoryLog implements Log {
     for (const [id, joined] of this.#members) this.#broker.renew(joined.group, id, joined.session_ms, this.#now())
   }
 
+  ownersChanged(group: string): void {
+    for (const joined of this.#members.values()) if (joined.group === group) joined.consumer.compareOwnership()
+  }
+
   async createTopics(topics: readonly TopicSpec[]): Promise<void> {
     this.#expectOpen()
     this.#broker.createTopics(topics)
@@ -117,7 +121,6 @@ export class MemoryLog implements Log {
     }
     const enter = () => this.#broker.enter({ group, member: id, topics, partitions, session_timeout_ms }, this.#now())
     enter()
-    this.#members.set(id, { group, session_ms: session_timeout_ms })
     const access: GroupAccess = {
       owned: async () => {
         this.#expectOpen()
@@ -125,6 +128,7 @@ export class MemoryLog implements Log {
         enter()
         return this.#broker.owned(group, id)
       },
+      owns: () => this.#broker.owned(group, id),
       start: async (topic, partition) => this.#broker.start(group, topic, partition),
       ids: async () => new Map(topics.map((topic) => [topic, this.#broker.topicId(topic)])),
       read: (request, at_least_one) => {
@@ -140,7 +144,9 @@ export class MemoryLog implements Log {
         if (this.#state === 'open') this.#broker.leave(group, id)
       },
     }
-    return new Consumer(id, group, topics, access)
+    const consumer = new Consumer(id, group, topics, access)
+    this.#members.set(id, { group, session_ms: session_timeout_ms, consumer })
+    return consumer
   }
 
   async committed(group: string): Promise<readonly Position[]> {
@@ -167,4 +173,5 @@ export class MemoryLog implements Log {
 interface Joined {
   readonly group: string
   readonly session_ms: number
+  readonly consumer: Consumer
 }

@@ -1,5 +1,15 @@
+import { notOwned } from './failure.ts'
 import type { Epochs } from './group.ts'
-import type { Claim, LogRecord, Member, Polled, Position, ReadRequest, ReadResult } from './log.ts'
+import {
+  type Claim,
+  FencedError,
+  type LogRecord,
+  type Member,
+  type Polled,
+  type Position,
+  type ReadRequest,
+  type ReadResult,
+} from './log.ts'
 import { partitionName } from './partition-name.ts'
 import { ReadTimes } from './read-times.ts'
 import { seenAfter } from './seen.ts'
@@ -14,6 +24,8 @@ export interface GroupRead extends ReadRequest {
 export interface GroupAccess {
   /** The partitions that the member owns now. A member that was removed as dead joins again. */
   owned(): Promise<Epochs>
+  /** The partitions that the member owns, as far as this process knows; without a request. */
+  owns(): Epochs
   /** The ids of the group's topics now. */
   ids(): Promise<ReadonlyMap<string, string>>
   /** Committed position, or the beginning. */
@@ -61,6 +73,8 @@ export class Consumer implements Member {
   readonly #access: GroupAccess
   /** What the last poll reported. */
   #owned: Epochs = new Map()
+  /** For each of them, whether it still is. */
+  readonly #ownership = new Map<number, AbortController>()
   /** Ids of the topics, at the last gain. */
   #ids: ReadonlyMap<string, string> = new Map()
   readonly #positions = new Map<string, Position>()
@@ -109,7 +123,11 @@ export class Consumer implements Member {
       for (const topic of this.#topics) this.#positions.delete(partitionName({ topic, partition }))
     }
     for (const start of starts) this.#positions.set(partitionName(start), start)
+    for (const partition of lost) this.#end(partition)
+    for (const partition of gained) this.#ownership.set(partition, new AbortController())
     this.#owned = owned
+    // It may have changed again meanwhile.
+    this.compareOwnership()
     return { records: [], claim: new EpochClaim(this.#group, this.id, owned), gained, lost, positions: [] }
   }
 
@@ -162,6 +180,24 @@ export class Consumer implements Member {
     }
   }
 
+  ownership(partition: number): AbortSignal {
+    return this.#ownership.get(partition)?.signal ?? AbortSignal.abort(this.#lost(partition))
+  }
+
+  /** The driver calls it when the member's partitions may have changed, also between polls. */
+  compareOwnership(): void {
+    const owned = this.#access.owns()
+    for (const [partition, epoch] of this.#owned) if (owned.get(partition) !== epoch) this.#end(partition)
+  }
+
+  #end(partition: number): void {
+    this.#ownership.get(partition)?.abort(this.#lost(partition))
+  }
+
+  #lost(partition: number): FencedError {
+    return new FencedError(notOwned(this.#group, this.id, partition))
+  }
+
   pause(partitions: readonly number[]): void {
     for (const partition of partitions) if (this.#owned.has(partition)) this.#paused.add(partition)
   }
@@ -173,6 +209,7 @@ export class Consumer implements Member {
   async leave(): Promise<void> {
     if (this.#left) return
     this.#left = true
+    for (const partition of this.#owned.keys()) this.#end(partition)
     await this.#access.leave()
   }
 }

@@ -54,6 +54,9 @@ export function fencedProducer(id: string): string {
   return `producer ${id}: a later producer has opened this id. Nothing was written; drop the unsaved work.`
 }
 
+export const notOwned = (group: string, member: string, partition: number) =>
+  `group ${group}: member ${member} no longer owns partition ${partition}: another member processes its records.`
+
 export function fencedClaim(group: string, member: string, partition: number): string {
   return (
     `group ${group}: member ${member} no longer owns partition ${partition} as it did when it polled. ` +

@@ -252,6 +252,15 @@ export interface Member {
   poll(options: { readonly max_bytes: number; readonly wait_ms: number }): Promise<Polled>
   /** Continues from these positions, e.g. back at the committed ones after an aborted transaction. */
   seek(positions: readonly Position[]): void
+  /**
+   * Aborts when the driver learns that the member no longer owns a partition as the last poll reported it: at once,
+   * whether the member polls or not, and at the latest with the poll that reports the loss. The reason is a
+   * `FencedError`. So long work on the partition's records can be given up: a commit of it would be refused. A driver
+   * learns of a takeover as soon as its heartbeats tell: those go on while the member computes. A retained partition
+   * keeps its signal through a rebalance; one that is gained, or lost and regained, gets another one. Aborted for
+   * partitions that the last poll did not report as owned, and after `leave`.
+   */
+  ownership(partition: number): AbortSignal
   pause(partitions: readonly number[]): void
   resume(partitions: readonly number[]): void
   /** Releases the partitions at once. */
