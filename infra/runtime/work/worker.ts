@@ -160,7 +160,7 @@ export class Worker {
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
     const before = this.#unsaved_bytes
-    await this.#process(polled)
+    await this.#process(polled, member, commits)
     this.#growth.see(polled.records, this.#unsaved_bytes - before)
     await beside?.collect(this.#tasks)
     const due = performance.now() - this.#last_commit_ms >= this.#tuning.commit_interval_ms
@@ -232,7 +232,7 @@ export class Worker {
     const journalled = await this.#positions.fromJournal(partition)
     const restored = await restoreState(processor, partition, {
       ...this.#options,
-      signal: this.#unwanted,
+      signal: AbortSignal.any([this.#unwanted, member.ownership(partition)]),
       without_snapshots: journalled.length > 0,
       onNotice: (message) => this.#options.onEvent?.({ kind: 'notice', message }),
     })
@@ -259,17 +259,30 @@ export class Worker {
     this.#positions.drop(partition)
   }
 
-  async #process(polled: Polled): Promise<void> {
+  async #process(polled: Polled, member: Member, commits: Commits): Promise<void> {
     const byPartition = Map.groupBy(polled.records, ({ partition }) => partition)
     for (const [partition, records] of byPartition) {
       const task = this.#tasks.get(partition)
       if (task === undefined)
         throw new Error(`the log delivered records of partition ${partition}, which was never gained`)
       const letters = task.unsaved.dead_letters.length
-      await task.process(records)
-      this.#bugs.see(records.length, task.unsaved.dead_letters.slice(letters))
+      const owned = member.ownership(partition)
+      if (owned.aborted) continue
+      await task.process(records).catch((error: unknown) => {
+        if (!owned.aborted) throw error
+      })
+      if (!owned.aborted) this.#bugs.see(records.length, task.unsaved.dead_letters.slice(letters))
     }
-    this.#positions.reach(polled.positions)
+    await this.#dropLost(member, commits)
+    this.#positions.reach(polled.positions.filter((position) => this.#tasks.has(position.partition)))
+  }
+
+  /** Drops the work on partitions that another worker has by now: a commit with it would be refused as a whole. */
+  async #dropLost(member: Member, commits: Commits): Promise<void> {
+    const lost = [...this.#tasks.keys()].filter((partition) => member.ownership(partition).aborted)
+    // A commit under way may contain some of them: its outcome decides.
+    if (lost.length > 0) await commits.settled()
+    for (const partition of lost) this.#drop(partition)
   }
 
   /** The number of input records and results from outside that are not taken into a commit yet. */
