@@ -31,8 +31,9 @@ test('an unknown benchmark or peer is refused with the list of known ones', asyn
     stderr:
       'bench:kafka: there is no benchmark peer\nthere are: peers, topology, pass-through, produce, consume, takeover, scale-out, latency, slow-sink\n',
   })
-  await expect(bench('peers', '--with', 'flink')).rejects.toMatchObject({
+  await expect(bench('peers', '--with', 'storm')).rejects.toMatchObject({
     code: 2,
-    stderr: 'bench:kafka: --with flink: there is no such peer\nthere are: kafka-streams, bytewax, quix, confluent\n',
+    stderr:
+      'bench:kafka: --with storm: there is no such peer\nthere are: kafka-streams, flink, bytewax, quix, confluent\n',
   })
 })

@@ -37,7 +37,13 @@ export const CANDIDATES: readonly Candidate[] = [
     what: 'Kafka Streams, exactly-once-v2, RocksDB',
     input: 'messages',
     goal: 2,
-    command: javaCommand,
+    command: (say) => javaCommand('kafka-streams', say),
+  },
+  {
+    name: 'flink',
+    what: 'Apache Flink 2, exactly once, RocksDB',
+    input: 'messages',
+    command: (say) => javaCommand('flink', say),
   },
   {
     name: 'bytewax',

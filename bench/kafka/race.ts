@@ -31,8 +31,9 @@ interface Told {
   /** Processor time of all its threads, from the first message on. */
   readonly cpu_seconds: number
   readonly first_ms: number
-  /** If a program measures it: how often it committed, and how long it waited for that. */
+  /** If a program measures it: how often it committed. */
   readonly commits?: number
+  /** If it waits for commits: how long. */
   readonly commit_seconds?: number
 }
 
@@ -213,10 +214,11 @@ class OutputReader {
 const shown = ({ wall, cpu }: Rate) =>
   `${Math.round(wall).toLocaleString('en-US')} messages/s, ${Math.round(cpu).toLocaleString('en-US')} per CPU-second`
 
-const commitsOf = ({ commits, commit_seconds, seconds }: Told) =>
-  commits === undefined
-    ? ''
-    : `, waited ${commit_seconds?.toFixed(1)} of ${seconds.toFixed(1)} s for ${commits} commits`
+function commitsOf({ commits, commit_seconds, seconds }: Told): string {
+  if (commits === undefined) return ''
+  if (commit_seconds === undefined) return `, ${commits} commits in ${seconds.toFixed(1)} s`
+  return `, waited ${commit_seconds.toFixed(1)} of ${seconds.toFixed(1)} s for ${commits} commits`
+}
 
 /** Ours alone, then compared with each of the others: by wall time, to which the goals apply, and by processor time. */
 function resultsOf(

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -39,20 +39,28 @@ export async function pythonCommand(name: string, say: Say): Promise<Command> {
   return { program: join(environment, 'bin', 'python'), args: [join(folder, 'job.py')], env: { PYTHONPATH: PEERS } }
 }
 
-/** The Java program of `bench/peers/kafka-streams`, which Maven compiles once. */
-export async function javaCommand(say: Say): Promise<Command> {
-  const folder = join(PEERS, 'kafka-streams')
+/** The sources that the Java programs share, and the pom that is the parent of theirs. */
+const JAVA = join(PEERS, 'java')
+
+/** The Java program of `bench/peers/NAME`, which Maven compiles once. */
+export async function javaCommand(name: string, say: Say): Promise<Command> {
+  const folder = join(PEERS, name)
   const { java } = findJava()
-  const pom = join(folder, 'pom.xml')
-  const source = join(folder, 'src', 'main', 'java', 'plumbline', 'PeersJob.java')
-  const target = await made('kafka-streams', [pom, source], say, async (arriving) => {
+  const target = await made(name, [JAVA, folder].flatMap(sourcesOf), say, async (arriving) => {
     await command(findMaven(), [
-      ...['-B', '-q', '-f', pom, `-Dtarget=${arriving}`, 'compile', 'dependency:copy-dependencies'],
-      ...['-DincludeScope=runtime', `-DoutputDirectory=${join(arriving, 'libs')}`],
+      ...['-B', '-q', '-f', join(folder, 'pom.xml'), `-Dtarget=${arriving}`, 'compile'],
+      ...['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${join(arriving, 'libs')}`],
     ])
   })
   const classpath = [join(target, 'classes'), join(target, 'libs', '*')].join(':')
-  return { program: java, args: ['-Xmx1g', '-cp', classpath, 'plumbline.PeersJob'] }
+  return { program: java, args: ['-Xmx1g', '-cp', classpath, 'plumbline.Job'] }
+}
+
+/** Only what is compiled: a `target` that an editor made beside it changes nothing. */
+function sourcesOf(folder: string): string[] {
+  const files = readdirSync(join(folder, 'src'), { recursive: true, withFileTypes: true })
+  const sources = files.filter((file) => file.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+  return [join(folder, 'pom.xml'), ...sources.sort()]
 }
 
 /** A cache folder, made once for each content of these files; outside of the clone, like the broker's libraries. */
