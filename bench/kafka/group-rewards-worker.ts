@@ -48,6 +48,8 @@ const worker = new Worker({
   },
   onEvent(event) {
     if (event.kind === 'retrying') process.stderr.write(`${event.error.stack}\n`)
+    // What a lost session has not committed is polled again.
+    if (event.kind === 'left') polled = messages
     if (event.kind !== 'committed') return
     messages += event.records
     groups += event.outputs
