@@ -57,7 +57,10 @@ export function addRun(command: Command): void {
       oneOfWords('dialect', DIALECTS),
       DEFAULTS.dialect,
     )
-    .option('--domain <name...>', `only processors of these domains: ${DOMAINS.map(({ name }) => name).join(', ')}`)
+    .option(
+      '--domain <name...>',
+      `only processors of these domains, and of those that they build on: ${DOMAINS.map(({ name }) => name).join(', ')}`,
+    )
     .option('--only <name...>', 'only these processors, or only these sinks')
     .option(
       '--when-gone <policy>',
@@ -176,7 +179,8 @@ export function partsToRun(
     const there = domains.map(({ name }) => name).join(', ')
     throw new UsageError(`--domain ${unknown}: no such domain`, `there are ${there}`)
   }
-  const stages = domains.filter(({ name }) => chosen?.includes(name) ?? true).flatMap((domain) => domain.stages)
+  const running = chosen === undefined ? undefined : withFoundations(chosen, domains)
+  const stages = domains.filter(({ name }) => running?.has(name) ?? true).flatMap((domain) => domain.stages)
   if (chosen !== undefined && stages.length === 0) {
     throw new UsageError(`--domain ${chosen.join(' ')}: no processor belongs to it`, 'leave it out to run all of them')
   }
@@ -189,6 +193,16 @@ export function partsToRun(
     )
   }
   return only.length > 0 || chosen === undefined ? only : stages
+}
+
+/** These domains, those that they build on, those that these build on, and so on. */
+function withFoundations(chosen: readonly string[], domains: Topology['domains']): ReadonlySet<string> {
+  const all = new Set(chosen)
+  // A set's iteration includes what is added meanwhile.
+  for (const name of all) {
+    for (const on of domains.find((domain) => domain.name === name)?.builds_on ?? []) all.add(on)
+  }
+  return all
 }
 
 /** How many records are not loaded yet, if the lag can still be read. */

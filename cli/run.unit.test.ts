@@ -3,17 +3,21 @@ import { partsToRun } from './run.ts'
 
 const wiring = {
   domains: [
-    { name: 'tower', stages: ['score', 'group'] },
-    { name: 'pendulum', stages: ['measure'] },
-    { name: 'facts', stages: [] },
+    { name: 'rollouts', builds_on: [], stages: ['group'] },
+    { name: 'tower', builds_on: ['rollouts'], stages: ['score'] },
+    { name: 'castle', builds_on: ['tower'], stages: ['build'] },
+    { name: 'pendulum', builds_on: [], stages: ['measure'] },
+    { name: 'facts', builds_on: [], stages: [] },
   ],
 }
 const run = (options: { domain?: string[]; only?: string[] }) => partsToRun(wiring, options, ['duckdb'])
 
-test('a run without --domain runs every domain, with it the processors of those named', () => {
+test('a run without --domain runs every domain, with it the processors of those named and of those they build on', () => {
   expect(run({})).toEqual([])
   expect(run({ domain: ['pendulum'] })).toEqual(['measure'])
-  expect(run({ domain: ['pendulum', 'tower'] })).toEqual(['score', 'group', 'measure'])
+  expect(run({ domain: ['rollouts'] })).toEqual(['group'])
+  expect(run({ domain: ['pendulum', 'tower'] })).toEqual(['group', 'score', 'measure'])
+  expect(run({ domain: ['castle'] })).toEqual(['group', 'score', 'build'])
   expect(run({ domain: ['tower'], only: ['group', 'duckdb'] })).toEqual(['group', 'duckdb'])
 })
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { DataOf, EventType } from '../schemas/declare/event.ts'
 import { type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
-import { type PROMPT_VARIANTS, scenePresented, startAt, type TASKS, towerOrigin } from '../schemas/events/tower.ts'
+import { type PROMPT_VARIANTS, scenePresented, startAt, type TASKS } from '../schemas/events/tower.ts'
+import { towerOrigin } from '../schemas/events/tower-origin.ts'
 import { type Emitted, emitted } from './source.ts'
 
 /** A source's virtual clock: it starts here and advances one second per scene. Inferred; only differences matter. */

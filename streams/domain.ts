@@ -43,13 +43,15 @@ export interface SourceNode extends FactSource {
  * Everything that belongs to one world, in one place: `topology` composes a pipeline of domains, and every command
  * knows what they declare.
  *
- * A domain lists each event that its parts read or emit. Domains may share events, by listing the same declaration.
- * Names of origins, sources, stages, views and reports are unique among the domains of a pipeline.
+ * A domain lists each event that its parts read or emit, causes before effects. Domains may share events, by listing
+ * the same declaration. Names of origins, sources, stages, views and reports are unique among the domains of a pipeline.
  */
 export interface Domain {
   readonly name: string
   /** In one line. */
   readonly about: string
+  /** Names of domains whose processors this one needs: a pipeline has them too, and `run --domain` runs them too. */
+  readonly builds_on?: readonly string[]
   readonly events: readonly EventType[]
   /** Who asks policies for completions, in its name. */
   readonly origins?: readonly Origin[]
@@ -65,8 +67,12 @@ export interface Domain {
    * @throws RangeError when the options do not give a processor.
    */
   stages(options: TopologyOptions, origins: readonly Origin[]): Promise<readonly Stage[]>
-  /** In an order in which each may build on those before it. */
-  readonly views: readonly View[]
+  /**
+   * In an order in which each may build on those before it.
+   *
+   * @param origins of every domain of the pipeline
+   */
+  views(origins: readonly Origin[]): readonly View[]
   readonly reports?: readonly Report[]
 }
 

@@ -2,6 +2,7 @@ import { broadcastOf, inputsOf, type Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { isSameDeclaration } from '../schemas/declare/registry.ts'
 import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
+import type { Domain } from './domain.ts'
 
 /** What has to fit together when domains are composed. */
 interface Wired {
@@ -25,17 +26,44 @@ export function expectUnique(kind: string, parts: readonly { readonly name: stri
   }
 }
 
-/** Each event once. @throws RangeError when two declarations of one type differ */
-export function distinctEvents(events: readonly EventType[]): readonly EventType[] {
+/** @throws RangeError when a domain builds on one that is not there */
+export function expectFoundations(domains: readonly Pick<Domain, 'name' | 'builds_on'>[]): void {
+  for (const { name, builds_on = [] } of domains) {
+    const missing = builds_on.find((foundation) => domains.every((domain) => domain.name !== foundation))
+    if (missing === undefined) continue
+    const there = domains.map((domain) => domain.name).join(', ')
+    throw new RangeError(`domain ${name}: expected ${missing}, on which it builds, next to it; there are ${there}`)
+  }
+}
+
+/**
+ * Each event once, and in every list's own order as far as they agree: sinks read causes before effects.
+ *
+ * @throws RangeError when two declarations of one type differ
+ */
+export function distinctEvents(lists: readonly (readonly EventType[])[]): readonly EventType[] {
   const by_type = new Map<string, EventType>()
-  for (const event of events) {
+  for (const event of lists.flat()) {
     const known = by_type.get(event.type)
     if (known !== undefined && !isSameDeclaration(known, event)) {
       throw new RangeError(`event ${event.type}: expected one declaration in all domains, found two that differ`)
     }
     by_type.set(event.type, known ?? event)
   }
-  return [...by_type.values()]
+  const types = lists.map((list) => list.map(({ type }) => type))
+  const met = new Set<string>()
+  const placed: EventType[] = []
+  const place = (type: string): void => {
+    if (met.has(type)) return
+    met.add(type)
+    for (const list of types) {
+      const before = list[list.indexOf(type) - 1]
+      if (before !== undefined) place(before)
+    }
+    placed.push(by_type.get(type) as EventType)
+  }
+  for (const type of types.flat()) place(type)
+  return placed
 }
 
 /** @throws RangeError when a part reads or emits an event that no domain lists: it would have neither topic nor table. */

@@ -2,12 +2,21 @@ import type { Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 import { modelPublished } from '../schemas/events/model.ts'
+import type { Origin } from '../schemas/events/origin.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import type { Report } from '../sinks/duckdb/views/report.ts'
 import type { View } from '../sinks/duckdb/views/view.ts'
 import { CLOCK_SOURCE } from '../sources/ce-source.ts'
 import type { Domain, FactSource, SourceNode, TopologyOptions } from './domain.ts'
-import { distinctEvents, expectBroadcast, expectJoinable, expectListed, expectUnique } from './expect-sound.ts'
+import {
+  distinctEvents,
+  expectBroadcast,
+  expectFoundations,
+  expectJoinable,
+  expectListed,
+  expectUnique,
+} from './expect-sound.ts'
+import { rollouts } from './rollouts.ts'
 import { tower } from './tower.ts'
 
 /** The data flow, composed of domains. Sources and sinks are only listed here; stages are created from it. */
@@ -19,8 +28,12 @@ export interface Topology {
   readonly stages: readonly Stage[]
   readonly sinks: readonly { readonly name: string; readonly inputs: 'every event' }[]
   readonly views: readonly View[]
-  /** Which stages are of which domain. */
-  readonly domains: readonly { readonly name: string; readonly stages: readonly string[] }[]
+  /** Which stages are of which domain, and on which others it builds. */
+  readonly domains: readonly {
+    readonly name: string
+    readonly builds_on: readonly string[]
+    readonly stages: readonly string[]
+  }[]
   /** Everything that appends facts, in this flow or not: their facts stay in the log. */
   readonly fact_sources: readonly FactSource[]
   /** Transforms that a command runs over recorded events. */
@@ -29,6 +42,7 @@ export interface Topology {
 
 /** The domains of this program. A new one is a file, and its name here. */
 export const DOMAINS: readonly Domain[] = [
+  rollouts, // what is shared by worlds that ask policies for completions
   tower, // block towers
 ]
 
@@ -49,25 +63,33 @@ export const DEFAULTS: TopologyOptions = {
  * Composes domains to one pipeline.
  *
  * @throws RangeError for an invalid policy or dialect, partition counts that the processors cannot join, a name that two
- * domains use, an event that a stage reads or emits and no domain lists, or one of a broadcast state that is not
- * routed to every partition.
+ * domains use, a domain that builds on one that is not there, an event that a stage reads or emits and no domain lists,
+ * or one of a broadcast state that is not routed to every partition.
  */
 export async function topology(options: TopologyOptions, domains: readonly Domain[] = DOMAINS): Promise<Topology> {
+  expectUnique('domain', domains)
+  expectFoundations(domains)
+  const events = eventsOf(domains)
   const sources: readonly SourceNode[] = [...domains.flatMap((domain) => domain.sources), ...COMMON.sources]
-  const origins = domains.flatMap((domain) => domain.origins ?? [])
+  const origins = originsOf(domains)
   const stages = await Promise.all(domains.map((domain) => domain.stages(options, origins)))
   const wiring: Topology = {
     partitions: options.partitions,
-    events: eventsOf(domains),
-    sources: sources.filter(({ runs_with }) => runs_with?.(options) ?? true),
-    stages: stages.flat(),
+    events,
+    sources: inFlow(
+      events,
+      sources.filter(({ runs_with }) => runs_with?.(options) ?? true),
+      ({ outputs }) => outputs,
+    ),
+    stages: inFlow(events, stages.flat(), ({ create, variant }) => create(variant).inputs),
     sinks: options.sinks.map((name) => ({ name, inputs: 'every event' })),
     views: viewsOf(domains),
-    domains: domains.map(({ name }, at) => ({ name, stages: (stages[at] ?? []).map((stage) => stage.name) })),
+    domains: domains.map(({ name, builds_on = [] }, at) => {
+      return { name, builds_on, stages: (stages[at] ?? []).map((stage) => stage.name) }
+    }),
     fact_sources: [...sources, ...domains.flatMap(({ commands = [] }) => commands)],
     sweeps: domains.flatMap((domain) => domain.sweeps ?? []),
   }
-  expectUnique('domain', domains)
   expectUnique('origin', origins)
   expectUnique('source', wiring.fact_sources)
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
@@ -79,12 +101,22 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
 
 /** Every event of these domains, one that several share once. @throws RangeError when two declarations of one type differ */
 export function eventsOf(domains: readonly Domain[]): readonly EventType[] {
-  return distinctEvents([...domains.flatMap((domain) => domain.events), ...COMMON.events])
+  return distinctEvents([...domains.map((domain) => domain.events), COMMON.events])
+}
+
+const originsOf = (domains: readonly Domain[]): readonly Origin[] => domains.flatMap((domain) => domain.origins ?? [])
+
+/** In the order in which events flow through them: by the last of these events of each. */
+function inFlow<P>(events: readonly EventType[], parts: readonly P[], of: (part: P) => readonly EventType[]): P[] {
+  const places = new Map(events.map(({ type }, place) => [type, place]))
+  const placeOf = (part: P) => Math.max(-1, ...of(part).map(({ type }) => places.get(type) ?? -1))
+  return parts.toSorted((one, other) => placeOf(one) - placeOf(other))
 }
 
 /** Every view of these domains. @throws RangeError for a name that two of them have */
 export function viewsOf(domains: readonly Domain[]): readonly View[] {
-  const views = domains.flatMap((domain) => domain.views)
+  const origins = originsOf(domains)
+  const views = domains.flatMap((domain) => domain.views(origins))
   // The sink makes the view `docs` itself.
   expectUnique('view', [...views, { name: 'docs' }])
   return views

@@ -3,13 +3,16 @@ import type { Processor, Stage } from '../processors/processor.ts'
 import { defineEvent } from '../schemas/declare/event.ts'
 import { utf8 } from '../schemas/declare/logical-types.ts'
 import { modelPublished } from '../schemas/events/model.ts'
-import { groupFormed } from '../schemas/events/rollout.ts'
+import { defineOrigin, scoredFields } from '../schemas/events/origin.ts'
+import { groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
+import { towerScene } from '../schemas/events/tower.ts'
 import { rewards } from '../sinks/duckdb/views/rewards.ts'
 import type { Domain } from './domain.ts'
+import { rollouts } from './rollouts.ts'
 import { DEFAULTS, DOMAINS, eventsOf, topology } from './topology.ts'
 import { catalogue, views, vocabulary } from './vocabulary.ts'
 
-const empty: Domain = { name: 'other', about: '', events: [], sources: [], stages: async () => [], views: [] }
+const empty: Domain = { name: 'other', about: '', events: [], sources: [], stages: async () => [], views: () => [] }
 const fact = (type: string) =>
   defineEvent({
     type,
@@ -45,8 +48,45 @@ test('the stages of each domain are distinguished', async () => {
   const renamed = stages.slice(0, 1).map((stage) => ({ ...stage, name: 'mine' }))
   const { domains } = await composed({ events: eventsOf(DOMAINS), stages: async () => renamed })
   expect(domains.map(({ name }) => name)).toEqual([...DOMAINS.map(({ name }) => name), 'other'])
-  expect(domains.find(({ name }) => name === 'tower')?.stages).toContain(first?.name)
+  expect(domains.find(({ name }) => name === 'rollouts')?.stages).toContain(first?.name)
+  expect(domains.find(({ name }) => name === 'tower')?.stages).toEqual(['score-completions'])
   expect(domains.at(-1)?.stages).toEqual(['mine'])
+})
+
+test('events of several domains are in the order of each of them, and stages in the order of the events', async () => {
+  const { events } = await composed({ events: [fact('mine.begun'), rolloutRequested, fact('mine.seen'), groupFormed] })
+  const types = events.map(({ type }) => type)
+  for (const domain of DOMAINS) {
+    const listed = domain.events.map(({ type }) => type)
+    expect(types.filter((type) => listed.includes(type))).toEqual(listed)
+  }
+  const flow = ['mine.begun', 'rollout.requested', 'mine.seen', 'rollout.group_formed']
+  expect(types.filter((type) => flow.includes(type))).toEqual(flow)
+  expect((await topology(DEFAULTS)).stages.map(({ name }) => name)).toEqual([
+    'sample-completions',
+    'score-completions',
+    'form-groups',
+  ])
+})
+
+test('without towers, rollouts form the groups of another origin, and no view reads what is of towers', async () => {
+  const scored = defineEvent({
+    type: 'elsewhere.completions_scored',
+    version: 1,
+    key: 'group_id',
+    encoding: 'arrow',
+    retention: 'derived',
+    about: '',
+    row: scoredFields,
+  })
+  const origin = defineOrigin({ name: 'elsewhere', tasks: ['any'], start: towerScene, scored })
+  const elsewhere = { ...empty, events: [scored], origins: [origin], builds_on: ['rollouts'] }
+  const { stages, views, events } = await topology(DEFAULTS, [rollouts, elsewhere])
+  const forming = stages.find(({ name }) => name === 'form-groups')
+  expect(forming?.create(forming.variant).inputs).toContain(scored)
+  expect(views.map(({ name }) => name)).toContain('advantages')
+  expect(views.filter(({ sql }) => sql.includes('tower.'))).toEqual([])
+  expect(events.filter(({ type }) => type.startsWith('tower.'))).toEqual([])
 })
 
 test.each<[string, Partial<Domain>, RegExp]>([
@@ -55,9 +95,14 @@ test.each<[string, Partial<Domain>, RegExp]>([
     { events: [fact('clock.ticked')] },
     /^event clock.ticked: expected one declaration/,
   ],
-  ['a view of the same name', { views: [rewards] }, /^view rewards: expected one/],
-  ['a view that hides the documentation', { views: [{ ...rewards, name: 'docs' }] }, /^view docs: expected one/],
+  ['a view of the same name', { views: () => [rewards] }, /^view rewards: expected one/],
+  ['a view that hides the documentation', { views: () => [{ ...rewards, name: 'docs' }] }, /^view docs: expected one/],
   ['a domain of the same name', { name: 'tower' }, /^domain tower: expected one/],
+  [
+    'a domain that builds on one that is not there',
+    { builds_on: ['castle'] },
+    /^domain other: expected castle, on which it builds, next to it; there are rollouts, tower, other$/,
+  ],
   [
     'a source of the same name',
     { sources: [{ name: 'clock', ce_sources: ['/mine'], outputs: [] }] },

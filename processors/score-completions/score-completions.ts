@@ -1,4 +1,4 @@
-import { towerOrigin } from '../../schemas/events/tower.ts'
+import { towerOrigin } from '../../schemas/events/tower-origin.ts'
 import type { Fold } from '../processor.ts'
 import { scoring } from '../scoring.ts'
 import { type Scorer, scoreOf } from './scored-row.ts'

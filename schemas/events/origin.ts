@@ -19,6 +19,20 @@ export type ScoredRow = RowOf<typeof scoredFields>
 /** An event with these fields, or narrower ones, among others. */
 export type ScoredType = EventType<'arrow', Fields & { readonly [K in keyof ScoredRow]: Field<ScoredRow[K]> }>
 
+/** What a completion is worth under another reward: the columns that views read. */
+interface RescoredRow {
+  readonly group_id: string
+  readonly completion_index: number
+  readonly sampled_id: string
+  /** `ce_id` of the scored event that has its outcome. */
+  readonly scored_id: string
+  readonly reward: number | null
+  readonly reward_name: string
+  readonly dialect: string
+}
+/** An event with these fields, or narrower ones, among others. */
+export type RescoredType = EventType<'arrow', Fields & { readonly [K in keyof RescoredRow]: Field<RescoredRow[K]> }>
+
 /**
  * Who asks a policy for completions: an environment, with its tasks, the state that each of its rollouts starts from,
  * and the event that scores its completions. A domain declares its origins; `rollout.*` and `policy.*` know none.
@@ -30,6 +44,8 @@ export interface Origin<T extends string = string, R extends Fields = Fields, S 
   readonly start: ValueType<R>
   /** Has `scoredFields` among its own: groups are formed of them. */
   readonly scored: S
+  /** The event of other rewards for recorded completions, and the processor that derives it; undefined: there is none. */
+  readonly rescored?: { readonly event: RescoredType; readonly by: string }
 }
 
 export const defineOrigin = <const T extends string, R extends Fields, S extends ScoredType>(

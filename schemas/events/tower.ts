@@ -14,7 +14,6 @@ import {
   struct,
   utf8,
 } from '../declare/logical-types.ts'
-import { defineOrigin } from './origin.ts'
 
 /** Datasets that the simulator generates. */
 export const DATASETS = ['top_block', 'side_block'] as const
@@ -155,6 +154,3 @@ export const completionsScored = defineEvent({
     scorer_error: nullable(utf8(TEXT, 'why the scorer failed')),
   },
 })
-
-/** What a tower's rollouts ask for. */
-export const towerOrigin = defineOrigin({ name: 'tower', tasks: TASKS, start: towerScene, scored: completionsScored })

@@ -61,8 +61,12 @@ test.concurrent.each([
   else expect(parsed).toMatchObject(expected)
 })
 
-test.each(DOMAINS)('the topology of $name fits on a screen', async (domain) => {
-  const lines = asText(await topology(DEFAULTS, [domain])).split('\n')
-  expect(lines.length).toBeLessThanOrEqual(40)
-  expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100)
-})
+test.each(DOMAINS)(
+  'the topology of $name, with what it builds on, fits on a screen',
+  async ({ name, builds_on = [] }) => {
+    const domains = DOMAINS.filter((domain) => [name, ...builds_on].includes(domain.name))
+    const lines = asText(await topology(DEFAULTS, domains)).split('\n')
+    expect(lines.length).toBeLessThanOrEqual(40)
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100)
+  },
+)

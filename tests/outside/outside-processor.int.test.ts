@@ -21,7 +21,7 @@ const lab: Domain = {
   events: [groupFormed, outcomesCounted],
   sources: [],
   stages: async () => [stage(countOutcomes(), countOutcomes)],
-  views: [],
+  views: () => [],
 }
 
 test('a processor from outside is one new file and one domain more: it runs, has a table, and verifies', async () => {

@@ -1,5 +1,6 @@
+import type { Origin } from '../../../schemas/events/origin.ts'
 import { DIALECTS } from '../../../schemas/events/rollout.ts'
-import { derived } from './derived.ts'
+import { derived, derivedBy, type Groups } from './derived.ts'
 import type { View } from './view.ts'
 
 /** Table expressions: the events, or some of them. */
@@ -8,23 +9,31 @@ export interface AdvantageEvents {
   readonly rescored: string
 }
 
-const ALL: AdvantageEvents = {
-  formed: derived('rollout.group_formed'),
-  rescored: derived('tower.completions_rescored'),
+const FORMED = derived('rollout.group_formed')
+
+/** The events of other rewards, of every origin that has some; undefined when none has. */
+export function rescoredEvents(origins: readonly Origin[], groups?: Groups): string | undefined {
+  const all = origins
+    .flatMap(({ rescored }) => rescored ?? [])
+    .map(({ event, by }) => derivedBy(by, event.type, groups))
+  const [first, ...others] = all
+  if (first === undefined || others.length === 0) return first
+  return `(${all.map((one) => `SELECT ${RESCORED_COLUMNS} FROM ${one}`).join(' UNION ALL ')})`
 }
+const RESCORED_COLUMNS = 'ce_id, "row", group_id, completion_index, sampled_id, scored_id, reward, reward_name, dialect'
 
 /**
  * `group_id`, `reward_name`, `dialect` and the `completions` by index of each formed group; if formed twice, the first
  * by id.
  */
-const liveGroups = ({ formed }: Pick<AdvantageEvents, 'formed'>) => `
+const LIVE_GROUPS = `
       SELECT group_id, reward_name, arg_min(dialect, ce_id) AS dialect, arg_min(completions, ce_id) AS completions
       FROM (
         SELECT group_id, reward_name, ce_id, any_value(dialect) AS dialect,
           list_sort(list({
             completion_index: completion_index, sampled_id: sampled_id, reward: reward, advantage: advantage
           })) AS completions
-        FROM ${formed}
+        FROM ${FORMED}
         GROUP BY group_id, reward_name, ce_id
       )
       GROUP BY group_id, reward_name`
@@ -123,11 +132,18 @@ const advantagesIn = (groups: string) => `
     )`
 
 /** Advantages of the live rewards. */
-export const LIVE_ADVANTAGES = advantagesIn(liveGroups(ALL))
+export const LIVE_ADVANTAGES = advantagesIn(LIVE_GROUPS)
 /** Advantages of the rewards of `rescore`, for these events. */
-export const rescoredAdvantages = (events: AdvantageEvents = ALL): string => advantagesIn(rescoredGroups(events))
+export const rescoredAdvantages = (events: AdvantageEvents): string => advantagesIn(rescoredGroups(events))
 
-export const advantages: View = {
+/** With the rewards of `rescore`, where one of these origins has them. */
+export function advantages(origins: readonly Origin[]): View {
+  const rescored = rescoredEvents(origins)
+  const again = rescored === undefined ? [] : [rescoredGroups({ formed: FORMED, rescored })]
+  return { ...ADVANTAGES, sql: advantagesIn([LIVE_GROUPS, ...again].join('\n      UNION ALL')) }
+}
+
+const ADVANTAGES: Omit<View, 'sql'> = {
   name: 'advantages',
   about:
     'One row per completion of a formed group and reward function: its advantage in every dialect, computed from the rewards here.',
@@ -153,6 +169,4 @@ export const advantages: View = {
     rank: '1 is the best of the group; equal rewards share the best place that they take together',
     mean_rank: 'equal rewards share the mean of the places that they take',
   },
-  sql: advantagesIn(`${liveGroups(ALL)}
-      UNION ALL${rescoredGroups(ALL)}`),
 }

@@ -1,6 +1,10 @@
 import { LIVE_ADVANTAGES, rescoredAdvantages } from './advantages.ts'
+import { derived } from './derived.ts'
 import { liveOf } from './rewards.ts'
 import type { View } from './view.ts'
+
+const formed = derived('rollout.group_formed')
+const rescored = derived('tower.completions_rescored')
 
 export const rewardComparison: View = {
   name: 'reward_comparison',
@@ -48,7 +52,7 @@ export const rewardComparison: View = {
       sign(before.chosen) * sign(again.chosen) < 0 AS advantage_flips,
       again.mean_rank,
       before.mean_rank AS live_mean_rank
-    FROM (${rescoredAdvantages()}) AS again
+    FROM (${rescoredAdvantages({ formed, rescored })}) AS again
     JOIN (${LIVE_ADVANTAGES}) AS before
       ON before.group_id = again.group_id
       AND before.completion_index = again.completion_index

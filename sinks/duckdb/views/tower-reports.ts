@@ -5,9 +5,6 @@ import type { Report } from './report.ts'
 export const REWARD_GROUPS_SQL =
   'from reward_groups order by reward_name, task, dataset, split, policy, purpose, group_id'
 
-export const FUNNEL_SQL = 'select fate, completions, about from funnel'
-export const FUNNEL_CHECK_SQL = 'from funnel_check'
-
 /** World units per dot; advantage per cell, and the largest advantage drawn: larger ones are drawn at the edge. */
 const DISTANCE_STEP = 0.01
 export const STEP = 0.125
@@ -43,11 +40,6 @@ export const towerReports: readonly Report[] = [
     name: 'rewards',
     about: 'mean reward of each task, dataset, split and policy with 95 % intervals, as paper 1 A.2 lays it out',
     questions: [REWARD_GROUPS_SQL],
-  },
-  {
-    name: 'funnel',
-    about: 'what became of every sampled completion',
-    questions: [FUNNEL_SQL, FUNNEL_CHECK_SQL],
   },
   {
     name: 'compare',

@@ -24,5 +24,5 @@ export const pendulum: Domain = {
   events: [swingSeen, periodMeasured, gravityInferred],
   sources: [{ name: 'pendulums', ce_sources: [PENDULUMS], outputs: [swingSeen] }],
   stages: async () => [stage(measurePeriod(), measurePeriod), stage(inferGravity(), inferGravity)],
-  views: [gravities],
+  views: () => [gravities],
 }

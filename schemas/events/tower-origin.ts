@@ -1,0 +1,12 @@
+import { defineOrigin } from './origin.ts'
+import { completionsRescored } from './reward.ts'
+import { completionsScored, TASKS, towerScene } from './tower.ts'
+
+/** What a tower's rollouts ask for. */
+export const towerOrigin = defineOrigin({
+  name: 'tower',
+  tasks: TASKS,
+  start: towerScene,
+  scored: completionsScored,
+  rescored: { event: completionsRescored, by: 'rescore-completions' },
+})
