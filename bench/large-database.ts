@@ -3,6 +3,7 @@ import { formGroups } from '../processors/form-groups/form-groups.ts'
 import type { RecordedCompletion } from '../processors/rescore-completions/custom-reward.ts'
 import { rescoreCompletions } from '../processors/rescore-completions/rescore-completions.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
+import { towerPolicies } from '../processors/sample-completions/tower-policies.ts'
 import { paperScorer } from '../processors/score-completions/paper-scorer.ts'
 import { scoreCompletions } from '../processors/score-completions/score-completions.ts'
 import type { EventType } from '../schemas/declare/event.ts'
@@ -78,7 +79,7 @@ async function towerEvents(): Promise<readonly Emitted[]> {
     const source = towerScenes({ ...shared, dataset, task, scenes, group_size: GROUP_SIZE }, noBlobs)
     asked.push(...(await source.produce(0, scenes, new AbortController().signal)))
   }
-  const sampled = await emittedBy(sampleCompletions('noisy-oracle(150)'), asked)
+  const sampled = await emittedBy(sampleCompletions('noisy-oracle(150)', [towerPolicies]), asked)
   const scored = await emittedBy(scoreCompletions(await paperScorer()), [...asked, ...sampled])
   const formed = await emittedBy(formGroups({ dialect: 'paper', scored: [completionsScored] }), [
     ...asked,

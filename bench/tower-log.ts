@@ -8,6 +8,7 @@ import { lagOf } from '../infra/runtime/watch/lag.ts'
 import { Worker } from '../infra/runtime/work/worker.ts'
 import { inputTopics, type Processor } from '../processors/processor.ts'
 import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
+import { towerPolicies } from '../processors/sample-completions/tower-policies.ts'
 import type { Event } from '../schemas/declare/event.ts'
 import { type Catalogue, catalogueOf } from '../schemas/declare/registry.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
@@ -66,7 +67,7 @@ export async function emittedBy(processor: Processor, events: readonly Emitted[]
 /** Requests and the completions that a random policy gives to each. */
 export async function sampledGroups(groups: number): Promise<readonly Emitted[]> {
   const asked = await requests(groups)
-  return [...asked, ...(await emittedBy(sampleCompletions('random-legal'), asked))]
+  return [...asked, ...(await emittedBy(sampleCompletions('random-legal', [towerPolicies]), asked))]
 }
 
 /** Makes the topics and appends the events, some hundred to a transaction. */

@@ -1,5 +1,6 @@
 import type { SamplingOptions } from '../processors/ask-policy/chat-request.ts'
 import type { Stage } from '../processors/processor.ts'
+import type { ScriptedPolicies } from '../processors/scripted.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import type { Origin } from '../schemas/events/origin.ts'
 import type { DIALECTS } from '../schemas/events/rollout.ts'
@@ -39,6 +40,12 @@ export interface SourceNode extends FactSource {
   readonly runs_with?: (options: TopologyOptions) => boolean
 }
 
+/** What the domains of a pipeline declare for a stage that they share. */
+export interface OfAllDomains {
+  readonly origins: readonly Origin[]
+  readonly scripted: readonly ScriptedPolicies[]
+}
+
 /**
  * Everything that belongs to one world, in one place: `topology` composes a pipeline of domains, and every command
  * knows what they declare.
@@ -55,6 +62,11 @@ export interface Domain {
   readonly events: readonly EventType[]
   /** Who asks policies for completions, in its name. */
   readonly origins?: readonly Origin[]
+  /**
+   * The scripted policies of its origins. One that has none is answered by policies over HTTP and recorded completions
+   * alone: under a scripted policy its requests are read, stay unanswered, and expire.
+   */
+  readonly scripted?: () => Promise<readonly ScriptedPolicies[]>
   readonly sources: readonly SourceNode[]
   /** Commands that append facts. They are no part of the flow, and `verify` knows their events. */
   readonly commands?: readonly FactSource[]
@@ -63,10 +75,9 @@ export interface Domain {
   /**
    * Creates the stages. Import processors in here: what only reads the vocabulary, as `tail` does, then loads none.
    *
-   * @param origins of every domain of the pipeline
    * @throws RangeError when the options do not give a processor.
    */
-  stages(options: TopologyOptions, origins: readonly Origin[]): Promise<readonly Stage[]>
+  stages(options: TopologyOptions, all: OfAllDomains): Promise<readonly Stage[]>
   /**
    * In an order in which each may build on those before it.
    *

@@ -1,6 +1,8 @@
 import { broadcastOf, inputsOf, type Stage } from '../processors/processor.ts'
+import type { ScriptedPolicies } from '../processors/scripted.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { isSameDeclaration } from '../schemas/declare/registry.ts'
+import type { Origin } from '../schemas/events/origin.ts'
 import { type Partitions, partitionsOf } from '../schemas/wire/partitions.ts'
 import type { Domain } from './domain.ts'
 
@@ -34,6 +36,20 @@ export function expectFoundations(domains: readonly Pick<Domain, 'name' | 'build
     const there = domains.map((domain) => domain.name).join(', ')
     throw new RangeError(`domain ${name}: expected ${missing}, on which it builds, next to it; there are ${there}`)
   }
+}
+
+/** @throws RangeError when scripted policies are of an origin that is not there, or when two are of the same */
+export function expectScripted(origins: readonly Origin[], scripted: readonly ScriptedPolicies[]): void {
+  expectUnique(
+    'scripted policies of',
+    scripted.map(({ origin }) => origin),
+  )
+  const strange = scripted.find(({ origin }) => origins.every(({ name }) => name !== origin.name))
+  if (strange === undefined) return
+  const there = origins.map(({ name }) => name).join(', ') || 'none'
+  throw new RangeError(
+    `scripted policies of ${strange.origin.name}: expected an origin of these domains; there are ${there}`,
+  )
 }
 
 /**

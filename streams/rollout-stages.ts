@@ -2,10 +2,10 @@ import { askPolicy } from '../processors/ask-policy/ask-policy.ts'
 import { isHttpPolicy, isRecorded, parseHttpPolicy } from '../processors/ask-policy/policy-name.ts'
 import { formGroups } from '../processors/form-groups/form-groups.ts'
 import type { Processor, Stage } from '../processors/processor.ts'
-import { sampleCompletions } from '../processors/sample-completions/sample-completions.ts'
-import type { Origin } from '../schemas/events/origin.ts'
+import { sampleCompletions, sampledAs } from '../processors/sample-completions/sample-completions.ts'
+import type { ScriptedPolicies } from '../processors/scripted.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
-import { stage, type TopologyOptions } from './domain.ts'
+import { type OfAllDomains, stage, type TopologyOptions } from './domain.ts'
 
 /**
  * What samples completions, and what forms groups of them, for every origin. A new processor is one file and one line
@@ -13,29 +13,27 @@ import { stage, type TopologyOptions } from './domain.ts'
  *
  * @throws RangeError for an invalid policy or dialect.
  */
-export async function rolloutStages(options: TopologyOptions, origins: readonly Origin[]): Promise<readonly Stage[]> {
-  const scored = origins.map((origin) => origin.scored)
+export async function rolloutStages(options: TopologyOptions, all: OfAllDomains): Promise<readonly Stage[]> {
+  const scored = all.origins.map((origin) => origin.scored)
   return [
-    ...(isRecorded(options.policy) ? [] : [samplingStage(options)]),
+    ...(isRecorded(options.policy) ? [] : [samplingStage(options, all)]),
     stage(formGroups({ ...options, scored }), ([name]) => formGroups({ dialect: dialectOf(name), scored })),
   ]
 }
 
 /** All policies share one processor name, so that a request answered by one is not answered again by another. */
-function samplingStage(options: TopologyOptions): Stage {
-  const now = sampler(options)
+function samplingStage({ policy, sampling }: TopologyOptions, { scripted }: OfAllDomains): Stage {
+  const now = isHttpPolicy(policy)
+    ? askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
+    : sampleCompletions(policy, scripted)
   const isNow = (variant: readonly string[]) => JSON.stringify(variant) === JSON.stringify(now.variant)
-  return stage(now, (variant) => (isNow(variant) ? now : samplerOf(variant)))
-}
-
-function sampler({ policy, sampling }: TopologyOptions): Processor {
-  if (!isHttpPolicy(policy)) return sampleCompletions(policy)
-  return askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
+  return stage(now, (variant) => (isNow(variant) ? now : samplerOf(variant, scripted)))
 }
 
 /** For rebuilding a journalled variant: a policy over HTTP is not called again, so it needs no address. */
-function samplerOf([policy = '', model]: readonly string[]): Processor {
-  return policy === 'openai' && model !== undefined ? askPolicy({ url: '', model }) : sampleCompletions(policy)
+function samplerOf(variant: readonly string[], scripted: readonly ScriptedPolicies[]): Processor {
+  const [policy, model] = variant
+  return policy === 'openai' && model !== undefined ? askPolicy({ url: '', model }) : sampledAs(variant, scripted)
 }
 
 /** @throws RangeError naming the valid dialects. */

@@ -28,7 +28,7 @@ export const rollouts: Domain = {
       runs_with: ({ policy }) => isRecorded(policy),
     },
   ],
-  stages: async (options, origins) => (await import('./rollout-stages.ts')).rolloutStages(options, origins),
+  stages: async (options, all) => (await import('./rollout-stages.ts')).rolloutStages(options, all),
   views: (origins) => [
     advantages(origins), // of rescored rewards too
     groups,

@@ -14,6 +14,7 @@ import {
   expectFoundations,
   expectJoinable,
   expectListed,
+  expectScripted,
   expectUnique,
 } from './expect-sound.ts'
 import { rollouts } from './rollouts.ts'
@@ -72,7 +73,8 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
   const events = eventsOf(domains)
   const sources: readonly SourceNode[] = [...domains.flatMap((domain) => domain.sources), ...COMMON.sources]
   const origins = originsOf(domains)
-  const stages = await Promise.all(domains.map((domain) => domain.stages(options, origins)))
+  const scripted = (await Promise.all(domains.map((domain) => domain.scripted?.() ?? []))).flat()
+  const stages = await Promise.all(domains.map((domain) => domain.stages(options, { origins, scripted })))
   const wiring: Topology = {
     partitions: options.partitions,
     events,
@@ -91,6 +93,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
     sweeps: domains.flatMap((domain) => domain.sweeps ?? []),
   }
   expectUnique('origin', origins)
+  expectScripted(origins, scripted)
   expectUnique('source', wiring.fact_sources)
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
   expectListed(wiring)

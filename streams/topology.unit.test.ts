@@ -1,11 +1,13 @@
 import { expect, test } from 'vitest'
 import type { Processor, Stage } from '../processors/processor.ts'
+import { towerPolicies } from '../processors/sample-completions/tower-policies.ts'
 import { defineEvent } from '../schemas/declare/event.ts'
 import { utf8 } from '../schemas/declare/logical-types.ts'
 import { modelPublished } from '../schemas/events/model.ts'
 import { defineOrigin, scoredFields } from '../schemas/events/origin.ts'
 import { groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
 import { towerScene } from '../schemas/events/tower.ts'
+import { towerOrigin } from '../schemas/events/tower-origin.ts'
 import { rewards } from '../sinks/duckdb/views/rewards.ts'
 import type { Domain } from './domain.ts'
 import { rollouts } from './rollouts.ts'
@@ -127,6 +129,16 @@ test.each<[string, Partial<Domain>, RegExp]>([
     'a broadcast state of an event that is an input too',
     { events: eventsOf(DOMAINS), stages: async () => [broadcasting({ inputs: [modelPublished] }, [modelPublished])] },
     /^mine: the event model.published of its broadcast state: expected one that is not among its inputs too$/,
+  ],
+  [
+    'scripted policies of an origin that is not there',
+    { scripted: async () => [{ ...towerPolicies, origin: { ...towerOrigin, name: 'castle' } }] },
+    /^scripted policies of castle: expected an origin of these domains; there are tower$/,
+  ],
+  [
+    'scripted policies of an origin that has others',
+    { scripted: async () => [towerPolicies] },
+    /^scripted policies of tower: expected one/,
   ],
   ['a stage of the same name', { stages: DOMAINS[0]?.stages ?? empty.stages }, /^stage sample-completions: expected/],
 ])('%s is refused', async (_what, other, message) => {

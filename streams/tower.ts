@@ -27,6 +27,7 @@ export const tower: Domain = {
     completionsRescored,
   ],
   origins: [towerOrigin],
+  scripted: async () => [(await import('../processors/sample-completions/tower-policies.ts')).towerPolicies],
   sources: [
     { name: 'tower-scenes', ce_sources: [TOWER_SOURCE, LERER_SOURCE], outputs: [scenePresented, rolloutRequested] },
   ],

@@ -5,6 +5,7 @@ import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { topicsOf } from '../../infra/runtime/state/topics.ts'
 import { sampleCompletions } from '../../processors/sample-completions/sample-completions.ts'
+import { towerPolicies } from '../../processors/sample-completions/tower-policies.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
 import { benchFolder } from '../folder.ts'
 import { anonymousMib } from '../memory.ts'
@@ -44,7 +45,7 @@ export const open: OpenKafkaBench = async ({ bootstrap, quick }) => {
 /** Appends requests and completions, the same 200 groups again and again under new names. */
 async function fill(log: Log, bytes: number): Promise<void> {
   const groups = await sampledGroups(200)
-  await log.createTopics(topicsOf(catalogue, [sampleCompletions('random-legal')], PARTITIONS))
+  await log.createTopics(topicsOf(catalogue, [sampleCompletions('random-legal', [towerPolicies])], PARTITIONS))
   await fillRenamed(log, groups, bytes)
 }
 

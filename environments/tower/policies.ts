@@ -60,12 +60,16 @@ export function constant(text: string): Policy {
   return { name: `constant(${text})`, complete: () => text }
 }
 
+/** What a person may type. */
+export const POLICY_NAMES = 'oracle, noisy-oracle(SIGMA), random-legal or constant(TEXT)'
+
 /**
- * Parses a policy's name: `oracle`, `noisy-oracle(SIGMA)`, `random-legal` or `constant(TEXT)`.
+ * Parses a policy's name.
  *
- * @throws RangeError that states what was expected.
+ * @returns undefined when it is none of `POLICY_NAMES`
+ * @throws RangeError that states which argument was expected
  */
-export function parsePolicy(name: string): Policy {
+export function parsePolicy(name: string): Policy | undefined {
   if (name === oracle.name) return oracle
   if (name === randomLegal.name) return randomLegal
   const call = /^([a-z-]+)\(([\s\S]*)\)$/.exec(name)
@@ -78,9 +82,7 @@ export function parsePolicy(name: string): Policy {
       `policy noisy-oracle: expected a standard deviation of at least 0 answer units, as in noisy-oracle(150), got (${argument})`,
     )
   }
-  throw new RangeError(
-    `policy: expected oracle, noisy-oracle(SIGMA), random-legal or constant(TEXT), got ${JSON.stringify(name)}; a policy with an argument looks like noisy-oracle(150)`,
-  )
+  return undefined
 }
 
 function judgement(yes: boolean): string {
