@@ -9,8 +9,7 @@ import { type Cause, causeOf, type Emit, type Fold, isA, REDELIVERY_MEMORY_MS } 
 
 /** What scores the completions of one origin. */
 export interface Scoring<T extends string, R extends Fields, S extends ScoredType> {
-  /** Of the fold, as are version, about and variant. */
-  readonly name: string
+  /** Of the fold, as are about and variant. */
   readonly version: number
   readonly about: string
   readonly variant: readonly string[]
@@ -67,10 +66,10 @@ type State = z.infer<typeof scoringState>
 export function scoring<T extends string, R extends Fields, S extends ScoredType>(
   scorer: Scoring<T, R, S>,
 ): Fold<State> {
-  const { name, version, about, variant, origin } = scorer
+  const { version, about, variant, origin } = scorer
   return {
     shape: 'fold',
-    name,
+    name: origin.scored_by,
     version,
     about,
     variant,

@@ -6,6 +6,7 @@ import { DEFAULTS, topology } from './topology.ts'
 test('each derived event that the views count is emitted by the processor that they name', async () => {
   const wiring = await topology(DEFAULTS)
   const emitters = [...processorsOf(wiring), ...wiring.sweeps]
+  // Of its own events, an origin names the processors; `topology` checks that.
   for (const [type, processor] of Object.entries(DERIVED_BY)) {
     expect([type, wiring.events.find((event) => event.type === type)?.retention]).toEqual([type, 'derived'])
     const names = emitters

@@ -52,6 +52,20 @@ export function expectScripted(origins: readonly Origin[], scripted: readonly Sc
   )
 }
 
+/** @throws RangeError when no stage or sweep derives what an origin says: its groups would wait for ever */
+export function expectDerived(origins: readonly Origin[], { stages, sweeps }: Wired): void {
+  const processors = [...stages.map(({ create, variant }) => create(variant)), ...sweeps]
+  const expect = (origin: string, by: string, { type }: EventType) => {
+    const found = processors.find(({ name }) => name === by)
+    if (found?.outputs.some((output) => output.type === type)) return
+    throw new RangeError(`origin ${origin}: expected a processor ${by} that emits ${type}, found none`)
+  }
+  for (const { name, scored, scored_by, rescored } of origins) {
+    expect(name, scored_by, scored)
+    if (rescored !== undefined) expect(name, rescored.by, rescored.event)
+  }
+}
+
 /**
  * Each event once, and in every list's own order as far as they agree: sinks read causes before effects.
  *

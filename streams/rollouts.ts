@@ -5,6 +5,7 @@ import { advantages } from '../sinks/duckdb/views/advantages.ts'
 import { completionFates, funnel, funnelCheck } from '../sinks/duckdb/views/funnel.ts'
 import { funnelReport } from '../sinks/duckdb/views/funnel-report.ts'
 import { groups } from '../sinks/duckdb/views/groups.ts'
+import { rewards } from '../sinks/duckdb/views/rewards.ts'
 import { RECORDED_SOURCES } from '../sources/ce-source.ts'
 import type { Domain } from './domain.ts'
 
@@ -30,7 +31,8 @@ export const rollouts: Domain = {
   ],
   stages: async (options, all) => (await import('./rollout-stages.ts')).rolloutStages(options, all),
   views: (origins) => [
-    advantages(origins), // of rescored rewards too
+    advantages(origins),
+    ...(origins.length === 0 ? [] : [rewards(origins)]),
     groups,
     completionFates,
     funnel,

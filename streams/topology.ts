@@ -11,6 +11,7 @@ import type { Domain, FactSource, SourceNode, TopologyOptions } from './domain.t
 import {
   distinctEvents,
   expectBroadcast,
+  expectDerived,
   expectFoundations,
   expectJoinable,
   expectListed,
@@ -98,6 +99,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
   expectListed(wiring)
   expectBroadcast(wiring)
+  expectDerived(origins, wiring)
   expectJoinable(wiring)
   return wiring
 }

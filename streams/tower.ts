@@ -6,7 +6,6 @@ import { completionsScored, scenePresented } from '../schemas/events/tower.ts'
 import { towerOrigin } from '../schemas/events/tower-origin.ts'
 import { rewardAgreement, rewardComparison } from '../sinks/duckdb/views/reward-comparison.ts'
 import { rewardGroups } from '../sinks/duckdb/views/reward-groups.ts'
-import { rewards } from '../sinks/duckdb/views/rewards.ts'
 import { towerReports } from '../sinks/duckdb/views/tower-reports.ts'
 import { LERER_SOURCE, TOWER_SOURCE } from '../sources/ce-source.ts'
 import type { Domain } from './domain.ts'
@@ -34,7 +33,7 @@ export const tower: Domain = {
   commands: [{ name: 'rescore', ce_sources: [REWARD_SOURCE], outputs: [rewardDefined] }],
   sweeps: [{ name: RESCORING, outputs: [completionsRescored] }],
   stages: async () => (await import('./tower-stages.ts')).towerStages(),
-  views: () => [rewards, rewardGroups, rewardComparison, rewardAgreement],
+  views: () => [rewardGroups, rewardComparison, rewardAgreement],
   reports: [
     ...towerReports, // each has a layout in cli/report
   ],

@@ -6,9 +6,13 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { type Database, openDatabase } from '../sinks/duckdb/database.ts'
 import { openDuckDbSink } from '../sinks/duckdb/duckdb-sink.ts'
+import type { View } from '../sinks/duckdb/views/view.ts'
+import { DEFAULTS, DOMAINS, type Topology, topology } from '../streams/topology.ts'
 import { catalogue, reports, views } from '../streams/vocabulary.ts'
 import { append, createTopics } from '../testing/duckdb/recorded-tower.ts'
+import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { documentedStatements } from './documented-statements.ts'
+import { askedPendulum } from './outside/pendulum/asked-pendulum.ts'
 
 /** Joins whose work is the sum of their sides, not the product. */
 const HASH_JOINS = ['HASH_JOIN']
@@ -19,12 +23,15 @@ interface PlanNode {
   readonly extra_info?: Readonly<Record<string, unknown>>
 }
 
-let folder: string
-let database: Database
-let connection: DuckDBConnection
-beforeAll(async () => {
+interface Tables {
+  readonly database: Database
+  readonly connection: DuckDBConnection
+}
+
+/** Tables that were loaded from towers, for the events and views of this program or of more domains. */
+async function tablesOf(folder: string, { events, views }: Pick<Topology, 'events' | 'views'>): Promise<Tables> {
   const log = memoryLog()
-  await createTopics(log)
+  await createTopics(log, events)
   await append(log, (story) => {
     for (let group = 0; group < 8; group++) {
       story.requested(`g${group}`, 2).sampled(`g${group}`, [0, 1]).scored(`g${group}`, [20, 0])
@@ -35,29 +42,35 @@ beforeAll(async () => {
       .rejected('g3', 0, 'late')
       .state('g5', { slots: { 0: { sampled_id: 'sampled-g5' } } })
   })
-  folder = await mkdtemp(join(tmpdir(), 'plumbline-plans-'))
   const file = join(folder, 'test.duckdb')
-  const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
+  const sink = await openDuckDbSink({ file, log, catalogue: events, views, serve: false })
   await sink.loadOnce()
   await sink.close()
   // Open the file again: DuckDB stores a view in its own words, not as the text that created it.
-  database = await openDatabase({ file, access: 'read_only' })
-  connection = await database.connect()
+  const database = await openDatabase({ file, access: 'read_only' })
+  return { database, connection: await database.connect() }
+}
+
+let folder: string
+let tables: Tables
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'plumbline-plans-'))
+  tables = await tablesOf(folder, { events: catalogue, views })
 })
 afterAll(async () => {
-  connection.disconnectSync()
-  await database.close()
+  tables.connection.disconnectSync()
+  await tables.database.close()
   await rm(folder, { recursive: true, force: true })
 })
 
-async function planOf(sql: string): Promise<PlanNode[]> {
+async function planOf(sql: string, { connection } = tables): Promise<PlanNode[]> {
   const rows = (await connection.runAndReadAll(`EXPLAIN (FORMAT json) ${sql}`)).getRows()
   return (JSON.parse(String(rows[0]?.[1])) as PlanNode[]).flatMap(nodesOf)
 }
 const nodesOf = (node: PlanNode): PlanNode[] => [node, ...(node.children ?? []).flatMap(nodesOf)]
 
-const otherJoins = async (sql: string) =>
-  (await planOf(sql))
+const otherJoins = async (sql: string, of = tables) =>
+  (await planOf(sql, of))
     .map(({ name }) => name.trim())
     .filter((name) => /JOIN|CROSS|POSITIONAL/.test(name) && !HASH_JOINS.includes(name))
 
@@ -73,7 +86,7 @@ async function readBy(sql: string): Promise<Map<string, Set<string>>> {
   return read
 }
 
-test('every view, whole, in part and counted, is planned with hash joins alone', async () => {
+async function expectHashJoins(of: Tables, views: readonly View[]): Promise<void> {
   for (const { name, columns } of views) {
     const [column] = Object.keys(columns) as [string]
     const asked = [
@@ -85,9 +98,22 @@ test('every view, whole, in part and counted, is planned with hash joins alone',
         .filter((key) => key in columns)
         .map((key) => `FROM ${name} WHERE ${key} = 'g0'`),
     ]
-    for (const sql of asked) expect(await otherJoins(sql), sql).toEqual([])
+    for (const sql of asked) expect(await otherJoins(sql, of), sql).toEqual([])
   }
+}
+
+test('every view, whole, in part and counted, is planned with hash joins alone', async () => {
+  await expectHashJoins(tables, views)
   expect(await otherJoins('FROM docs')).toEqual([])
+})
+
+test('with a second world, every view is planned with hash joins alone too', async () => {
+  const wiring = await topology(DEFAULTS, [...DOMAINS, askedPendulum])
+  const own = await temporaryFolder()
+  const both = await tablesOf(own, wiring)
+  await expectHashJoins(both, wiring.views)
+  both.connection.disconnectSync()
+  await both.database.close()
 })
 
 test('every query of a report is planned with hash joins alone', async () => {

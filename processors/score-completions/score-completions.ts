@@ -6,7 +6,6 @@ import { type Scorer, scoreOf } from './scored-row.ts'
 /** Scores completions about towers: emits one `tower.completions_scored` for every sampled event. */
 export function scoreCompletions(scorer: Scorer): Fold {
   return scoring({
-    name: 'score-completions',
     version: 3,
     about: 'the physics and the reward of each completion',
     variant: [scorer.reward_name, `v${scorer.reward_version}`],

@@ -42,12 +42,22 @@ export interface Origin<T extends string = string, R extends Fields = Fields, S 
   readonly name: string
   readonly tasks: readonly T[]
   readonly start: ValueType<R>
-  /** Has `scoredFields` among its own: groups are formed of them. */
+  /** Has `scoredFields` among its own: groups are formed of them, and the view `rewards` shows them. */
   readonly scored: S
+  /** The processor that derives it. `scoring` makes a fold of this name. */
+  readonly scored_by: string
   /** The event of other rewards for recorded completions, and the processor that derives it; undefined: there is none. */
   readonly rescored?: { readonly event: RescoredType; readonly by: string }
 }
 
-export const defineOrigin = <const T extends string, R extends Fields, S extends ScoredType>(
-  origin: Origin<T, R, S>,
-): Origin<T, R, S> => origin
+/** An origin whose completions can have other rewards. */
+export type RescoredOrigin = Origin & Required<Pick<Origin, 'rescored'>>
+
+export const defineOrigin = <
+  const T extends string,
+  R extends Fields,
+  S extends ScoredType,
+  O extends Pick<Origin, 'rescored'>,
+>(
+  origin: Origin<T, R, S> & O,
+): Origin<T, R, S> & O => origin

@@ -8,5 +8,6 @@ export const towerOrigin = defineOrigin({
   tasks: TASKS,
   start: towerScene,
   scored: completionsScored,
+  scored_by: 'score-completions',
   rescored: { event: completionsRescored, by: 'rescore-completions' },
 })

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory/memory-log.ts'
+import { towerOrigin } from '../../schemas/events/tower-origin.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 import { append, createTopics, rescored, type Story } from '../../testing/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../testing/temporary-folder.ts'
@@ -58,7 +59,7 @@ async function opened(): Promise<Opened> {
 }
 
 /** The rows computed from the events, whatever is stored. */
-const FROM_EVENTS = `FROM (${rewardsOf()}) ORDER BY ALL`
+const FROM_EVENTS = `FROM (${rewardsOf([towerOrigin])}) ORDER BY ALL`
 const ASKED = 'FROM rewards ORDER BY ALL'
 const KEPT = 'SELECT count(*)::INTEGER FROM internal.rewarded_groups WHERE kept'
 

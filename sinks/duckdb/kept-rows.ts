@@ -59,10 +59,11 @@ const STEPS = 8
 export async function restartKeptRows(connection: DuckDBConnection, views: readonly View[]): Promise<void> {
   for (const { name, kept } of keptOf(views)) {
     const { keys_table, rows_table, rows_from, rowsOf } = kept
+    const keys = rows_from.map(({ type }) => `SELECT group_id FROM ${type}`).join(' UNION ALL ')
     await connection.run(`
       CREATE OR REPLACE TABLE ${keys_table} (group_id VARCHAR PRIMARY KEY, kept BOOLEAN NOT NULL);
       COMMENT ON TABLE ${keys_table} IS 'Groups, and whether their rows of the view ${name} are kept';
-      INSERT INTO ${keys_table} SELECT DISTINCT group_id, false FROM ${rows_from.type};
+      INSERT INTO ${keys_table} SELECT DISTINCT group_id, false FROM (${keys});
       CREATE OR REPLACE TABLE ${rows_table} AS ${rowsOf(keys_table)} WITH NO DATA;
       COMMENT ON TABLE ${rows_table} IS 'Rows of the view ${name}, of groups that rest';
     `)

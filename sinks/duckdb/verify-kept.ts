@@ -12,7 +12,7 @@ export const stepsOf = (groups: number) => Math.min(MOST_STEPS, Math.max(1, Math
  * @param step undefined: of all steps
  */
 export function groupsOf({ kept }: KeptView, step?: { readonly at: number; readonly of: number }): string {
-  const every = [kept.rows_from.type, kept.rows_table, kept.keys_table]
+  const every = [...kept.rows_from.map(({ type }) => type), kept.rows_table, kept.keys_table]
   const groups = every.map((table) => `SELECT group_id FROM ${table}`).join(' UNION ')
   return step === undefined
     ? `(${groups})`

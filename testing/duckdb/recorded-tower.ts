@@ -14,6 +14,7 @@ import {
   rolloutRequested,
 } from '../../schemas/events/rollout.ts'
 import { completionsScored, startAt } from '../../schemas/events/tower.ts'
+import { towerOrigin } from '../../schemas/events/tower-origin.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
 import type { Blob } from '../../schemas/wire/offload.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
@@ -51,8 +52,11 @@ export function eventOf<T extends EventType>(
   }
 }
 
+const { scored, scored_by, rescored: others } = towerOrigin
+
 function sourceNamed({ type }: EventType): string {
-  const processor = Object.entries(DERIVED_BY).find(([derived]) => derived === type)?.[1]
+  const derived = { ...DERIVED_BY, [scored.type]: scored_by, [others.event.type]: others.by }
+  const processor = Object.entries(derived).find(([name]) => name === type)?.[1]
   return processor === undefined ? '/tests' : sourceOf(processor)
 }
 

@@ -1,4 +1,4 @@
-import type { Origin } from '../../../schemas/events/origin.ts'
+import type { Origin, RescoredOrigin } from '../../../schemas/events/origin.ts'
 import { DIALECTS } from '../../../schemas/events/rollout.ts'
 import { derived, derivedBy, type Groups } from './derived.ts'
 import type { View } from './view.ts'
@@ -11,13 +11,15 @@ export interface AdvantageEvents {
 
 const FORMED = derived('rollout.group_formed')
 
-/** The events of other rewards, of every origin that has some; undefined when none has. */
-export function rescoredEvents(origins: readonly Origin[], groups?: Groups): string | undefined {
-  const all = origins
-    .flatMap(({ rescored }) => rescored ?? [])
-    .map(({ event, by }) => derivedBy(by, event.type, groups))
-  const [first, ...others] = all
-  if (first === undefined || others.length === 0) return first
+/** Those of these origins that have other rewards. */
+export const rescoredAmong = (origins: readonly Origin[]): readonly RescoredOrigin[] =>
+  origins.filter((origin): origin is RescoredOrigin => origin.rescored !== undefined)
+
+/** The events of other rewards, of at least one origin. */
+export function rescoredEvents(origins: readonly RescoredOrigin[], groups?: Groups): string {
+  const all = origins.map(({ rescored: { event, by } }) => derivedBy(by, event.type, groups))
+  const [first = '', ...others] = all
+  if (others.length === 0) return first
   return `(${all.map((one) => `SELECT ${RESCORED_COLUMNS} FROM ${one}`).join(' UNION ALL ')})`
 }
 const RESCORED_COLUMNS = 'ce_id, "row", group_id, completion_index, sampled_id, scored_id, reward, reward_name, dialect'
@@ -138,8 +140,8 @@ export const rescoredAdvantages = (events: AdvantageEvents): string => advantage
 
 /** With the rewards of `rescore`, where one of these origins has them. */
 export function advantages(origins: readonly Origin[]): View {
-  const rescored = rescoredEvents(origins)
-  const again = rescored === undefined ? [] : [rescoredGroups({ formed: FORMED, rescored })]
+  const rescored = rescoredAmong(origins)
+  const again = rescored.length === 0 ? [] : [rescoredGroups({ formed: FORMED, rescored: rescoredEvents(rescored) })]
   return { ...ADVANTAGES, sql: advantagesIn([LIVE_GROUPS, ...again].join('\n      UNION ALL')) }
 }
 

@@ -1,10 +1,8 @@
 import { sourceOf } from '../../../infra/ce-source.ts'
 import { literal } from '../../../schemas/derive/sql-quoting.ts'
 
-/** Which processor derives each event that the views of towers count. */
+/** Which processor derives each event of rollouts that views count. An origin tells it of its own events. */
 export const DERIVED_BY = {
-  'tower.completions_scored': 'score-completions',
-  'tower.completions_rescored': 'rescore-completions',
   'rollout.group_formed': 'form-groups',
   'rollout.group_expired': 'form-groups',
   'rollout.completion_rejected': 'form-groups',
@@ -16,7 +14,7 @@ export const DERIVED_BY = {
  * and row would suffice: so a query for one group reads only that group of every table.
  */
 
-/** As `derivedBy`, for the events of towers. */
+/** As `derivedBy`, for the events of rollouts. */
 export function derived(type: keyof typeof DERIVED_BY, groups?: Groups): string {
   return derivedBy(DERIVED_BY[type], type, groups)
 }

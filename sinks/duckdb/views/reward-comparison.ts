@@ -1,10 +1,11 @@
-import { LIVE_ADVANTAGES, rescoredAdvantages } from './advantages.ts'
+import { towerOrigin } from '../../../schemas/events/tower-origin.ts'
+import { LIVE_ADVANTAGES, rescoredAdvantages, rescoredEvents } from './advantages.ts'
 import { derived } from './derived.ts'
 import { liveOf } from './rewards.ts'
 import type { View } from './view.ts'
 
 const formed = derived('rollout.group_formed')
-const rescored = derived('tower.completions_rescored')
+const rescored = rescoredEvents([towerOrigin])
 
 export const rewardComparison: View = {
   name: 'reward_comparison',
@@ -57,7 +58,7 @@ export const rewardComparison: View = {
       ON before.group_id = again.group_id
       AND before.completion_index = again.completion_index
       AND before.sampled_id = again.sampled_id
-    JOIN ${liveOf()} AS scored
+    JOIN ${liveOf(towerOrigin)} AS scored
       ON scored.group_id = again.group_id
       AND scored.placed_id = again.sampled_id
       AND scored.completion_index = again.completion_index

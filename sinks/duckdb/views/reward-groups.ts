@@ -1,4 +1,5 @@
 import { OUTCOMES } from '../../../schemas/events/tower.ts'
+import { towerOrigin } from '../../../schemas/events/tower-origin.ts'
 import { askedOf, liveOf, rescoredOf } from './rewards.ts'
 import type { View } from './view.ts'
 
@@ -37,7 +38,7 @@ export const rewardGroups: View = {
       count(scored.reward) FILTER (scored.outcome <> 'non_parseable') AS legal,
       coalesce(sum(scored.reward) FILTER (scored.outcome <> 'non_parseable'), 0) AS legal_sum,
       ${OUTCOMES.map((outcome) => `count(*) FILTER (scored.outcome = '${outcome}') AS ${outcome}`).join(',\n      ')}
-    FROM (FROM ${liveOf()} UNION ALL BY NAME FROM ${rescoredOf()}) AS scored
+    FROM (FROM ${liveOf(towerOrigin)} UNION ALL BY NAME FROM ${rescoredOf(towerOrigin)}) AS scored
     LEFT JOIN ${askedOf()} AS asked ON asked.group_id = scored.group_id
     LEFT JOIN policy.completions_sampled AS sampled
       ON sampled.group_id = scored.group_id

@@ -22,8 +22,8 @@ export interface Kept {
   readonly rows_table: string
   /** Every event that the rows depend on; each has the partition key `group_id`. */
   readonly events: readonly EventType[]
-  /** Of these, the one without which a key has no rows. */
-  readonly rows_from: EventType
+  /** Of these, those without which a key has no rows: a key has one of them. */
+  readonly rows_from: readonly EventType[]
   /** A SELECT of the view's rows for the keys in a table expression with the column `group_id`, from the events alone. */
   readonly rowsOf: (keys: string) => string
   /** Columns that are sums of floats: their last digits depend on the order in which DuckDB adds. */

@@ -21,7 +21,6 @@ export const gravityPolicies = {
 
 export function scoreGravity(): Fold {
   return scoring({
-    name: 'score-gravity',
     version: 1,
     about: 'how far each completion is from the gravity',
     variant: [],

@@ -51,6 +51,11 @@ const GROUPS = `select origin, state, count(*)::int from groups group by all ord
 const SAMPLED = `
   select split_part(policy, '(', 1) as policy, origin, count(*)::int as completions
   from policy.completions_sampled join rollout.requested using (group_id) group by all order by all`
+const REWARDS = `
+  select task, split_part(policy, '(', 1) as policy, outcome = 'number' as is_number, reward < 0 as is_negative,
+    reward_name, count(advantage)::int as advantages, count(dx)::int as moves, count(scene_id)::int as scenes,
+    count(text)::int as texts
+  from rewards group by all order by all`
 const FATES = `select fate, completions::int from funnel where completions > 0 order by all`
 
 test('without towers, a world of its own has its groups formed, and verify passes', async () => {
@@ -59,6 +64,8 @@ test('without towers, a world of its own has its groups formed, and verify passe
   expect(await rowsOf(folder, GROUPS)).toEqual([['pendulum', 'formed', 4]])
   expect(await rowsOf(folder, FATES)).toEqual([['formed', 4 * GROUP_SIZE]])
   expect(await rowsOf(folder, 'select count(*)::int from advantages')).toEqual([[4 * GROUP_SIZE]])
+  const [n, none] = [4 * GROUP_SIZE, 0]
+  expect(await rowsOf(folder, REWARDS)).toEqual([['gravity', 'guess', true, true, 'gravity', n, none, none, n]])
   const wiring = await wired(DEFAULTS.policy, [rollouts, askedPendulum])
   expect((await verify(folder, wiring, { tables: true })).passed).toBe(true)
   await folder.close()
@@ -84,6 +91,16 @@ test('what a policy over HTTP has answered, a scripted one does not answer again
     ['pendulum', 'formed', 5],
     ['tower', 'formed', 3],
   ])
+  expect(
+    await rowsOf(
+      folder,
+      `select task, count(*)::int, count(distinct scene_id)::int from rewards group by all order by all`,
+    ),
+  ).toEqual([
+    ['gravity', 5 * GROUP_SIZE, 0],
+    ['x_only', 6, 3],
+  ])
+  expect(await rowsOf(folder, 'select sum(completions)::int from reward_groups')).toEqual([[6]])
   expect((await verify(folder, await wired(DEFAULTS.policy, TOWERS_TOO), { tables: true })).passed).toBe(true)
   await folder.close()
 })

@@ -32,6 +32,7 @@ export const gravityOrigin = defineOrigin({
   tasks: ['gravity'],
   start: swing,
   scored: gravityScored,
+  scored_by: 'score-gravity',
 })
 
 export const GRAVITY_QUESTIONS = '/sources/gravity-questions'
