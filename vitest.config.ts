@@ -1,16 +1,25 @@
 import { defineConfig } from 'vitest/config'
 
+const SHORT = '**/*.{unit,int,e2e}.test.ts'
+const LONG = '**/*.long.test.ts'
+
 /** Set by the guard: long tests run in CI, and if the command line names test files. */
-const long = process.env.PLUMBLINE_LONG_TESTS ? ',long' : ''
+const with_long = Boolean(process.env.PLUMBLINE_LONG_TESTS)
 
 export default defineConfig({
   test: {
-    include: [`**/*.{unit,int,e2e${long}}.test.ts`],
+    // A process per file would load all modules again, which is half of what short tests compute.
+    projects: [
+      { extends: true, test: { name: 'short', include: [SHORT], isolate: false } },
+      ...(with_long ? [{ extends: true, test: { name: 'long', include: [LONG] } }] : []),
+    ],
     exclude: ['node_modules/**', 'data/**', '.venv/**'],
     reporters: ['default', './tests/closing-line.ts'],
     pool: 'forks',
     // By default Vitest leaves a core free, half of a small machine. Tests of programs wait more than they compute.
     maxWorkers: '100%',
+    // A slow machine is no failure.
+    expect: { poll: { timeout: 60_000 } },
     testTimeout: 180_000,
     hookTimeout: 180_000,
     passWithNoTests: false,
