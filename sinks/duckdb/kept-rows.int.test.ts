@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { type MemoryLog, memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { towerOrigin } from '../../schemas/events/tower-origin.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { emptyTables } from '../../testing/duckdb/empty-tables.ts'
 import { append, createTopics, rescored, type Story } from '../../testing/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { openDatabase } from './database.ts'
@@ -35,7 +36,7 @@ interface Opened {
 async function opened(): Promise<Opened> {
   const log = memoryLog()
   await createTopics(log)
-  const file = join(await temporaryFolder(), 'test.duckdb')
+  const file = await emptyTables(join(await temporaryFolder(), 'test.duckdb'))
   const options = { file, log, catalogue, views, serve: false, kept_from_groups: 1 }
   const place: Opened = {
     log,

@@ -9,6 +9,7 @@ import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { changelogTopic } from '../../infra/runtime/internal/internal-topics.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { emptyTables } from '../../testing/duckdb/empty-tables.ts'
 import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
 import { WrongLogError } from '../wrong-log.ts'
 import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
@@ -20,6 +21,7 @@ let broker: MemoryBroker
 let log: Log
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sink-'))
+  await emptyTables(file())
   broker = new MemoryBroker('log')
   log = memoryLog({ broker })
   await createTopics(log)

@@ -10,6 +10,7 @@ import { skipRecord } from '../../infra/runtime/internal/skipped-records.ts'
 import { defineEvent } from '../../schemas/declare/event.ts'
 import { int32, nullable, utf8 } from '../../schemas/declare/logical-types.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
+import { emptyTables } from '../../testing/duckdb/empty-tables.ts'
 import { append, createTopics, eventOf } from '../../testing/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { type DuckDbSink, openDuckDbSink } from './duckdb-sink.ts'
@@ -18,6 +19,7 @@ let folder = ''
 let log = memoryLog()
 beforeEach(async () => {
   folder = await temporaryFolder()
+  await emptyTables(join(folder, 'test.duckdb'))
   log = memoryLog()
   await createTopics(log)
 })

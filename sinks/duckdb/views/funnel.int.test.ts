@@ -7,6 +7,7 @@ import { type MemoryLog, memoryLog } from '../../../infra/log/memory/memory-log.
 import type { Log } from '../../../infra/log/port/log.ts'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
+import { emptyTables } from '../../../testing/duckdb/empty-tables.ts'
 import { append, createTopics, PARTITIONS, type Story } from '../../../testing/duckdb/recorded-tower.ts'
 import { type DuckDbSink, openDuckDbSink } from '../duckdb-sink.ts'
 
@@ -17,7 +18,8 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'funnel-'))
   log = memoryLog()
   await createTopics(log)
-  sink = await openDuckDbSink({ file: join(folder, 'test.duckdb'), log, catalogue, views, serve: false })
+  const file = await emptyTables(join(folder, 'test.duckdb'))
+  sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
 })
 afterEach(async () => {
   await sink.close()
@@ -158,7 +160,7 @@ test('nothing is lost at any moment of a load, whatever form-groups does meanwhi
         await createTopics(log)
         const fold = new PretendFold(log)
         const seen: unknown[] = []
-        const file = join(folder, `${Math.floor(performance.now() * 1000)}.duckdb`)
+        const file = await emptyTables(join(folder, `${Math.floor(performance.now() * 1000)}.duckdb`))
         sink = await reopened(sink, {
           file,
           log,

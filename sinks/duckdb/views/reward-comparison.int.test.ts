@@ -5,6 +5,7 @@ import { advantagesOf } from '../../../processors/form-groups/advantages.ts'
 import { completionsRescored } from '../../../schemas/events/reward.ts'
 import { DIALECTS } from '../../../schemas/events/rollout.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
+import { emptyTables } from '../../../testing/duckdb/empty-tables.ts'
 import { append, createTopics, eventOf, type Story } from '../../../testing/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../../testing/temporary-folder.ts'
 import { openDuckDbSink } from '../duckdb-sink.ts'
@@ -44,7 +45,7 @@ async function asking(write: (story: Story) => void): Promise<(sql: string) => P
     story.requested('g', 4).sampled('g', [0, 1, 2, 3]).scored('g', LIVE).formed('g', LIVE)
     write(story)
   })
-  const file = join(await temporaryFolder(), 'test.duckdb')
+  const file = await emptyTables(join(await temporaryFolder(), 'test.duckdb'))
   const sink = await openDuckDbSink({ file, log, catalogue, views, serve: false })
   await sink.loadOnce()
   return async (sql) => {

@@ -6,6 +6,7 @@ import { completionsSampled } from '../../../schemas/events/policy.ts'
 import { groupFormed, rolloutRequested } from '../../../schemas/events/rollout.ts'
 import { completionsScored } from '../../../schemas/events/tower.ts'
 import { catalogue, views } from '../../../streams/vocabulary.ts'
+import { emptyTables } from '../../../testing/duckdb/empty-tables.ts'
 import { append, createTopics, rescored, Story } from '../../../testing/duckdb/recorded-tower.ts'
 import { temporaryFolder } from '../../../testing/temporary-folder.ts'
 import { openDuckDbSink } from '../duckdb-sink.ts'
@@ -17,7 +18,7 @@ async function asking(write: (story: Story) => void): Promise<Ask> {
   await createTopics(log)
   await append(log, write)
   const sink = await openDuckDbSink({
-    file: join(await temporaryFolder(), 'test.duckdb'),
+    file: await emptyTables(join(await temporaryFolder(), 'test.duckdb')),
     log,
     catalogue,
     views,
