@@ -4,6 +4,12 @@ import { programFile } from '../bundle/program-file.mjs'
 
 /** The program as a person starts it: in a separate process, from the same file, with the Node of this one. */
 
+/**
+ * Without `--liftoff-only`, V8 compiles the physics engine a second time, optimized. That computes the same, and takes
+ * more than a process of a few scenes ever gains.
+ */
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--liftoff-only']
+
 const PROGRAM_FILES = new Map<boolean, string>()
 
 /** Found once in a process, because the sources stay as they are while tests run. */
@@ -46,7 +52,7 @@ export interface Running {
 export function start(args: readonly string[], { cwd, env = {}, within = [], stdout: output }: Place): Running {
   const { PLUMBLINE_DATA: _data, PLUMBLINE_LOG: _log, NODE_OPTIONS: _options, ...inherited } = process.env
   const [program = '', ...before] = [...within, process.execPath]
-  const child = spawn(program, [...before, '--disable-warning=ExperimentalWarning', fileFor(args), ...args], {
+  const child = spawn(program, [...before, ...NODE_FLAGS, fileFor(args), ...args], {
     cwd,
     env: { ...inherited, NO_COLOR: '1', ...env },
     stdio: ['ignore', output ?? 'pipe', 'pipe'],
