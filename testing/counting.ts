@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { memoryBlobs } from '../infra/blobs/memory.ts'
+import { withShortPolls } from '../infra/log/conformance/altered-log.ts'
 import type { Log, LogRecord } from '../infra/log/port/log.ts'
 import { readRange } from '../infra/runtime/internal/json-records.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
@@ -103,6 +104,7 @@ export async function runUntilRead(options: Partial<WorkerOptions> & { log: Log 
     instance: `test-${unique++}`,
     onEvent: (event) => events.push(event),
     ...options,
+    log: withShortPolls(options.log),
     tuning: { commit_interval_ms: 5, session_timeout_ms: 2_000, ...options.tuning },
   })
   let failure: unknown

@@ -1,6 +1,7 @@
 import { expect, onTestFinished } from 'vitest'
 import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { httpClient } from '../infra/http/http-client.ts'
+import { withShortPolls } from '../infra/log/conformance/altered-log.ts'
 import { MemoryBroker } from '../infra/log/memory/broker.ts'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
@@ -73,7 +74,7 @@ export class PolicyStage {
   ): Promise<void> {
     const stop = new AbortController()
     const worker = effectWorker({
-      log: memoryLog({ broker: this.broker }),
+      log: withShortPolls(memoryLog({ broker: this.broker })),
       blobs: this.blobs,
       processor: askPolicy({ url, model: 'tiny', sampling }),
       vocabulary,

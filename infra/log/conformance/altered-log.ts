@@ -42,6 +42,13 @@ export function withPolls(log: Log, change: (polled: Polled) => Polled): Log {
   return withMembers(log, (member) => ({ poll: async (options) => change(await member.poll(options)) }))
 }
 
+/** A poll without records returns after 10 ms, for tests that wait until a worker is idle and then stop it. */
+export function withShortPolls(log: Log): Log {
+  return withMembers(log, (member) => ({
+    poll: ({ max_bytes, wait_ms }) => member.poll({ max_bytes, wait_ms: Math.min(wait_ms, 10) }),
+  }))
+}
+
 /** `target` with some methods replaced; the others keep their own `this`. */
 export function delegate<T extends object>(target: T, change: Partial<T>): T {
   return new Proxy(target, {
