@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config'
 
-const SHORT = '**/*.{unit,int,e2e}.test.ts'
-const LONG = '**/*.long.test.ts'
+const SHORT = '*.{unit,int,e2e}.test.ts'
+const LONG = '*.long.test.ts'
+const NOT_OURS = ['node_modules/**', 'data/**', '.venv/**']
+/** Replaces the clocks and timers of its process, which modules loaded meanwhile keep. */
+const SIMULATION = 'tests/simulation/**'
 
 /** Set by the guard: long tests run in CI, and if the command line names test files. */
 const with_long = Boolean(process.env.PLUMBLINE_LONG_TESTS)
@@ -10,10 +13,19 @@ export default defineConfig({
   test: {
     // A process per file would load all modules again, which is half of what short tests compute.
     projects: [
-      { extends: true, test: { name: 'short', include: [SHORT], isolate: false } },
-      ...(with_long ? [{ extends: true, test: { name: 'long', include: [LONG] } }] : []),
+      {
+        extends: true,
+        test: { name: 'shared', include: [`**/${SHORT}`], exclude: [...NOT_OURS, SIMULATION], isolate: false },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'alone',
+          include: [`${SIMULATION}/${SHORT}`, ...(with_long ? [`**/${LONG}`] : [])],
+          exclude: NOT_OURS,
+        },
+      },
     ],
-    exclude: ['node_modules/**', 'data/**', '.venv/**'],
     reporters: ['default', './tests/closing-line.ts'],
     pool: 'forks',
     // By default Vitest leaves a core free, half of a small machine. Tests of programs wait more than they compute.
