@@ -9,6 +9,7 @@ import { number } from '../pipeline/text/number.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { prepareLog, wiringOf, wiringOn } from '../pipeline/wiring.ts'
 import { isHttpPolicy, isRecorded } from '../processors/ask-policy/policy-name.ts'
+import type { Stage } from '../processors/processor.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { recordedCompletions } from '../sources/recorded-completions.ts'
@@ -165,12 +166,12 @@ export function addRun(command: Command): void {
 }
 
 /**
- * The processors and sinks to run, by name; none: all of them.
+ * The processors and sinks to run, by name, in the order of the flow; none: all of them.
  *
  * @throws UsageError for a domain, processor or sink that there is not
  */
 export function partsToRun(
-  { domains }: Pick<Topology, 'domains'>,
+  { domains, stages: all }: Pick<Topology, 'domains'> & { readonly stages: readonly Pick<Stage, 'name'>[] },
   { domain: chosen, only = [] }: Pick<RunOptions, 'domain' | 'only'>,
   sinks: readonly string[],
 ): readonly string[] {
@@ -180,7 +181,8 @@ export function partsToRun(
     throw new UsageError(`--domain ${unknown}: no such domain`, `there are ${there}`)
   }
   const running = chosen === undefined ? undefined : withFoundations(chosen, domains)
-  const stages = domains.filter(({ name }) => running?.has(name) ?? true).flatMap((domain) => domain.stages)
+  const of_domains = domains.filter(({ name }) => running?.has(name) ?? true).flatMap((domain) => domain.stages)
+  const stages = all.flatMap(({ name }) => (of_domains.includes(name) ? [name] : []))
   if (chosen !== undefined && stages.length === 0) {
     throw new UsageError(`--domain ${chosen.join(' ')}: no processor belongs to it`, 'leave it out to run all of them')
   }

@@ -9,6 +9,7 @@ const wiring = {
     { name: 'pendulum', builds_on: [], stages: ['measure'] },
     { name: 'facts', builds_on: [], stages: [] },
   ],
+  stages: ['score', 'group', 'measure', 'build'].map((name) => ({ name })),
 }
 const run = (options: { domain?: string[]; only?: string[] }) => partsToRun(wiring, options, ['duckdb'])
 
@@ -16,8 +17,8 @@ test('a run without --domain runs every domain, with it the processors of those 
   expect(run({})).toEqual([])
   expect(run({ domain: ['pendulum'] })).toEqual(['measure'])
   expect(run({ domain: ['rollouts'] })).toEqual(['group'])
-  expect(run({ domain: ['pendulum', 'tower'] })).toEqual(['group', 'score', 'measure'])
-  expect(run({ domain: ['castle'] })).toEqual(['group', 'score', 'build'])
+  expect(run({ domain: ['pendulum', 'tower'] })).toEqual(['score', 'group', 'measure'])
+  expect(run({ domain: ['castle'] })).toEqual(['score', 'group', 'build'])
   expect(run({ domain: ['tower'], only: ['group', 'duckdb'] })).toEqual(['group', 'duckdb'])
 })
 
