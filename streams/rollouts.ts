@@ -39,6 +39,6 @@ export const rollouts: Domain = {
     funnelCheck,
   ],
   reports: [
-    funnelReport, // has a layout in cli/report
+    funnelReport, // has a layout in pipeline/report
   ],
 }

@@ -35,6 +35,6 @@ export const tower: Domain = {
   stages: async () => (await import('./tower-stages.ts')).towerStages(),
   views: () => [rewardGroups, rewardComparison, rewardAgreement],
   reports: [
-    ...towerReports, // each has a layout in cli/report
+    ...towerReports, // each has a layout in pipeline/report
   ],
 }
