@@ -53,7 +53,7 @@ test('the stages of each domain are distinguished', async () => {
   const { domains } = await composed({ events: eventsOf(DOMAINS), stages: async () => renamed })
   expect(domains.map(({ name }) => name)).toEqual([...DOMAINS.map(({ name }) => name), 'other'])
   expect(domains.find(({ name }) => name === 'rollouts')?.stages).toContain(first?.name)
-  expect(domains.find(({ name }) => name === 'tower')?.stages).toEqual(['score-completions'])
+  expect(domains.find(({ name }) => name === 'tower')?.stages).toContain('score-completions')
   expect(domains.at(-1)?.stages).toEqual(['mine'])
 })
 
