@@ -42,6 +42,11 @@ const steps: Steps = {
   produce: async (from, to) =>
     Array.from({ length: to - from }, (_, at) => ({ type: rewardDefined, event: step(from + at) as unknown as Event })),
 }
+/** Records and markers of transactions, in all partitions; 0 for a topic that is not there yet. */
+async function endOf(log: Log, topic: string): Promise<number> {
+  if (!(await log.topics()).some(({ name }) => name === topic)) return 0
+  return (await log.endOffsets(topic)).reduce((sum, end) => sum + Number(end), 0)
+}
 const idsIn = async (log: Log) => (await recordsOf(log, rewardDefined.type)).map((record) => headerOf(record, 'ce_id'))
 
 describeWithBroker('a coordinator that stalls for longer than a transaction may take', () => {
@@ -57,6 +62,7 @@ describeWithBroker('a coordinator that stalls for longer than a transaction may 
 
     // Something to replay.
     await runSource(inSteps({ ...steps, name: 'recorded', steps: 20_000 }), { log, blobs, partitions: 2 })
+    const recorded = await endOf(log, rewardDefined.type)
     let stalled = false
     const working = [
       runSource(inSteps(steps), { log, blobs, partitions: 2 }),
@@ -90,7 +96,15 @@ describeWithBroker('a coordinator that stalls for longer than a transaction may 
       })(),
     ]
     for (const work of working) work.catch(() => undefined)
-    await wait(300)
+    // Each has its producer and has committed with it: what fails to open one is reported, not resumed.
+    const begun = async () => {
+      const stepped = (await endOf(log, rewardDefined.type)) - recorded
+      const ticks = await endOf(log, clockTicked.type)
+      const singles = await endOf(log, 'single')
+      const copied = await endOf(copy, rewardDefined.type)
+      return Math.min(stepped, ticks, singles, copied) > 0
+    }
+    await expect.poll(begun, { interval: 20 }).toBe(true)
     process.kill(node?.pid as number, 'SIGSTOP')
     await wait(STALL_MS)
     process.kill(node?.pid as number, 'SIGCONT')
