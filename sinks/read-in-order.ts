@@ -1,18 +1,9 @@
 import { type Log, type LogRecord, OffsetGoneError, type Position, type ReadResult } from '../infra/log/port/log.ts'
 import { partitionName } from '../infra/log/port/partition-name.ts'
 import type { Ends, ReadPositions } from './read-positions.ts'
+import type { SinkBatch } from './sink-batch.ts'
 
-/** What a sink commits together: in memory until the commit succeeds. */
-export interface Collecting {
-  /** Size of the keys and values that were read. */
-  bytes: number
-  records: number
-  positionOf(topic: string, partition: number): Position | undefined
-  moveTo(position: Position): void
-  addUnreadable(topic: string, partition: number, offset: bigint, ce_id: string | null, error: string): void
-}
-
-export interface InOrder<B extends Collecting> {
+export interface InOrder<B extends SinkBatch> {
   readonly log: Log
   readonly positions: ReadPositions
   readonly batch_bytes: number
@@ -30,7 +21,7 @@ const FEW_RECORDS = 4_096n
  * Reads topic by topic, causes before effects, until the batch is full or nothing is left below `ends`.
  * @returns whether nothing is left
  */
-export async function readInOrder<B extends Collecting>(
+export async function readInOrder<B extends SinkBatch>(
   reading: InOrder<B>,
   batch: B,
   ends: Ends,
@@ -58,7 +49,7 @@ export async function readInOrder<B extends Collecting>(
  * Reads the first page of every partition with a lag, all at once: over a network each request takes its time, and
  * near the end of the log there are as many as partitions. With a backlog this gains nothing.
  */
-async function firstPages<B extends Collecting>(
+async function firstPages<B extends SinkBatch>(
   { log, positions, batch_bytes }: InOrder<B>,
   ends: Ends,
 ): Promise<Map<string, ReadResult>> {
@@ -85,7 +76,7 @@ async function firstPages<B extends Collecting>(
   return pages
 }
 
-async function readOn<B extends Collecting>(
+async function readOn<B extends SinkBatch>(
   { log, positions, batch_bytes }: InOrder<B>,
   batch: B,
   before: Position,

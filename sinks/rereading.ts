@@ -2,8 +2,8 @@ import { type Log, type LogRecord, OffsetGoneError } from '../infra/log/port/log
 import { partitionName } from '../infra/log/port/partition-name.ts'
 import { retryOf } from '../infra/retry.ts'
 import { SkippedRecords } from '../infra/runtime/internal/skipped-records.ts'
-import type { Collecting } from './read-in-order.ts'
 import type { ReadPositions } from './read-positions.ts'
+import type { SinkBatch } from './sink-batch.ts'
 import { UnloadedRecordError } from './unloaded-record.ts'
 import { type Place, type UnreadableCounts, type UnreadableRecord, unreadableTotal } from './unreadable-record.ts'
 
@@ -14,16 +14,6 @@ const SHORTEST_PAUSE_MS = 1_000
 const LONGEST_PAUSE_MS = 60_000
 /** At most this share of the time goes into records that stay unreadable. */
 const SHARE = 0.05
-
-/** A batch that also has records which are no longer unreadable. */
-export interface Rereadable extends Collecting {
-  /** Forgets unreadable records that need no commit, because they are listed with the same reason. */
-  dropUnreadable(is_listed: (record: UnreadableRecord) => boolean): void
-  readonly unreadable: readonly UnreadableRecord[]
-  /** The records that the next commit removes from the list of the unreadable: stored with it, or skipped. */
-  readonly healed: readonly Place[]
-  heal(place: Place): void
-}
 
 /** The list of a sink's unreadable records, as of its last commit. */
 export interface UnreadableList {
@@ -36,7 +26,7 @@ export interface UnreadableList {
   list(after: Place | undefined, most: number): Promise<readonly UnreadableRecord[]>
 }
 
-export interface RereadingOptions<B extends Rereadable> {
+export interface RereadingOptions<B extends SinkBatch> {
   readonly log: Log
   readonly positions: ReadPositions
   readonly list: UnreadableList
@@ -46,7 +36,7 @@ export interface RereadingOptions<B extends Rereadable> {
 }
 
 /** What a pass of a sink rereads, and how. */
-export interface RereadPass<B extends Rereadable> {
+export interface RereadPass<B extends SinkBatch> {
   /** Records of other topics stay listed. */
   readonly topics: ReadonlySet<string>
   /**
@@ -64,7 +54,7 @@ export interface RereadPass<B extends Rereadable> {
  * stored and taken off the list in one commit, so it is stored exactly once. Records are reread when the sink is
  * opened, and then with growing pauses, since nothing signals when a blob is back.
  */
-export class Rereading<B extends Rereadable> {
+export class Rereading<B extends SinkBatch> {
   readonly #options: RereadingOptions<B>
   /** The next round starts after this record; undefined: at the first. */
   #after: Place | undefined

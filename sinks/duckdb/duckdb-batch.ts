@@ -1,11 +1,9 @@
 import { BIGINT, type DuckDBConnection, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api'
 import type { LogRecord, Position } from '../../infra/log/port/log.ts'
-import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { encodeSeen } from '../../infra/log/port/seen.ts'
 import type { DeadLetter } from '../../infra/runtime/internal/internal-topics.ts'
 import type { Event } from '../../schemas/declare/event.ts'
-import type { Rereadable } from '../rereading.ts'
-import type { Place, UnreadableRecord } from '../unreadable-record.ts'
+import { SinkBatch } from '../sink-batch.ts'
 import { ChangedKeys, type KeptView } from './kept-rows.ts'
 import { isDuplicate, type RowShape, TableRows } from './table-rows.ts'
 
@@ -48,20 +46,16 @@ export class Carefulness {
  * The content of one DuckDB transaction: rows, unreadable records, and the log positions after them. All of it stays in
  * memory until the commit succeeds, so a failed commit can be retried or dropped without a trace.
  */
-export class Batch implements Rereadable {
-  bytes = 0
-  records = 0
+export class Batch extends SinkBatch {
   readonly #tables = new Map<string, TableRows>()
-  readonly #positions = new Map<string, Position>()
   #published: readonly Published[] = []
-  #unreadable: UnreadableRecord[] = []
-  readonly #healed: Place[] = []
   readonly #deadLetters: DuckDBValue[][] = []
   readonly #states = new Map<string, StateChange>()
   readonly #changed: ChangedKeys
 
   /** @param kept the views whose rows are stored */
   constructor(kept: readonly KeptView[]) {
+    super()
     this.#changed = new ChangedKeys(kept)
   }
 
@@ -70,14 +64,11 @@ export class Batch implements Rereadable {
     for (const table of this.#tables.values()) rows += table.count
     return rows
   }
-  get positions(): Iterable<Position> {
-    return this.#positions.values()
-  }
   get published(): readonly Published[] {
     return this.#published
   }
   get isEmpty(): boolean {
-    return this.#positions.size === 0 && this.#published.length === 0
+    return this.positions.length === 0 && this.#published.length === 0
   }
 
   /** @throws UnfitValueError when a value does not fit its column. */
@@ -86,24 +77,6 @@ export class Batch implements Rereadable {
     this.#tables.set(event.type, rows)
     rows.add(event, record)
     this.#changed.add(event)
-  }
-
-  addUnreadable(topic: string, partition: number, offset: bigint, ce_id: string | null, error: string): void {
-    this.#unreadable.push({ topic, partition, offset, ce_id, error })
-  }
-
-  dropUnreadable(is_listed: (record: UnreadableRecord) => boolean): void {
-    this.#unreadable = this.#unreadable.filter((record) => !is_listed(record))
-  }
-  get unreadable(): readonly UnreadableRecord[] {
-    return this.#unreadable
-  }
-
-  heal({ topic, partition, offset }: Place): void {
-    this.#healed.push({ topic, partition, offset })
-  }
-  get healed(): readonly Place[] {
-    return this.#healed
   }
 
   addDeadLetter(record: LogRecord, letter: DeadLetter): void {
@@ -131,13 +104,6 @@ export class Batch implements Rereadable {
   /** Publishes fold positions in the transaction that loads their last changelog record. */
   publish(published: readonly Published[]): void {
     this.#published = published
-  }
-
-  moveTo(position: Position): void {
-    this.#positions.set(partitionName(position), position)
-  }
-  positionOf(topic: string, partition: number): Position | undefined {
-    return this.#positions.get(partitionName({ topic, partition }))
   }
 
   /**
@@ -188,9 +154,9 @@ export class Batch implements Rereadable {
   }
 
   async #commitInternal(connection: DuckDBConnection): Promise<void> {
-    const unreadable = this.#unreadable.map((one) => [one.topic, one.partition, one.offset, one.ce_id, one.error])
+    const unreadable = this.unreadable.map((one) => [one.topic, one.partition, one.offset, one.ce_id, one.error])
     await insertAll(connection, 'INSERT OR REPLACE INTO internal.unreadable', unreadable, UNREADABLE_TYPES)
-    for (const { topic, partition, offset } of this.#healed) {
+    for (const { topic, partition, offset } of this.healed) {
       await connection.run('DELETE FROM internal.unreadable WHERE topic = $1 AND "partition" = $2 AND "offset" = $3', [
         topic,
         partition,
@@ -199,7 +165,7 @@ export class Batch implements Rereadable {
     }
     await insertAll(connection, 'INSERT OR IGNORE INTO internal.dead_letters', this.#deadLetters, DEAD_LETTER_TYPES)
     await mergeStates(connection, [...this.#states.values()])
-    const positions = [...this.#positions.values()].map(({ topic, partition, next, seen }) => {
+    const positions = this.positions.map(({ topic, partition, next, seen }) => {
       return [topic, partition, next, seen === undefined ? null : encodeSeen(seen)]
     })
     await insertAll(connection, 'INSERT OR REPLACE INTO internal.positions', positions, POSITION_TYPES)
