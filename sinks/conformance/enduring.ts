@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { type Blobs, BlobsAwayError } from '../../infra/blobs/blobs.ts'
 import { changed } from '../../infra/log/conformance/altered-log.ts'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import { LogUnreachableError } from '../../infra/log/port/log.ts'
@@ -10,12 +9,14 @@ import { append, createTopics } from '../../testing/duckdb/recorded-tower.ts'
 import type { SinkCase } from './driver.ts'
 import {
   addGroups,
+  appendLarge,
   caughtUp,
   eventually,
   expectAllStored,
   expectConsistent,
   failureOf,
   loadAll,
+  mountable,
   whileRunning,
 } from './steps.ts'
 
@@ -39,22 +40,9 @@ export const ENDURING: readonly SinkCase[] = [
   {
     name: 'an unavailable log or blob store is reported once and retried, and nothing is lost',
     async run(scene) {
-      const put: Promise<unknown>[] = []
-      await append(scene.log, (story) => {
-        story.sampled('before', [0])
-        for (const { bytes, ref } of story.sampledLong('large', 20_000))
-          put.push(scene.blobs.put(bytes, ref.media_type))
-        story.sampled('after', [0])
-      })
-      await Promise.all(put)
-      let away = true
-      const blobs: Blobs = {
-        ...scene.blobs,
-        get: async (ref) => {
-          if (away) throw new BlobsAwayError('the store is not mounted')
-          return await scene.blobs.get(ref)
-        },
-      }
+      await appendLarge(scene)
+      const store = { is_away: true }
+      const blobs = mountable(scene.blobs, store)
       let unreachable = true
       const log = changed(scene.log, {
         endOffsets: async (topic) => {
@@ -71,7 +59,7 @@ export const ENDURING: readonly SinkCase[] = [
         await eventually(() => sink.health.trouble).toContain('not mounted')
         const failure = await failureOf(sink.loadOnce())
         expect([retryOf(failure), failure.message]).toEqual(['later', expect.stringContaining(`${SAMPLED} partition`)])
-        away = false
+        store.is_away = false
         await caughtUp(sink)
         await eventually(() => sink.health.trouble).toBeUndefined()
       })

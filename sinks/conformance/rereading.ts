@@ -1,42 +1,22 @@
-import { rename } from 'node:fs/promises'
 import { expect } from 'vitest'
-import { type Blobs, BlobsAwayError } from '../../infra/blobs/blobs.ts'
-import { blobFile } from '../../infra/blobs/directory.ts'
 import type { LogRecord } from '../../infra/log/port/log.ts'
 import { skipRecord } from '../../infra/runtime/internal/skipped-records.ts'
 import { append } from '../../testing/duckdb/recorded-tower.ts'
-import type { Scene, SinkCase } from './driver.ts'
+import type { SinkCase } from './driver.ts'
 import {
   addGroups,
-  blobFolder,
+  appendLarge,
   eventually,
   expectAllStored,
   expectConsistent,
+  failingAtEach,
   killedAt,
   loadAll,
+  mountable,
   whileRunning,
 } from './steps.ts'
 
 const SAMPLED = 'policy.completions_sampled'
-
-/** Appends an event whose large columns are blobs, between two others. @returns functions that move its blobs */
-async function appendLarge({ log, blobs, folder }: Scene, group = 'large') {
-  const files: string[] = []
-  const put: Promise<unknown>[] = []
-  await append(log, (story) => {
-    story.sampled(`before-${group}`, [0])
-    for (const { bytes, ref } of story.sampledLong(group, 20_000)) {
-      files.push(blobFile(blobFolder(folder), ref.sha256))
-      put.push(blobs.put(bytes, ref.media_type))
-    }
-    story.sampled(`after-${group}`, [0])
-  })
-  await Promise.all(put)
-  return {
-    takeAway: () => Promise.all(files.map((file) => rename(file, `${file}.kept`))),
-    bringBack: () => Promise.all(files.map((file) => rename(`${file}.kept`, file))),
-  }
-}
 
 /** A record that is unreadable now, and readable later. */
 export const REREADING: readonly SinkCase[] = [
@@ -105,12 +85,7 @@ export const REREADING: readonly SinkCase[] = [
       await takeAway()
       await loadAll(scene)
       await bringBack()
-      const failing = [...scene.driver.stages]
-      const observe = (stage: string) => {
-        if (stage !== failing[0]) return
-        failing.shift()
-        throw new Error(`no room at ${stage}`)
-      }
+      const { failing, observe } = failingAtEach(scene.driver.stages)
       const sink = await scene.driver.open(scene.folder, { ...scene, observe })
       await whileRunning([sink], () => eventually(() => failing).toEqual([]))
       await sink.close()
@@ -122,22 +97,15 @@ export const REREADING: readonly SinkCase[] = [
     async run(scene) {
       const { takeAway, bringBack } = await appendLarge(scene)
       await takeAway()
-      let is_away = false
-      const blobs: Blobs = {
-        ...scene.blobs,
-        get: async (ref) => {
-          if (is_away) throw new BlobsAwayError('the store is not mounted')
-          return await scene.blobs.get(ref)
-        },
-      }
-      const sink = await scene.driver.open(scene.folder, { ...scene, blobs })
+      const store = { is_away: false }
+      const sink = await scene.driver.open(scene.folder, { ...scene, blobs: mountable(scene.blobs, store) })
       await sink.loadOnce()
       await bringBack()
-      is_away = true
+      store.is_away = true
       await addGroups(scene, 0, 2)
       expect(await sink.loadOnce()).toMatchObject({ caught_up: true })
       expect(sink.health.unreadable).toEqual({ [SAMPLED]: 1 })
-      is_away = false
+      store.is_away = false
       await sink.loadOnce()
       expect(sink.health.unreadable).toEqual({})
       await sink.close()

@@ -1,6 +1,9 @@
 import { execFile } from 'node:child_process'
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { type Blobs, BlobsAwayError } from '../../infra/blobs/blobs.ts'
+import { blobFile } from '../../infra/blobs/directory.ts'
 import { type Log, UnknownTopicError } from '../../infra/log/port/log.ts'
 import { partitionName } from '../../infra/log/port/partition-name.ts'
 import { DEAD_LETTERS_TOPIC } from '../../infra/runtime/internal/internal-topics.ts'
@@ -21,6 +24,51 @@ export async function addGroups({ log }: Pick<Scene, 'log'>, from: number, to: n
       story.requested(group, 2).sampled(group, [0, 1]).scored(group, [at, 0]).formed(group, [at, 0])
     }
   })
+}
+
+/**
+ * Appends an event whose large columns are blobs, between two others.
+ *
+ * @returns functions that move its blobs away and back
+ */
+export async function appendLarge({ log, blobs, folder }: Scene, group = 'large') {
+  const files: string[] = []
+  const put: Promise<unknown>[] = []
+  await append(log, (story) => {
+    story.sampled(`before-${group}`, [0])
+    for (const { bytes, ref } of story.sampledLong(group, 20_000)) {
+      files.push(blobFile(blobFolder(folder), ref.sha256))
+      put.push(blobs.put(bytes, ref.media_type))
+    }
+    story.sampled(`after-${group}`, [0])
+  })
+  await Promise.all(put)
+  return {
+    takeAway: () => Promise.all(files.map((file) => rename(file, `${file}.kept`))),
+    bringBack: () => Promise.all(files.map((file) => rename(`${file}.kept`, file))),
+  }
+}
+
+/** The same blobs, of which none can be read while `store.is_away`. */
+export function mountable(blobs: Blobs, store: { is_away: boolean }): Blobs {
+  return {
+    ...blobs,
+    get: async (ref) => {
+      if (store.is_away) throw new BlobsAwayError('the store is not mounted')
+      return await blobs.get(ref)
+    },
+  }
+}
+
+/** Makes the first commit that reaches a stage fail there, for each stage in turn; `failing` has those to come. */
+export function failingAtEach(stages: readonly string[]) {
+  const failing = [...stages]
+  const observe = (stage: string) => {
+    if (stage !== failing[0]) return
+    failing.shift()
+    throw new Error(`no room at ${stage}`)
+  }
+  return { failing, observe }
 }
 
 /** Opens the sink, loads everything and closes it. @returns how many records it has read */

@@ -3,7 +3,16 @@ import { changed } from '../../infra/log/conformance/altered-log.ts'
 import { LogUnreachableError } from '../../infra/log/port/log.ts'
 import { append } from '../../testing/duckdb/recorded-tower.ts'
 import type { SinkCase } from './driver.ts'
-import { addGroups, caughtUp, expectAllStored, expectConsistent, killedAt, loadAll, whileRunning } from './steps.ts'
+import {
+  addGroups,
+  caughtUp,
+  expectAllStored,
+  expectConsistent,
+  failingAtEach,
+  killedAt,
+  loadAll,
+  whileRunning,
+} from './steps.ts'
 
 /** Records and positions are stored together or not at all. */
 export const STORING: readonly SinkCase[] = [
@@ -50,12 +59,7 @@ export const STORING: readonly SinkCase[] = [
     name: 'a commit that fails at any stage is retried, and stores nothing twice',
     async run(scene) {
       await addGroups(scene, 0, 6)
-      const failing = [...scene.driver.stages]
-      const observe = (stage: string) => {
-        if (stage !== failing[0]) return
-        failing.shift()
-        throw new Error(`no room at ${stage}`)
-      }
+      const { failing, observe } = failingAtEach(scene.driver.stages)
       const sink = await scene.driver.open(scene.folder, { ...scene, observe })
       await whileRunning([sink], () => caughtUp(sink))
       expect(sink.health).toMatchObject({ trouble: undefined, retries: scene.driver.stages.length })
