@@ -73,19 +73,23 @@ export class UnreadableLines {
   /** @param after the place before the first record; undefined: from the first one on */
   async list(after: Place | undefined, most: number): Promise<readonly UnreadableRecord[]> {
     const extents: Extent[] = []
+    for (const extent of this.#extentsAfter(after)) {
+      if (extents.length === most) break
+      extents.push(extent)
+    }
+    return extents.length === 0 ? [] : await this.#readAt(extents)
+  }
+
+  *#extentsAfter(after: Place | undefined): Generator<Extent> {
     for (const [topic, partitions] of sorted(this.#listed)) {
       if (after !== undefined && topic < after.topic) continue
       for (const [partition, offsets] of sorted(partitions)) {
-        const is_same = topic === after?.topic
-        if (after !== undefined && is_same && partition < after.partition) continue
-        for (const [offset, extent] of offsets) {
-          if (extents.length === most) break
-          if (after !== undefined && is_same && partition === after.partition && offset <= after.offset) continue
-          extents.push(extent)
-        }
+        const from = topic === after?.topic ? after : undefined
+        if (from !== undefined && partition < from.partition) continue
+        const reached = partition === from?.partition ? from.offset : -1n
+        for (const [offset, extent] of offsets) if (offset > reached) yield extent
       }
     }
-    return extents.length === 0 ? [] : await this.#readAt(extents)
   }
 
   /**
