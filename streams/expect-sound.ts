@@ -1,4 +1,4 @@
-import { broadcastOf, inputsOf, type Stage } from '../processors/processor.ts'
+import { broadcastOf, inputsOf, type Processor } from '../processors/processor.ts'
 import type { ScriptedPolicies } from '../processors/scripted.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { isSameDeclaration } from '../schemas/declare/registry.ts'
@@ -10,7 +10,8 @@ import type { Domain } from './domain.ts'
 interface Wired {
   readonly partitions: Partitions
   readonly events: readonly EventType[]
-  readonly stages: readonly Stage[]
+  /** Of the stages, in the variants that run now. */
+  readonly processors: readonly Processor[]
   readonly fact_sources: readonly Outputting[]
   readonly sweeps: readonly Outputting[]
 }
@@ -53,10 +54,9 @@ export function expectScripted(origins: readonly Origin[], scripted: readonly Sc
 }
 
 /** @throws RangeError when no stage or sweep derives what an origin says: its groups would wait for ever */
-export function expectDerived(origins: readonly Origin[], { stages, sweeps }: Wired): void {
-  const processors = [...stages.map(({ create, variant }) => create(variant)), ...sweeps]
+export function expectDerived(origins: readonly Origin[], { processors, sweeps }: Wired): void {
   const expect = (origin: string, by: string, { type }: EventType) => {
-    const found = processors.find(({ name }) => name === by)
+    const found = [...processors, ...sweeps].find(({ name }) => name === by)
     if (found?.outputs.some((output) => output.type === type)) return
     throw new RangeError(`origin ${origin}: expected a processor ${by} that emits ${type}, found none`)
   }
@@ -97,7 +97,7 @@ export function distinctEvents(lists: readonly (readonly EventType[])[]): readon
 }
 
 /** @throws RangeError when a part reads or emits an event that no domain lists: it would have neither topic nor table. */
-export function expectListed({ events, stages, fact_sources, sweeps }: Wired): void {
+export function expectListed({ events, processors, fact_sources, sweeps }: Wired): void {
   const expect = (name: string, type: EventType) => {
     const listed = events.find((event) => event.type === type.type)
     if (listed !== undefined && isSameDeclaration(listed, type)) return
@@ -105,9 +105,8 @@ export function expectListed({ events, stages, fact_sources, sweeps }: Wired): v
     throw new RangeError(`${name}: expected a domain that lists its event ${type.type}, found ${found}`)
   }
   for (const { name, outputs } of [...fact_sources, ...sweeps]) for (const type of outputs) expect(name, type)
-  for (const { name, variant, create } of stages) {
-    const processor = create(variant)
-    for (const type of [...inputsOf(processor), ...processor.outputs]) expect(name, type)
+  for (const processor of processors) {
+    for (const type of [...inputsOf(processor), ...processor.outputs]) expect(processor.name, type)
   }
 }
 
@@ -115,11 +114,10 @@ export function expectListed({ events, stages, fact_sources, sweeps }: Wired): v
  * @throws RangeError when an event of a broadcast state has copies in some partitions only, or the processor is to be
  * called with it too
  */
-export function expectBroadcast({ stages }: Pick<Wired, 'stages'>): void {
-  for (const { name, variant, create } of stages) {
-    const processor = create(variant)
+export function expectBroadcast({ processors }: Pick<Wired, 'processors'>): void {
+  for (const processor of processors) {
     for (const { type, routing } of broadcastOf(processor)?.inputs ?? []) {
-      const where = `${name}: the event ${type} of its broadcast state`
+      const where = `${processor.name}: the event ${type} of its broadcast state`
       if (routing !== 'every_partition')
         throw new RangeError(`${where}: expected one that is routed to every partition`)
       if (processor.inputs.some((input) => input.type === type)) {
@@ -130,7 +128,7 @@ export function expectBroadcast({ stages }: Pick<Wired, 'stages'>): void {
 }
 
 /** @throws RangeError for an unregistered event type, or a processor whose inputs have different partition counts. */
-export function expectJoinable({ events, partitions, stages }: Wired): void {
+export function expectJoinable({ events, partitions, processors }: Wired): void {
   const unknown = typeof partitions === 'number' ? [] : Object.keys(partitions.by_event)
   for (const type of unknown) {
     if (events.some((event) => event.type === type)) continue
@@ -138,10 +136,10 @@ export function expectJoinable({ events, partitions, stages }: Wired): void {
       `partitions of ${type}: no such event; there are ${events.map((event) => event.type).join(', ')}`,
     )
   }
-  for (const { name, variant, create } of stages) {
-    const counts = inputsOf(create(variant)).map(({ type }) => [type, partitionsOf(partitions, type)] as const)
+  for (const processor of processors) {
+    const counts = inputsOf(processor).map(({ type }) => [type, partitionsOf(partitions, type)] as const)
     if (counts.every(([, count]) => count === counts[0]?.[1])) continue
     const found = counts.map(([type, count]) => `${type} has ${count}`).join(', ')
-    throw new RangeError(`${name} joins its inputs by partition: expected equal counts, but ${found}`)
+    throw new RangeError(`${processor.name} joins its inputs by partition: expected equal counts, but ${found}`)
   }
 }

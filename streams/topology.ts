@@ -76,6 +76,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
   const origins = originsOf(domains)
   const scripted = (await Promise.all(domains.map((domain) => domain.scripted?.() ?? []))).flat()
   const stages = await Promise.all(domains.map((domain) => domain.stages(options, { origins, scripted })))
+  const made = stages.flat().map((stage) => ({ stage, processor: stage.create(stage.variant) }))
   const wiring: Topology = {
     partitions: options.partitions,
     events,
@@ -84,7 +85,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
       sources.filter(({ runs_with }) => runs_with?.(options) ?? true),
       ({ outputs }) => outputs,
     ),
-    stages: inFlow(events, stages.flat(), ({ create, variant }) => create(variant).inputs),
+    stages: inFlow(events, made, ({ processor }) => processor.inputs).map(({ stage }) => stage),
     sinks: options.sinks.map((name) => ({ name, inputs: 'every event' })),
     views: viewsOf(domains),
     domains: domains.map(({ name, builds_on = [] }, at) => {
@@ -97,10 +98,11 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
   expectScripted(origins, scripted)
   expectUnique('source', wiring.fact_sources)
   expectUnique('stage', [...wiring.stages, ...wiring.sweeps])
-  expectListed(wiring)
-  expectBroadcast(wiring)
-  expectDerived(origins, wiring)
-  expectJoinable(wiring)
+  const wired = { ...wiring, processors: made.map(({ processor }) => processor) }
+  expectListed(wired)
+  expectBroadcast(wired)
+  expectDerived(origins, wired)
+  expectJoinable(wired)
   return wiring
 }
 
@@ -114,8 +116,11 @@ const originsOf = (domains: readonly Domain[]): readonly Origin[] => domains.fla
 /** In the order in which events flow through them: by the last of these events of each. */
 function inFlow<P>(events: readonly EventType[], parts: readonly P[], of: (part: P) => readonly EventType[]): P[] {
   const places = new Map(events.map(({ type }, place) => [type, place]))
-  const placeOf = (part: P) => Math.max(-1, ...of(part).map(({ type }) => places.get(type) ?? -1))
-  return parts.toSorted((one, other) => placeOf(one) - placeOf(other))
+  const placed = parts.map((part) => ({
+    part,
+    place: Math.max(-1, ...of(part).map(({ type }) => places.get(type) ?? -1)),
+  }))
+  return placed.sort((one, other) => one.place - other.place).map(({ part }) => part)
 }
 
 /** Every view of these domains. @throws RangeError for a name that two of them have */
