@@ -5,6 +5,9 @@ export interface Limits {
   readonly bytes: number
 }
 
+/** For what one process runs outside of its event loop. */
+export const DEFAULT_LIMITS: Limits = { calls: 64, bytes: 256 * 2 ** 20 }
+
 interface Waiting {
   readonly bytes: number
   readonly enter: () => void

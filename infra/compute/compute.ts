@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import type { Compute, Kernel } from '../../processors/processor.ts'
-import type { Limits } from './admission.ts'
+import { DEFAULT_LIMITS, type Limits } from './admission.ts'
 import type { KernelProcesses } from './processes.ts'
 import type { RunHow, Threads } from './threads.ts'
 
@@ -15,8 +15,8 @@ export interface ComputeOptions {
   readonly limits?: Limits
 }
 
-const LIMITS: Limits = { calls: 64, bytes: 256 * 2 ** 20 }
-const PROCESS_MEMORY = 2 * 2 ** 30
+/** Bytes, of each child process. */
+export const PROCESS_MEMORY = 2 * 2 ** 30
 
 /**
  * Where kernels run. Several tasks share one: it bounds what waits in calls and bytes, and callers wait for room. The
@@ -43,13 +43,13 @@ export class ComputePool {
   }
 
   #openThreads(): Promise<Threads> {
-    const { threads = Math.max(1, availableParallelism() - 1), limits = LIMITS } = this.#options
+    const { threads = Math.max(1, availableParallelism() - 1), limits = DEFAULT_LIMITS } = this.#options
     this.#threads ??= import('./threads.ts').then(({ Threads }) => new Threads(threads, limits))
     return this.#threads
   }
 
   #openProcesses(): Promise<KernelProcesses> {
-    const { processes = 1, process_memory = PROCESS_MEMORY, limits = LIMITS } = this.#options
+    const { processes = 1, process_memory = PROCESS_MEMORY, limits = DEFAULT_LIMITS } = this.#options
     this.#processes ??= import('./processes.ts').then(
       ({ KernelProcesses }) => new KernelProcesses(processes, process_memory, limits),
     )

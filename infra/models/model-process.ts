@@ -28,7 +28,7 @@ endWithStarter()
 answerStarter({
   async load(options) {
     const { sha256, weights } = options as { readonly sha256: string; readonly weights: Uint8Array }
-    sessions.set(sha256, await told(sha256, () => InferenceSession.create(weights, OPTIONS)))
+    sessions.set(sha256, await naming(sha256, () => InferenceSession.create(weights, OPTIONS)))
   },
   async unload(options) {
     const { sha256 } = options as { readonly sha256: string }
@@ -39,7 +39,7 @@ answerStarter({
     const { sha256, inputs } = options as { readonly sha256: string; readonly inputs: ModelTensors }
     const session = sessions.get(sha256)
     if (session === undefined) throw new Error(`model ${sha256} is not loaded`)
-    return await told(sha256, async () => {
+    return await naming(sha256, async () => {
       const feeds = Object.entries(inputs).map(([name, tensor]) => [name, tensorFrom(tensor)] as const)
       const results = await session.run(Object.fromEntries(feeds))
       return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, tensorIn(name, tensor)]))
@@ -48,8 +48,8 @@ answerStarter({
   async close() {},
 })
 
-/** @throws what the runtime says, naming the model */
-async function told<T>(sha256: string, act: () => Promise<T>): Promise<T> {
+/** @throws the runtime's error, with the model's hash */
+async function naming<T>(sha256: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act()
   } catch (error) {

@@ -1,8 +1,9 @@
 import { ModelAwayError, type ModelTensors } from '../../processors/processor.ts'
 import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
-import type { Limits } from '../compute/admission.ts'
+import { DEFAULT_LIMITS, type Limits } from '../compute/admission.ts'
 import { sizeOfValue } from '../compute/buffers.ts'
+import { PROCESS_MEMORY } from '../compute/compute.ts'
 import type { ProcessPool } from '../compute/process-pool.ts'
 import type { SupervisedChild } from '../supervise/supervised-child.ts'
 
@@ -15,10 +16,8 @@ export interface ModelOptions {
   readonly limits?: Limits
 }
 
-const MEMORY = 2 * 2 ** 30
 /** The one in use, the next one, and those of other roles. */
 const LOADED = 4
-const LIMITS: Limits = { calls: 64, bytes: 256 * 2 ** 20 }
 
 /**
  * Models in one supervised child process: whoever published them, they can end or fill that process only. Each is loaded
@@ -30,7 +29,7 @@ export class ModelSessions {
   /** By process: hashes of its loaded models, the most recently used last. */
   readonly #loaded = new WeakMap<SupervisedChild, Set<string>>()
 
-  constructor({ memory = MEMORY, loaded = LOADED, limits = LIMITS }: ModelOptions = {}) {
+  constructor({ memory = PROCESS_MEMORY, loaded = LOADED, limits = DEFAULT_LIMITS }: ModelOptions = {}) {
     this.#options = { memory, loaded, limits }
   }
 
@@ -66,12 +65,11 @@ export class ModelSessions {
 
   /** The first call loads the code: most programs run no model. */
   #open(): Promise<ProcessPool> {
-    const { memory, limits } = this.#options
-    const entry = new URL('./model-process.ts', import.meta.url)
-    this.#pool ??= import('../compute/process-pool.ts').then(
-      ({ ProcessPool }) =>
-        new ProcessPool({ entry, what: 'the model process', classes: [], processes: 1, memory, limits }),
-    )
+    this.#pool ??= import('../compute/process-pool.ts').then(({ ProcessPool }) => {
+      const { memory, limits } = this.#options
+      const entry = new URL('./model-process.ts', import.meta.url)
+      return new ProcessPool({ entry, what: 'the model process', classes: [], processes: 1, memory, limits })
+    })
     return this.#pool
   }
 
