@@ -182,7 +182,7 @@ export function partsToRun(
   }
   const running = chosen === undefined ? undefined : withFoundations(chosen, domains)
   const of_domains = domains.filter(({ name }) => running?.has(name) ?? true).flatMap((domain) => domain.stages)
-  const stages = all.flatMap(({ name }) => (of_domains.includes(name) ? [name] : []))
+  const stages = all.map(({ name }) => name).filter((name) => of_domains.includes(name))
   if (chosen !== undefined && stages.length === 0) {
     throw new UsageError(`--domain ${chosen.join(' ')}: no processor belongs to it`, 'leave it out to run all of them')
   }
