@@ -45,8 +45,6 @@ export interface DriverReach {
 
 export class TestDriver {
   #given: Processor
-  /** Undefined for a transform that stores nothing. */
-  #stored: AnyFold | undefined
   #execution: Execution
   /** The last record of each key, as bytes: what a compacted changelog holds. */
   readonly #changelog = new Map<string, NewRecord>()
@@ -58,7 +56,6 @@ export class TestDriver {
 
   constructor(processor: Processor, { compute, signal }: DriverReach = {}) {
     this.#given = processor
-    this.#stored = storedFold(processor)
     this.#reach = reachOf({ blobs: this.blobs, ...(compute && { compute }) }, signal)
     this.#execution = execute(frozen(processor), this.#reach)
   }
@@ -91,10 +88,10 @@ export class TestDriver {
    */
   restart(processor: Processor = this.#given): void {
     this.#given = processor
-    this.#stored = storedFold(processor)
     this.#execution = execute(frozen(processor), this.#reach)
-    if (this.#stored === undefined) return
-    const reading = stateReading(this.#stored)
+    const stored = storedFold(processor)
+    if (stored === undefined) return
+    const reading = stateReading(stored)
     const topic = changelogTopic(processor.name)
     for (const [offset, record] of [...this.#changelog.values()].entries()) {
       const { key, state } = reading({ ...record, topic, partition: 0, offset: BigInt(offset), appended_ms: 0 }, 1)

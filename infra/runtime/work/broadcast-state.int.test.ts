@@ -18,6 +18,7 @@ import { decodeEvent } from '../../../schemas/wire/codec.ts'
 import { runSource } from '../../../sources/run-source.ts'
 import { inSteps } from '../../../sources/source.ts'
 import { appendRaw, recordsOf, runUntilRead } from '../../../testing/counting.ts'
+import { published } from '../../../testing/published-model.ts'
 import { example } from '../../../testing/test-driver.ts'
 import { linearOnnx } from '../../../testing/tiny-onnx.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
@@ -110,8 +111,7 @@ async function started(...processors: readonly Processor[]) {
       ),
     async publish(version: number) {
       const blob = await blobs.put(linearOnnx(version, 0), 'application/onnx')
-      const data = { model_id: `m${version}`, role: 'policy', version, lineage: 'a', parent: null } as const
-      const event = example(modelPublished, { ...data, blob, trained_on: [], metrics: {} }, { id: `m${version}` })
+      const event = published({ model_id: `m${version}`, version, blob }, { id: `m${version}` })
       await append(modelPublished, [event as unknown as Event])
     },
     run: (processor: Processor, tuning = {}) => runUntilRead({ ...common, processor, tuning }),

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { type Fold, isA, type Processor } from '../../../processors/processor.ts'
-import { type DataOf, defineEvent, type Event, type EventType } from '../../../schemas/declare/event.ts'
+import { defineEvent, type Event, type EventType } from '../../../schemas/declare/event.ts'
 import { int64, utf8 } from '../../../schemas/declare/logical-types.ts'
 import { catalogueOf } from '../../../schemas/declare/registry.ts'
 import { modelPublished } from '../../../schemas/events/model.ts'
@@ -10,6 +10,7 @@ import { partitionOf } from '../../../schemas/wire/routing.ts'
 import { runSource } from '../../../sources/run-source.ts'
 import { type Emitted, inSteps } from '../../../sources/source.ts'
 import { recordsOf, runUntilRead } from '../../../testing/counting.ts'
+import { published } from '../../../testing/published-model.ts'
 import { example } from '../../../testing/test-driver.ts'
 import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
@@ -46,11 +47,6 @@ function answering(name: string): Fold<{ version: number }> {
   }
 }
 
-const published = (model_id: string, version: number): DataOf<typeof modelPublished> => ({
-  ...{ model_id, role: 'policy', version, lineage: 'run-1', parent: null, trained_on: [], metrics: {} },
-  blob: { sha256: 'a'.repeat(64), bytes: 1, media_type: 'application/onnx' },
-})
-
 let unique = 0
 async function append(log: Log, emitted: readonly Emitted[]): Promise<void> {
   const types = [asked, modelPublished]
@@ -62,7 +58,7 @@ const publish = (log: Log, version: number) =>
   append(
     log,
     MODELS.map((model) => {
-      const event = example(modelPublished, published(model, version), { id: `${model}-v${version}` })
+      const event = published({ model_id: model, version }, { id: `${model}-v${version}` })
       return { type: modelPublished, event: event as unknown as Event }
     }),
   )

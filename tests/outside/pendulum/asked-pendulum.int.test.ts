@@ -3,13 +3,13 @@ import { generate } from '../../../cli/generate.ts'
 import { type DataFolder, openDataFolder } from '../../../pipeline/data-folder.ts'
 import { verify } from '../../../pipeline/verify.ts'
 import { prepareLog } from '../../../pipeline/wiring.ts'
-import { openSql } from '../../../sinks/duckdb/sql-client.ts'
 import { runSource } from '../../../sources/run-source.ts'
 import type { Domain } from '../../../streams/domain.ts'
 import { rollouts } from '../../../streams/rollouts.ts'
 import { DEFAULTS, DOMAINS, topology } from '../../../streams/topology.ts'
 import { server } from '../../../testing/policy-stage.ts'
 import { runUntilIdle } from '../../../testing/run-until-idle.ts'
+import { sqlRows } from '../../../testing/sql-rows.ts'
 import { temporaryFolder } from '../../../testing/temporary-folder.ts'
 import { askedPendulum } from './asked-pendulum.ts'
 import { GROUP_SIZE, gravityQuestions } from './gravity-question.ts'
@@ -35,17 +35,7 @@ async function askTowers(folder: DataFolder, scenes: number): Promise<void> {
   await generate(folder, { ...shared, dataset: 'top_block', task: 'x_only', scenes }, true, signal)
 }
 
-async function rowsOf({ duckdb_file }: DataFolder, sql: string): Promise<unknown[][]> {
-  const session = await openSql({ file: duckdb_file })
-  try {
-    const { batches } = await session.query(sql)
-    const rows: unknown[][] = []
-    for await (const batch of batches) rows.push(...batch)
-    return rows
-  } finally {
-    await session.close()
-  }
-}
+const rowsOf = ({ duckdb_file }: DataFolder, sql: string) => sqlRows({ file: duckdb_file }, sql)
 
 const GROUPS = `select origin, state, count(*)::int from groups group by all order by all`
 const SAMPLED = `

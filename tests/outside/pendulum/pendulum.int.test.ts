@@ -8,11 +8,11 @@ import { verify } from '../../../pipeline/verify.ts'
 import { prepareLog } from '../../../pipeline/wiring.ts'
 import { foldConformance } from '../../../processors/conformance/fold-conformance.ts'
 import { catalogueOf } from '../../../schemas/declare/registry.ts'
-import { openSql } from '../../../sinks/duckdb/sql-client.ts'
 import { runSource } from '../../../sources/run-source.ts'
 import { asShape } from '../../../streams/describe.ts'
 import { DEFAULTS, DOMAINS, type Topology, topology } from '../../../streams/topology.ts'
 import { runUntilIdle } from '../../../testing/run-until-idle.ts'
+import { sqlRows } from '../../../testing/sql-rows.ts'
 import { temporaryFolder } from '../../../testing/temporary-folder.ts'
 import { openGravityFile } from './gravity-file.ts'
 import { measurePeriod } from './measure-period.ts'
@@ -36,17 +36,7 @@ async function swing(folder: DataFolder, wiring: Topology, count: number): Promi
   return file
 }
 
-async function rowsOf({ duckdb_file }: DataFolder, sql: string): Promise<unknown[][]> {
-  const session = await openSql({ file: duckdb_file })
-  try {
-    const { batches } = await session.query(sql)
-    const rows: unknown[][] = []
-    for await (const batch of batches) rows.push(...batch)
-    return rows
-  } finally {
-    await session.close()
-  }
-}
+const rowsOf = ({ duckdb_file }: DataFolder, sql: string) => sqlRows({ file: duckdb_file }, sql)
 
 test('a second domain runs next to the first one: source, fold, transform, sinks, view and verify', async () => {
   const folder = await openDataFolder({ data: await temporaryFolder() }, { create: true })
