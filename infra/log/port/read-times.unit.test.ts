@@ -1,17 +1,20 @@
-import { expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { memoryLog } from '../memory/memory-log.ts'
 import type { LogRecord, Member } from './log.ts'
 
 const TOPICS = ['small', 'large'] as const
 
+// The log stamps records with the wall clock.
+beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
+afterEach(() => void vi.useRealTimers())
+
 /** Appends 200 small and 200 large records in pairs, at the virtual times that `times` gives, and joins a reader. */
 async function reader(times: (at: number) => number = (at) => at) {
-  let now_ms = 0
-  const log = memoryLog({ clock: { now_ms: () => now_ms, sleep: async () => {} } })
+  const log = memoryLog({ clock: { now_ms: () => 0, sleep: async () => {} } })
   await log.createTopics(TOPICS.map((name) => ({ name, partitions: 1 })))
   const producer = await log.producer({ transactional_id: 'writer' })
   for (let at = 0; at < 200; at++) {
-    now_ms = times(at)
+    vi.setSystemTime(times(at))
     const transaction = producer.begin()
     transaction.append('small', 0, { key: null, headers: [], value: new Uint8Array(100) })
     transaction.append('large', 0, { key: null, headers: [], value: new Uint8Array(1_000) })
