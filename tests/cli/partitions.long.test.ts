@@ -62,7 +62,10 @@ test('topics have the chosen partitions, by event too; the log remembers them an
 })
 
 test.each([
-  ['4,rollout.requested=8', /score-completions joins its inputs by partition: expected equal counts, but .*=?8/],
+  [
+    '4,rollout.requested=8',
+    /: form-groups joins its inputs by partition: expected equal counts, but .*rollout\.requested has 8/,
+  ],
   ['4,rollout.group_fromed=8', /partitions of rollout\.group_fromed: no such event; there are /],
   ['4,rollout.group_formed', /expected a count, then EVENT=COUNT/],
   ['0', /expected a whole number from 1 to 10000/],
