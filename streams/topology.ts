@@ -20,6 +20,7 @@ import {
 } from './expect-sound.ts'
 import { rollouts } from './rollouts.ts'
 import { tower } from './tower.ts'
+import { training } from './training.ts'
 
 /** The data flow, composed of domains. Sources and sinks are only listed here; stages are created from it. */
 export interface Topology {
@@ -46,6 +47,7 @@ export interface Topology {
 export const DOMAINS: readonly Domain[] = [
   rollouts, // what is shared by worlds that ask policies for completions
   tower, // block towers
+  training, // what trainers do with groups
 ]
 
 /** What every pipeline has, whatever its domains. */
