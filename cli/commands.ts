@@ -48,6 +48,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'answer one SQL question, during a `run` or after it',
     load: async (command) => (await import('./sql.ts')).addSql(command),
   },
+  feed: {
+    usage: '[options]',
+    about: 'give groups to trainers over HTTP, and record what they do with each',
+    load: async (command) => (await import('./feed.ts')).addFeed(command),
+  },
   verify: {
     usage: '[options]',
     about: 'read every record, recompute every derived event and compare; reports the differences',

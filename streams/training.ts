@@ -1,5 +1,5 @@
 import { TRAINING_EVENTS } from '../schemas/events/training.ts'
-import { FEED_SOURCES } from '../sources/ce-source.ts'
+import { FEED_SOURCES } from '../sinks/feed/feed-source.ts'
 import type { Domain } from './domain.ts'
 
 /** What trainers were given, what they did with it, and what they made durable. */

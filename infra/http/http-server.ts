@@ -14,6 +14,8 @@ export interface HttpServerOptions {
   /** Limit for one request, from its first byte to the last of its body. */
   readonly request_timeout_ms?: number
   readonly max_connections?: number
+  /** The answer to an error that a route has thrown; default: its message as plain text. */
+  readonly errorAnswer?: (error: Error, context: Context) => Response
 }
 
 const HEADERS_TIMEOUT_MS = 10_000
@@ -28,9 +30,7 @@ const CHECK_MS = 1_000
 /** @throws Error when the address cannot be listened on */
 export async function serveHttp<E extends Env>(app: Hono<E>, options: HttpServerOptions): Promise<Listening> {
   const { request_timeout_ms = REQUEST_TIMEOUT_MS, max_connections = MAX_CONNECTIONS } = options
-  app.onError((error, context) =>
-    plainText(context, error instanceof RefusedError ? error.status : statusOf(error), error.message),
-  )
+  app.onError(options.errorAnswer ?? plainAnswer)
   const listener = getRequestListener(app.fetch, {
     overrideGlobalObjects: false,
     // An HTTP/1.0 client need not name a host.
@@ -78,6 +78,9 @@ export class RefusedError extends Error {
     this.status = status
   }
 }
+
+const plainAnswer = (error: Error, context: Context) =>
+  plainText(context, error instanceof RefusedError ? error.status : statusOf(error), error.message)
 
 const statusOf = (error: unknown) => (retryOf(error) === 'later' ? 503 : 500)
 

@@ -12,8 +12,8 @@ export const CONSUMER_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 export const ORDERS = ['arrival', 'shuffled'] as const
 export const LEASE_ENDS = ['expired', 'released', 'fenced'] as const
 export const DROP_REASONS = ['stale', 'other_lineage', 'no_version', 'unsupported_token', 'by_consumer'] as const
-/** Where a group was before a roll-back. */
-export const ROLLED_BACK_FROM = ['leased', 'applied', 'durable'] as const
+/** Where a group was before a roll-back; a leased one has its lease ended instead. */
+export const ROLLED_BACK_FROM = ['applied', 'durable'] as const
 export const WITHOUT_VERSION = ['until_published', 'always'] as const
 
 const ids = {
@@ -33,9 +33,12 @@ const groupPlace = {
 const sequence = int64(NOT_NEGATIVE, "the group's number within the consumer, given once and kept through roll-backs")
 const rank = int32(NOT_NEGATIVE, 'of world_size; it is given the groups whose sequence ≡ rank')
 const step = int64(NOT_NEGATIVE, 'optimiser step within the run and epoch')
-const versions = {
+/** What decides whether and how a group is given out, so that nobody has to read the group for it. */
+const groupFields = {
+  ...groupPlace,
   policy_version_oldest: nullable(int64('over the tokens of the group')),
   lineage: nullable(utf8(ID, 'training run that the version counts in')),
+  bytes: int64(NOT_NEGATIVE, 'of the record of the group, without large columns that are in blobs'),
 }
 
 /** Which groups a consumer trains on; null: any. */
@@ -70,7 +73,7 @@ export const consumerSubscribed = defineEvent({
     ),
     order: oneOf(ORDERS),
     order_seed: utf8(ID, 'of the shuffle'),
-    order_window: int32({ min: 1, max: 1_048_576 }, 'how many groups are shuffled together'),
+    order_window: int32({ min: 1, max: 65_536 }, 'how many groups are shuffled together'),
     max_staleness: nullable(int64(NOT_NEGATIVE, 'null: no limit')),
     without_version: oneOf(WITHOUT_VERSION, 'until when groups without a policy version are trained on'),
     lease_ms: int32({ min: 100, max: 86_400_000 }, 'how long a silent rank keeps its groups'),
@@ -128,8 +131,7 @@ export const groupsLeased = defineEvent({
     lease: nullable(int64({ min: 1 }, 'fencing token; null: numbered, and not given to its rank yet')),
     request: utf8(ID, 'a repeated request is answered with the same lease'),
     sequence,
-    ...groupPlace,
-    ...versions,
+    ...groupFields,
   },
 })
 
@@ -221,6 +223,7 @@ export const checkpointSaved = defineEvent({
     step,
     world_size: int32({ min: 1, max: 65_536 }),
     weights_sha256: utf8(ID, 'of the weights, as the trainer hashes them'),
+    policy_version: nullable(int64('last one published in the lineage of the run; null: none')),
     parts: int32({ min: 1 }, 'how many events the checkpoint is split over'),
     groups: int32({ min: 1 }, 'in all parts'),
     sequence,
@@ -242,7 +245,7 @@ export const rolledBack = defineEvent({
     checkpoint: nullable(utf8(ID, 'that the run resumes from')),
     was: oneOf(ROLLED_BACK_FROM),
     sequence,
-    ...groupPlace,
+    ...groupFields,
   },
 })
 

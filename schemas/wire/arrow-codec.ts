@@ -1,6 +1,7 @@
-import type { Data, Schema } from 'apache-arrow'
+import { type Data, Schema } from 'apache-arrow'
 import type { BlobRef, Field, Fields } from '../declare/logical-types.ts'
 import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
+import { END_OF_STREAM } from './arrow-frame.ts'
 import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
 import { readStream, writeStream } from './arrow-stream.ts'
 import {
@@ -18,7 +19,7 @@ import {
   shouldOffload,
 } from './offload.ts'
 import { rowMaker } from './row-maker.ts'
-import type { SchemaMessage } from './schema-message.ts'
+import { SchemaMessage } from './schema-message.ts'
 import { physical } from './type-table.ts'
 
 export type Row = Record<string, unknown>
@@ -34,6 +35,14 @@ export interface ArrowCodec {
    * @throws Error when the bytes are no such stream. BlobUnavailableError when a column's blob was not fetched.
    */
   decode(bytes: Uint8Array, blobs: FetchedBlobs, references: boolean): Row[]
+  /** One stream of several batches of this declaration. */
+  join(parts: readonly JoinPart[], metadata: ReadonlyMap<string, string>): Uint8Array[]
+}
+
+/** What becomes a batch of a joined stream: a stream of this declaration as it was encoded, or its rows. */
+export interface JoinPart {
+  readonly bytes: Uint8Array | undefined
+  readonly rows: () => readonly Row[]
 }
 
 export interface EncodedRows {
@@ -129,7 +138,31 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
       })
       return makeRows(values, count)
     },
+
+    join(parts, metadata) {
+      const own = layouts.of([])
+      const plain = own.write([])
+      const named = new Schema(schema.fields, new Map([...schema.metadata, ...metadata]))
+      const batches = parts.map(({ bytes, rows }) => {
+        const whole =
+          bytes !== undefined && Buffer.compare(bytes.subarray(0, plain.length), plain) === 0
+            ? bytes
+            : wholeStream(own, columns, rows())
+        return whole.subarray(plain.length, whole.length - END_OF_STREAM.length)
+      })
+      return [new SchemaMessage(named).write([]), ...batches, END_OF_STREAM]
+    },
   }
+}
+
+/** A stream in which no column is in a blob. */
+function wholeStream(
+  message: SchemaMessage,
+  columns: readonly { readonly name: string; readonly write: ColumnWriter }[],
+  rows: readonly Row[],
+): Uint8Array {
+  const written = columns.map(({ name, write }) => write(rows.map((row) => row[name])))
+  return writeStream(message, written, rows.length)
 }
 
 /** Most events have no column that is large enough for a blob, so its message is made when one has. */

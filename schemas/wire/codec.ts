@@ -134,6 +134,28 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
   return event
 }
 
+/**
+ * One Arrow IPC stream with a batch for each of these events of a type, in pieces. Bytes that need no change are copied;
+ * large columns that were stored in blobs are in the stream.
+ *
+ * @param parts each event with the record that it was decoded from, its tensors as elements
+ * @param metadata of the schema, in addition to that of the declaration
+ */
+export function joinEvents(
+  type: EventType<'arrow'>,
+  parts: readonly { readonly record: EncodedRecord; readonly event: Event }[],
+  metadata: ReadonlyMap<string, string>,
+): Uint8Array[] {
+  const { arrow } = codecsOf(type, type)
+  return arrow.join(
+    parts.map(({ record, event }) => {
+      const is_current = parseHeaders(record.headers).written_by.version === type.version
+      return { bytes: is_current ? (record.value ?? undefined) : undefined, rows: () => rowsOf(event) }
+    }),
+    metadata,
+  )
+}
+
 /** Values with a version of their own, upcast; the data itself where all are current. */
 function upcastValues(type: EventType, data: unknown): unknown {
   const fields = ownVersions(type)

@@ -1,0 +1,41 @@
+import type { DROP_REASONS } from '../../../schemas/events/training.ts'
+import type { ConsumerState, RunState, Subscription } from '../consumer-state.ts'
+import type { FormedGroup } from '../open-groups.ts'
+
+/** The last published version of each lineage. */
+export type Published = ReadonlyMap<string, number>
+
+export interface TooOld {
+  readonly reason: (typeof DROP_REASONS)[number]
+  readonly detail: string
+}
+
+/**
+ * Why a group must not be trained on, if so. Until the run has published a model, every group is fresh.
+ */
+export function staleness(
+  state: ConsumerState,
+  { lineage }: RunState,
+  { max_staleness, without_version }: Subscription,
+  published: Published,
+  group: Pick<FormedGroup, 'policy_version_oldest' | 'lineage'>,
+): TooOld | undefined {
+  const current = state.lineages.current(lineage, published)
+  if (current === undefined) return undefined
+  const { policy_version_oldest: version } = group
+  if (version === null || group.lineage === null) {
+    if (without_version === 'always') return undefined
+    return { reason: 'no_version', detail: `the run has published version ${current}, and the group has no version` }
+  }
+  if (!state.lineages.includes(lineage, group.lineage, version)) {
+    return {
+      reason: 'other_lineage',
+      detail: `expected lineage ${lineage} or one that it forked from, got ${group.lineage} version ${version}`,
+    }
+  }
+  if (max_staleness === null || current - version <= max_staleness) return undefined
+  return {
+    reason: 'stale',
+    detail: `version ${version} is ${current - version} behind ${current}, expected at most ${max_staleness}`,
+  }
+}

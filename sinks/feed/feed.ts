@@ -1,0 +1,149 @@
+import { RivalError } from '../../infra/runtime/work/resuming-producer.ts'
+import { sleep } from '../../infra/sleep.ts'
+import { groupFormed } from '../../schemas/events/rollout.ts'
+import { joinEvents } from '../../schemas/wire/codec.ts'
+import type { Leased } from './decide/lease.ts'
+import { GroupTopic } from './group-topic.ts'
+import { consumersIn, type TrainingLog } from './history.ts'
+import { type FeedStage, OpenConsumer } from './open-consumer.ts'
+import { numbered } from './open-groups.ts'
+import { PublishedModels } from './published-models.ts'
+import { FeedRefusal } from './refusal.ts'
+
+export interface FeedOptions extends TrainingLog {
+  readonly report: (message: string) => void
+  readonly observe?: (stage: FeedStage) => unknown
+  readonly now_ms?: () => number
+  readonly time?: () => string
+}
+
+/** How often leases are looked at. */
+const EXPIRY_MS = 100
+
+/** Gives groups to training consumers and records what they do with them; `docs/feed.md` has what it promises. */
+export class Feed {
+  readonly #options: FeedOptions
+  readonly #groups: GroupTopic
+  readonly #models: PublishedModels
+  readonly #open = new Map<string, Promise<OpenConsumer>>()
+  readonly #stop = new AbortController()
+  readonly #expiring: Promise<void>
+
+  constructor(options: FeedOptions) {
+    this.#options = options
+    this.#groups = new GroupTopic(options)
+    this.#models = new PublishedModels(options)
+    this.#expiring = this.#expireLeases()
+  }
+
+  /** Aborts when the feed closes: calls that wait then end. */
+  get signal(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  /** The names of all consumers, those too that have retired. */
+  names(): Promise<string[]> {
+    return consumersIn(this.#options)
+  }
+
+  /**
+   * The consumer of this name. Other feeds can no longer decide for it.
+   *
+   * @param unknown what to do with one that never subscribed
+   * @throws FeedRefusal for an unknown one
+   * @throws RivalError once a later feed has taken it over
+   * @throws Error when the log cannot be read or written
+   */
+  async consumer(name: string, unknown: 'refuse' | 'open' = 'refuse'): Promise<OpenConsumer> {
+    this.#stop.signal.throwIfAborted()
+    const there = this.#open.get(name)
+    const consumer = await there
+    if (consumer !== undefined && consumer.failure === undefined) return consumer
+    // Opening it again would take it back from the other feed.
+    if (consumer?.failure instanceof RivalError) throw consumer.failure
+    await consumer?.close()
+    if (consumer === undefined && unknown === 'refuse' && !(await this.names()).includes(name)) throw isUnknown(name)
+    // Another call may have opened it meanwhile.
+    if (this.#open.get(name) !== there) return await this.consumer(name, unknown)
+    const opening = OpenConsumer.open(
+      {
+        ...this.#options,
+        ...{ groups: this.#groups, models: this.#models },
+        now_ms: this.#options.now_ms ?? (() => performance.now()),
+        time: this.#options.time ?? (() => new Date().toISOString()),
+      },
+      name,
+    )
+    this.#open.set(name, opening)
+    opening.catch(() => this.#open.delete(name))
+    return await opening
+  }
+
+  /**
+   * The groups of a lease as an Arrow IPC stream, in pieces: a batch for each, and the lease in the schema's metadata.
+   *
+   * @throws Error when the log or a blob cannot be read: the lease stays
+   */
+  async bodyOf(
+    { lease, groups }: Leased,
+    caller: { readonly epoch: number; readonly rank: number },
+  ): Promise<Uint8Array[]> {
+    const parts = await Promise.all(groups.map((group) => this.#groups.group(group)))
+    const about = {
+      lease,
+      ...{ epoch: caller.epoch, rank: caller.rank },
+      groups: groups.map((group) => {
+        const { topic_id: _, ...named } = numbered(group)
+        return named
+      }),
+    }
+    return joinEvents(groupFormed, parts, new Map([['plumbline.lease', JSON.stringify(about)]]))
+  }
+
+  /** Ends waiting calls, finishes commits under way, and lets other feeds have the consumers. */
+  async close(): Promise<void> {
+    this.#stop.abort()
+    await this.#expiring
+    const consumers = await Promise.allSettled(this.#open.values())
+    await Promise.all(
+      consumers.map(async (found) => {
+        if (found.status === 'fulfilled') await found.value.close().catch(() => undefined)
+      }),
+    )
+  }
+
+  /** Opens every consumer, so that the leases of a trainer that never comes back end too. */
+  async #expireLeases(): Promise<void> {
+    const { signal } = this.#stop
+    let names: readonly string[] | undefined
+    const trouble = new Map<string, string>()
+    while (!signal.aborted) {
+      names ??= await this.#orTrouble('', trouble, () => this.names())
+      for (const name of new Set([...(names ?? []), ...this.#open.keys()])) {
+        await this.#orTrouble(name, trouble, async () => (await this.consumer(name)).expireLeases())
+      }
+      await sleep(trouble.size === 0 ? EXPIRY_MS : EXPIRY_MS * 10, signal)
+    }
+  }
+
+  /** Reports an error once, and again when it is another one. */
+  async #orTrouble<A>(name: string, trouble: Map<string, string>, work: () => Promise<A>): Promise<A | undefined> {
+    try {
+      if (this.#stop.signal.aborted) return undefined
+      const done = await work()
+      trouble.delete(name)
+      return done
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      if (message !== trouble.get(name) && !this.#stop.signal.aborted) this.#options.report(message)
+      trouble.set(name, message)
+      return undefined
+    }
+  }
+}
+
+const isUnknown = (name: string) =>
+  new FeedRefusal(
+    'unknown_consumer',
+    `consumer ${name}: expected a subscription, found none; PUT /v1/consumers/${name} subscribes`,
+  )

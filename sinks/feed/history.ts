@@ -1,0 +1,59 @@
+import type { Blobs } from '../../infra/blobs/blobs.ts'
+import type { Log } from '../../infra/log/port/log.ts'
+import { decodeRecord } from '../../infra/runtime/execute/decode-record.ts'
+import { readRange } from '../../infra/runtime/internal/json-records.ts'
+import type { Event, EventType } from '../../schemas/declare/event.ts'
+import type { Catalogue } from '../../schemas/declare/registry.ts'
+import { consumerSubscribed, TRAINING_EVENTS } from '../../schemas/events/training.ts'
+import { type Partitions, partitionsOf } from '../../schemas/wire/partitions.ts'
+import { partitionOf } from '../../schemas/wire/routing.ts'
+import { namesOf } from './consumer-state.ts'
+
+export interface TrainingLog {
+  readonly log: Log
+  readonly blobs: Blobs
+  readonly vocabulary: Catalogue
+  readonly partitions: Partitions
+}
+
+/** The consumers that ever subscribed, sorted by name. */
+export async function consumersIn({ log, partitions }: TrainingLog): Promise<string[]> {
+  const names = new Set<string>()
+  const { type } = consumerSubscribed
+  for (let partition = 0; partition < partitionsOf(partitions, type); partition++) {
+    for await (const { key } of readRange(log, type, partition, 0n)) if (key !== null) names.add(key)
+  }
+  return [...names].sort()
+}
+
+/** The training events of a consumer, in the order of their numbers. */
+export async function* eventsOf(options: TrainingLog, consumer: string): AsyncGenerator<Event> {
+  const topics = TRAINING_EVENTS.map((type) => ofTopic(options, type, consumer))
+  // Within a topic they are in order: one process at a time writes them, in one order.
+  const heads = await Promise.all(topics.map(async (events) => ({ events, head: await events.next() })))
+  for (;;) {
+    const there = heads.filter(({ head }) => !head.done)
+    const [first, ...others] = there
+    if (first === undefined) return
+    const next = others.reduce(
+      (one, other) => (numberOf(other.head.value) < numberOf(one.head.value) ? other : one),
+      first,
+    )
+    yield next.head.value as Event
+    next.head = await next.events.next()
+  }
+}
+
+const numberOf = (event: Event | undefined) => (event === undefined ? Number.POSITIVE_INFINITY : namesOf(event).number)
+
+async function* ofTopic(
+  { log, blobs, vocabulary, partitions }: TrainingLog,
+  { type }: EventType,
+  consumer: string,
+): AsyncGenerator<Event, undefined> {
+  const partition = partitionOf(consumer, partitionsOf(partitions, type))
+  for await (const record of readRange(log, type, partition, 0n)) {
+    if (record.key === consumer) yield await decodeRecord(record, vocabulary, partitions, blobs)
+  }
+  return undefined
+}

@@ -1,0 +1,52 @@
+/** Where a lineage branched off another one. */
+export interface Fork {
+  readonly lineage: string
+  /** The last version of that lineage that counts; −1: none. */
+  readonly version: number
+}
+
+/** The lineages of a consumer's runs, and how they fork. */
+export class Lineages {
+  readonly #forks = new Map<string, Fork | null>()
+
+  has(lineage: string): boolean {
+    return this.#forks.has(lineage)
+  }
+
+  forkOf(lineage: string): Fork | null {
+    return this.#forks.get(lineage) ?? null
+  }
+
+  add(lineage: string, fork: Fork | null): void {
+    if (!this.#forks.has(lineage)) this.#forks.set(lineage, fork)
+  }
+
+  /** Whether a version of `ancestor` is among those that `lineage` builds on, its own included. */
+  includes(lineage: string, ancestor: string, version: number): boolean {
+    let limit = Number.POSITIVE_INFINITY
+    for (let at: string | undefined = lineage; at !== undefined; ) {
+      if (at === ancestor) return version <= limit
+      const fork: Fork | null = this.forkOf(at)
+      limit = Math.min(limit, fork?.version ?? limit)
+      at = fork?.lineage
+    }
+    return false
+  }
+
+  /**
+   * The last version that was published in a lineage, or in those that it builds on.
+   *
+   * @param published the last version of each lineage
+   */
+  current(lineage: string, published: ReadonlyMap<string, number>): number | undefined {
+    let limit = Number.POSITIVE_INFINITY
+    for (let at: string | undefined = lineage; at !== undefined; ) {
+      const found = published.get(at)
+      if (found !== undefined && Math.min(found, limit) >= 0) return Math.min(found, limit)
+      const fork: Fork | null = this.forkOf(at)
+      limit = Math.min(limit, fork?.version ?? limit)
+      at = fork?.lineage
+    }
+    return undefined
+  }
+}

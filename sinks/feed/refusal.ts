@@ -1,0 +1,42 @@
+/** Why the feed refuses a call; `docs/feed.md` lists the codes. */
+export type RefusalCode =
+  | 'invalid'
+  | 'unknown_consumer'
+  | 'unknown_checkpoint'
+  | 'fenced'
+  | 'already_subscribed'
+  | 'retired'
+  | 'run_exists'
+  | 'not_resumable'
+  | 'lease_lost'
+  | 'stale'
+  | 'not_begun'
+  | 'out_of_order'
+  | 'incomplete'
+  | 'used'
+  | 'too_many_leased'
+  | 'other_topic'
+
+/** What the answer has besides code and message. Numbers are sequence numbers, but for steps and ranks. */
+export interface RefusalDetails {
+  readonly groups?: readonly number[]
+  readonly missing?: readonly number[]
+  readonly superfluous?: readonly number[]
+  readonly later?: readonly number[]
+  readonly ranks?: readonly { readonly step: number; readonly rank: number }[]
+  readonly broken_step?: number
+}
+
+/** A call that the state of the consumer does not allow. Repeating it without a change gives the same answer. */
+export class FeedRefusal extends Error {
+  override readonly name = 'FeedRefusal'
+  readonly retry = 'never'
+  readonly code: RefusalCode
+  readonly details: RefusalDetails
+
+  constructor(code: RefusalCode, message: string, details: RefusalDetails = {}) {
+    super(message)
+    this.code = code
+    this.details = details
+  }
+}
