@@ -1,4 +1,5 @@
 import type { Blobs } from '../../infra/blobs/blobs.ts'
+import { sourceOf } from '../../infra/ce-source.ts'
 import type { Log, LogRecord } from '../../infra/log/port/log.ts'
 import { decodeRecord } from '../../infra/runtime/execute/decode-record.ts'
 import type { Event } from '../../schemas/declare/event.ts'
@@ -6,6 +7,7 @@ import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
 import { BlobUnavailableError, PoisonError } from '../../schemas/wire/codec.ts'
 import type { Partitions } from '../../schemas/wire/partitions.ts'
+import { DERIVED_BY } from '../duckdb/views/derived.ts'
 import type { FormedGroup, GroupPlace } from './open-groups.ts'
 
 /** A group as it was formed, with what filters and orders look at. */
@@ -36,7 +38,7 @@ export interface GroupRecord {
 const PAGE_BYTES = 1024 * 1024
 const TOPIC = groupFormed.type
 /** Only the processor's own events are groups: other programs can write to the topic. */
-const SOURCE = '/processors/form-groups'
+const SOURCE = sourceOf(DERIVED_BY['rollout.group_formed'])
 
 /** The formed groups of a log, read from any offset. */
 export class GroupTopic {

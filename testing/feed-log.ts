@@ -1,0 +1,119 @@
+import { memoryBlobs } from '../infra/blobs/memory.ts'
+import { MemoryBroker } from '../infra/log/memory/broker.ts'
+import { memoryLog } from '../infra/log/memory/memory-log.ts'
+import type { Log } from '../infra/log/port/log.ts'
+import { topicsOf } from '../infra/runtime/state/topics.ts'
+import type { Event, EventType } from '../schemas/declare/event.ts'
+import { catalogueOf } from '../schemas/declare/registry.ts'
+import { modelPublished } from '../schemas/events/model.ts'
+import { groupFormed } from '../schemas/events/rollout.ts'
+import { TRAINING_EVENTS } from '../schemas/events/training.ts'
+import { encodeEvent } from '../schemas/wire/codec.ts'
+import { homesOf } from '../schemas/wire/routing.ts'
+import type { Wanted } from '../sinks/feed/decide/subscribe.ts'
+import { Feed, type FeedOptions } from '../sinks/feed/feed.ts'
+import { published } from './published-model.ts'
+
+const EVENTS: readonly EventType[] = [groupFormed, modelPublished, ...TRAINING_EVENTS]
+const PARTITIONS = 3
+
+/** A subscription as it is without options. */
+export const SUBSCRIPTION: Wanted = {
+  filter: { origin: null, task: null, dialect: null, reward_name: null, lineages: null, with_variance: false },
+  order: 'arrival',
+  order_seed: '',
+  order_window: 1,
+  max_staleness: null,
+  without_version: 'until_published',
+  lease_ms: 1_000,
+  keep_checkpoints: 4,
+  transport: 'http',
+}
+
+export interface Formed {
+  readonly time?: string
+  readonly task?: string
+  readonly rewards?: readonly number[]
+  readonly version?: number
+  readonly lineage?: string
+}
+
+/** A group as `form-groups` emits it, of scripted completions unless it has a version. */
+export function formed(group_id: string, options: Formed = {}): Event<typeof groupFormed> {
+  const {
+    rewards = [1, 0],
+    version = null,
+    lineage = null,
+    task = 'x_only',
+    time = '2026-01-01T00:00:00.000Z',
+  } = options
+  const mean = rewards.reduce((sum, reward) => sum + reward, 0) / rewards.length
+  const data = rewards.map((reward, completion_index) => ({
+    ...{ group_id, completion_index, attempt_id: 'a', sampled_id: `s-${group_id}`, origin: 'tower', task },
+    ...{ group_size: rewards.length, start_id: 'start', prompt_sha256: 'p', images: [], policy: 'oracle', text: '5' },
+    ...{ finish_reason: null, prompt_token_ids: null, token_ids: null, completion_mask: null, logprobs: null },
+    ...{ logprobs_kind: null, token_policy_version: null, turn_index: null, trainable: false, outcome: 'stable' },
+    ...{ reward, reward_name: 'paper', advantage: reward - mean, dialect: 'paper' as const },
+    ...{ reward_mean: mean, reward_std: 0, zero_variance: rewards.every((one) => one === rewards[0]) },
+    ...{ policy_version_oldest: version, policy_version_newest: version, lineage },
+  }))
+  return {
+    ...{ id: `formed-${group_id}`, source: '/processors/form-groups', type: groupFormed.type },
+    ...{ version: groupFormed.version, time, clock: 'virtual', key: group_id, causes: [], data },
+  }
+}
+
+/** A log in memory with groups and models, and feeds that share it. Time passes when the test says so. */
+export class FeedLog {
+  readonly broker = new MemoryBroker()
+  readonly log: Log = memoryLog({ broker: this.broker })
+  now_ms = 0
+  readonly reported: string[] = []
+  readonly #feeds: Feed[] = []
+
+  static async create(): Promise<FeedLog> {
+    const made = new FeedLog()
+    await made.log.createTopics(topicsOf(EVENTS, [], PARTITIONS))
+    return made
+  }
+
+  async append(...events: readonly Event[]): Promise<void> {
+    const producer = await this.log.producer({ transactional_id: 'test' })
+    const transaction = producer.begin()
+    for (const event of events) {
+      const type = EVENTS.find((one) => one.type === event.type) as EventType
+      const { key, headers, value } = encodeEvent(type, event)
+      for (const home of homesOf(type, key, PARTITIONS)) transaction.append(type.type, home, { key, headers, value })
+    }
+    await transaction.commit()
+    await producer.close()
+  }
+
+  /** Groups g0, g1, … of rising time. */
+  async form(count: number, options: Formed & { readonly from?: number } = {}): Promise<void> {
+    const { from = 0, ...rest } = options
+    const time = (at: number) => new Date(Date.UTC(2026, 0, 1) + at * 1_000).toISOString()
+    const events = Array.from({ length: count }, (_, at) => formed(`g${from + at}`, { time: time(from + at), ...rest }))
+    await this.append(...events)
+  }
+
+  async publish(lineage: string, version: number): Promise<void> {
+    await this.append(published({ model_id: `${lineage}-${version}`, lineage, version }))
+  }
+
+  feed(options: Partial<FeedOptions> = {}): Feed {
+    const feed = new Feed({
+      ...{ log: memoryLog({ broker: this.broker }), blobs: memoryBlobs(), vocabulary: catalogueOf(EVENTS) },
+      ...{ partitions: PARTITIONS, report: (message: string) => void this.reported.push(message) },
+      ...{ now_ms: () => this.now_ms, time: () => new Date(this.now_ms).toISOString() },
+      ...options,
+    })
+    this.#feeds.push(feed)
+    return feed
+  }
+
+  async close(): Promise<void> {
+    for (const feed of this.#feeds) await feed.close()
+    await this.log.close()
+  }
+}
