@@ -67,6 +67,7 @@ export function formed(group_id: string, options: Formed = {}): Event<typeof gro
 export class FeedLog {
   readonly broker = new MemoryBroker()
   readonly log: Log = memoryLog({ broker: this.broker })
+  readonly blobs = memoryBlobs()
   now_ms = 0
   readonly reported: string[] = []
   readonly #feeds: Feed[] = []
@@ -89,6 +90,14 @@ export class FeedLog {
     await producer.close()
   }
 
+  /** An event whose large columns are blobs. */
+  async appendLarge(event: Event): Promise<void> {
+    const { blobs } = encodeEvent(groupFormed, event)
+    expectLarge(blobs.length)
+    for (const { bytes, ref } of blobs) await this.blobs.put(bytes, ref.media_type)
+    await this.append(event)
+  }
+
   /** Groups g0, g1, … of rising time. */
   async form(count: number, options: Formed & { readonly from?: number } = {}): Promise<void> {
     const { from = 0, ...rest } = options
@@ -103,7 +112,7 @@ export class FeedLog {
 
   feed(options: Partial<FeedOptions> = {}): Feed {
     const feed = new Feed({
-      ...{ log: memoryLog({ broker: this.broker }), blobs: memoryBlobs(), vocabulary: catalogueOf(EVENTS) },
+      ...{ log: memoryLog({ broker: this.broker }), blobs: this.blobs, vocabulary: catalogueOf(EVENTS) },
       ...{ partitions: PARTITIONS, report: (message: string) => void this.reported.push(message) },
       ...{ now_ms: () => this.now_ms, time: () => new Date(this.now_ms).toISOString() },
       ...options,
@@ -116,4 +125,8 @@ export class FeedLog {
     for (const feed of this.#feeds) await feed.close()
     await this.log.close()
   }
+}
+
+function expectLarge(blobs: number): void {
+  if (blobs === 0) throw new Error('expected a column of more than 64 KiB')
 }
