@@ -1,0 +1,31 @@
+"""Trains on the groups of a Plumbline pipeline: each one once, and on the record. See docs/training.md."""
+
+from plumbline.batch import NotTrainableError, pack, pad
+from plumbline.checkpoint import Resumed
+from plumbline.errors import (
+    CheckpointRefusedError,
+    FeedError,
+    FencedError,
+    LeaseLostError,
+    StaleGroupsError,
+    UnavailableError,
+)
+from plumbline.group import Group
+from plumbline.groups import Groups
+from plumbline.step import Step
+
+__all__ = [
+    "CheckpointRefusedError",
+    "FeedError",
+    "FencedError",
+    "Group",
+    "Groups",
+    "LeaseLostError",
+    "NotTrainableError",
+    "Resumed",
+    "StaleGroupsError",
+    "Step",
+    "UnavailableError",
+    "pack",
+    "pad",
+]

@@ -1,0 +1,161 @@
+"""Checkpoints as files: `NAME.safetensors` has the weights, `NAME.json` what they were trained on.
+
+A checkpoint is complete when its JSON is there and the weights have the hash that the JSON names. Both files appear by
+a rename, the weights first, so that a process may die at any instant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from plumbline.feed import log
+
+FORMAT = 1
+
+Weights = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `NAME.json` holds."""
+
+    checkpoint: str
+    parent: str | None
+    consumer: str
+    run: str
+    epoch: int
+    step: int
+    groups: Sequence[int]
+    """The sequence numbers of all ranks since the parent."""
+    weights_sha256: str
+    has_weights: bool
+    """False where the trainer stores the weights itself, and has only given their hash."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on. Without a checkpoint: step 0, no weights, nothing extra."""
+
+    step: int
+    checkpoint: str | None = None
+    weights: dict[str, npt.NDArray[Any]] | None = None
+    weights_sha256: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CheckpointFolder:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def write(self, saved: Checkpoint, weights: Weights | None) -> Checkpoint:
+        """Returns when all of it is on the disk, with the hash of the weights where they are given."""
+        # What is not JSON is found before the weights are written.
+        json.dumps(asdict(saved))
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            if weights is not None:
+                saved = replace(saved, weights_sha256=self._write_weights(saved.checkpoint, weights))
+            with self._appearing(self.json_file(saved.checkpoint)) as temporary:
+                temporary.write_text(json.dumps(asdict(saved), indent=1) + "\n", encoding="utf-8")
+        except BaseException:
+            self.remove(saved.checkpoint)
+            raise
+        return saved
+
+    def _write_weights(self, name: str, weights: Weights) -> str:
+        # `order` also copies what is a view, which the format has no word for.
+        arrays = {key: np.asarray(value, order="C") for key, value in weights.items()}
+        with self._appearing(self.weights_file(name)) as temporary:
+            save_file(arrays, temporary)
+            return _sha256_of(temporary)
+
+    def remove(self, name: str) -> None:
+        """The JSON first: weights without one are no checkpoint."""
+        for file in (self.json_file(name), self.weights_file(name)):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def newest_first(self, consumer: str, run: str) -> Iterator[Checkpoint]:
+        """The complete checkpoints of a run. Reads all weights of each that it returns, to compare their hash."""
+        found = [saved for file in self.path.glob("*.json") if (saved := self._read(file)) is not None]
+        of_run = [saved for saved in found if (saved.consumer, saved.run) == (consumer, run)]
+        # A later epoch may have resumed from an earlier step.
+        for saved in sorted(of_run, key=lambda each: (each.epoch, each.step), reverse=True):
+            problem = self._problem(saved)
+            if problem is None:
+                yield saved
+            else:
+                log.warning("checkpoint %s: %s; it is left out", self.json_file(saved.checkpoint), problem)
+
+    def resumed(self, saved: Checkpoint) -> Resumed:
+        weights = load_file(self.weights_file(saved.checkpoint)) if saved.has_weights else None
+        return Resumed(saved.step, saved.checkpoint, weights, saved.weights_sha256, saved.extra)
+
+    def weights_file(self, name: str) -> Path:
+        return self.path / f"{name}.safetensors"
+
+    def json_file(self, name: str) -> Path:
+        return self.path / f"{name}.json"
+
+    def _read(self, file: Path) -> Checkpoint | None:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"expected format {FORMAT}, got {content['format']}")
+            saved = Checkpoint(**content)
+            if saved.checkpoint != file.stem:
+                raise ValueError(f"it is the checkpoint {saved.checkpoint}")
+            return saved
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.warning("checkpoint %s: %s: %s; it is left out", file, type(error).__name__, error)
+            return None
+
+    def _problem(self, saved: Checkpoint) -> str | None:
+        if not saved.has_weights:
+            return None
+        try:
+            found = _sha256_of(self.weights_file(saved.checkpoint))
+        except OSError as error:
+            return f"its weights cannot be read: {error}"
+        return None if found == saved.weights_sha256 else f"expected weights {saved.weights_sha256}, got {found}"
+
+    @contextlib.contextmanager
+    def _appearing(self, file: Path) -> Iterator[Path]:
+        """A file to write that takes its name once it is on the disk."""
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, file)
+            _sync(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

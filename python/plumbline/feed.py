@@ -1,0 +1,138 @@
+"""The feed over HTTP: one call, repeated until it is answered."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from plumbline.errors import FeedError, FencedError, UnavailableError, refusal
+from plumbline.group import BrokenStreamError
+
+log = logging.getLogger("plumbline")
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
+# What a proxy answers while the feed behind it restarts.
+_AWAY = (502, 503, 504)
+
+
+def json_of(response: httpx.Response) -> Any:
+    if response.status_code == 204:
+        return None
+    try:
+        return response.json()
+    except ValueError as error:
+        text = response.text[:200]
+        raise FeedError("not_json", f"the answer is not one of a feed; is the address right? {text}") from error
+
+
+class Feed:
+    """Calls of one consumer. Any thread may call."""
+
+    def __init__(self, url: str, consumer: str, patience: float) -> None:
+        address = httpx.URL(url)
+        if address.scheme not in ("http", "https") or not address.host:
+            raise ValueError(f"url: expected http://HOST:PORT, got {url!r}")
+        self.url = str(address).rstrip("/")
+        self.patience = patience
+        self.fenced: FencedError | None = None
+        self.stopping = threading.Event()
+        self._path = f"{self.url}/v1/consumers/{quote(consumer, safe='')}"
+        self._http = httpx.Client()
+        self._troubled = False
+        self._lock = threading.Lock()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        read: Callable[[httpx.Response], T] = json_of,
+        waits: float = 0.0,
+        patience: float | None = None,
+    ) -> T:
+        """The answer to one call. The same body is sent until there is one, so that the feed knows a repeated call.
+
+        `waits`: seconds that the feed may take on purpose. Raises FeedError where the feed refuses, and
+        UnavailableError after `patience` seconds without an answer.
+        """
+        patience = self.patience if patience is None else patience
+        first_failure: float | None = None
+        for pause in _pauses():
+            self.check()
+            try:
+                response = self._send(method, path, body, waits)
+                trouble = (
+                    f"HTTP {response.status_code} {response.text[:200]}" if response.status_code in _AWAY else None
+                )
+                if trouble is None:
+                    answer = read(response) if response.is_success else None
+            except (httpx.TransportError, BrokenStreamError) as error:
+                trouble = f"{type(error).__name__}: {error}"
+            if trouble is None:
+                self._report_answer()
+                if response.is_success:
+                    return answer  # type: ignore[return-value]
+                self._refuse(response)
+            now = time.monotonic()
+            first_failure = now if first_failure is None else first_failure
+            self._report_trouble(str(trouble))
+            left = first_failure + patience - now
+            if left <= 0 or self.stopping.wait(min(pause, left)):
+                raise UnavailableError("unavailable", f"{self.url}: {method} {path or '/'}: {trouble}")
+        raise AssertionError("pauses have no end")
+
+    def check(self) -> None:
+        """Raises FencedError once any call was answered so, those of other threads included."""
+        if self.fenced is not None:
+            raise FencedError("fenced", self.fenced.message)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, waits: float) -> httpx.Response:
+        timeout = httpx.Timeout(_ANSWER_SECONDS, read=_ANSWER_SECONDS + waits)
+        return self._http.request(method, self._path + path, json=body, timeout=timeout)
+
+    def _refuse(self, response: httpx.Response) -> None:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        error = refusal(response.status_code, answer, response.text)
+        if isinstance(error, FencedError):
+            self.fenced = error
+        raise error
+
+    def _report_trouble(self, trouble: str) -> None:
+        with self._lock:
+            if self._troubled or self.stopping.is_set():
+                return
+            self._troubled = True
+        log.warning("feed %s: %s; trying again", self.url, trouble)
+
+    def _report_answer(self) -> None:
+        with self._lock:
+            if not self._troubled:
+                return
+            self._troubled = False
+        log.warning("feed %s: answers again", self.url)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds, doubling, each drawn from the upper half so that ranks do not return together."""
+    for doubling in itertools.count():
+        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(doubling, 20))
+        yield longest * random.uniform(0.5, 1)
