@@ -69,7 +69,8 @@ class CheckpointFolder:
             if weights is not None:
                 saved = replace(saved, weights_sha256=self._write_weights(saved.checkpoint, weights))
             with self._appearing(self.json_file(saved.checkpoint)) as temporary:
-                temporary.write_text(json.dumps(asdict(saved), indent=1) + "\n", encoding="utf-8")
+                fields = [f'  "{name}": {json.dumps(value)}' for name, value in asdict(saved).items()]
+                temporary.write_text("{\n" + ",\n".join(fields) + "\n}\n", encoding="utf-8")
         except BaseException:
             self.remove(saved.checkpoint)
             raise

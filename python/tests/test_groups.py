@@ -99,6 +99,14 @@ class Leasing(ServedGroups):
         with self.assertRaisesRegex(FeedError, "too_many_leased"):
             next(groups)
 
+    def test_what_was_refused_ahead_of_the_reader_is_tried_again_when_it_asks(self):
+        self.server.answers("/leases", leased(0), refused(429, "too_many_leased"), leased(1))
+        groups = self.open()
+        next(groups)
+        self.wait_for(lambda: len(self.server.bodies("/leases")) == 2)
+        self.wait_for(lambda: groups._leases._thread is None)
+        self.assertEqual(next(groups).sequence, 1)
+
     def test_closing_does_not_wait_for_a_feed_that_is_away(self):
         groups = self.open(patience=300)
         self.server.answers("/leases", leased(0), *[NO_ANSWER] * 99)
