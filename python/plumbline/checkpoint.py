@@ -89,17 +89,22 @@ class CheckpointFolder:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
 
-    def newest_first(self, consumer: str, run: str) -> Iterator[Checkpoint]:
-        """The complete checkpoints of a run. Reads all weights of each that it returns, to compare their hash."""
-        found = [saved for file in self.path.glob("*.json") if (saved := self._read(file)) is not None]
-        of_run = [saved for saved in found if (saved.consumer, saved.run) == (consumer, run)]
-        # A later epoch may have resumed from an earlier step.
-        for saved in sorted(of_run, key=lambda each: (each.epoch, each.step), reverse=True):
-            problem = self._problem(saved)
-            if problem is None:
-                yield saved
-            else:
-                log.warning("checkpoint %s: %s; it is left out", self.json_file(saved.checkpoint), problem)
+    def complete(self, name: str) -> Checkpoint | None:
+        """The checkpoint, if all of it is there. Reads its weights, to compare their hash."""
+        file = self.json_file(name)
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"expected format {FORMAT}, got {content['format']}")
+            saved = Checkpoint(**content)
+            if saved.checkpoint != name:
+                raise ValueError(f"expected checkpoint {name}, got {saved.checkpoint}")
+            if saved.has_weights and (found := _sha256_of(self.weights_file(name))) != saved.weights_sha256:
+                raise ValueError(f"expected weights {saved.weights_sha256}, got {found}")
+            return saved
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.warning("checkpoint %s is left out: %s: %s", file, type(error).__name__, error)
+            return None
 
     def resumed(self, saved: Checkpoint) -> Resumed:
         weights = load_file(self.weights_file(saved.checkpoint)) if saved.has_weights else None
@@ -110,28 +115,6 @@ class CheckpointFolder:
 
     def json_file(self, name: str) -> Path:
         return self.path / f"{name}.json"
-
-    def _read(self, file: Path) -> Checkpoint | None:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"expected format {FORMAT}, got {content['format']}")
-            saved = Checkpoint(**content)
-            if saved.checkpoint != file.stem:
-                raise ValueError(f"it is the checkpoint {saved.checkpoint}")
-            return saved
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("checkpoint %s: %s: %s; it is left out", file, type(error).__name__, error)
-            return None
-
-    def _problem(self, saved: Checkpoint) -> str | None:
-        if not saved.has_weights:
-            return None
-        try:
-            found = _sha256_of(self.weights_file(saved.checkpoint))
-        except OSError as error:
-            return f"its weights cannot be read: {error}"
-        return None if found == saved.weights_sha256 else f"expected weights {saved.weights_sha256}, got {found}"
 
     @contextlib.contextmanager
     def _appearing(self, file: Path) -> Iterator[Path]:

@@ -71,6 +71,7 @@ class Groups:
         self._session: dict[str, Any] | None = None
         self._heartbeat: Heartbeat | None = None
         self._leases = Leases(self._lease)
+        self._request: str | None = None
         self._held: set[int] = set()
         self._open: Step | None = None
         self._next_step = 1
@@ -106,36 +107,25 @@ class Groups:
         return str(self._started()["lineage"])
 
     def resume(self, path: str | os.PathLike[str]) -> Resumed:
-        """Continues the run from the newest checkpoint in a folder that is complete, and that the feed has recorded.
+        """Continues the run from the newest checkpoint that the feed has recorded, and that is complete in a folder.
 
         Every rank calls it with the same folder, before anything else. If there is no checkpoint, the run starts.
         """
+        self._check_use()
         if self._session is not None:
             raise RuntimeError(f"run {self.run} has started: call resume() before anything else")
         folder = CheckpointFolder(path)
-        for saved in folder.newest_first(self.consumer, self.run):
-            try:
-                session = self._begin(saved.checkpoint)
-            except FeedError as error:
-                # The process died before the feed was told of it; or a later epoch went on from an earlier one.
-                if error.code not in ("unknown_checkpoint", "not_resumable"):
-                    raise
-                log.warning("checkpoint %s in %s is left out: %s", saved.checkpoint, path, error)
-                continue
-            return self._resumed(folder, session["checkpoint"])
-        return self._resumed(folder, self._begin(None)["checkpoint"])
-
-    def _resumed(self, folder: CheckpointFolder, checkpoint: str | None) -> Resumed:
-        """`checkpoint` is the feed's: the first rank that arrived has chosen it."""
-        if checkpoint is None:
-            return Resumed(step=0)
-        for saved in folder.newest_first(self.consumer, self.run):
-            if saved.checkpoint == checkpoint:
+        # The feed's list, not the folder's: a process may have died between the file and the receipt. What follows a
+        # checkpoint leaves the list when a rank resumes from it, so that the ranks after it choose the same one.
+        consumer: dict[str, Any] = self._feed.call("GET", "")
+        names = [each["checkpoint"] for each in consumer["checkpoints"] if each["run"] == self.run]
+        for name in reversed(names):
+            saved = folder.complete(name)
+            if saved is not None:
+                self._begin(name)
                 return folder.resumed(saved)
-        raise FileNotFoundError(
-            f"rank {self.rank}: the run resumed from checkpoint {checkpoint}, which is not complete in {folder.path}. "
-            "All ranks must see the same folder."
-        )
+        self._begin(None)
+        return Resumed(step=0)
 
     def _begin(self, checkpoint: str | None) -> dict[str, Any]:
         body = {"run": self.run, "attempt": self.attempt, "world_size": self.world_size, "resume": checkpoint}
@@ -150,10 +140,7 @@ class Groups:
     def _started(self) -> dict[str, Any]:
         if self._session is not None:
             return self._session
-        session = self._begin(None)
-        if session["checkpoint"] is not None:
-            raise RuntimeError(f"the run resumed from checkpoint {session['checkpoint']}: call resume() on every rank")
-        return session
+        return self._begin(None)
 
     # Groups
 
@@ -175,8 +162,11 @@ class Groups:
         def read(response: httpx.Response) -> list[Group]:
             return [] if response.status_code == 204 else groups_of_lease(response.content)
 
-        body = {"request": uuid.uuid4().hex, "groups": self._batch, "bytes": self._bytes, "wait_ms": wait_ms}
+        # Kept until it is answered, even if that is after `patience`: the feed may have leased groups for it.
+        self._request = self._request or uuid.uuid4().hex
+        body = {"request": self._request, "groups": self._batch, "bytes": self._bytes, "wait_ms": wait_ms}
         leased: list[Group] = self._call_as_rank("/leases", body, read=read, waits=wait_ms / 1000)
+        self._request = None
         return leased
 
     def release(self, groups: Iterable[Group | int]) -> int:
@@ -248,8 +238,10 @@ class Groups:
                 try:
                     step = self.begin_step(ready.values())
                     break
-                except (StaleGroupsError, LeaseLostError) as error:
-                    if ready.keys().isdisjoint(error.groups):
+                except FeedError as error:
+                    # `used`: its lease ended, and the feed has dropped it since.
+                    unusable = isinstance(error, (StaleGroupsError, LeaseLostError)) or error.code == "used"
+                    if not unusable or ready.keys().isdisjoint(error.groups):
                         raise
                     ready = {number: group for number, group in ready.items() if number not in error.groups}
             yield step

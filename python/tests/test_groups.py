@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from plumbline.checkpoint import CheckpointFolder
-from plumbline.errors import CheckpointRefusedError, FeedError, FencedError, LeaseLostError
+from plumbline.errors import CheckpointRefusedError, FeedError, FencedError, LeaseLostError, UnavailableError
 from plumbline.groups import Groups
 from tests.answering_server import NO_ANSWER, RUN, Answer, ServedTest, refused
 from tests.lease_stream import completion, lease_stream
@@ -71,6 +71,15 @@ class Leasing(ServedGroups):
         ids = [body["request"] for body in self.server.bodies("/leases")]
         self.assertEqual(len(set(ids[:4])), 1)
         self.assertNotIn(ids[0], ids[4:])
+
+    def test_a_lease_that_was_never_answered_is_asked_for_under_the_same_id_later(self):
+        self.server.answers("/leases", NO_ANSWER, leased(0))
+        groups = self.open(patience=0)
+        with self.assertRaises(UnavailableError):
+            next(groups)
+        self.assertEqual(next(groups).sequence, 0)
+        first, second = self.server.bodies("/leases")[:2]
+        self.assertEqual(first["request"], second["request"])
 
     def test_at_most_one_lease_is_ahead_of_the_reader(self):
         self.server.answers("/leases", *[leased(at) for at in range(9)])
@@ -172,17 +181,17 @@ class Stepping(ServedGroups):
         self.assertEqual(self.server.bodies("/receipts"), [{"epoch": 3, "rank": 0, **receipt}] * 2)
         self.assertEqual(groups.since_checkpoint(), [4, 6])
 
-    def test_steps_replace_what_is_stale_and_what_was_lost(self):
-        self.server.answers("/leases", leased(0, 1, 2), leased(3, 1, lease=18), leased(5))
+    def test_steps_replace_what_is_stale_lost_or_dropped_since(self):
+        self.server.answers("/leases", leased(7, 0, 1, 2), leased(3, 1, lease=18), leased(5))
         stale, lost = refused(409, "stale", groups=[0]), refused(409, "lease_lost", groups=[1])
-        self.server.answers("/steps", stale, lost, BEGUN, BEGUN)
+        self.server.answers("/steps", refused(409, "used", groups=[7]), stale, lost, BEGUN, BEGUN)
         self.server.answers("/receipts", APPLIED, APPLIED)
         groups = self.open()
         trained = []
         for step in groups.steps(2):
             trained.append((step.number, [(group.sequence, group.lease) for group in step.groups]))
             step.applied()
-        # 0 was stale; 1 was lost and leased again; 5 alone is no whole step.
+        # 7 was dropped; 0 was stale; 1 was lost and leased again; 5 alone is no whole step.
         self.assertEqual(trained, [(1, [(2, 17), (3, 18)]), (2, [(1, 18), (5, 17)])])
 
     def test_a_rest_that_is_no_whole_step_waits_again(self):
@@ -250,7 +259,7 @@ class Checkpointing(ServedGroups):
         body = self.server.bodies("/checkpoints")[0]
         self.assertEqual(self.server.bodies("/checkpoints"), [body] * 3)
         self.assertEqual((body["checkpoint"], body["parent"], body["step"], body["groups"]), (first, None, 2, [0, 1]))
-        saved = next(CheckpointFolder(self.path).newest_first("lab", "r1"))
+        saved = CheckpointFolder(self.path).complete(first)
         self.assertEqual((saved.groups, saved.epoch, saved.weights_sha256), ([0, 1], 3, body["weights_sha256"]))
 
         self.assertEqual(groups.since_checkpoint(), [2])
@@ -293,36 +302,31 @@ class Checkpointing(ServedGroups):
         groups.close()
         return names
 
-    def test_a_run_resumes_from_the_newest_checkpoint_that_the_feed_has(self):
-        first, second, third = self.saved(1, 2, 3)
-        refusals = [refused(404, "unknown_checkpoint"), refused(409, "not_resumable")]
-        self.server.answers("/runs", *refusals, started(epoch=4, checkpoint=first, step=1))
+    def recorded(self, *names):
+        """The feed's list; the first answer of GET comes after that of PUT."""
+        listed = [{"checkpoint": name, "run": "r1", "step": at + 1} for at, name in enumerate(names)]
+        other = {"checkpoint": "of-another-run", "run": "r2", "step": 9}
+        self.server.answers("", Answer(), Answer(body={"checkpoints": [*listed, other]}))
+
+    def test_a_run_resumes_from_the_newest_checkpoint_that_the_feed_has_recorded_and_that_is_complete(self):
+        first, second, _unrecorded = self.saved(1, 2, 3)
+        file = CheckpointFolder(self.path).weights_file(second)
+        os.truncate(file, file.stat().st_size - 1)
+        self.recorded(first, second)
+        self.server.answers("/runs", started(epoch=4, checkpoint=first, step=1))
         groups = self.open()
         resumed = groups.resume(self.path)
-        self.assertEqual([body["resume"] for body in self.server.bodies("/runs")], [None, third, second, first])
+        self.assertEqual([body["resume"] for body in self.server.bodies("/runs")], [None, first])
         self.assertEqual((resumed.step, resumed.checkpoint, resumed.weights["w"].tolist()), (1, first, [1, 1]))
         self.server.answers("/leases", leased(9))
         self.server.answers("/steps", BEGUN)
         self.assertEqual(next(groups.steps(1)).number, 2)
 
     def test_without_checkpoint_the_run_starts_from_nothing(self):
+        self.recorded()
         resumed = self.open().resume(self.path / "none")
         self.assertEqual((resumed.step, resumed.weights, resumed.checkpoint), (0, None, None))
         self.assertEqual(self.server.bodies("/runs")[0]["resume"], None)
-
-    def test_a_rank_resumes_from_the_checkpoint_that_the_first_one_chose(self):
-        first, second = self.saved(1, 2)
-        self.server.answers("/runs", started(epoch=4, checkpoint=first, step=1))
-        resumed = self.open().resume(self.path)
-        self.assertEqual(self.server.bodies("/runs")[-1]["resume"], second)
-        self.assertEqual((resumed.step, resumed.weights["w"].tolist()), (1, [1, 1]))
-
-    def test_a_rank_that_does_not_see_the_checkpoint_is_told_so(self):
-        self.server.answers("/runs", *[started(checkpoint="elsewhere", step=1)] * 2)
-        with self.assertRaisesRegex(FileNotFoundError, "elsewhere.*All ranks must see the same folder"):
-            self.open().resume(self.path)
-        with self.assertRaisesRegex(RuntimeError, r"call resume\(\) on every rank"):
-            next(self.open())
 
     def test_a_run_that_has_started_is_not_resumed(self):
         groups = self.open()
