@@ -1,0 +1,146 @@
+"""One rank of a trainer whose weights tell how often each group is inside them, for the test that kills everything.
+
+A process that the test wants dead kills itself at an exact point: before or after a call of the feed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import plumbline
+from plumbline import feed
+
+LOST = 3
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser()
+    for name in ("--url", "--attempt", "--folder"):
+        arguments.add_argument(name, required=True)
+    for name in ("--rank", "--world-size", "--batch", "--every"):
+        arguments.add_argument(name, type=int, required=True)
+    asked = arguments.parse_args()
+    folder = Path(asked.folder)
+    die_on_demand(folder / "die.json", f"rank-{asked.rank}")
+    try:
+        with plumbline.Groups(
+            asked.url,
+            consumer="lab",
+            run="r1",
+            rank=asked.rank,
+            world_size=asked.world_size,
+            attempt=asked.attempt,
+            batch=asked.batch,
+            lease_ms=5_000,
+            keep_checkpoints=4,
+            stop_when_idle=0.3,
+        ) as groups:
+            Rank(groups, folder, asked).train()
+    except (plumbline.LeaseLostError, plumbline.FencedError) as error:
+        print(f"rank {asked.rank}: {error}", flush=True)
+        return LOST
+    return 0
+
+
+class Rank:
+    def __init__(self, groups: plumbline.Groups, folder: Path, asked: argparse.Namespace) -> None:
+        self.groups, self.folder, self.asked = groups, folder, asked
+        self.checkpoints = folder / "checkpoints"
+        self.rounds = 0
+        resumed = groups.resume(self.checkpoints)
+        self.counts = Counter(resumed.extra.get("counts", {}))
+        self.step = resumed.step
+        self.say("resumed", step=self.step)
+
+    def train(self) -> None:
+        batch, every = self.asked.batch, self.asked.every
+        held: list[plumbline.Group] = []
+        while True:
+            while len(held) < batch and (group := next(self.groups, None)) is not None:
+                held.append(group)
+            told = self.gather({"held": len(held), "is_over": (self.folder / "over").exists()})
+            is_over = all(one["is_over"] for one in told)
+            if is_over and all(one["held"] == 0 for one in told):
+                break
+            if not (all(one["held"] == batch for one in told) or (is_over and all(one["held"] > 0 for one in told))):
+                continue
+            step = self.groups.begin_step(held)
+            # As gradients are: every rank learns from the groups of all.
+            for ids in self.gather([group.group_id for group in held]):
+                self.counts.update(ids)
+            step.applied(loss=1 / step.number, tokens=len(held))
+            self.step = step.number
+            self.say("applied", step=self.step)
+            held = []
+            if self.step % every == 0:
+                self.save()
+        self.save()
+
+    def save(self) -> None:
+        named = sum(self.gather(self.groups.since_checkpoint()), [])
+        if not named:
+            return
+        saved = None
+        if self.asked.rank == 0:
+            names = sorted(self.counts)
+            weights = {"counts": np.array([self.counts[name] for name in names], dtype=np.int64)}
+            extra = {"counts": {name: self.counts[name] for name in names}}
+            saved = self.groups.checkpoint(self.checkpoints, self.step, weights, groups=named, extra=extra)
+        taken = self.gather(saved)[0]
+        if self.asked.rank != 0:
+            self.groups.checkpointed(taken, self.step)
+        self.say("saved", step=self.step)
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every rank of this attempt gives, in the order of the ranks. The test ends ranks that wait in vain."""
+        folder = self.folder / "gather" / self.asked.attempt
+        folder.mkdir(parents=True, exist_ok=True)
+        place = lambda rank: folder / f"{self.rounds}-{rank}.json"
+        mine = place(self.asked.rank)
+        mine.with_suffix(".part").write_text(json.dumps(value))
+        mine.with_suffix(".part").rename(mine)
+        given = []
+        for rank in range(self.asked.world_size):
+            while not place(rank).exists():
+                time.sleep(0.002)
+            given.append(json.loads(place(rank).read_text()))
+        self.rounds += 1
+        return given
+
+    def say(self, what: str, **more: Any) -> None:
+        print(json.dumps({"rank": self.asked.rank, "what": what, **more}), flush=True)
+
+
+def die_on_demand(order: Path, name: str) -> None:
+    """Kills this process at the call that the file names: {"who": "rank-0", "when": "before", "path": "/receipts"}."""
+    call = feed.Feed.call
+
+    def dies(when: str, path: str) -> None:
+        try:
+            wanted = json.loads(order.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return
+        if wanted == {"who": name, "when": when, "path": path}:
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def deadly(self: feed.Feed, method: str, path: str, *rest: Any, **more: Any) -> Any:
+        dies("before", path)
+        answer = call(self, method, path, *rest, **more)
+        dies("after", path)
+        return answer
+
+    feed.Feed.call = deadly  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

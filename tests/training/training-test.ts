@@ -1,0 +1,361 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { programFile } from '../../bundle/program-file.mjs'
+import { type Random, random } from '../../environments/tower/random.ts'
+import { type At, plumbline, plumblineOk, sql } from '../../testing/crew/program.ts'
+import { pick } from '../../testing/pick.ts'
+import { Process } from './kept-running.ts'
+
+export interface TrainingTestOptions {
+  readonly seed: string
+  readonly kills: number
+  /** Address of a log outside the folder. */
+  readonly log?: string
+  readonly report?: (line: string) => void
+}
+
+export interface TrainingResult {
+  readonly breaches: readonly string[]
+  readonly counts: Readonly<Record<string, number>>
+  /** Kept when there are breaches. */
+  readonly folder: string | undefined
+}
+
+const RANKS = 2
+const BATCH = 2
+const EVERY = 4
+const SCENES_PER_SECOND = 12
+const PATIENCE_MS = 60_000
+const PYTHON = fileURLToPath(new URL('../../.venv/bin/python', import.meta.url))
+const CLIENT = fileURLToPath(new URL('../../python', import.meta.url))
+const at = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** Where a process is killed. */
+interface Kill {
+  readonly who: 'feed' | 'rank-0' | 'rank-1' | 'sampler' | 'scorer' | 'sink'
+  /** Of a rank: before or after a call; of the feed: a stage of its commit; of the others: so many ms from now. */
+  readonly when: string
+  readonly path?: string
+}
+
+/** Inside each of: a lease, from begin_step to the receipt, from a checkpoint's file to its receipt, a resume. */
+const KINDS: readonly ((draw: Random) => Kill)[] = [
+  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/leases' }),
+  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'before', path: '/receipts' }),
+  () => ({ who: 'rank-0', when: 'before', path: '/checkpoints' }),
+  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/runs' }),
+  () => ({ who: 'feed', when: 'decided' }),
+  () => ({ who: 'feed', when: 'committed' }),
+  (draw) => ({ who: pick(draw, ['sampler', 'scorer', 'sink']), when: String(draw.integer(0, 400)) }),
+  () => ({ who: 'rank-0', when: 'after', path: '/checkpoints' }),
+]
+
+export function scheduleOf(seed: string, kills: number): Kill[] {
+  const draw = random('training test', seed)
+  const all = Array.from({ length: kills }, (_, at) => (KINDS[at % KINDS.length] as (draw: Random) => Kill)(draw))
+  return all
+    .map((kill) => ({ kill, key: draw.uniform() }))
+    .sort((one, other) => one.key - other.key)
+    .map(({ kill }) => kill)
+}
+
+/**
+ * Two ranks train on what a sampler, a scorer and a feed give them, while processes are killed. In the end every formed
+ * group is inside the weights of the last checkpoint once, and the ledger tells the same.
+ */
+export async function trainingTest(options: TrainingTestOptions): Promise<TrainingResult> {
+  const root = mkdtempSync(join(tmpdir(), 'plumbline-training-'))
+  const test = new Training(root, options)
+  try {
+    await test.run()
+  } catch (error) {
+    test.breaches.push(error instanceof Error ? error.message : String(error))
+  } finally {
+    await test.end()
+  }
+  const keep = test.breaches.length > 0
+  if (!keep) rmSync(root, { recursive: true, force: true })
+  return { breaches: test.breaches, counts: test.counts, folder: keep ? root : undefined }
+}
+
+class Training {
+  readonly breaches: string[] = []
+  readonly counts: Record<string, number> = {}
+  readonly #root: string
+  readonly #options: TrainingTestOptions
+  readonly #at: At
+  readonly #port: Promise<number>
+  readonly #running = new Map<string, Process>()
+  #attempts = 0
+  #ranks: readonly Process[] = []
+  /** Ranks that ended because they were done. */
+  #done = 0
+  #is_ending = false
+  #training: Promise<void> = Promise.resolve()
+
+  constructor(root: string, options: TrainingTestOptions) {
+    this.#root = root
+    this.#options = options
+    this.#at = { data: join(root, 'data'), log: options.log }
+    this.#port = freePort()
+    mkdirSync(join(root, 'trainer'))
+  }
+
+  async run(): Promise<void> {
+    const { seed, kills, report } = this.#options
+    this.#keep('generate', [
+      'generate',
+      'tower',
+      ...DATASET,
+      '--seed',
+      seed,
+      '--forever',
+      '--rate',
+      String(SCENES_PER_SECOND),
+    ])
+    this.#keep('sampler', ['run', '--only', 'sample-completions'])
+    this.#keep('scorer', ['run', '--only', 'score-completions', 'form-groups'])
+    this.#keep('sink', ['run', '--only', 'duckdb'])
+    await this.#startFeed()
+    this.#training = this.#train()
+    await this.#progress('the first step')
+    for (const [number, kill] of scheduleOf(seed, kills).entries()) {
+      report?.(`${number + 1}. kill ${kill.who}: ${kill.when} ${kill.path ?? ''}`)
+      await this.#strike(kill)
+      await this.#progress(`a step after kill ${number + 1}`)
+    }
+    await this.#finish()
+    await this.#audit()
+  }
+
+  async end(): Promise<void> {
+    this.#is_ending = true
+    await Promise.all([...this.#running.values(), ...this.#ranks].map((process) => process.kill()))
+    await this.#training.catch(() => undefined)
+  }
+
+  /** Starts a command of the program, and again whenever it was killed. */
+  #keep(name: string, args: readonly string[]): void {
+    const { data, log } = this.#at
+    const say = (why: string) => {
+      throw new Error(why)
+    }
+    const flags = ['--data', data, ...(log ? ['--log', log] : [])]
+    this.#restart(name, process.execPath, [...NODE_FLAGS, programFile(args, { say }), ...flags, ...args])
+  }
+
+  #restart(name: string, command: string, args: readonly string[]): void {
+    const started = new Process({
+      ...{ name, command, args, cwd: this.#root, output: join(this.#root, `${name}.log`) },
+      onEnd: (code, signal) => {
+        if (this.#is_ending) return
+        if (signal === 'SIGKILL') {
+          this.#count(`kills of ${name}`)
+          this.#restart(name, command, args)
+        } else if (code !== 0) {
+          this.breaches.push(`${name} ended with ${signal ?? code}: ${started.tail.trim()}`)
+        }
+      },
+    })
+    this.#running.set(name, started)
+  }
+
+  async #startFeed(): Promise<void> {
+    const { data, log = '' } = this.#at
+    const args = [...NODE_FLAGS, at('feed-program.ts'), data, log, String(await this.#port), this.#order]
+    this.#restart('feed', process.execPath, args)
+  }
+
+  get #order(): string {
+    return join(this.#root, 'trainer', 'die.json')
+  }
+
+  /** Runs the ranks; when one ends, all of them start again, as torchrun does. */
+  async #train(): Promise<void> {
+    while (!this.#is_ending && this.#done < RANKS) {
+      const attempt = `attempt-${this.#attempts++}`
+      this.#done = 0
+      this.#ranks = await Promise.all(Array.from({ length: RANKS }, (_, rank) => this.#rank(rank, attempt)))
+      const ended = await Promise.all(
+        this.#ranks.map(async (rank) => {
+          const { code, signal } = await rank.ended
+          if (code !== 0) await Promise.all(this.#ranks.map((other) => other.kill()))
+          return { rank, code, signal }
+        }),
+      )
+      this.#done = ended.filter(({ code }) => code === 0).length
+      for (const { rank, code, signal } of ended) {
+        if (signal === 'SIGKILL') this.#count('ends of ranks')
+        else if (code !== 0 && code !== LOST) throw new Error(`${rank.name} ended with ${code}: ${rank.tail.trim()}`)
+      }
+    }
+  }
+
+  async #rank(rank: number, attempt: string): Promise<Process> {
+    const numbers = { rank, 'world-size': RANKS, batch: BATCH, every: EVERY }
+    const texts = { url: `http://127.0.0.1:${await this.#port}`, attempt, folder: join(this.#root, 'trainer') }
+    const args = Object.entries({ ...numbers, ...texts }).flatMap(([name, value]) => [`--${name}`, String(value)])
+    return new Process({
+      ...{ name: `rank-${rank}`, command: PYTHON, args: [at('trainer.py'), ...args], cwd: this.#root },
+      env: { PYTHONPATH: CLIENT, PYTHONDONTWRITEBYTECODE: '1' },
+      output: join(this.#root, `rank-${rank}.log`),
+    })
+  }
+
+  async #strike({ who, when, path }: Kill): Promise<void> {
+    const process = this.#running.get(who)
+    if (process !== undefined && who !== 'feed') {
+      await wait(Number(when))
+      await process.kill()
+      return
+    }
+    writeFileSync(`${this.#order}.part`, JSON.stringify(path === undefined ? { who, when } : { who, when, path }))
+    const { renameSync } = await import('node:fs')
+    renameSync(`${this.#order}.part`, this.#order)
+    // A run is started only by ranks that start.
+    if (path === '/runs') await this.#ranks[RANKS - 1]?.kill()
+    await this.#until(`${who} dies ${when} ${path ?? 'of its commit'}`, () => !existsSync(this.#order))
+  }
+
+  /** Waits for an optimiser step of every rank that begins from now on. */
+  async #progress(what: string): Promise<void> {
+    const before = this.#ranks
+    const seen = new Map(before.map((rank) => [rank, rank.lines.length]))
+    await this.#until(what, () =>
+      this.#ranks.every((rank) => rank.lines.slice(seen.get(rank) ?? 0).some((line) => line.includes('"applied"'))),
+    )
+  }
+
+  /** No more scenes; every group forms and is trained on. */
+  async #finish(): Promise<void> {
+    await this.#running.get('generate')?.kill('SIGTERM')
+    const [{ scenes = 0 } = {}] = await sql<{ scenes: number }>(
+      this.#at,
+      'select count(*)::int as scenes from rollout.requested',
+    )
+    // Equally many groups for each rank.
+    const more = scenes % RANKS === 0 ? RANKS : 1
+    await plumblineOk(this.#at, ['generate', 'tower', ...DATASET, '--seed', 'more', '--scenes', String(more)])
+    const expected = await this.#requested()
+    await this.#until('every group is formed', async () => (await this.#formed()) === expected)
+    writeFileSync(join(this.#root, 'trainer', 'over'), '')
+    await this.#until('the trainer is done', () => this.#done === RANKS)
+    await this.#training
+  }
+
+  async #requested(): Promise<number> {
+    let before = -1
+    for (;;) {
+      const [{ count = 0 } = {}] = await sql<{ count: number }>(
+        this.#at,
+        'select count(*)::int as count from rollout.requested',
+      )
+      if (count === before && count % RANKS === 0) return count
+      before = count
+      await wait(300)
+    }
+  }
+
+  async #formed(): Promise<number> {
+    const [{ count = 0 } = {}] = await sql<{ count: number }>(
+      this.#at,
+      'select count(distinct group_id)::int as count from rollout.group_formed',
+    )
+    return count
+  }
+
+  async #audit(): Promise<void> {
+    const answer = await fetch(`http://127.0.0.1:${await this.#port}/v1/consumers/lab`)
+    const lab = (await answer.json()) as { counts: Record<string, number>; checkpoints: { checkpoint: string }[] }
+    const formed = await this.#formed()
+    this.#expect('the feed counts durable groups', lab.counts, {
+      numbered: 0,
+      leased: 0,
+      applied: 0,
+      durable: formed,
+      dropped: 0,
+    })
+    const weights = this.#weightsOf(lab.checkpoints.at(-1)?.checkpoint ?? '')
+    const off = Object.entries(weights).filter(([, times]) => times !== 1)
+    this.#expect('groups that are inside the weights more than once', off, [])
+    this.#expect('groups inside the weights', Object.keys(weights).length, formed)
+    await this.#until('the tables have every event', async () => (await this.#lag()) === 0)
+    const ledger = await sql<{ group_id: string; state: string }>(
+      this.#at,
+      "select group_id, state from ledger where consumer = 'lab'",
+    )
+    this.#expect(
+      'groups of the ledger that are durable and not inside the weights, or the other way round',
+      ledger.filter(({ group_id, state }) => (state === 'durable') !== (weights[group_id] === 1)),
+      [],
+    )
+    const [row] = await sql<Record<string, number>>(
+      this.#at,
+      'select matching::int as matching, durable::int as durable, waiting::int as waiting, lost::int as lost from consumers',
+    )
+    this.#expect('the view consumers', row, { matching: formed, durable: formed, waiting: 0, lost: 0 })
+    await this.end()
+    const verified = await plumbline(this.#at, ['verify'])
+    if (verified.code !== 0) this.breaches.push(`verify: ${verified.stdout}${verified.stderr}`)
+    this.counts['groups formed'] = formed
+    this.counts['starts of the ranks'] = this.#attempts
+  }
+
+  async #lag(): Promise<number> {
+    const [{ behind = 0 } = {}] = await sql<{ behind: number }>(
+      this.#at,
+      `select (select max(number) from training.checkpoint_saved)::int - coalesce((select max(number) from (
+        select number from training.groups_applied union all select number from training.checkpoint_saved)), 0)::int as behind`,
+    )
+    return behind
+  }
+
+  #weightsOf(checkpoint: string): Record<string, number> {
+    const folder = join(this.#root, 'trainer', 'checkpoints')
+    for (const file of readdirSync(folder)) {
+      if (!file.endsWith('.json')) continue
+      const saved = JSON.parse(readFileSync(join(folder, file), 'utf8')) as {
+        checkpoint: string
+        extra: { counts: Record<string, number> }
+      }
+      if (saved.checkpoint === checkpoint) return saved.extra.counts
+    }
+    throw new Error(`${folder}: expected the file of ${checkpoint}, found none`)
+  }
+
+  #expect(what: string, got: unknown, expected: unknown): void {
+    const [one, other] = [JSON.stringify(got), JSON.stringify(expected)]
+    if (one !== other) this.breaches.push(`${what}: expected ${other}, got ${one?.slice(0, 2_000)}`)
+  }
+
+  async #until(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
+    const until_ms = performance.now() + PATIENCE_MS
+    while (!(await is())) {
+      if (this.breaches.length > 0) throw new Error(`waiting until ${what}`)
+      if (performance.now() > until_ms) throw new Error(`${PATIENCE_MS / 1000} s were not enough until ${what}`)
+      await Promise.race([wait(50), this.#training.then(() => wait(50))])
+    }
+  }
+
+  #count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1
+  }
+}
+
+const DATASET = ['--dataset', 'top_block', '--task', 'x_only', '--group-size', '2']
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--liftoff-only']
+/** The exit code of a rank that lost its lease or was fenced. */
+const LOST = 3
+
+/** A port that was free a moment ago: a feed that starts again listens where the last one did. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
