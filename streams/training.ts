@@ -1,4 +1,8 @@
 import { TRAINING_EVENTS } from '../schemas/events/training.ts'
+import { consumers } from '../sinks/duckdb/views/consumers.ts'
+import { ledger } from '../sinks/duckdb/views/ledger.ts'
+import { staleness } from '../sinks/duckdb/views/staleness.ts'
+import { steps } from '../sinks/duckdb/views/steps.ts'
 import { FEED_SOURCES } from '../sources/ce-source.ts'
 import type { Domain } from './domain.ts'
 
@@ -11,5 +15,5 @@ export const training: Domain = {
   sources: [],
   commands: [{ name: 'feed', ce_sources: [FEED_SOURCES], outputs: TRAINING_EVENTS }],
   stages: async () => [],
-  views: () => [],
+  views: () => [ledger, consumers, steps, staleness],
 }
