@@ -25,8 +25,16 @@ export const SUBSCRIBED = `(
       GROUP BY subscribed.consumer
     )`
 
-/** Formed groups. What is read of their rows is the same in each of a group. */
-export const FORMED_GROUPS = `(FROM ${derived('rollout.group_formed')} WHERE "row" = 0)`
+/**
+ * Formed groups. These columns are the same in every row of a group. They are named, because DuckDB shares an expression
+ * that a view has twice and then reads all its columns.
+ */
+export const FORMED_GROUPS = `(
+      SELECT group_id, log_partition, log_offset, origin, task, dialect, reward_name, reward_mean, zero_variance,
+        policy_version_oldest, lineage
+      FROM ${derived('rollout.group_formed')}
+      WHERE "row" = 0
+    )`
 
 /** Every consumer with every formed group, and whether its subscription `matches` it. A subscription lists all partitions. */
 export const OFFERED = `(
