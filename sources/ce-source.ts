@@ -8,5 +8,3 @@ export const LERER_SOURCE = '/sources/lerer'
 export const RECORDED_SOURCES = '/sources/recorded-completions/'
 /** Of ticks. */
 export const CLOCK_SOURCE = '/sources/clock'
-/** Of what the feed decides about training consumers; the consumer follows. */
-export const FEED_SOURCES = '/feed/'

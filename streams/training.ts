@@ -1,9 +1,8 @@
-import { TRAINING_EVENTS } from '../schemas/events/training.ts'
+import { FEED_SOURCES, TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { consumers } from '../sinks/duckdb/views/consumers.ts'
 import { ledger } from '../sinks/duckdb/views/ledger.ts'
 import { staleness } from '../sinks/duckdb/views/staleness.ts'
 import { steps } from '../sinks/duckdb/views/steps.ts'
-import { FEED_SOURCES } from '../sources/ce-source.ts'
 import type { Domain } from './domain.ts'
 
 /** What trainers were given, what they did with it, and what they made durable. */

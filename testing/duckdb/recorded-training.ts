@@ -4,6 +4,7 @@ import {
   checkpointSaved,
   consumerRetired,
   consumerSubscribed,
+  FEED_SOURCES,
   groupsApplied,
   groupsDropped,
   groupsLeased,
@@ -15,7 +16,6 @@ import {
   stepCompleted,
 } from '../../schemas/events/training.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
-import { FEED_SOURCES } from '../../sources/ce-source.ts'
 import { append, eventOf, PARTITIONS, type Story } from './recorded-tower.ts'
 
 /** For tests of the views on training: what the feed appends for a consumer, one event at a time. */

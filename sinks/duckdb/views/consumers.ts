@@ -14,9 +14,9 @@ const AHEAD = `(
       GROUP BY consumer
     )`
 
-const NUMBERS = TRAINING_EVENTS.map(
-  ({ type }) => `SELECT consumer, number FROM ${fed(type as Parameters<typeof fed>[0])} WHERE "row" = 0`,
-).join(' UNION ALL ')
+const NUMBERS = TRAINING_EVENTS.map(({ type }) => `SELECT consumer, number FROM ${fed(type)} WHERE "row" = 0`).join(
+  ' UNION ALL ',
+)
 
 /** The last step that a rank has completed in the last epoch, or else the one that it resumed from. */
 const LAST_STEP = `(

@@ -29,7 +29,7 @@ const CONTAINED = `
         SELECT DISTINCT consumer, run, epoch, step, checkpoint FROM ${fed('training.checkpoint_saved')} WHERE "row" = 0
       )`
 
-/** Each epoch, and the first step that later epochs of its run have undone, as `undone_after` + 1. */
+/** Each epoch, and the earliest step that a later epoch of its run resumed from: what came after it is undone. */
 const EPOCHS = `(
       SELECT consumer, run, epoch, world_size,
         min(step) OVER (

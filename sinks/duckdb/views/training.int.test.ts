@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
+import type { Event, EventType } from '../../../schemas/declare/event.ts'
 import { modelPublished } from '../../../schemas/events/model.ts'
-import { append } from '../../../testing/duckdb/recorded-tower.ts'
+import { append, Story } from '../../../testing/duckdb/recorded-tower.ts'
 import { appendTold, FedConsumer, type Place, timeOf } from '../../../testing/duckdb/recorded-training.ts'
 import { formedIn, tables, time } from '../../../testing/duckdb/training-tables.ts'
 import { published } from '../../../testing/published-model.ts'
@@ -116,6 +117,39 @@ test('a group that the feed gives to a consumer whose filter it does not match m
   await load()
   expect(await ask('SELECT matching, leased, lost FROM consumers')).toEqual([
     { matching: '0', leased: '1', lost: '-1' },
+  ])
+})
+
+/** Appends what it is told under other ids. */
+class Again extends Story {
+  override event<T extends EventType>(type: T, event: Event<T>): this {
+    return super.event(type, { ...event, id: `${event.id}-again` })
+  }
+}
+
+test('a group that was formed twice is two groups, and one whose event the log holds twice is one', async () => {
+  const { log, ask, load } = await tables()
+  const [first] = (await formedIn(log, 'a')) as [Place]
+  await append(log, (story) => {
+    new Again((topic, partition, record) => story.raw(topic, partition, record)).formed('a', [2, 0])
+    story.formed('a', [2, 0])
+  })
+  const second = { ...first, offset: first.offset + 2 }
+  const fed = new FedConsumer('lab')
+    .subscribed()
+    .started()
+    .leased(0, [
+      [0, first],
+      [1, second],
+    ])
+  await appendTold(log, fed.dropped([[1, second]]).told)
+  await load()
+  expect(await ask('SELECT group_id, sequence, state FROM ledger ORDER BY sequence')).toEqual([
+    { group_id: 'a', sequence: '0', state: 'leased' },
+    { group_id: 'a', sequence: '1', state: 'dropped' },
+  ])
+  expect(await ask('SELECT matching, leased, dropped, lost, ahead FROM consumers')).toEqual([
+    { matching: '2', leased: '1', dropped: '1', lost: '0', ahead: '0' },
   ])
 })
 
