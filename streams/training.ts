@@ -1,5 +1,8 @@
-import { TRAINING_EVENTS } from '../schemas/events/training.ts'
-import { FEED_SOURCES } from '../sinks/feed/feed-source.ts'
+import { FEED_SOURCES, TRAINING_EVENTS } from '../schemas/events/training.ts'
+import { consumers } from '../sinks/duckdb/views/consumers.ts'
+import { ledger } from '../sinks/duckdb/views/ledger.ts'
+import { staleness } from '../sinks/duckdb/views/staleness.ts'
+import { steps } from '../sinks/duckdb/views/steps.ts'
 import type { Domain } from './domain.ts'
 
 /** What trainers were given, what they did with it, and what they made durable. */
@@ -11,5 +14,5 @@ export const training: Domain = {
   sources: [],
   commands: [{ name: 'feed', ce_sources: [FEED_SOURCES], outputs: TRAINING_EVENTS }],
   stages: async () => [],
-  views: () => [],
+  views: () => [ledger, consumers, steps, staleness],
 }

@@ -10,6 +10,7 @@ import type { View } from '../sinks/duckdb/views/view.ts'
 import { DEFAULTS, DOMAINS, type Topology, topology } from '../streams/topology.ts'
 import { catalogue, reports, views } from '../streams/vocabulary.ts'
 import { append, createTopics } from '../testing/duckdb/recorded-tower.ts'
+import { appendTold, FedConsumer, FormedGroups } from '../testing/duckdb/recorded-training.ts'
 import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { documentedStatements } from './documented-statements.ts'
 import { askedPendulum } from './outside/pendulum/asked-pendulum.ts'
@@ -42,6 +43,12 @@ async function tablesOf(folder: string, { events, views }: Pick<Topology, 'event
       .rejected('g3', 0, 'late')
       .state('g5', { slots: { 0: { sampled_id: 'sampled-g5' } } })
   })
+  const fed = new FedConsumer('lab').subscribed().started()
+  const places = new FormedGroups()
+  const groups = [0, 1, 2, 3].map((sequence) => [sequence, places.place(`g${sequence * 2}`)] as const)
+  fed.leased(0, groups).begun(0, 1, groups).applied(0, 1, groups).completed(0, 1).saved('c1', 1, groups)
+  fed.rolledBack(null, 'durable', groups).leased(0, groups).ended(0, groups).dropped(groups).retired()
+  await appendTold(log, fed.told)
   const file = join(folder, 'test.duckdb')
   const sink = await openDuckDbSink({ file, log, catalogue: events, views, serve: false })
   await sink.loadOnce()
@@ -94,7 +101,7 @@ async function expectHashJoins(of: Tables, views: readonly View[]): Promise<void
       `SELECT count(*) FROM ${name}`,
       `SELECT ${column}, count(*) FROM ${name} GROUP BY ALL`,
       `FROM ${name} ORDER BY ALL LIMIT 5`,
-      ...['group_id', 'scene_id', 'sampled_id', 'reward_name', 'fate', 'state']
+      ...['group_id', 'scene_id', 'sampled_id', 'reward_name', 'fate', 'state', 'consumer']
         .filter((key) => key in columns)
         .map((key) => `FROM ${name} WHERE ${key} = 'g0'`),
     ]
@@ -128,6 +135,19 @@ test('every statement of the documents is planned with hash joins alone', async 
   for (const sql of statements) expect(await otherJoins(sql), sql).toEqual([])
 })
 
+test('a question about one group asks every table that it reads of groups for this group alone', async () => {
+  const scans = (await planOf("FROM ledger WHERE group_id = 'g0'")).filter(({ name }) => name.includes('SCAN'))
+  const [of_groups, others] = [true, false].map((has) =>
+    scans.filter(({ extra_info = {} }) => [extra_info.Projections ?? []].flat().includes('group_id') === has),
+  )
+  expect(of_groups?.length).toBe(8)
+  for (const { extra_info } of of_groups ?? []) expect(JSON.stringify(extra_info)).toContain("group_id='g0'")
+  expect(others?.map(({ extra_info = {} }) => String(extra_info.Table).split('.').at(-1)).sort()).toEqual([
+    'consumer_retired',
+    'consumer_subscribed',
+  ])
+})
+
 test('a cross join is detected: the test can fail', async () => {
   const all_with_all = `
     SELECT * FROM tower.completions_scored AS a
@@ -136,7 +156,16 @@ test('a cross join is detected: the test can fail', async () => {
 })
 
 test('texts, tokens and pictures are not read by a query that does not ask for them', async () => {
-  const heavy = ['text', 'token_ids', 'logprobs', 'prompt_token_ids', 'images', 'reward_components', 'prompt']
+  const heavy = [
+    'text',
+    'token_ids',
+    'logprobs',
+    'prompt_token_ids',
+    'images',
+    'reward_components',
+    'prompt',
+    'metrics',
+  ]
   const questions = [
     'SELECT task, outcome, count(*), avg(reward) FROM rewards GROUP BY ALL',
     'SELECT policy, avg(advantage) FROM rewards GROUP BY ALL',
@@ -145,6 +174,10 @@ test('texts, tokens and pictures are not read by a query that does not ask for t
     'FROM reward_groups',
     'FROM reward_comparison',
     'FROM funnel',
+    'FROM ledger',
+    'FROM consumers',
+    'FROM steps',
+    'FROM staleness',
   ]
   for (const sql of questions) {
     const read = await readBy(sql)

@@ -7,6 +7,9 @@ import { bool, float64, int32, int64, list, mapOf, nullable, oneOf, struct, utf8
  * the consumer, and `number` is their order across topics.
  */
 
+/** The `ce_source` of all of them, which the feed writes and views read; the consumer follows. */
+export const FEED_SOURCES = '/feed/'
+
 export const CONSUMER_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 
 export const ORDERS = ['arrival', 'shuffled'] as const

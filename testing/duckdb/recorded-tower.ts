@@ -122,8 +122,16 @@ export class Story {
     return this.event(completionsScored, eventOf(completionsScored, `scored-${group_id}`, group_id, rows))
   }
 
-  formed(group_id: string, rewards: readonly number[], sampled_id = `sampled-${group_id}`): this {
-    const rows = rewards.map((reward, index) => formedRow(group_id, index, reward, rewards, sampled_id))
+  formed(
+    group_id: string,
+    rewards: readonly number[],
+    sampled_id = `sampled-${group_id}`,
+    more: Partial<RowOfEvent<typeof groupFormed>> = {},
+  ): this {
+    const rows = rewards.map((reward, index) => ({
+      ...formedRow(group_id, index, reward, rewards, sampled_id),
+      ...more,
+    }))
     return this.event(groupFormed, eventOf(groupFormed, `formed-${group_id}`, group_id, rows))
   }
 

@@ -1,6 +1,6 @@
 import type { Event, EventType, RowOfEvent } from '../../../schemas/declare/event.ts'
+import { FEED_SOURCES } from '../../../schemas/events/training.ts'
 import { sourceId } from '../../../schemas/wire/identity.ts'
-import { FEED_SOURCES } from '../feed-source.ts'
 import type { GroupPlace } from '../open-groups.ts'
 
 export interface Decided {
