@@ -117,8 +117,8 @@ class Training {
       '--rate',
       String(SCENES_PER_SECOND),
     ])
-    this.#keep('sampler', ['run', '--only', 'sample-completions'])
-    this.#keep('scorer', ['run', '--only', 'score-completions', 'form-groups'])
+    this.#keep('sampler', ['run', '--no-sink', '--only', 'sample-completions'])
+    this.#keep('scorer', ['run', '--no-sink', '--only', 'score-completions', 'form-groups'])
     this.#keep('sink', ['run', '--only', 'duckdb'])
     await this.#startFeed()
     this.#training = this.#train()
