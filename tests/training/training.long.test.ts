@@ -1,0 +1,30 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { scheduleOf, trainingTest } from './training-test.ts'
+
+/** The small version of `npm run test:training -- --seed S --kills 30`. */
+
+const python = fileURLToPath(new URL('../../.venv/bin/python', import.meta.url))
+
+test('every kind of kill is in a schedule, and the same seed gives the same one', () => {
+  const kills = scheduleOf('1', 30)
+  expect(kills).toEqual(scheduleOf('1', 30))
+  for (const [when, path] of [
+    ['after', '/leases'],
+    ['before', '/receipts'],
+    ['before', '/checkpoints'],
+    ['after', '/runs'],
+  ]) {
+    expect(kills.filter((kill) => kill.when === when && kill.path === path).length).toBeGreaterThanOrEqual(2)
+  }
+})
+
+test('with ranks, feed, sampler, scorer and sink killed eight times, every formed group is inside the weights once, and the ledger tells the same', {
+  timeout: 600_000,
+}, async () => {
+  expect(existsSync(python), `${python}: npm test makes it`).toBe(true)
+  const { breaches, counts } = await trainingTest({ seed: '1', kills: 8 })
+  expect(breaches).toEqual([])
+  expect(counts['groups formed']).toBeGreaterThan(50)
+})
