@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { type DataFolder, isKafka, openDataFolder } from '../pipeline/data-folder.ts'
 import { runPipeline } from '../pipeline/run-pipeline.ts'
 import { startTables, tablesOf } from '../pipeline/tables.ts'
+import { TINY_CONSUMER, trainTiny } from '../pipeline/tiny-trainer.ts'
 import { verify } from '../pipeline/verify.ts'
 import { prepareLog, wiringOf, wiringOn } from '../pipeline/wiring.ts'
 import { DEFAULTS } from '../streams/topology.ts'
@@ -24,6 +25,9 @@ const TASKS = [
 const FUNNEL = 'select * from funnel'
 const REWARDS =
   'select dataset, task, outcome, count(*) as n, avg(reward) as reward from rewards group by all order by all'
+/** What became of the groups that the demo's trainer subscribed to. */
+const CONSUMER = `select run, step, matching as groups, waiting, leased, applied, durable, dropped, lost
+  from consumers where consumer = '${TINY_CONSUMER}'`
 
 const TABLES = { limit: 40, width: 80, timeout: 60 }
 
@@ -83,12 +87,18 @@ export function addDemo(command: Command): void {
           report.say('stopped before the end; the same command with --keep resumes')
           return
         }
+        const trained = await trainTiny(folder, wiring, signal)
+        report.say(
+          `trained: ${trained.steps} steps on ${trained.groups} groups; the mean answer went from ${trained.from.toFixed(1)} to ${trained.to.toFixed(1)}`,
+        )
+        while (!signal.aborted && !(await sink.loadOnce(signal)).caught_up);
         const picture = join(data, 'tower.png')
         await savePicture(folder, picture)
         if (global.json) {
           const found = await verify(folder, wiring, {})
           const [fates, rewards] = [await rows(folder, FUNNEL), await rows(folder, REWARDS)]
-          process.stdout.write(`${JSON.stringify({ verify: found, funnel: fates, rewards, picture })}\n`)
+          const [consumer] = (await rows(folder, CONSUMER)) as unknown[]
+          process.stdout.write(`${JSON.stringify({ verify: found, funnel: fates, rewards, consumer, picture })}\n`)
           if (!found.passed) process.exitCode = 1
         } else {
           if (!(await verifyFolder(folder, wiring, { json: false }))) process.exitCode = 1
@@ -116,6 +126,8 @@ async function tell({ dir, duckdb_file, log }: DataFolder, picture: string): Pro
   await ask(duckdb_file, FUNNEL, 'table', TABLES)
   say(`\n${REWARDS}\n`)
   await ask(duckdb_file, REWARDS, 'table', TABLES)
+  say('\nA small trainer has taken its groups from the feed; each has one fate too:\n')
+  await ask(duckdb_file, CONSUMER, 'table', TABLES)
   const fromHere = (path: string) => {
     const relation = relative(process.cwd(), path)
     return relation === '' || relation.startsWith('..') ? path : relation

@@ -12,23 +12,14 @@ import { encodeEvent } from '../schemas/wire/codec.ts'
 import { homesOf } from '../schemas/wire/routing.ts'
 import type { Wanted } from '../sinks/feed/decide/subscribe.ts'
 import { Feed, type FeedOptions } from '../sinks/feed/feed.ts'
+import { DEFAULT_SUBSCRIPTION } from '../sinks/feed/subscription.ts'
 import { published } from './published-model.ts'
 
 const EVENTS: readonly EventType[] = [groupFormed, modelPublished, ...TRAINING_EVENTS]
 const PARTITIONS = 3
 
-/** A subscription as it is without options. */
-export const SUBSCRIPTION: Wanted = {
-  filter: { origin: null, task: null, dialect: null, reward_name: null, lineages: null, with_variance: false },
-  order: 'arrival',
-  order_seed: '',
-  order_window: 1,
-  max_staleness: null,
-  without_version: 'until_published',
-  lease_ms: 1_000,
-  keep_checkpoints: 4,
-  transport: 'http',
-}
+/** With leases that are short and few checkpoints. */
+export const SUBSCRIPTION: Wanted = { ...DEFAULT_SUBSCRIPTION, lease_ms: 1_000, keep_checkpoints: 4 }
 
 export interface Formed {
   readonly time?: string

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { CONSUMER_NAME, ORDERS, WITHOUT_VERSION } from '../../schemas/events/training.ts'
 import { MOST_LEASED } from './decide/lease.ts'
+import { DEFAULT_SUBSCRIPTION } from './subscription.ts'
 
 /** The bodies and answers of the feed's calls. `docs/feed.md` lists them. */
 
@@ -27,8 +28,8 @@ export const SubscriptionBody = z
     order_window: z.int().min(1).max(65_536).default(1),
     max_staleness: whole.nullable().default(null),
     without_version: z.enum(WITHOUT_VERSION).default('until_published'),
-    lease_ms: z.int().min(100).max(86_400_000).default(60_000),
-    keep_checkpoints: z.int().min(1).max(1_024).default(16),
+    lease_ms: z.int().min(100).max(86_400_000).default(DEFAULT_SUBSCRIPTION.lease_ms),
+    keep_checkpoints: z.int().min(1).max(1_024).default(DEFAULT_SUBSCRIPTION.keep_checkpoints),
   })
   .openapi('Subscription')
 

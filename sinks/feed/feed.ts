@@ -1,9 +1,10 @@
 import { RivalError } from '../../infra/runtime/work/resuming-producer.ts'
 import { sleep } from '../../infra/sleep.ts'
+import type { Event } from '../../schemas/declare/event.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
 import { joinEvents } from '../../schemas/wire/codec.ts'
 import type { Leased } from './decide/lease.ts'
-import { GroupTopic } from './group-topic.ts'
+import { type GroupRecord, GroupTopic } from './group-topic.ts'
 import { consumersIn, type TrainingLog } from './history.ts'
 import { type FeedStage, OpenConsumer } from './open-consumer.ts'
 import { numbered } from './open-groups.ts'
@@ -79,6 +80,15 @@ export class Feed {
     return await opening
   }
 
+  /** The groups of a lease, their tensors as elements. @throws Error when the log or a blob cannot be read */
+  async groupsOf({ groups }: Leased): Promise<readonly Event[]> {
+    return (await this.#recordsOf(groups)).map(({ event }) => event)
+  }
+
+  #recordsOf(groups: Leased['groups']): Promise<readonly GroupRecord[]> {
+    return Promise.all(groups.map((group) => this.#groups.group(group)))
+  }
+
   /**
    * The groups of a lease as an Arrow IPC stream, in pieces: a batch for each, and the lease in the schema's metadata.
    *
@@ -88,7 +98,7 @@ export class Feed {
     { lease, groups }: Leased,
     caller: { readonly epoch: number; readonly rank: number },
   ): Promise<Uint8Array[]> {
-    const parts = await Promise.all(groups.map((group) => this.#groups.group(group)))
+    const parts = await this.#recordsOf(groups)
     const about = {
       lease,
       ...{ epoch: caller.epoch, rank: caller.rank },

@@ -25,6 +25,9 @@ test('demo prints the funnel and a reward table, verified, and nothing is lost',
   expect(seven.stdout).toContain('verify: passed')
   expect(seven.stdout).toMatch(/^formed +256 {2}in a formed group$/m)
   expect(seven.stdout).toMatch(/^lost +0 {2}has no fate: must be 0$/m)
+  // Both datasets have four scenes of the task that it trains on.
+  expect(seven.stdout).toMatch(/^r1 +1 +8 +0 +0 +0 +8 +0 +0$/m)
+  expect(seven.stderr).toMatch(/trained: 1 steps on 8 groups; the mean answer went from 0\.0 to -?\d/)
   expect(seven.stdout).toMatch(/^dataset +task +outcome +n +reward$/m)
   for (const task of [/top_block +binary_stability/, /top_block +x_only/, /side_block +x_only/, /side_block +x_y/])
     expect(seven.stdout).toMatch(task)
@@ -60,6 +63,7 @@ test('another seed is another picture, and --json leaves nothing but JSON on sta
       { fate: 'lost', completions: 0, about: expect.any(String) },
     ]),
     rewards: expect.arrayContaining([expect.objectContaining({ dataset: 'top_block', task: 'x_only' })]),
+    consumer: { run: 'r1', groups: 8, durable: 8, lost: 0 },
     picture: join(elsewhere, 'demo', 'tower.png'),
   })
   expect(await pixels(join(elsewhere, 'demo', 'tower.png'))).not.toBe(PICTURE_OF_SEED_7)
