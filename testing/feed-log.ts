@@ -1,7 +1,8 @@
 import { memoryBlobs } from '../infra/blobs/memory.ts'
 import { MemoryBroker } from '../infra/log/memory/broker.ts'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
-import type { Log } from '../infra/log/port/log.ts'
+import type { Log, LogRecord } from '../infra/log/port/log.ts'
+import { readRange } from '../infra/runtime/internal/json-records.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
 import type { Event, EventType } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
@@ -87,6 +88,26 @@ export class FeedLog {
     expectLarge(blobs.length)
     for (const { bytes, ref } of blobs) await this.blobs.put(bytes, ref.media_type)
     await this.append(event)
+  }
+
+  /** Every record of a topic. */
+  async records(topic: string): Promise<readonly LogRecord[]> {
+    const found: LogRecord[] = []
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      for await (const record of readRange(this.log, topic, partition, 0n)) found.push(record)
+    }
+    return found
+  }
+
+  /** Records as any program may append them. */
+  async appendRecords(topic: string, ...records: readonly LogRecord[]): Promise<void> {
+    const producer = await this.log.producer({ transactional_id: 'test' })
+    const transaction = producer.begin()
+    for (const { partition, key, headers, value } of records) {
+      transaction.append(topic, partition, { key, headers, value })
+    }
+    await transaction.commit()
+    await producer.close()
   }
 
   /** Groups g0, g1, … of rising time. */

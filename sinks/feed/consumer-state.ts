@@ -163,7 +163,7 @@ export class ConsumerState {
     const { consumer, number } = namesOf(event)
     if (consumer !== this.name || number !== this.#number + 1) {
       throw new Error(
-        `${event.type} ${event.id}: expected event ${this.#number + 1} of the consumer ${this.name}, got ${number} of ${consumer}`,
+        `consumer ${this.name}: expected training event ${this.#number + 1} next, got ${number} of ${consumer} (${event.type}): a record is missing or damaged; ./plumbline verify tells where`,
       )
     }
     this.#folds.get(event.type)?.(event)

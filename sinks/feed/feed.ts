@@ -16,6 +16,7 @@ export interface FeedOptions extends TrainingLog {
   readonly observe?: (stage: FeedStage) => unknown
   readonly now_ms?: () => number
   readonly time?: () => string
+  readonly visible_ms?: number
 }
 
 /** How often leases are looked at. */

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Log, LogRecord } from '../../infra/log/port/log.ts'
 import { FeedLog, formed, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import type { Leased } from './decide/lease.ts'
 import type { Receipt } from './decide/step.ts'
@@ -84,6 +85,18 @@ class Rank {
     return this.lab.release({ epoch: this.epoch, rank: this.rank }, groups)
   }
 }
+
+/** A log in which a topic is empty. */
+const without = (log: Log, topic: string): Log =>
+  new Proxy(log, {
+    get: (target, name) => {
+      const found = Reflect.get(target, name) as unknown
+      if (name === 'endOffsets') {
+        return async (asked: string) => (await target.endOffsets(asked)).map((end) => (asked === topic ? 0n : end))
+      }
+      return typeof found === 'function' ? found.bind(target) : found
+    },
+  })
 
 const sequences = ({ groups }: Leased) => groups.map(({ sequence }) => sequence)
 const ids = ({ groups }: Leased) => groups.map(({ group_id }) => group_id)
@@ -524,6 +537,33 @@ describe('the feed', () => {
     expect(log.reported).toEqual([
       expect.stringMatching(/rollout.group_formed partition \d offset 0 is no group .* got one of \/elsewhere/),
     ])
+  })
+
+  test('goes on past records in its topics that others wrote, or that are no events, and past a record that is there twice', async () => {
+    await log.form(6)
+    const r1 = await Rank.start(await subscribed())
+    const leased = await r1.lease(2)
+    await feed.close()
+    const [record] = (await log.records('training.groups_leased')) as [LogRecord]
+    const headers = record.headers.map((header) =>
+      header.name === 'ce_source' ? { ...header, value: '/elsewhere' } : header,
+    )
+    const rubbish = { ...record, value: Buffer.from('rubbish') }
+    await log.appendRecords('training.groups_leased', record, rubbish, { ...record, headers })
+    const lab = await log.feed().consumer('lab')
+    const again = new Rank(lab, r1.epoch)
+    expect(await again.begin(1, leased)).toBe(2)
+    expect(ids(await again.lease(9))).toEqual(['g2', 'g3', 'g4', 'g5'])
+  })
+
+  test('refuses a consumer of whose events one is missing, and says which', async () => {
+    await log.form(6)
+    const r1 = await Rank.start(await subscribed())
+    await r1.lease(2)
+    await r1.lease(2)
+    await feed.close()
+    const broken = log.feed({ log: without(log.log, 'training.groups_leased'), visible_ms: 0 })
+    await expect(broken.consumer('lab')).rejects.toThrow(/consumer lab: expected 4 training events in memory:, found 2/)
   })
 
   test('refuses a consumer that nobody subscribed, another subscription, and one that has retired', async () => {

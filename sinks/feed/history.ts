@@ -1,10 +1,10 @@
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log } from '../../infra/log/port/log.ts'
-import { decodeRecord } from '../../infra/runtime/execute/decode-record.ts'
+import { decodeUnlessPoison } from '../../infra/runtime/execute/decode-record.ts'
 import { readRange } from '../../infra/runtime/internal/json-records.ts'
 import type { Event, EventType } from '../../schemas/declare/event.ts'
 import type { Catalogue } from '../../schemas/declare/registry.ts'
-import { consumerSubscribed, TRAINING_EVENTS } from '../../schemas/events/training.ts'
+import { consumerSubscribed, FEED_SOURCES, TRAINING_EVENTS } from '../../schemas/events/training.ts'
 import { type Partitions, partitionsOf } from '../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
 import { namesOf } from './consumer-state.ts'
@@ -26,7 +26,10 @@ export async function consumersIn({ log, partitions }: TrainingLog): Promise<str
   return [...names].sort()
 }
 
-/** The training events of a consumer, in the order of their numbers. */
+/**
+ * The training events of a consumer, in the order of their numbers. Records that cannot be decoded are left out: if one of
+ * them was the feed's, its number is missing.
+ */
 export async function* eventsOf(options: TrainingLog, consumer: string): AsyncGenerator<Event> {
   const topics = TRAINING_EVENTS.map((type) => ofTopic(options, type, consumer))
   // Within a topic they are in order: one process at a time writes them, in one order.
@@ -52,8 +55,14 @@ async function* ofTopic(
   consumer: string,
 ): AsyncGenerator<Event, undefined> {
   const partition = partitionOf(consumer, partitionsOf(partitions, type))
+  let last = 0
   for await (const record of readRange(log, type, partition, 0n)) {
-    if (record.key === consumer) yield await decodeRecord(record, vocabulary, partitions, blobs)
+    if (record.key !== consumer) continue
+    const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
+    // What other programs wrote is not the feed's; and the same event twice in the log is one event.
+    if (event?.source !== `${FEED_SOURCES}${consumer}` || numberOf(event) <= last) continue
+    last = numberOf(event)
+    yield event
   }
   return undefined
 }

@@ -30,11 +30,13 @@ export interface ConsumerOptions extends TrainingLog {
   /** The time of events. */
   readonly time: () => string
   readonly observe?: (stage: FeedStage) => unknown
+  /** How long committed events may stay invisible to a reader, as on Kafka. */
+  readonly visible_ms?: number
 }
 
 /** How often a lease that waits looks for new groups. */
 const LOOK_MS = 25
-/** How long committed events may stay invisible to a reader of a Kafka log. Inferred. */
+/** Inferred. */
 const VISIBLE_MS = 10_000
 
 /**
@@ -282,12 +284,12 @@ const positionAt = (number: number) => ({ topic: consumerSubscribed.type, partit
 /** The state as of the last event that was committed under this name. */
 async function restored(options: ConsumerOptions, name: string, producer: ResumingProducer): Promise<ConsumerState> {
   const last = Math.max(0, ...producer.positions.map(({ next }) => Number(next)))
-  const until_ms = performance.now() + VISIBLE_MS
+  const until_ms = performance.now() + (options.visible_ms ?? VISIBLE_MS)
   for (;;) {
     const state = new ConsumerState(name)
     for await (const event of eventsOf(options, name)) state.apply(event)
     if (state.number >= last) return state
-    if (performance.now() > until_ms) {
+    if (performance.now() >= until_ms) {
       throw new Error(
         `consumer ${name}: expected ${last} training events in ${options.log.address}, found ${state.number}; some were deleted`,
       )
