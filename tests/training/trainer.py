@@ -28,6 +28,7 @@ def main() -> int:
         arguments.add_argument(name, required=True)
     for name in ("--rank", "--world-size", "--batch", "--every"):
         arguments.add_argument(name, type=int, required=True)
+    arguments.add_argument("--plant", choices=["", "old-weights"], default="", help="a bug for the test to find")
     asked = arguments.parse_args()
     folder = Path(asked.folder)
     die_on_demand(folder / "die.json", f"rank-{asked.rank}")
@@ -57,7 +58,8 @@ class Rank:
         self.checkpoints = folder / "checkpoints"
         self.rounds = 0
         resumed = groups.resume(self.checkpoints)
-        self.counts = Counter(resumed.extra.get("counts", {}))
+        extra = self.older() if asked.plant == "old-weights" and resumed.step > 0 else resumed.extra
+        self.counts = Counter(extra.get("counts", {}))
         self.step = resumed.step
         self.say("resumed", step=self.step)
 
@@ -99,6 +101,11 @@ class Rank:
         if self.asked.rank != 0:
             self.groups.checkpointed(taken, self.step)
         self.say("saved", step=self.step)
+
+    def older(self) -> dict[str, Any]:
+        """What the checkpoint before the last one holds, as if the files were chosen by another rule than the feed's."""
+        saved = [json.loads(file.read_text()) for file in self.checkpoints.glob("*.json")]
+        return sorted(saved, key=lambda one: one["step"])[-2]["extra"] if len(saved) > 1 else {}
 
     def gather(self, value: Any) -> list[Any]:
         """What every rank of this attempt gives, in the order of the ranks. The test ends ranks that wait in vain."""

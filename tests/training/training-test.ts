@@ -16,6 +16,8 @@ export interface TrainingTestOptions {
   /** Address of a log outside the folder. */
   readonly log?: string
   readonly report?: (line: string) => void
+  /** A bug in the trainer, which must be found. */
+  readonly plant?: 'old-weights'
 }
 
 export interface TrainingResult {
@@ -198,7 +200,11 @@ class Training {
   async #rank(rank: number, attempt: string): Promise<Process> {
     const numbers = { rank, 'world-size': RANKS, batch: BATCH, every: EVERY }
     const texts = { url: `http://127.0.0.1:${await this.#port}`, attempt, folder: join(this.#root, 'trainer') }
-    const args = Object.entries({ ...numbers, ...texts }).flatMap(([name, value]) => [`--${name}`, String(value)])
+    const { plant = '' } = this.#options
+    const args = Object.entries({ ...numbers, ...texts, plant }).flatMap(([name, value]) => [
+      `--${name}`,
+      String(value),
+    ])
     return new Process({
       ...{ name: `rank-${rank}`, command: PYTHON, args: [at('trainer.py'), ...args], cwd: this.#root },
       env: { PYTHONPATH: CLIENT, PYTHONDONTWRITEBYTECODE: '1' },

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { scheduleOf, trainingTest } from './training-test.ts'
@@ -27,4 +28,10 @@ test('with ranks, feed, sampler, scorer and sink killed eight times, every forme
   const { breaches, counts } = await trainingTest({ seed: '1', kills: 8 })
   expect(breaches).toEqual([])
   expect(counts['groups formed']).toBeGreaterThan(50)
+})
+
+test('a trainer that resumes with older weights than the feed was told is found', { timeout: 600_000 }, async () => {
+  const { breaches, folder } = await trainingTest({ seed: '1', kills: 8, plant: 'old-weights' })
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+  expect(breaches.join('\n')).toMatch(/groups inside the weights: expected \d+, got \d+/)
 })
