@@ -26,9 +26,17 @@ export async function consumersIn({ log, partitions }: TrainingLog): Promise<str
   return [...names].sort()
 }
 
-/** The training events of a consumer, in the order of their numbers. */
-export async function* eventsOf(options: TrainingLog, consumer: string): AsyncGenerator<Event> {
-  const topics = TRAINING_EVENTS.map((type) => ofTopic(options, type, consumer))
+/**
+ * The training events of a consumer, in the order of their numbers.
+ *
+ * @param positions by topic, where reading begins; moved past each event once the caller asks for the one after it
+ */
+export async function* eventsOf(
+  options: TrainingLog,
+  consumer: string,
+  positions: Map<string, bigint> = new Map(),
+): AsyncGenerator<Event> {
+  const topics = TRAINING_EVENTS.map((type) => ofTopic(options, type, consumer, positions))
   // Within a topic they are in order: one process at a time writes them, in one order.
   const heads = await Promise.all(topics.map(async (events) => ({ events, head: await events.next() })))
   for (;;) {
@@ -50,10 +58,12 @@ async function* ofTopic(
   { log, blobs, vocabulary, partitions }: TrainingLog,
   { type }: EventType,
   consumer: string,
+  positions: Map<string, bigint>,
 ): AsyncGenerator<Event, undefined> {
   const partition = partitionOf(consumer, partitionsOf(partitions, type))
-  for await (const record of readRange(log, type, partition, 0n)) {
+  for await (const record of readRange(log, type, partition, positions.get(type) ?? 0n)) {
     if (record.key === consumer) yield await decodeRecord(record, vocabulary, partitions, blobs)
+    positions.set(type, record.offset + 1n)
   }
   return undefined
 }
