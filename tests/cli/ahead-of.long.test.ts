@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { eventually, sharedFolder, start } from './plumbline.ts'
+import { eventually, plumblineOk, sharedFolder, start } from './plumbline.ts'
 import { readLog, recordsOf } from './whole-log.ts'
 
 const TOWER = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--seed', '7', '--group-size', '2']
@@ -71,6 +71,7 @@ test('a generator stays within N groups of what a trainer has taken over HTTP, a
     child.kill('SIGTERM')
     expect(await ended).toMatchObject({ code: 0 })
   }
+  await plumblineOk(['verify'], { cwd })
 })
 
 test.each([
