@@ -8,6 +8,13 @@ import type { Source } from '../sources/source.ts'
 import { type GlobalOptions, stopSignal } from './options.ts'
 import { Progress } from './progress.ts'
 
+/** What a pace may look at. */
+export interface PaceOn {
+  readonly folder: DataFolder
+  readonly partitions: Partitions
+  readonly report: (message: string) => void
+}
+
 interface BroughtIn {
   /** What the progress line is about. */
   readonly label: string
@@ -15,7 +22,7 @@ interface BroughtIn {
   readonly unit: string
   readonly source: (folder: DataFolder) => Source
   /** Default: as fast as the log takes it. */
-  readonly pace?: Pace
+  readonly pace?: (on: PaceOn) => Pace
   /** Whether it outlives a log, blobs or a disk that fails for a while; a source that ends lets its command fail. */
   readonly endures?: boolean
 }
@@ -46,7 +53,7 @@ export async function runInto(
   const report = (message: string) => progress.say(message)
   const result = await runSource(source(folder), {
     ...{ log, blobs, partitions, signal },
-    ...(pace === undefined ? {} : { pace }),
+    ...(pace === undefined ? {} : { pace: pace({ folder, partitions, report }) }),
     ...(endures ? { report } : {}),
     onProgress: (done, steps) => progress.at(done, Number.isFinite(steps) ? steps : undefined),
   })

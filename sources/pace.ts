@@ -1,14 +1,17 @@
 import { sleep } from '../infra/sleep.ts'
+import type { Emitted } from './source.ts'
 
 /** Limits a source: by time, or by the demand of its readers. */
 export interface Pace {
   /**
    * How many steps may be taken now. Waits until at least one may, or until `signal` is aborted; then the answer does not
    * matter. Permitting does not count them: `taken` does.
+   *
+   * @throws Error when what it depends on fails, e.g. the log whose readers it looks at
    */
   permit(signal: AbortSignal): Promise<number>
-  /** So many steps were committed. */
-  taken(steps: number): void
+  /** So many steps were committed, with these events. */
+  taken(steps: number, emitted: readonly Emitted[]): void
 }
 
 /** As fast as the log takes it. */
@@ -37,6 +40,20 @@ export function perSecond(rate: number): Pace {
     },
     taken(steps) {
       left -= steps
+    },
+  }
+}
+
+/** As much as all of them permit. */
+export function everyOf(paces: readonly Pace[]): Pace {
+  return {
+    async permit(signal) {
+      let most = Number.POSITIVE_INFINITY
+      for (const pace of paces) most = Math.min(most, await pace.permit(signal))
+      return most
+    },
+    taken(steps, emitted) {
+      for (const pace of paces) pace.taken(steps, emitted)
     },
   }
 }

@@ -10,6 +10,11 @@ const START_MS = Date.parse('2026-01-01T00:00:00.000Z')
 const SCENE_MS = 1_000
 /** Time until a group expires, on that clock. */
 const DEADLINE_MS = 3_600_000
+/**
+ * The same on the host's clock. Inferred: longer than a policy takes for a group that is not lost, and short enough that
+ * a generator that waits for lost groups goes on in the same session.
+ */
+export const WALL_DEADLINE_MS = 600_000
 
 /** The event types of a scene and its request. */
 export const PRESENTED: readonly EventType[] = [scenePresented, rolloutRequested]
@@ -26,6 +31,8 @@ export interface PresentedScene {
   readonly presented_id: string
   readonly scene: DataOf<typeof scenePresented>
   readonly requested_id: string
+  /** When it is asked, on the host's clock, where the group expires on that one. */
+  readonly asked_at?: string | undefined
   readonly request: {
     readonly group_id: string
     readonly task: (typeof TASKS)[number]
@@ -37,13 +44,21 @@ export interface PresentedScene {
   }
 }
 
-/** The events for a scene and for one group of completions about it, on a virtual clock. */
+/**
+ * The events for a scene and for one group of completions about it, on a virtual clock; the request on the host's where
+ * it says when it is asked.
+ */
 export function presentScene(options: PresentedScene): Emitted[] {
-  const { source, seed, index, scene, request } = options
+  const { source, seed, index, scene, request, asked_at } = options
   const { group_id } = request
   const at = START_MS + index * SCENE_MS
   const shared = { source, time: iso(at), clock: 'virtual', ...(seed === undefined ? {} : { seed }) } as const
-  const envelope = { ...shared, id: options.requested_id, causes: [options.presented_id], correlation: group_id }
+  const { deadline, ...asked } =
+    asked_at === undefined
+      ? { time: shared.time, clock: shared.clock, deadline: at + DEADLINE_MS }
+      : { time: asked_at, clock: 'wall' as const, deadline: Date.parse(asked_at) + WALL_DEADLINE_MS }
+  const causes = [options.presented_id]
+  const envelope = { ...shared, ...asked, id: options.requested_id, causes, correlation: group_id }
   return [
     emitted(scenePresented, scene, { ...shared, id: options.presented_id }),
     emitted(
@@ -54,7 +69,7 @@ export function presentScene(options: PresentedScene): Emitted[] {
         ...startAt(scene),
         policy_role: 'policy',
         sampling: { temperature: null, top_p: null, top_k: null, max_tokens: null, stop: [] },
-        deadline: { clock: 'virtual', time: iso(at + DEADLINE_MS) },
+        deadline: { clock: asked.clock, time: iso(deadline) },
       },
       envelope,
     ),

@@ -119,7 +119,7 @@ class SourceRun {
     const seen = { topic_id: ids.join() }
     const [first] = this.#source.types
     for (let next = result.already; ; ) {
-      const most = await pace.permit(this.#signal)
+      const most = await this.#patiently(() => pace.permit(this.#signal))
       const ready = await this.#patiently(() => this.#take(next, most))
       if (ready === undefined) return
       await observe?.('taken')
@@ -144,7 +144,7 @@ class SourceRun {
         }, positions)
       })
       ready.committed?.()
-      pace.taken(ready.to - next)
+      pace.taken(ready.to - next, ready.emitted)
       result.events += ready.emitted.length
       result.done += ready.to - next
       next = ready.to

@@ -24,11 +24,16 @@ export interface TowerScenesOptions {
   readonly seed: string
   readonly group_size: number
   readonly round: number
+  /**
+   * The time on the host's clock: requests then have it, and expire on that clock. Nothing else of an event depends on
+   * it. Default: the generator's own clock.
+   */
+  readonly now?: (() => string) | undefined
 }
 
 /**
  * Tower scenes, each with one request for a group of completions. The same options always give the same events: time is
- * the generator's own, and identity follows from the options and the scene's index.
+ * the generator's own unless `now` is given, and identity follows from the options and the scene's index.
  *
  * @throws Error when the dataset has no such task (paper 1 §3.2).
  */
@@ -38,7 +43,7 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source &
   const name = ['tower', dataset, task, split, variant, purpose, seed, `n${group_size}`, `r${round}`].join('/')
   const prompt = promptOf(promptFor(dataset, task, variant), variant)
 
-  async function sceneAndRequest(index: number, signal: AbortSignal): Promise<Emitted[]> {
+  async function sceneAndRequest(index: number, asked_at: string | undefined, signal: AbortSignal): Promise<Emitted[]> {
     signal.throwIfAborted()
     const scene = sampleScene({ dataset, split, seed, index })
     const scene_id = sourceId(['tower/scene', dataset, split, seed, String(index)])
@@ -51,6 +56,7 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source &
       presented_id: sourceId(['tower/scene_presented', scene_id]),
       scene: { scene_id, ...scene, image: await photograph(renderScene(scene), blobs, signal) },
       requested_id: sourceId(['tower/requested', group_id]),
+      asked_at,
       request: {
         group_id,
         task,
@@ -69,7 +75,8 @@ export function towerScenes(options: TowerScenesOptions, blobs: Blobs): Source &
     types: PRESENTED,
     async produce(from, to, signal) {
       const indices = Array.from({ length: to - from }, (_, offset) => from + offset)
-      return (await Promise.all(indices.map((index) => sceneAndRequest(index, signal)))).flat()
+      const asked_at = options.now?.()
+      return (await Promise.all(indices.map((index) => sceneAndRequest(index, asked_at, signal)))).flat()
     },
   })
 }

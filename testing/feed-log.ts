@@ -7,7 +7,8 @@ import { topicsOf } from '../infra/runtime/state/topics.ts'
 import type { Event, EventType } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { modelPublished } from '../schemas/events/model.ts'
-import { groupFormed } from '../schemas/events/rollout.ts'
+import { groupExpired, groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
+import { scenePresented } from '../schemas/events/tower.ts'
 import { TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { homesOf } from '../schemas/wire/routing.ts'
@@ -15,8 +16,13 @@ import type { Wanted } from '../sinks/feed/decide/subscribe.ts'
 import { Feed, type FeedOptions } from '../sinks/feed/feed.ts'
 import { DEFAULT_SUBSCRIPTION } from '../sinks/feed/subscription.ts'
 import { published } from './published-model.ts'
+import { example } from './test-driver.ts'
+import { requested } from './tower-events.ts'
 
-const EVENTS: readonly EventType[] = [groupFormed, modelPublished, ...TRAINING_EVENTS]
+const EVENTS: readonly EventType[] = [
+  ...[scenePresented, rolloutRequested, groupFormed, groupExpired, modelPublished],
+  ...TRAINING_EVENTS,
+]
 const PARTITIONS = 3
 
 /** With leases that are short and few checkpoints. */
@@ -118,14 +124,43 @@ export class FeedLog {
     await this.append(...events)
   }
 
+  /** Requests for the groups g0, g1, …. */
+  async ask(count: number, { from = 0, task = 'x_only' } = {}): Promise<void> {
+    const ids = Array.from({ length: count }, (_, at) => `g${from + at}`)
+    await this.append(...ids.map((group_id) => requested({ group_id, task }, `asked-${group_id}`)))
+  }
+
+  /** These groups expire, as `form-groups` emits it. */
+  async expire(...group_ids: readonly string[]): Promise<void> {
+    const lost = {
+      group_size: 2,
+      clock: 'wall',
+      deadline: '2026-01-01T00:10:00.000Z',
+      missing: [0, 1],
+      held: [],
+    } as const
+    const source = '/processors/form-groups'
+    await this.append(
+      ...group_ids.map((group_id) => {
+        return { ...example(groupExpired, { group_id, ...lost }, { id: `expired-${group_id}` }), source }
+      }),
+    )
+  }
+
   async publish(lineage: string, version: number): Promise<void> {
     await this.append(published({ model_id: `${lineage}-${version}`, lineage, version }))
   }
 
+  /** What a reader of the training events needs. */
+  get reading() {
+    const { log, blobs } = this
+    return { log, blobs, vocabulary: catalogueOf(EVENTS), partitions: PARTITIONS }
+  }
+
   feed(options: Partial<FeedOptions> = {}): Feed {
     const feed = new Feed({
-      ...{ log: memoryLog({ broker: this.broker }), blobs: this.blobs, vocabulary: catalogueOf(EVENTS) },
-      ...{ partitions: PARTITIONS, report: (message: string) => void this.reported.push(message) },
+      ...{ ...this.reading, log: memoryLog({ broker: this.broker }) },
+      report: (message: string) => void this.reported.push(message),
       ...{ now_ms: () => this.now_ms, time: () => new Date(this.now_ms).toISOString() },
       ...options,
     })

@@ -38,7 +38,7 @@ export interface GroupRecord {
 const PAGE_BYTES = 1024 * 1024
 const TOPIC = groupFormed.type
 /** Only the processor's own events are groups: other programs can write to the topic. */
-const SOURCE = sourceOf(DERIVED_BY['rollout.group_formed'])
+export const FORMED_BY = sourceOf(DERIVED_BY['rollout.group_formed'])
 
 /** The formed groups of a log, read from any offset. */
 export class GroupTopic {
@@ -101,8 +101,8 @@ export class GroupTopic {
     const { vocabulary, partitions, blobs } = this.#options
     try {
       const event = await decodeRecord(record, vocabulary, partitions, blobs)
-      if (event.source === SOURCE) return event
-      this.#passOver(record, `expected an event of ${SOURCE}, got one of ${event.source}`)
+      if (event.source === FORMED_BY) return event
+      this.#passOver(record, `expected an event of ${FORMED_BY}, got one of ${event.source}`)
     } catch (error) {
       // A blob may come back: going on would lose the group.
       if (!(error instanceof PoisonError) || error instanceof BlobUnavailableError || error.cause !== undefined)
@@ -120,7 +120,7 @@ export class GroupTopic {
   }
 }
 
-function summaryOf(topic_id: string, record: LogRecord, event: Event): Summary {
+export function summaryOf(topic_id: string, record: LogRecord, event: Event): Summary {
   const [row] = event.data as unknown as [Event<typeof groupFormed>['data'][number]]
   const { group_id, origin, task, dialect, reward_name, zero_variance, policy_version_oldest, lineage } = row
   return {

@@ -29,9 +29,17 @@ export async function consumersIn({ log, partitions }: TrainingLog): Promise<str
 /**
  * The training events of a consumer, in the order of their numbers. Records that cannot be decoded are left out: if one of
  * them was the feed's, its number is missing.
+ *
+ * @param after only events with a higher number
+ * @param positions by topic, where reading begins; moved past each event once the caller asks for the one after it
  */
-export async function* eventsOf(options: TrainingLog, consumer: string): AsyncGenerator<Event> {
-  const topics = TRAINING_EVENTS.map((type) => ofTopic(options, type, consumer))
+export async function* eventsOf(
+  options: TrainingLog,
+  consumer: string,
+  after = 0,
+  positions: Map<string, bigint> = new Map(),
+): AsyncGenerator<Event> {
+  const topics = TRAINING_EVENTS.map((type) => ofTopic(options, type, consumer, after, positions))
   // Within a topic they are in order: one process at a time writes them, in one order.
   const heads = await Promise.all(topics.map(async (events) => ({ events, head: await events.next() })))
   for (;;) {
@@ -53,16 +61,21 @@ async function* ofTopic(
   { log, blobs, vocabulary, partitions }: TrainingLog,
   { type }: EventType,
   consumer: string,
+  after: number,
+  positions: Map<string, bigint>,
 ): AsyncGenerator<Event, undefined> {
   const partition = partitionOf(consumer, partitionsOf(partitions, type))
-  let last = 0
-  for await (const record of readRange(log, type, partition, 0n)) {
-    if (record.key !== consumer) continue
-    const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
-    // What other programs wrote is not the feed's; and the same event twice in the log is one event.
-    if (event?.source !== `${FEED_SOURCES}${consumer}` || numberOf(event) <= last) continue
-    last = numberOf(event)
-    yield event
+  let last = after
+  for await (const record of readRange(log, type, partition, positions.get(type) ?? 0n)) {
+    if (record.key === consumer) {
+      const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
+      // What other programs wrote is not the feed's; and the same event twice in the log is one event.
+      if (event?.source === `${FEED_SOURCES}${consumer}` && numberOf(event) > last) {
+        last = numberOf(event)
+        yield event
+      }
+    }
+    positions.set(type, record.offset + 1n)
   }
   return undefined
 }
