@@ -67,6 +67,8 @@ test('a process that reads a log from the moment on that another creates it can 
     }
     await reader.close()
     const log = await openLmdbLog({ dir })
+    // The other process may not have come to it yet.
+    await log.createTopics([{ name: 't', partitions: 1 }])
     await append(log, 't', 0, ['a'])
     expect(await values(log, 't', 0)).toEqual(['a'])
     await log.close()
