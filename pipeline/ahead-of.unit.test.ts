@@ -76,7 +76,7 @@ describe('room', () => {
     expect(await room(pace)).toBe(0)
     await lease(lab, 3)
     expect(await room(pace)).toBe(3)
-    await lab.release(rankOf(lab), [1])
+    await lab.release(rankOf(lab), [{ sequence: 1, lease: lab.state.last_lease }])
     expect(await room(pace)).toBe(2)
     await lab.drop({ ...rankOf(lab), reason: 'by_consumer', detail: '', groups: [0] })
     expect(await room(pace)).toBe(2)
@@ -267,6 +267,7 @@ test('after any history, a generator that starts counts as one that has seen it 
           const is_leasing = lab.state.subscription !== undefined
           const leased = [...lab.state.open.values()].filter(({ state }) => state === 'leased').slice(0, 1)
           const sequences = leased.map(({ sequence }) => sequence)
+          const held = leased.map(({ sequence, lease }) => ({ sequence, lease: lease?.lease ?? 0 }))
           if (what === 'look') await room(pace)
           else if (what === 'subscribe') await subscribe()
           else if (what === 'ask') {
@@ -280,7 +281,7 @@ test('after any history, a generator that starts counts as one that has seen it 
           } else if (!is_leasing) continue
           else if (what === 'lease') await lease(lab, groups)
           else if (what === 'resume') await begin(lab)
-          else if (what === 'release') await lab.release(rankOf(lab), sequences)
+          else if (what === 'release') await lab.release(rankOf(lab), held)
           else await lab.drop({ ...rankOf(lab), reason: 'by_consumer', detail: '', groups: sequences })
         }
         await subscribe()

@@ -14,7 +14,14 @@ export const CONSUMER_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 
 export const ORDERS = ['arrival', 'shuffled'] as const
 export const LEASE_ENDS = ['expired', 'released', 'fenced'] as const
-export const DROP_REASONS = ['stale', 'other_lineage', 'no_version', 'unsupported_token', 'by_consumer'] as const
+export const DROP_REASONS = [
+  'stale',
+  'other_lineage',
+  'no_version',
+  'unsupported_token',
+  'expired_unread',
+  'by_consumer',
+] as const
 /** Where a group was before a roll-back; a leased one has its lease ended instead. */
 export const ROLLED_BACK_FROM = ['applied', 'durable'] as const
 export const WITHOUT_VERSION = ['until_published', 'always'] as const

@@ -117,19 +117,21 @@ export class Arrivals {
 
   /** Reads on in every partition of which nothing is left, until there is a group that matches, or the end. */
   async #fill(): Promise<void> {
+    // Every partition comes to its end before an error is thrown: none may go on reading during the next call.
+    const read = await Promise.allSettled(this.#until.map((until, partition) => this.#fillPartition(partition, until)))
+    for (const one of read) if (one.status === 'rejected') throw one.reason
+  }
+
+  async #fillPartition(partition: number, until: number): Promise<void> {
     const { topic_id, filter } = this.#subscription
-    await Promise.all(
-      this.#until.map(async (until, partition) => {
-        const groups = this.#read[partition] ?? []
-        while (groups.length === 0 && (this.#next[partition] ?? 0) < until) {
-          const from = this.#next[partition] ?? 0
-          const page = await this.#topic.page(topic_id, partition, from)
-          groups.push(...page.groups.filter((group) => group.offset < until && matches(filter, group)))
-          this.#next[partition] = Math.min(until, page.next)
-          if (page.next <= from) return
-        }
-      }),
-    )
+    const groups = this.#read[partition] ?? []
+    while (groups.length === 0 && (this.#next[partition] ?? 0) < until) {
+      const from = this.#next[partition] ?? 0
+      const page = await this.#topic.page(topic_id, partition, from)
+      groups.push(...page.groups.filter((group) => group.offset < until && matches(filter, group)))
+      this.#next[partition] = Math.min(until, page.next)
+      if (page.next <= from) return
+    }
   }
 }
 

@@ -63,16 +63,15 @@ export const LeaseBody = z
 
 export const HeartbeatBody = z.strictObject(caller).openapi('Heartbeat')
 
-export const ReleaseBody = z.strictObject({ ...caller, groups: sequences }).openapi('Release')
+const held = z.strictObject({ sequence: whole, lease: z.int().min(1) })
+
+export const ReleaseBody = z.strictObject({ ...caller, groups: z.array(held).max(65_536) }).openapi('Release')
 
 export const StepBody = z
   .strictObject({
     ...caller,
     step: z.int().min(1),
-    groups: z
-      .array(z.strictObject({ sequence: whole, lease: z.int().min(1) }))
-      .min(1)
-      .max(MOST_LEASED),
+    groups: z.array(held).min(1).max(MOST_LEASED),
   })
   .openapi('Step')
 

@@ -79,6 +79,8 @@ export class ConsumerState {
   #durable = 0
   #dropped = 0
   readonly #epochs = new Map<string, number>()
+  readonly #runs = new Set<string>()
+  readonly #saved_runs = new Set<string>()
   readonly #ranks = new Map<number, RankState>()
   readonly #dropped_lately = new Remembered<number>(DROPPED_REMEMBERED)
   readonly #gone = new Remembered<string>(GONE_REMEMBERED)
@@ -144,6 +146,15 @@ export class ConsumerState {
     return this.#ranks.get(rank) ?? { begun: step, groups: [], applied: step }
   }
 
+  hasStarted(run: string): boolean {
+    return this.#runs.has(run)
+  }
+
+  /** Whether groups are durable in checkpoints of this run, also in those that can no longer be resumed. */
+  hasSaved(run: string): boolean {
+    return this.#saved_runs.has(run)
+  }
+
   /** The epoch that an attempt began, if it did. */
   epochOf(attempt: string): number | undefined {
     return this.#epochs.get(attempt)
@@ -156,6 +167,10 @@ export class ConsumerState {
   /** Whether there was such a checkpoint that can no longer be resumed, as far as that is remembered. */
   isGone(checkpoint: string): boolean {
     return this.#gone.has(checkpoint)
+  }
+
+  isNext(event: Event): boolean {
+    return namesOf(event).number === this.#number + 1
   }
 
   /** @throws Error when the event is not the next one of this consumer: others wrote to its topics, or it is damaged */
@@ -181,6 +196,7 @@ export class ConsumerState {
     this.#broken_step = undefined
     this.#ranks.clear()
     this.#epochs.set(attempt, epoch)
+    this.#runs.add(run)
     this.lineages.add(lineage, forked_from)
     if (checkpoint === null) return
     // What came after the checkpoint in this run was learned by weights that are gone.
@@ -251,7 +267,10 @@ export class ConsumerState {
     const lineage = this.#run?.lineage ?? ''
     const saved = { checkpoint, parent, run, epoch, step, lineage, policy_version, weights_sha256, groups: this.#parts }
     this.#parts = []
-    this.#keep([...this.#checkpoints, saved].slice(-(this.#subscription?.keep_checkpoints ?? 1)))
+    this.#saved_runs.add(run)
+    const of_run = [...this.#checkpoints.filter((one) => one.run === run), saved]
+    const kept = new Set(of_run.slice(-(this.#subscription?.keep_checkpoints ?? 1)))
+    this.#keep([...this.#checkpoints, saved].filter((one) => one.run !== run || kept.has(one)))
   }
 
   #rollBack({ was, ...row }: RowOfEvent<typeof rolledBack>): void {

@@ -1,3 +1,4 @@
+import { longerPause } from '../../infra/retry.ts'
 import { RivalError } from '../../infra/runtime/work/resuming-producer.ts'
 import { sleep } from '../../infra/sleep.ts'
 import type { Event } from '../../schemas/declare/event.ts'
@@ -21,6 +22,8 @@ export interface FeedOptions extends TrainingLog {
 
 /** How often leases are looked at. */
 const EXPIRY_MS = 100
+/** A timer may be so late on a busy machine. Inferred. */
+const LATE_MS = 500
 
 /** Gives groups to training consumers and records what they do with them; `docs/feed.md` has what it promises. */
 export class Feed {
@@ -64,6 +67,7 @@ export class Feed {
     // Opening it again would take it back from the other feed.
     if (consumer?.failure instanceof RivalError) throw consumer.failure
     await consumer?.close()
+    if (consumer !== undefined) await this.#expectOwn(name, consumer)
     if (consumer === undefined && unknown === 'refuse' && !(await this.names()).includes(name)) throw isUnknown(name)
     // Another call may have opened it meanwhile.
     if (this.#open.get(name) !== there) return await this.consumer(name, unknown)
@@ -79,6 +83,18 @@ export class Feed {
     this.#open.set(name, opening)
     opening.catch(() => this.#open.delete(name))
     return await opening
+  }
+
+  /** After a failure that was not about another feed, one may have taken the consumer all the same. @throws RivalError */
+  async #expectOwn(name: string, { mark, failure }: OpenConsumer): Promise<void> {
+    const by = (await this.#options.log.committed(`feed/${name}`)).map(({ seen }) => seen?.by)
+    if (by.every((one) => one === mark)) return
+    const rival = new RivalError(`feed/${name}: another feed does the same work and has gone on with it`, {
+      cause: failure,
+    })
+    this.#open.set(name, Promise.reject(rival))
+    this.#open.get(name)?.catch(() => {})
+    throw rival
   }
 
   /** The groups of a lease, their tensors as elements. @throws Error when the log or a blob cannot be read */
@@ -126,14 +142,31 @@ export class Feed {
   /** Opens every consumer, so that the leases of a trainer that never comes back end too. */
   async #expireLeases(): Promise<void> {
     const { signal } = this.#stop
+    const loops = new Map<string, Promise<void>>()
     let names: readonly string[] | undefined
     const trouble = new Map<string, string>()
     while (!signal.aborted) {
       names ??= await this.#orTrouble('', trouble, () => this.names())
       for (const name of new Set([...(names ?? []), ...this.#open.keys()])) {
-        await this.#orTrouble(name, trouble, async () => (await this.consumer(name)).expireLeases())
+        if (!loops.has(name)) loops.set(name, this.#expireLeasesOf(name))
       }
-      await sleep(trouble.size === 0 ? EXPIRY_MS : EXPIRY_MS * 10, signal)
+      await sleep(EXPIRY_MS, signal)
+    }
+    await Promise.all(loops.values())
+  }
+
+  async #expireLeasesOf(name: string): Promise<void> {
+    const { signal } = this.#stop
+    const trouble = new Map<string, string>()
+    let pause_ms = 0
+    let last_ms = performance.now()
+    while (!signal.aborted) {
+      // While this process does not run, it hears nobody: what was sent meanwhile is read after this.
+      const deaf_ms = Math.max(0, performance.now() - last_ms - EXPIRY_MS - pause_ms - LATE_MS)
+      last_ms = performance.now()
+      await this.#orTrouble(name, trouble, async () => (await this.consumer(name)).expireLeases(deaf_ms))
+      pause_ms = trouble.size === 0 ? 0 : longerPause(pause_ms)
+      await sleep(EXPIRY_MS + pause_ms, signal)
     }
   }
 

@@ -81,8 +81,9 @@ class Rank {
     return this.lab.drop({ epoch: this.epoch, rank: this.rank, reason: 'by_consumer', detail: '', groups })
   }
 
-  release(...groups: number[]) {
-    return this.lab.release({ epoch: this.epoch, rank: this.rank }, groups)
+  release(leased: Leased, ...groups: number[]) {
+    const held = groups.map((sequence) => ({ sequence, lease: leased.lease }))
+    return this.lab.release({ epoch: this.epoch, rank: this.rank }, held)
   }
 }
 
@@ -187,9 +188,12 @@ describe('leases', () => {
   test('released groups wait again, under their numbers, and come first', async () => {
     await log.form(6)
     const r1 = await Rank.start(await subscribed())
-    await r1.lease(3)
-    expect(await r1.release(1, 2, 99)).toBe(2)
-    expect(sequences(await r1.lease(3))).toEqual([1, 2, 3])
+    const first = await r1.lease(3)
+    expect(await r1.release(first, 1, 2, 99)).toBe(2)
+    const again = await r1.lease(3)
+    expect(sequences(again)).toEqual([1, 2, 3])
+    // A repetition that comes late.
+    expect(await r1.release(first, 1, 2)).toBe(0)
   })
 
   test('a rank cannot lease without bound', async () => {
@@ -247,7 +251,7 @@ describe('steps', () => {
     expect(r1.lab.state.number).toBe(number)
     const others = await r1.lease(1)
     expect(await r1.drop(...sequences(others))).toBe(1)
-    expect(await r1.drop(...sequences(others))).toBe(0)
+    expect(await r1.drop(...sequences(others))).toBe(1)
   })
 
   test('steps come in order, and each has its receipt before the next', async () => {
@@ -259,7 +263,7 @@ describe('steps', () => {
     await r1.begin(1, one)
     expect(await refusalOf(r1.begin(2, two))).toMatchObject({ code: 'out_of_order' })
     expect(await refusalOf(r1.drop(...sequences(one)))).toMatchObject({ code: 'used' })
-    expect(await r1.release(...sequences(one))).toBe(0)
+    expect(await r1.release(one, ...sequences(one))).toBe(0)
   })
 
   test('a group that was never leased, or is durable or dropped, cannot be trained on', async () => {
@@ -275,7 +279,7 @@ describe('steps', () => {
     expect(await refusalOf(r1.begin(2, one))).toEqual({ code: 'used', groups: [0] })
     const two = await r1.lease(1)
     await r1.drop(1)
-    expect(await refusalOf(r1.begin(2, two))).toEqual({ code: 'used', groups: [1] })
+    expect(await refusalOf(r1.begin(2, two))).toEqual({ code: 'stale', groups: [1] })
   })
 
   test('a group may be used by several steps until a checkpoint contains it', async () => {
@@ -408,7 +412,7 @@ describe('a resumed run', () => {
       old.applied(1),
       old.save(1, [0, 1]),
       old.drop(0),
-      old.release(0),
+      old.release(leased, 0),
     ])
       expect(await refusalOf(call)).toEqual({ code: 'fenced' })
     expect(() => old.lab.heartbeat(old)).toThrow(/epoch 2 of run r2 is the current one, got epoch 1/)
@@ -479,6 +483,7 @@ describe('staleness', () => {
     await log.form(2, { from: 2, version: 2, lineage })
     const leased = await r1.lease(4)
     await log.publish(lineage, 3)
+    expect(await refusalOf(r1.begin(1, leased))).toEqual({ code: 'stale', groups: [0, 1] })
     expect(await refusalOf(r1.begin(1, leased))).toEqual({ code: 'stale', groups: [0, 1] })
     expect(r1.lab.state.counts).toMatchObject({ leased: 2, dropped: 2 })
     const fresh = { ...leased, groups: leased.groups.slice(2) }

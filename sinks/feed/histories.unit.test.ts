@@ -220,7 +220,7 @@ class History {
 
   async #release(): Promise<void> {
     for (const [rank, trainer] of this.#ranks.entries()) {
-      const groups = trainer.groups.map(({ sequence }) => sequence)
+      const groups = trainer.groups.map(({ sequence }) => ({ sequence, lease: trainer.lease }))
       await this.#lab.release({ epoch: this.#epoch, rank }, groups)
       trainer.groups = []
     }

@@ -21,16 +21,26 @@ export class Lineages {
     if (!this.#forks.has(lineage)) this.#forks.set(lineage, fork)
   }
 
-  /** Whether a version of `ancestor` is among those that `lineage` builds on, its own included. */
-  includes(lineage: string, ancestor: string, version: number): boolean {
+  /** The first lineage of those that fork from each other. */
+  rootOf(lineage: string): string {
+    let root = lineage
+    for (let fork = this.forkOf(root); fork !== null; fork = this.forkOf(root)) root = fork.lineage
+    return root
+  }
+
+  /**
+   * Whether a version of `ancestor` is among those that `lineage` builds on, its own included: `undone` when the lineage
+   * forked before it, `other` when it does not come from there.
+   */
+  standing(lineage: string, ancestor: string, version: number): 'included' | 'undone' | 'other' {
     let limit = Number.POSITIVE_INFINITY
     for (let at: string | undefined = lineage; at !== undefined; ) {
-      if (at === ancestor) return version <= limit
+      if (at === ancestor) return version <= limit ? 'included' : 'undone'
       const fork: Fork | null = this.forkOf(at)
       limit = Math.min(limit, fork?.version ?? limit)
       at = fork?.lineage
     }
-    return false
+    return 'other'
   }
 
   /**

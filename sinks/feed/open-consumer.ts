@@ -9,7 +9,17 @@ import { ConsumerState } from './consumer-state.ts'
 import { type CheckpointWanted, saveCheckpoint } from './decide/checkpoint.ts'
 import { type Caller, current, subscribed } from './decide/current.ts'
 import { Decisions } from './decide/decisions.ts'
-import { expire, type Leased, type LeaseWanted, lease, leasedBefore, missing, release } from './decide/lease.ts'
+import {
+  dropGone,
+  expire,
+  type Held,
+  type Leased,
+  type LeaseWanted,
+  lease,
+  leasedBefore,
+  missing,
+  release,
+} from './decide/lease.ts'
 import { type RunWanted, startRun } from './decide/run.ts'
 import type { Published } from './decide/staleness.ts'
 import { applied, beginStep, type Drop, drop, type Receipt, type StepWanted } from './decide/step.ts'
@@ -49,7 +59,7 @@ export class OpenConsumer {
   readonly #producer: ResumingProducer
   /** When each rank of an epoch was last heard of. */
   #heard: { readonly epoch: number; readonly ranks: Map<number, number> } = { epoch: 0, ranks: new Map() }
-  readonly #opened_ms: number
+  #opened_ms: number
   #arrivals: Arrivals | undefined
   #turn: Promise<unknown> = Promise.resolve()
   /** Why nothing more can be committed here. */
@@ -67,14 +77,19 @@ export class OpenConsumer {
     const id = `feed/${name}`
     const producer = await ResumingProducer.open(options.log, { transactional_id: id, group: id })
     try {
-      const state = await restored(options, name, producer)
-      // So that a feed that was fenced finds out by whom.
-      await producer.commit(() => {}, [positionAt(state.number)])
-      return new OpenConsumer(options, producer, state)
+      const last = Math.max(0, ...producer.positions.map(({ next }) => Number(next)))
+      // Before anything is read: a feed that was fenced finds out at once by whom.
+      await producer.commit(() => {}, [positionAt(last)])
+      return new OpenConsumer(options, producer, await restored(options, name, last))
     } catch (error) {
       await producer.close()
       throw error
     }
+  }
+
+  /** Names this feed in the positions that it commits. */
+  get mark(): string {
+    return this.#producer.mark
   }
 
   /** Why it is of no use any more, if so. */
@@ -100,19 +115,22 @@ export class OpenConsumer {
   async lease(wanted: LeaseWanted, wait_ms: number, signal: AbortSignal): Promise<Leased | undefined> {
     const until_ms = this.#options.now_ms() + wait_ms
     for (;;) {
-      const before = this.state.number
+      let has_dropped = false
       const leased = await this.#decide(async (decisions) => {
         this.#hear(wanted)
         const repeated = leasedBefore(this.state, wanted)
         if (repeated !== undefined) return repeated
         await this.#expectTopic()
         const draws = await this.#drawable(missing(this.state, wanted))
-        return lease(this.state, decisions, wanted, draws, await this.#published())
+        const leased = lease(this.state, decisions, wanted, draws, await this.#published())
+        has_dropped = decisions.made.length > 0
+        return leased
       })
       if (leased !== undefined) return leased
-      // Groups that were too old are dropped: there may be others behind them.
-      if (this.state.number > before) continue
-      if (this.#options.now_ms() >= until_ms || signal.aborted) return undefined
+      if (signal.aborted) return undefined
+      // Groups that were too old were dropped: there may be others behind them.
+      if (has_dropped) continue
+      if (this.#options.now_ms() >= until_ms) return undefined
       await sleep(LOOK_MS, signal)
     }
   }
@@ -125,8 +143,14 @@ export class OpenConsumer {
     )
   }
 
-  async release(caller: Caller, groups: readonly number[]): Promise<number> {
+  async release(caller: Caller, groups: readonly Held[]): Promise<number> {
     return await this.#decideFor(caller, (decisions) => release(this.state, decisions, caller, groups))
+  }
+
+  /** Drops groups of a lease whose records are gone. @returns those that are left */
+  async dropGone({ lease, groups }: Leased, caller: Caller, gone: readonly number[]): Promise<Leased> {
+    await this.#decideFor(caller, (decisions) => dropGone(this.state, decisions, caller, gone))
+    return { lease, groups: groups.filter(({ sequence }) => !gone.includes(sequence)) }
   }
 
   async beginStep(wanted: StepWanted): Promise<number> {
@@ -151,8 +175,14 @@ export class OpenConsumer {
     )
   }
 
-  /** Ends the leases of ranks that have been silent for too long. */
-  async expireLeases(): Promise<void> {
+  /**
+   * Ends the leases of ranks that have been silent for too long.
+   *
+   * @param deaf_ms how long this process has heard nobody, because it did not run
+   */
+  async expireLeases(deaf_ms = 0): Promise<void> {
+    this.#opened_ms += deaf_ms
+    for (const [rank, heard_ms] of this.#heard.ranks) this.#heard.ranks.set(rank, heard_ms + deaf_ms)
     const { subscription } = this.state
     if (subscription === undefined) return
     for (const rank of this.#silent(subscription.lease_ms)) {
@@ -282,16 +312,19 @@ export class OpenConsumer {
 const positionAt = (number: number) => ({ topic: consumerSubscribed.type, partition: 0, next: BigInt(number) })
 
 /** The state as of the last event that was committed under this name. */
-async function restored(options: ConsumerOptions, name: string, producer: ResumingProducer): Promise<ConsumerState> {
-  const last = Math.max(0, ...producer.positions.map(({ next }) => Number(next)))
+async function restored(options: ConsumerOptions, name: string, last: number): Promise<ConsumerState> {
   const until_ms = performance.now() + (options.visible_ms ?? VISIBLE_MS)
   for (;;) {
     const state = new ConsumerState(name)
-    for await (const event of eventsOf(options, name)) state.apply(event)
+    for await (const event of eventsOf(options, name)) {
+      // One that is not visible yet may be in another topic than those after it.
+      if (!state.isNext(event)) break
+      state.apply(event)
+    }
     if (state.number >= last) return state
     if (performance.now() >= until_ms) {
       throw new Error(
-        `consumer ${name}: expected ${last} training events in ${options.log.address}, found ${state.number}; some were deleted`,
+        `consumer ${name}: expected ${last} training events in ${options.log.address}, found ${state.number} and not the one after them: it is missing or damaged; ./plumbline verify tells where`,
       )
     }
     await sleep(LOOK_MS)

@@ -54,6 +54,11 @@ export class ResumingProducer {
     return new ResumingProducer(log, options, producer, await log.committed(options.group))
   }
 
+  /** Names this process in the positions that it commits (`Seen.by`). */
+  get mark(): string {
+    return this.#by
+  }
+
   /** Where the work resumes. */
   get positions(): readonly Position[] {
     return this.#known

@@ -38,7 +38,8 @@ const EPOCHS = `(
         min(step) OVER (
           PARTITION BY consumer, run ORDER BY epoch ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
         ) AS undone_after,
-        epoch < max(epoch) OVER (PARTITION BY consumer) AS is_over
+        epoch < max(epoch) OVER (PARTITION BY consumer)
+          OR consumer IN (SELECT consumer FROM ${fed('training.consumer_retired')}) AS is_over
       FROM ${fed('training.run_started')}
     )`
 

@@ -1,6 +1,6 @@
-import { groupsDropped, groupsLeased, leaseEnded } from '../../../schemas/events/training.ts'
+import { type DROP_REASONS, groupsDropped, groupsLeased, leaseEnded } from '../../../schemas/events/training.ts'
 import type { ConsumerState } from '../consumer-state.ts'
-import { type FormedGroup, type NumberedGroup, numbered } from '../open-groups.ts'
+import { type FormedGroup, type NumberedGroup, numbered, type OpenGroup } from '../open-groups.ts'
 import { FeedRefusal } from '../refusal.ts'
 import { type Caller, current } from './current.ts'
 import { type Decisions, placeOf } from './decisions.ts'
@@ -40,7 +40,8 @@ export function missing(state: ConsumerState, wanted: LeaseWanted): number {
   const { run } = current(state, wanted)
   let there = 0
   for (const _ of state.open.waiting(wanted.rank, run.world_size)) if (++there === wanted.groups) return 0
-  return (wanted.groups - there) * run.world_size
+  const room = Math.max(0, MOST_NUMBERED - state.open.counts.waiting)
+  return Math.min((wanted.groups - there) * run.world_size, room + wanted.groups)
 }
 
 /**
@@ -84,6 +85,7 @@ export function lease(
   for (const draw of draws) {
     if (isFull() || state.open.counts.waiting + passed.length > MOST_NUMBERED) break
     for (const group of draw) {
+      expectUndrawn(state, group)
       if (!isFresh(group)) continue
       const next = { ...group, sequence: sequence++ }
       if (next.sequence % run.world_size === rank && !isFull()) give(next)
@@ -108,6 +110,12 @@ export function lease(
   return given.length === 0 ? undefined : { lease: id, groups: given }
 }
 
+/** @throws Error for a group that has a fate: it would be trained on twice */
+function expectUndrawn({ name, drawn }: ConsumerState, { partition, offset, group_id }: FormedGroup): void {
+  if (offset >= (drawn.get(partition) ?? 0)) return
+  throw new Error(`consumer ${name}: group ${group_id} at partition ${partition} offset ${offset} was drawn before`)
+}
+
 function expectRoom(state: ConsumerState, { rank, groups }: LeaseWanted): void {
   let leased = 0
   for (const { state: is, lease } of state.open.values()) if (is === 'leased' && lease?.rank === rank) leased++
@@ -124,7 +132,7 @@ export function addDrops(
   { run, epoch }: { readonly run: string; readonly epoch: number },
   dropped: readonly {
     readonly group: FormedGroup & { readonly sequence?: number }
-    readonly reason: NonNullable<ReturnType<typeof staleness>>['reason']
+    readonly reason: (typeof DROP_REASONS)[number]
     readonly detail: string
   }[],
 ): void {
@@ -136,18 +144,40 @@ export function addDrops(
   )
 }
 
-/** Lets groups wait again that a rank has leased and not begun. @returns how many */
-export function release(
+/** A group as its rank names it. */
+export interface Held {
+  readonly sequence: number
+  readonly lease: number
+}
+
+/** Lets groups wait again that a rank has leased and not begun, unless that lease has ended. @returns how many */
+export function release(state: ConsumerState, decisions: Decisions, caller: Caller, groups: readonly Held[]): number {
+  current(state, caller)
+  const { rank } = caller
+  const leases = new Map(groups.map(({ sequence, lease }) => [sequence, lease]))
+  return endLeasesOf(state, decisions, 'released', ({ sequence, lease }) => {
+    return lease?.rank === rank && lease.lease === leases.get(sequence) && !isBegun(state, sequence, rank)
+  })
+}
+
+/** Drops groups of a rank whose records the log no longer has. */
+export function dropGone(
   state: ConsumerState,
   decisions: Decisions,
   caller: Caller,
   sequences: readonly number[],
-): number {
-  current(state, caller)
-  const { rank } = caller
-  return endLeasesOf(state, decisions, 'released', (group) => {
-    return group.lease?.rank === rank && sequences.includes(group.sequence) && !isBegun(state, group.sequence, rank)
+): void {
+  const { run } = current(state, caller)
+  const groups = sequences.flatMap((sequence) => {
+    const group = state.open.get(sequence)
+    return group?.state === 'leased' && group.lease?.rank === caller.rank ? [group] : []
   })
+  const detail = 'its record is not in the log any more'
+  addDrops(
+    decisions,
+    run,
+    groups.map((group) => ({ group, reason: 'expired_unread' as const, detail })),
+  )
 }
 
 /** Ends every lease of a rank that has been silent for too long. @returns how many groups wait again */
@@ -165,7 +195,7 @@ function endLeasesOf(
   state: ConsumerState,
   decisions: Decisions,
   reason: 'expired' | 'released',
-  which: (group: NumberedGroup & { readonly lease?: { readonly rank: number } | undefined }) => boolean,
+  which: (group: OpenGroup) => boolean,
 ): number {
   const { run } = state
   if (run === undefined) return 0

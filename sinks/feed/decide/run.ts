@@ -33,11 +33,13 @@ export function startRun(state: ConsumerState, decisions: Decisions, wanted: Run
     return
   }
   const from = wanted.resume === null ? undefined : resumable(state, wanted.run, wanted.resume)
-  const last = state.checkpoints.findLast(({ run }) => run === wanted.run)
-  if (from === undefined && last !== undefined) {
+  if (from === undefined && state.hasSaved(wanted.run)) {
+    const last = state.checkpoints.findLast(({ run }) => run === wanted.run)
+    const which =
+      last === undefined ? 'none of which can be resumed' : `the last one ${last.checkpoint} at step ${last.step}`
     throw new FeedRefusal(
       'run_exists',
-      `consumer ${name}: run ${wanted.run} has checkpoints, the last one ${last.checkpoint} at step ${last.step}; resume from one of them, or start another run`,
+      `consumer ${name}: run ${wanted.run} has checkpoints, ${which}; resume from one of them, or start another run`,
     )
   }
   const epoch = (before?.epoch ?? 0) + 1
@@ -104,6 +106,8 @@ function lineageOf(
   const lineage = from?.lineage ?? wanted ?? `${state.name}/${run}`
   const last = published.get(lineage)
   const then = from?.policy_version ?? -1
-  if (last === undefined || last <= then) return { lineage, forked_from: state.lineages.forkOf(lineage) }
-  return { lineage: `${lineage}~${epoch}`, forked_from: { lineage, version: then } }
+  // What was published before the run began is what it begins with.
+  const is_new = from === undefined && !state.hasStarted(run)
+  if (is_new || last === undefined || last <= then) return { lineage, forked_from: state.lineages.forkOf(lineage) }
+  return { lineage: `${state.lineages.rootOf(lineage)}~${epoch}`, forked_from: { lineage, version: then } }
 }

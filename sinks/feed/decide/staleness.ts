@@ -11,7 +11,8 @@ export interface TooOld {
 }
 
 /**
- * Why a group must not be trained on, if so. Until the run has published a model, every group is fresh.
+ * Why a group must not be trained on, if so. Until the run has published a model, every group is fresh but those of
+ * models that a resume has undone.
  */
 export function staleness(
   state: ConsumerState,
@@ -21,19 +22,21 @@ export function staleness(
   group: Pick<FormedGroup, 'policy_version_oldest' | 'lineage'>,
 ): TooOld | undefined {
   const current = state.lineages.current(lineage, published)
-  if (current === undefined) return undefined
   const { policy_version_oldest: version } = group
-  if (version === null || group.lineage === null) {
+  const standing =
+    version === null || group.lineage === null ? undefined : state.lineages.standing(lineage, group.lineage, version)
+  if (current === undefined && standing !== 'undone') return undefined
+  if (version === null || standing === undefined) {
     if (without_version === 'always') return undefined
     return { reason: 'no_version', detail: `the run has published version ${current}, and the group has no version` }
   }
-  if (!state.lineages.includes(lineage, group.lineage, version)) {
+  if (standing !== 'included') {
     return {
       reason: 'other_lineage',
       detail: `expected lineage ${lineage} or one that it forked from, got ${group.lineage} version ${version}`,
     }
   }
-  if (max_staleness === null || current - version <= max_staleness) return undefined
+  if (current === undefined || max_staleness === null || current - version <= max_staleness) return undefined
   return {
     reason: 'stale',
     detail: `version ${version} is ${current - version} behind ${current}, expected at most ${max_staleness}`,

@@ -37,6 +37,10 @@ export function beginStep(
     const expected = begun > applied ? `the receipt of step ${begun} first` : `step ${begun + 1}`
     throw new FeedRefusal('out_of_order', `rank ${rank}: expected ${expected}, got begin of step ${step}`)
   }
+  const dropped = sequences.filter((sequence) => state.wasDropped(sequence))
+  if (dropped.length > 0) {
+    return new FeedRefusal('stale', `${dropped.length} of the groups are dropped`, { groups: dropped })
+  }
   const found = groups.map(({ sequence, lease }) => usable(state, rank, sequence, lease))
   const lost = sequences.filter((_, at) => found[at] === undefined)
   if (lost.length > 0) {
@@ -165,5 +169,6 @@ export function drop(
     return [{ group, reason, detail }]
   })
   addDrops(decisions, run, dropped)
-  return dropped.length
+  // Those too that were dropped by this call before.
+  return groups.length
 }
