@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -40,7 +41,7 @@ def json_of(response: httpx.Response) -> Any:
 class Feed:
     """Calls of one consumer. Any thread may call."""
 
-    def __init__(self, url: str, consumer: str, patience: float) -> None:
+    def __init__(self, url: str, consumer: str, patience: float, token: str | None = None) -> None:
         address = httpx.URL(url)
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"url: expected http://HOST:PORT, got {url!r}")
@@ -49,7 +50,7 @@ class Feed:
         self.fenced: FencedError | None = None
         self.stopping = threading.Event()
         self._path = f"{self.url}/v1/consumers/{quote(consumer, safe='')}"
-        self._http = httpx.Client()
+        self._http = httpx.Client(auth=None if token is None else _Bearer(token))
         self._troubled = False
         self._lock = threading.Lock()
 
@@ -129,6 +130,23 @@ class Feed:
 
     def close(self) -> None:
         self._http.close()
+
+
+class _Bearer(httpx.Auth):
+    """Sends the token, and shows it nowhere."""
+
+    def __init__(self, token: str) -> None:
+        # httpx would put the whole header into its message.
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ValueError("token: expected printable ASCII characters without spaces")
+        self._header = f"Bearer {token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._header
+        yield request
+
+    def __repr__(self) -> str:
+        return "<token>"
 
 
 def _pauses() -> Iterator[float]:

@@ -21,6 +21,7 @@ from plumbline.step import Step
 
 T = TypeVar("T")
 
+TOKEN = "PLUMBLINE_FEED_TOKEN"
 _WAIT_MS = 1_000
 # The thread that leases ahead asks again at once: the feed's wait is the pause between its calls.
 _SHORTEST_WAIT_MS = 100
@@ -34,7 +35,7 @@ class Groups:
     feed's default. `batch` groups are leased at a time, or fewer if they have `prefetch_bytes`. `rank` and
     `world_size` are those of RANK and WORLD_SIZE, or 0 and 1. All ranks of one start name the same `attempt`.
     Iterating ends when no group came for `stop_when_idle` seconds; never, if that is None. A feed that is away is
-    called again for `patience` seconds.
+    called again for `patience` seconds. `token` is that of PLUMBLINE_FEED_TOKEN, if the environment has it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Groups:
         prefetch_bytes: int = 64 * 1024 * 1024,
         stop_when_idle: float | None = None,
         patience: float = 300.0,
+        token: str | None = None,
     ) -> None:
         place = place_of(os.environ, rank, world_size, attempt)
         self.consumer, self.run = consumer, run
@@ -88,7 +90,7 @@ class Groups:
             "lease_ms": lease_ms,
             "keep_checkpoints": keep_checkpoints,
         }
-        self._feed = Feed(url, consumer, patience)
+        self._feed = Feed(url, consumer, patience, token=token or os.environ.get(TOKEN) or None)
         try:
             self._feed.call("PUT", "", {name: value for name, value in subscription.items() if value is not None})
         except BaseException:

@@ -43,6 +43,8 @@ class AnsweringServer:
     def __init__(self):
         self.requests: list[tuple[str, dict]] = []
         """What came: path and body."""
+        self.authorizations: list[str | None] = []
+        """The header of each of them."""
         self._answers: dict[str, deque[Answer]] = defaultdict(deque)
         self._last = {
             "": Answer(),
@@ -58,6 +60,7 @@ class AnsweringServer:
 
             def answer(self):
                 body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or "null")
+                server.authorizations.append(self.headers.get("authorization"))
                 self.send(server.answer_to(self.path.removeprefix(CONSUMER), body))
 
             do_GET = do_PUT = do_POST = answer

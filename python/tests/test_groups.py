@@ -4,6 +4,7 @@ import pathlib
 import pickle
 import tempfile
 import time
+import unittest.mock
 
 import numpy as np
 
@@ -56,6 +57,15 @@ class Leasing(ServedGroups):
         with self.open() as groups:
             self.assertEqual([group.sequence for group in groups], [0, 1, 2])
         self.assertEqual([path for path, _ in self.server.requests][:3], ["", "/runs", "/leases"])
+
+    def test_the_token_is_the_argument_or_that_of_the_environment(self):
+        with unittest.mock.patch.dict(os.environ, {"PLUMBLINE_FEED_TOKEN": "from-the-environment"}):
+            with self.open() as groups:
+                self.assertNotIn("from-the-environment", f"{groups!r} {groups.__dict__} {groups._feed.__dict__}")
+            self.open(token="from-the-argument")
+        with unittest.mock.patch.dict(os.environ, {"PLUMBLINE_FEED_TOKEN": ""}):
+            self.open()
+        self.assertEqual(self.server.authorizations, ["Bearer from-the-environment", "Bearer from-the-argument", None])
 
     def test_only_the_options_that_are_given_are_sent(self):
         self.open(filter={"task": "x_only"}, max_staleness=2).close()
