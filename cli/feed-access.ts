@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { createSecureContext } from 'node:tls'
 import type { Listen } from '../pipeline/metrics.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { TokenFile } from '../sinks/feed/access/tokens.ts'
@@ -5,13 +7,15 @@ import { TokenFile } from '../sinks/feed/access/tokens.ts'
 export interface FeedCommandOptions {
   readonly listen: Listen
   readonly tokens?: string
+  readonly tlsCert?: string
+  readonly tlsKey?: string
   readonly insecure: boolean
 }
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/
 
 /** @throws UsageError when other hosts could reach the feed, and it would not know them, or could be overheard */
-export function expectAllowed({ listen, tokens, insecure }: FeedCommandOptions): void {
+export function expectAllowed({ listen, tokens, tlsCert, insecure }: FeedCommandOptions): void {
   if (LOOPBACK.test(listen.host)) return
   const option = `--listen ${listen.host}:${listen.port}`
   if (tokens === undefined) {
@@ -20,12 +24,42 @@ export function expectAllowed({ listen, tokens, insecure }: FeedCommandOptions):
       'make a token with "plumbline feed token", or listen on 127.0.0.1 and let other hosts in through an SSH tunnel: ssh -L 8470:127.0.0.1:8470 this-host',
     )
   }
-  if (!insecure) {
+  if (tlsCert === undefined && !insecure) {
     throw new UsageError(
-      `${option}: expected --insecure: without TLS, everybody on the way reads the tokens and can then use them`,
-      'add --insecure if all of this network is trusted, or listen on 127.0.0.1 and let other hosts in through an SSH tunnel',
+      `${option}: expected --tls-cert and --tls-key: without TLS, everybody on the way reads the tokens and can then use them`,
+      'name a certificate and its key, or add --insecure if all of this network is trusted',
     )
   }
+}
+
+/** @throws UsageError when one of the files cannot be read, or they are no pair */
+export async function tlsOf({
+  tlsCert,
+  tlsKey,
+}: FeedCommandOptions): Promise<{ cert: string; key: string } | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined) return undefined
+  if (tlsCert === undefined || tlsKey === undefined) {
+    const [given, missing] = tlsKey === undefined ? ['--tls-cert', '--tls-key'] : ['--tls-key', '--tls-cert']
+    throw new UsageError(`${given}: expected ${missing} as well`, 'name a certificate and its private key, both in PEM')
+  }
+  const [cert, key] = await Promise.all([textOf('--tls-cert', tlsCert), textOf('--tls-key', tlsKey)])
+  try {
+    createSecureContext({ cert, key })
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause)
+    throw new UsageError(
+      `--tls-cert ${tlsCert} --tls-key ${tlsKey}: expected a certificate and its private key, got: ${problem}`,
+      'both in PEM, the key without a passphrase; "openssl x509 -in FILE -noout -text" shows a certificate',
+      { cause },
+    )
+  }
+  return { cert, key }
+}
+
+async function textOf(option: string, file: string): Promise<string> {
+  return await readFile(file, 'utf8').catch((cause: Error) => {
+    throw new UsageError(`${option} ${file}: ${cause.message}`, 'name a file in PEM that this user may read', { cause })
+  })
 }
 
 /** @throws UsageError when the file cannot be read or is not valid */

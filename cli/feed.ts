@@ -7,7 +7,7 @@ import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { Feed } from '../sinks/feed/feed.ts'
 import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
-import { expectAllowed, type FeedCommandOptions, tokensOf } from './feed-access.ts'
+import { expectAllowed, type FeedCommandOptions, tlsOf, tokensOf } from './feed-access.ts'
 import { addFeedToken } from './feed-token.ts'
 import { listenAddress } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
@@ -24,6 +24,8 @@ export function addFeed(command: Command): void {
       { host: '127.0.0.1', port: 8470 },
     )
     .option('--tokens <file>', 'only calls with a token of this file are answered; "plumbline feed token" makes one')
+    .option('--tls-cert <file>', 'serve HTTPS with this certificate, and those that lead to its issuer, in PEM')
+    .option('--tls-key <file>', 'its private key, in PEM')
     .option('--insecure', 'listen beyond this machine without TLS: who sees the network sees tokens and groups', false)
     .addHelpText(
       'after',
@@ -35,7 +37,7 @@ export function addFeed(command: Command): void {
       expectAllowed(options)
       const signal = stopSignal()
       const report = (message: string) => void process.stderr.write(`plumbline: ${message}\n`)
-      const tokens = await tokensOf(options, report)
+      const [tls, tokens] = [await tlsOf(options), await tokensOf(options, report)]
       const folder = await openDataFolder(global, { create: true })
       try {
         const wiring = await wiringOn(folder, global)
@@ -46,12 +48,12 @@ export function addFeed(command: Command): void {
           ...{ vocabulary: catalogueOf(wiring.events), partitions: wiring.partitions },
         })
         try {
-          const serving = { ...listen, max_connections: MAX_CONNECTIONS, errorAnswer }
+          const serving = { ...listen, ...(tls && { tls }), max_connections: MAX_CONNECTIONS, errorAnswer }
           const server = await serveHttp(feedRoutes(feed, tokens), serving).catch((cause: unknown) => {
             const problem = cause instanceof Error ? cause.message : String(cause)
             throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
           })
-          const url = `http://${server.address}`
+          const url = `${tls === undefined ? 'http' : 'https'}://${server.address}`
           process.stdout.write(global.json ? `${JSON.stringify({ url })}\n` : `the feed of ${log.address} at ${url}\n`)
           if (!signal.aborted) await once(signal, 'abort')
           await feed.close()

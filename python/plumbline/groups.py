@@ -13,7 +13,7 @@ import httpx
 from plumbline.attempt import place_of
 from plumbline.checkpoint import Checkpoint, CheckpointFolder, Resumed, Weights
 from plumbline.errors import CheckpointRefusedError, FeedError, LeaseLostError, StaleGroupsError
-from plumbline.feed import Feed, json_of, log
+from plumbline.feed import Feed, Verify, json_of, log
 from plumbline.group import Group, groups_of_lease
 from plumbline.heartbeat import Heartbeat
 from plumbline.leases import Leases
@@ -35,7 +35,8 @@ class Groups:
     feed's default. `batch` groups are leased at a time, or fewer if they have `prefetch_bytes`. `rank` and
     `world_size` are those of RANK and WORLD_SIZE, or 0 and 1. All ranks of one start name the same `attempt`.
     Iterating ends when no group came for `stop_when_idle` seconds; never, if that is None. A feed that is away is
-    called again for `patience` seconds. `token` is that of PLUMBLINE_FEED_TOKEN, if the environment has it.
+    called again for `patience` seconds. `token` is that of PLUMBLINE_FEED_TOKEN, if the environment has it. `verify` is what an
+    https address is checked against: True for the usual authorities, else a file of certificates or an SSLContext.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Groups:
         stop_when_idle: float | None = None,
         patience: float = 300.0,
         token: str | None = None,
+        verify: Verify = True,
     ) -> None:
         place = place_of(os.environ, rank, world_size, attempt)
         self.consumer, self.run = consumer, run
@@ -90,7 +92,7 @@ class Groups:
             "lease_ms": lease_ms,
             "keep_checkpoints": keep_checkpoints,
         }
-        self._feed = Feed(url, consumer, patience, token=token or os.environ.get(TOKEN) or None)
+        self._feed = Feed(url, consumer, patience, token=token or os.environ.get(TOKEN) or None, verify=verify)
         try:
             self._feed.call("PUT", "", {name: value for name, value in subscription.items() if value is not None})
         except BaseException:

@@ -1,6 +1,7 @@
 """A real HTTP server on a free port that answers as a test has written down, and fails as real ones do."""
 
 import json
+import ssl
 import threading
 import unittest
 from collections import defaultdict, deque
@@ -40,7 +41,8 @@ def refused(status, error, **rest):
 
 
 class AnsweringServer:
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """`certificate`: a file of certificate and key, to speak HTTPS."""
         self.requests: list[tuple[str, dict]] = []
         """What came: path and body."""
         self.authorizations: list[str | None] = []
@@ -83,7 +85,11 @@ class AnsweringServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, args=[0.01], daemon=True).start()
 
     def answers(self, path, *answers):

@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises'
+import { get } from 'node:https'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { certificate, NO_OPENSSL } from '../../testing/certificate.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
 let cwd = ''
@@ -29,12 +32,44 @@ test('a token that the program makes is let in by its feed, and a call without o
   expect((await feed.ended).code).toBe(0)
 })
 
+test.skipIf(NO_OPENSSL)('a feed with a certificate is reached over HTTPS alone', async () => {
+  const { cert, cert_file, key_file } = await certificate()
+  const may = ['--consumers', '*', '--roles', 'read', '--tokens', 'tls-tokens.json']
+  const token = (await plumblineOk(['feed', 'token', 'reader', ...may], { cwd })).trim()
+  const pair = ['--tls-cert', cert_file, '--tls-key', key_file]
+  const feed = start(['feed', '--listen', '0.0.0.0:0', '--tokens', 'tls-tokens.json', ...pair], { cwd })
+  const [, port = ''] = await eventually(() => /the feed of .* at https:\/\/0\.0\.0\.0:(\d+)\n/.exec(feed.stdout()))
+  const answer = await new Promise((resolve, reject) => {
+    const headers = { authorization: `Bearer ${token}` }
+    const asked = get({ host: 'localhost', port, path: '/v1/consumers', ca: cert, headers, family: 4 }, (response) =>
+      resolve(text(response)),
+    )
+    asked.on('error', reject)
+  })
+  expect(answer).toBe('{"consumers":[]}')
+  await expect(fetch(`http://127.0.0.1:${port}/healthz`)).rejects.toThrow()
+  feed.child.kill('SIGTERM')
+  expect((await feed.ended).code).toBe(0)
+})
+
+test.skipIf(NO_OPENSSL)('a certificate and a key that do not belong together are refused in words', async () => {
+  const [{ cert_file }, { key_file }] = await Promise.all([certificate(), certificate()])
+  const refused = await plumbline(['feed', '--tls-cert', cert_file, '--tls-key', key_file], { cwd })
+  expect([refused.code, refused.stderr]).toEqual([
+    2,
+    expect.stringMatching(/expected a certificate and its private key, got: .*key values mismatch/s),
+  ])
+})
+
 describe('what would let others in is refused in words:', () => {
   test.each([
     [['--listen', '0.0.0.0:0'], /expected --tokens FILE: whoever reaches this address/],
     [['--listen', '0.0.0.0:0', '--insecure'], /expected --tokens FILE/],
-    [['--listen', '0.0.0.0:0', '--tokens', 'none.json'], /expected --insecure: without TLS, everybody on the way/],
-    [['--listen', '[::]:0', '--tokens', 'none.json'], /expected --insecure/],
+    [['--listen', '0.0.0.0:0', '--tokens', 'none.json'], /expected --tls-cert and --tls-key: without TLS, everybody/],
+    [['--listen', '[::]:0', '--tokens', 'none.json'], /expected --tls-cert and --tls-key/],
+    [['--tls-key', 'key.pem'], /--tls-key: expected --tls-cert as well/],
+    [['--tls-cert', 'none.pem', '--tls-key', 'none.pem'], /--tls-(cert|key) none\.pem: ENOENT/],
+    [['--tls-cert', 'tokens.json', '--tls-key', 'tokens.json'], /expected a certificate and its private key, got: /],
     [['--tokens', 'none.json'], /--tokens none\.json: ENOENT/],
     [['token', 'x', '--roles', 'read'], /--tokens: expected a file, got none/],
     [['token', 'x', '--roles', 'write', '--tokens', 'new.json'], /--roles: expected read, .*, got "write"/],
