@@ -146,10 +146,10 @@ class Sessions(ServedGroups):
 
     def test_a_fenced_heartbeat_ends_the_next_call(self):
         self.server.answers("/runs", started(lease_ms=100))
-        self.server.answers("/heartbeats", NO_ANSWER, refused(409, "fenced"))
         self.server.answers("/leases", leased(0, 1))
         groups = self.open()
         next(groups)
+        self.server.answers("/heartbeats", NO_ANSWER, refused(409, "fenced"))
         self.wait_for(lambda: len(self.server.bodies("/heartbeats")) >= 2)
         self.wait_for(lambda: groups._feed.fenced is not None)
         with self.assertRaises(FencedError):

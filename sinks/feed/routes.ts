@@ -3,9 +3,10 @@ import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import { retryOf } from '../../infra/retry.ts'
+import { OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
 import { EventTooLargeError, InvalidEventError } from '../../schemas/declare/event-errors.ts'
-import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyTokens } from './access/authorise.ts'
-import { refused } from './access/refused.ts'
+import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyRole, onlyTokens } from './access/authorise.ts'
+import { refused, watchRefusals } from './access/refused.ts'
 import type { Role, TokenFile } from './access/tokens.ts'
 import {
   CheckpointBody,
@@ -28,6 +29,7 @@ import type { Subscription } from './consumer-state.ts'
 import type { Feed } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import { FeedRefusal, type RefusalCode } from './refusal.ts'
+import { FeedMetrics } from './watch/feed-metrics.ts'
 
 /** Longer than any checkpoint's list of groups. */
 const MAX_BODY_BYTES = 16 * 2 ** 20
@@ -154,6 +156,7 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
       return refused(context, 400, { error: 'invalid', message: `${field}: ${issue?.message ?? 'not valid'}` })
     },
   })
+  app.use(watchRefusals((path, code) => feed.counts.refused(consumerOf(feed, path), code)))
   app.use(noTokenInUrl)
   app.use(tokens === undefined ? onlyLoopback : onlyTokens(tokens))
   app.use(
@@ -231,11 +234,22 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
     await feed.names()
     return context.text('ready\n')
   })
+  const metrics = new FeedMetrics(feed)
+  app.get('/metrics', onlyRole('read'), async (context) => {
+    const families = await metrics.families((consumer) => maySee(context, consumer))
+    return context.body(openMetricsText(families), 200, { 'content-type': OPEN_METRICS_TYPE })
+  })
   app.doc31('/openapi.json', { openapi: '3.1.0', info: { title: 'Plumbline training feed', version: '1' } })
   app.notFound((context) =>
     refused(context, 404, { error: 'not_found', message: `${context.req.path}: see /openapi.json for what there is` }),
   )
   return app
+}
+
+/** The consumer of a path, if this feed has it. */
+function consumerOf(feed: Feed, path: string): string {
+  const [, named] = /^\/v1\/consumers\/([^/]+)/.exec(path) ?? []
+  return feed.consumers.some(({ name }) => name === named) ? (named as string) : ''
 }
 
 /** A consumer as `GET` answers it. */
