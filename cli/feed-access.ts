@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import type { Listen } from '../pipeline/metrics.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { TokenFile } from '../sinks/feed/access/tokens.ts'
+import { readTextFile } from '../sources/plain-file.ts'
 
 export interface FeedCommandOptions {
   readonly listen: Listen
@@ -32,7 +32,10 @@ export function expectAllowed({ listen, tokens, tlsCert, insecure }: FeedCommand
   }
 }
 
-/** @throws UsageError when one of the files cannot be read, or they are no pair */
+/**
+ * @throws FileError when one of them cannot be read
+ * @throws UsageError when they are no pair
+ */
 export async function tlsOf({
   tlsCert,
   tlsKey,
@@ -42,7 +45,7 @@ export async function tlsOf({
     const [given, missing] = tlsKey === undefined ? ['--tls-cert', '--tls-key'] : ['--tls-key', '--tls-cert']
     throw new UsageError(`${given}: expected ${missing} as well`, 'name a certificate and its private key, both in PEM')
   }
-  const [cert, key] = await Promise.all([textOf('--tls-cert', tlsCert), textOf('--tls-key', tlsKey)])
+  const [cert, key] = await Promise.all([readTextFile(tlsCert), readTextFile(tlsKey)])
   try {
     createSecureContext({ cert, key })
   } catch (cause) {
@@ -54,12 +57,6 @@ export async function tlsOf({
     )
   }
   return { cert, key }
-}
-
-async function textOf(option: string, file: string): Promise<string> {
-  return await readFile(file, 'utf8').catch((cause: Error) => {
-    throw new UsageError(`${option} ${file}: ${cause.message}`, 'name a file in PEM that this user may read', { cause })
-  })
 }
 
 /** @throws UsageError when the file cannot be read or is not valid */

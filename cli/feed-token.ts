@@ -1,14 +1,14 @@
 import { resolve } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Help } from 'commander'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { addToken } from '../sinks/feed/access/add-token.ts'
 import { ROLES, type Role } from '../sinks/feed/access/tokens.ts'
 import { globals } from './options.ts'
 
 interface TokenOptions {
-  readonly consumers: readonly string[]
-  readonly roles: readonly string[]
-  readonly events: readonly string[]
+  readonly consumers?: readonly string[]
+  readonly roles?: readonly string[]
+  readonly events?: readonly string[]
   /** Also an option of `feed`, which takes it wherever it stands. */
   readonly tokens?: string
 }
@@ -16,12 +16,15 @@ interface TokenOptions {
 const listed = (text: string) => text.split(',').map((one) => one.trim())
 
 export function addFeedToken(feed: Command): void {
+  const all = Object.assign(new Help(), { showGlobalOptions: true })
   feed
     .command('token <name>')
+    // Without the options of the feed itself.
+    .configureHelp({ ...feed.configureHelp(), visibleGlobalOptions: () => all.visibleGlobalOptions(feed) })
     .description('make a token, add its hash to a file, and print the token, once')
-    .option('--consumers <names>', 'that it may use, with commas between; eval-* is all that begin so', listed, [])
-    .option('--roles <roles>', `what it may do, with commas between: ${ROLES.join(', ')}`, listed, [])
-    .option('--events <types>', 'that it may publish, with commas between; for calls that come later', listed, [])
+    .option('--consumers <names>', 'that it may use, with commas between; eval-* is all that begin so', listed)
+    .option('--roles <roles>', `what it may do, with commas between: ${ROLES.join(', ')}`, listed)
+    .option('--events <types>', 'that it may publish, with commas between; for calls that come later', listed)
     .option('--tokens <file>', 'the file of "plumbline feed --tokens"; made if it is not there')
     .addHelpText(
       'after',
@@ -29,7 +32,7 @@ export function addFeedToken(feed: Command): void {
         'A trainer needs both. publish and sql are for calls that come later.\n',
     )
     .action(async (name: string, _: unknown, command: Command) => {
-      const { consumers, roles, events, tokens: file } = command.optsWithGlobals<TokenOptions>()
+      const { consumers = [], roles = [], events = [], tokens: file } = command.optsWithGlobals<TokenOptions>()
       if (file === undefined) {
         throw new UsageError(
           '--tokens: expected a file, got none',

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { serveHttp } from '../infra/http/http-server.ts'
 import { openDataFolder } from '../pipeline/data-folder.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
@@ -14,14 +14,17 @@ import { globals, stopSignal } from './options.ts'
 
 /** Trainers hold connections open while they wait for groups. */
 const MAX_CONNECTIONS = 1_024
+const DEFAULT = '127.0.0.1:8470'
 
 export function addFeed(command: Command): void {
   command
-    .option(
-      '--listen <host:port>',
-      'address to listen on; beyond this machine it needs --tokens; port 0 picks a free one',
-      listenAddress('listen', '127.0.0.1:8470'),
-      { host: '127.0.0.1', port: 8470 },
+    .addOption(
+      new Option(
+        '--listen <host:port>',
+        'address to listen on; beyond this machine it needs --tokens; port 0 picks a free one',
+      )
+        .argParser(listenAddress('listen', DEFAULT))
+        .default(listenAddress('listen', DEFAULT)(DEFAULT), DEFAULT),
     )
     .option('--tokens <file>', 'only calls with a token of this file are answered; "plumbline feed token" makes one')
     .option('--tls-cert <file>', 'serve HTTPS with this certificate, and those that lead to its issuer, in PEM')

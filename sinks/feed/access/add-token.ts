@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, realpath, rename, rm } from 'node:fs/promises'
+import { readRegularFile } from './regular-file.ts'
 import { hashOf, parseTokens, type Token } from './tokens.ts'
 
 /** Enough that the hash of one cannot be searched for. */
@@ -16,6 +17,8 @@ const PRIVATE = 0o600
 export async function addToken(file: string, wanted: Omit<Token, 'sha256'>): Promise<string> {
   // A link stays one.
   const place = await realpath(file).catch(() => file)
+  // A device is not replaced, nor is a file made beside it.
+  await tokensIn(place)
   const arriving = `${place}.new`
   // Two that add at the same moment would lose one of the tokens.
   const handle = await open(arriving, 'wx', PRIVATE).catch((error: NodeJS.ErrnoException) => {
@@ -35,17 +38,13 @@ export async function addToken(file: string, wanted: Omit<Token, 'sha256'>): Pro
 
 async function writeWith(handle: FileHandle, place: string, added: Token): Promise<void> {
   try {
-    const there = await tokensIn(place)
+    const { tokens: there, mode } = await tokensIn(place)
     const { name, sha256, ...may } = added
     if (there.some((token) => token.name === name)) throw new Error(`it has a token with the name ${name}`)
     const tokens = [...there, { name, sha256, ...may }]
     const text = `${JSON.stringify({ tokens }, null, 2)}\n`
     parseTokens(text)
     await handle.writeFile(text)
-    const mode = await stat(place).then(
-      (found) => found.mode & 0o777,
-      () => PRIVATE,
-    )
     await handle.chmod(mode)
     await handle.sync()
   } finally {
@@ -53,11 +52,12 @@ async function writeWith(handle: FileHandle, place: string, added: Token): Promi
   }
 }
 
-async function tokensIn(place: string): Promise<Token[]> {
+async function tokensIn(place: string): Promise<{ readonly tokens: readonly Token[]; readonly mode: number }> {
   try {
-    return parseTokens(await readFile(place, 'utf8'))
+    const { text = '', mode = PRIVATE } = (await readRegularFile(place)) ?? {}
+    return { tokens: parseTokens(text), mode }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { tokens: [], mode: PRIVATE }
     throw error
   }
 }

@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process'
 import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { serveHttp } from '../../../infra/http/http-server.ts'
 import type { Listening } from '../../../infra/http/listen.ts'
@@ -267,8 +269,27 @@ describe('a new token', () => {
     await writeFile(file, 'my notes')
     await expect(add('d', ['lab'], ['read'])).rejects.toThrow('expected JSON')
     expect(await readFile(file, 'utf8')).toBe('my notes')
+    await writeFile(file, '{"tokens": []}')
     await writeFile(`${file}.new`, '')
     await expect(add('e', ['lab'], ['read'])).rejects.toThrow('another process adds a token now')
+  })
+
+  test('is added to no device, folder or pipe, nor is such a one read', async () => {
+    const pipe = join(file, '..', 'pipe')
+    await promisify(execFile)('mkfifo', [pipe])
+    for (const [place, says] of [
+      ['/dev/null', 'expected a regular file'],
+      ['/dev/zero', 'expected a regular file'],
+      [pipe, 'expected a regular file'],
+      [join(file, '..'), /expected a regular file|EISDIR/],
+      [join(file, 'below', 'it'), /ENOENT|ENOTDIR/],
+    ] as const) {
+      const wanted = { name: 'a', consumers: [], roles: ['read'] satisfies Role[], events: [] }
+      await expect(addToken(place, { ...wanted }), place).rejects.toThrow(says)
+      await expect(TokenFile.open(place, { report: () => {} }), place).rejects.toThrow(says)
+    }
+    expect((await stat('/dev/null')).isCharacterDevice()).toBe(true)
+    expect(await readdir(join(file, '..'))).toEqual(['pipe'])
   })
 
   test('leaves a link, and the permissions of the file behind it, as they are', async () => {

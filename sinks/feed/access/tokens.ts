@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
 import { z } from 'zod'
+import { readRegularFile } from './regular-file.ts'
 
 /** `read`: what a call looks at or leases. `receipts`: what is recorded. `publish` and `sql` are for calls to come. */
 export const ROLES = ['read', 'receipts', 'publish', 'sql'] as const
@@ -120,16 +120,14 @@ export class TokenFile {
 
   /** @returns whether the file has changed, and is valid */
   async #read(): Promise<boolean> {
-    const { mtimeNs, size, ino } = await stat(this.#file, { bigint: true }).catch((error: unknown) => {
+    const found = await readRegularFile(this.#file, this.#version).catch((error: unknown) => {
       // Once it is back it is read, even if it is the same.
       this.#version = ''
       throw error
     })
-    const version = `${mtimeNs} ${size} ${ino}`
-    if (version === this.#version) return false
-    const text = await readFile(this.#file, 'utf8')
-    this.#version = version
-    this.#tokens = parseTokens(text).map((token) => ({ ...token, hash: Buffer.from(token.sha256, 'hex') }))
+    if (found === undefined) return false
+    this.#version = found.version
+    this.#tokens = parseTokens(found.text).map((token) => ({ ...token, hash: Buffer.from(token.sha256, 'hex') }))
     return true
   }
 }
