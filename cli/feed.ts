@@ -1,41 +1,46 @@
 import { once } from 'node:events'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { serveHttp } from '../infra/http/http-server.ts'
 import { openDataFolder } from '../pipeline/data-folder.ts'
-import type { Listen } from '../pipeline/metrics.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { Feed } from '../sinks/feed/feed.ts'
 import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
+import { expectAllowed, type FeedCommandOptions, tlsOf, tokensOf } from './feed-access.ts'
+import { addFeedToken } from './feed-token.ts'
 import { listenAddress } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
 
 /** Trainers hold connections open while they wait for groups. */
 const MAX_CONNECTIONS = 1_024
+const DEFAULT = '127.0.0.1:8470'
 
 export function addFeed(command: Command): void {
   command
-    .option(
-      '--listen <host:port>',
-      'address to listen on, of this machine alone; port 0 picks a free one',
-      listenAddress('listen', '127.0.0.1:8470'),
-      { host: '127.0.0.1', port: 8470 },
+    .addOption(
+      new Option(
+        '--listen <host:port>',
+        'address to listen on; beyond this machine it needs --tokens; port 0 picks a free one',
+      )
+        .argParser(listenAddress('listen', DEFAULT))
+        .default(listenAddress('listen', DEFAULT)(DEFAULT), DEFAULT),
     )
+    .option('--tokens <file>', 'only calls with a token of this file are answered; "plumbline feed token" makes one')
+    .option('--tls-cert <file>', 'serve HTTPS with this certificate, and those that lead to its issuer, in PEM')
+    .option('--tls-key <file>', 'its private key, in PEM')
+    .option('--insecure', 'listen beyond this machine without TLS: who sees the network sees tokens and groups', false)
     .addHelpText(
       'after',
       '\nTrainers connect with Python: docs/training.md. Any HTTP client: docs/feed.md, /openapi.json.\n',
     )
-    .action(async ({ listen }: { listen: Listen }, command: Command) => {
+    .action(async (options: FeedCommandOptions, command: Command) => {
       const global = globals(command)
-      if (!/^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(listen.host)) {
-        throw new UsageError(
-          `--listen ${listen.host}:${listen.port}: expected an address of this machine alone: the feed has no tokens yet`,
-          'listen on 127.0.0.1, and let other hosts in through an SSH tunnel: ssh -L 8470:127.0.0.1:8470 this-host',
-        )
-      }
+      const { listen } = options
+      expectAllowed(options)
       const signal = stopSignal()
       const report = (message: string) => void process.stderr.write(`plumbline: ${message}\n`)
+      const [tls, tokens] = [await tlsOf(options), await tokensOf(options, report)]
       const folder = await openDataFolder(global, { create: true })
       try {
         const wiring = await wiringOn(folder, global)
@@ -46,12 +51,12 @@ export function addFeed(command: Command): void {
           ...{ vocabulary: catalogueOf(wiring.events), partitions: wiring.partitions },
         })
         try {
-          const options = { ...listen, max_connections: MAX_CONNECTIONS, errorAnswer }
-          const server = await serveHttp(feedRoutes(feed), options).catch((cause: unknown) => {
+          const serving = { ...listen, ...(tls && { tls }), max_connections: MAX_CONNECTIONS, errorAnswer }
+          const server = await serveHttp(feedRoutes(feed, tokens), serving).catch((cause: unknown) => {
             const problem = cause instanceof Error ? cause.message : String(cause)
             throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
           })
-          const url = `http://${server.address}`
+          const url = `${tls === undefined ? 'http' : 'https'}://${server.address}`
           process.stdout.write(global.json ? `${JSON.stringify({ url })}\n` : `the feed of ${log.address} at ${url}\n`)
           if (!signal.aborted) await once(signal, 'abort')
           await feed.close()
@@ -63,4 +68,5 @@ export function addFeed(command: Command): void {
         await folder.close()
       }
     })
+  addFeedToken(command)
 }

@@ -66,9 +66,12 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
   expect(first).toHaveLength(11)
   expect(first[0]).toMatch(/^0 x_only -?\d+\.\d\d <answer>/)
   expect(first[10]).toMatch(/^step-00000001-\w{12}$/)
-  const [receipt = '', saved = ''] = [...printed].flatMap(([line, text]) => (line.includes(' sql ') ? [text] : []))
+  const [receipt = '', durable = '', counted = ''] = [...printed].flatMap(([line, text]) =>
+    line.includes(' sql ') ? [text] : [],
+  )
   expect(receipt).toMatch(/^r1 +1 +0 +10 +\d/m)
-  expect(saved).toMatch(new RegExp(`^${first[10]} +1 +10$`, 'm'))
+  expect(durable).toMatch(new RegExp(`^ +0 +\\w{32} +durable +1 +${first[10]}$`, 'm'))
+  expect(counted).toMatch(/^lab +64 +54 +0 +0 +10 +0 +0$/m)
 
   // 54 groups were left: three steps of 16, two checkpoints.
   expect(printed.get('train.py')).toMatch(/^epoch 2 goes on after step 1 with a mean of -?\d/)

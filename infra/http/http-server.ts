@@ -1,4 +1,5 @@
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { getRequestListener } from '@hono/node-server'
 import type { Context, Env, Hono } from 'hono'
 import { retryOf } from '../retry.ts'
@@ -14,6 +15,8 @@ export interface HttpServerOptions {
   /** Limit for one request, from its first byte to the last of its body. */
   readonly request_timeout_ms?: number
   readonly max_connections?: number
+  /** A certificate, with those that lead to its issuer, and its private key, in PEM. Without them the server speaks plain HTTP. */
+  readonly tls?: { readonly cert: string; readonly key: string }
   /** The answer to an error that a route has thrown; default: its message as plain text. */
   readonly errorAnswer?: (error: Error, context: Context) => Response
 }
@@ -27,9 +30,9 @@ const MAX_CONNECTIONS = 256
 /** How often Node looks for connections that have exceeded a timeout. */
 const CHECK_MS = 1_000
 
-/** @throws Error when the address cannot be listened on */
+/** @throws Error when the address cannot be listened on, or the certificate is not one, or not of this key */
 export async function serveHttp<E extends Env>(app: Hono<E>, options: HttpServerOptions): Promise<Listening> {
-  const { request_timeout_ms = REQUEST_TIMEOUT_MS, max_connections = MAX_CONNECTIONS } = options
+  const { request_timeout_ms = REQUEST_TIMEOUT_MS, max_connections = MAX_CONNECTIONS, tls } = options
   app.onError(options.errorAnswer ?? plainAnswer)
   const listener = getRequestListener(app.fetch, {
     overrideGlobalObjects: false,
@@ -37,25 +40,29 @@ export async function serveHttp<E extends Env>(app: Hono<E>, options: HttpServer
     hostname: 'localhost',
     errorHandler: () => refusal(400, 'expected an HTTP request with a valid path and host'),
   })
-  const server = createServer(
-    {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, request_timeout_ms),
-      requestTimeout: request_timeout_ms,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      connectionsCheckingInterval: CHECK_MS,
-    },
-    (request, response) => {
-      // A client that disconnects during an answer is not an error of this process.
-      response.on('error', () => {})
-      void listener(request, response)
-    },
-  )
+  const limits = {
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: Math.min(HEADERS_TIMEOUT_MS, request_timeout_ms),
+    requestTimeout: request_timeout_ms,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CHECK_MS,
+  }
+  const answer: RequestListener = (request, response) => {
+    // A client that disconnects during an answer is not an error of this process.
+    response.on('error', () => {})
+    void listener(request, response)
+  }
+  const server =
+    tls === undefined
+      ? createServer(limits, answer)
+      : createTlsServer({ ...limits, ...tls, handshakeTimeout: limits.headersTimeout }, answer)
   server.maxHeadersCount = MAX_HEADERS
   server.maxConnections = max_connections
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     socket.on('error', () => {})
-    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+    // Without a handshake there is no way to answer.
+    if (/^(ECONNRESET|EPROTO|ERR_(SSL|TLS)_.*)$/.test(error.code ?? '') || !socket.writable)
+      return void socket.destroy()
     const status = STATUS_OF_CLIENT_ERROR[error.code ?? ''] ?? '400 Bad Request'
     socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroy())
   })

@@ -7,6 +7,7 @@ from plumbline.errors import (
     FeedError,
     FencedError,
     LeaseLostError,
+    NotAllowedError,
     StaleGroupsError,
     UnavailableError,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Group",
     "Groups",
     "LeaseLostError",
+    "NotAllowedError",
     "NotTrainableError",
     "Resumed",
     "StaleGroupsError",

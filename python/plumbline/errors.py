@@ -35,6 +35,10 @@ class FencedError(FeedError):
     """A later start of the consumer, or a later feed, has taken over: this process has to end."""
 
 
+class NotAllowedError(FeedError):
+    """The feed does not know the token, or the token lacks the role or the consumer of the call."""
+
+
 class UnavailableError(FeedError):
     """The feed did not answer, or not usably, for as long as `patience` allows. The same call may be repeated."""
 
@@ -66,13 +70,21 @@ def _few(which: object) -> str:
     return ", ".join(str(each) for each in which[:10]) + more
 
 
-_CLASSES = {"lease_lost": LeaseLostError, "stale": StaleGroupsError, "fenced": FencedError}
+_CLASSES = {
+    "lease_lost": LeaseLostError,
+    "stale": StaleGroupsError,
+    "fenced": FencedError,
+    "unauthorised": NotAllowedError,
+    "forbidden": NotAllowedError,
+}
 
 
 def refusal(status: int, answer: object, text: str) -> FeedError:
     """The exception for an answer that is not 2xx; `answer` is its JSON, or None where it has none."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("error"), str):
-        return FeedError(f"http_{status}", f"the answer is not one of a feed; is the address right? {text[:200]}")
+        # A proxy in front of the feed may refuse too.
+        kind = NotAllowedError if status in (401, 403) else FeedError
+        return kind(f"http_{status}", f"the answer is not one of a feed; is the address right? {text[:200]}")
     code, message = answer["error"], str(answer.get("message", ""))
     if code == "incomplete":
         return CheckpointRefusedError(code, message, answer)

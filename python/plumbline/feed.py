@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import random
+import re
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, TypeVar, Union
 from urllib.parse import quote
 
 import httpx
@@ -19,6 +22,8 @@ from plumbline.group import BrokenStreamError
 log = logging.getLogger("plumbline")
 
 T = TypeVar("T")
+# A file or folder of certificates to trust, or as httpx has it.
+Verify = Union[bool, str, "os.PathLike[str]", ssl.SSLContext]
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -40,7 +45,9 @@ def json_of(response: httpx.Response) -> Any:
 class Feed:
     """Calls of one consumer. Any thread may call."""
 
-    def __init__(self, url: str, consumer: str, patience: float) -> None:
+    def __init__(
+        self, url: str, consumer: str, patience: float, token: str | None = None, verify: Verify = True
+    ) -> None:
         address = httpx.URL(url)
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"url: expected http://HOST:PORT, got {url!r}")
@@ -49,7 +56,7 @@ class Feed:
         self.fenced: FencedError | None = None
         self.stopping = threading.Event()
         self._path = f"{self.url}/v1/consumers/{quote(consumer, safe='')}"
-        self._http = httpx.Client()
+        self._http = httpx.Client(auth=None if token is None else _Bearer(token), verify=_verifier(verify))
         self._troubled = False
         self._lock = threading.Lock()
 
@@ -129,6 +136,32 @@ class Feed:
 
     def close(self) -> None:
         self._http.close()
+
+
+def _verifier(verify: Verify) -> bool | ssl.SSLContext:
+    if isinstance(verify, (bool, ssl.SSLContext)):
+        return verify
+    path = os.fspath(verify)
+    if os.path.isdir(path):
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
+
+
+class _Bearer(httpx.Auth):
+    """Sends the token, and shows it nowhere."""
+
+    def __init__(self, token: str) -> None:
+        # httpx would put the whole header into its message.
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ValueError("token: expected printable ASCII characters without spaces")
+        self._header = f"Bearer {token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._header
+        yield request
+
+    def __repr__(self) -> str:
+        return "<token>"
 
 
 def _pauses() -> Iterator[float]:

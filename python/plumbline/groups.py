@@ -13,7 +13,7 @@ import httpx
 from plumbline.attempt import place_of
 from plumbline.checkpoint import Checkpoint, CheckpointFolder, Resumed, Weights
 from plumbline.errors import CheckpointRefusedError, FeedError, LeaseLostError, StaleGroupsError
-from plumbline.feed import Feed, json_of, log
+from plumbline.feed import Feed, Verify, json_of, log
 from plumbline.group import Group, groups_of_lease
 from plumbline.heartbeat import Heartbeat
 from plumbline.leases import Leases
@@ -21,6 +21,7 @@ from plumbline.step import Step
 
 T = TypeVar("T")
 
+TOKEN = "PLUMBLINE_FEED_TOKEN"
 _WAIT_MS = 1_000
 # The thread that leases ahead asks again at once: the feed's wait is the pause between its calls.
 _SHORTEST_WAIT_MS = 100
@@ -34,7 +35,8 @@ class Groups:
     feed's default. `batch` groups are leased at a time, or fewer if they have `prefetch_bytes`. `rank` and
     `world_size` are those of RANK and WORLD_SIZE, or 0 and 1. All ranks of one start name the same `attempt`.
     Iterating ends when no group came for `stop_when_idle` seconds; never, if that is None. A feed that is away is
-    called again for `patience` seconds.
+    called again for `patience` seconds. `token` is that of PLUMBLINE_FEED_TOKEN, if the environment has it. `verify` is what an
+    https address is checked against: True for the usual authorities, else a file of certificates or an SSLContext.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Groups:
         prefetch_bytes: int = 64 * 1024 * 1024,
         stop_when_idle: float | None = None,
         patience: float = 300.0,
+        token: str | None = None,
+        verify: Verify = True,
     ) -> None:
         place = place_of(os.environ, rank, world_size, attempt)
         self.consumer, self.run = consumer, run
@@ -72,7 +76,8 @@ class Groups:
         self._heartbeat: Heartbeat | None = None
         self._leases = Leases(self._lease)
         self._request: str | None = None
-        self._held: set[int] = set()
+        # The leases of the groups that were read and not begun, by sequence number.
+        self._held: dict[int, int] = {}
         self._open: Step | None = None
         self._next_step = 1
         self._parent: str | None = None
@@ -88,7 +93,7 @@ class Groups:
             "lease_ms": lease_ms,
             "keep_checkpoints": keep_checkpoints,
         }
-        self._feed = Feed(url, consumer, patience)
+        self._feed = Feed(url, consumer, patience, token=token or os.environ.get(TOKEN) or None, verify=verify)
         try:
             self._feed.call("PUT", "", {name: value for name, value in subscription.items() if value is not None})
         except BaseException:
@@ -153,7 +158,7 @@ class Groups:
         group = self._leases.next(self._idle)
         if group is None:
             raise StopIteration
-        self._held.add(group.sequence)
+        self._held[group.sequence] = group.lease
         return group
 
     def _lease(self) -> list[Group]:
@@ -171,10 +176,23 @@ class Groups:
 
     def release(self, groups: Iterable[Group | int]) -> int:
         """The groups wait again, and may be leased to this rank again. Returns how many."""
-        sequences = _sequences(groups)
-        answer = self._call_as_rank("/releases", {"groups": sequences})
-        self._held.difference_update(sequences)
+        leases: dict[int, int] = {}
+        for each in groups:
+            lease = each.lease if isinstance(each, Group) else self._held.get(each)
+            if lease is not None:
+                leases[_sequence(each)] = lease
+        return self._release(leases)
+
+    def _release(self, leases: Mapping[int, int]) -> int:
+        # By lease: a late repetition must not end one that came after it.
+        named = [{"sequence": sequence, "lease": lease} for sequence, lease in leases.items()]
+        answer = self._call_as_rank("/releases", {"groups": named})
+        self._forget(leases)
         return int(answer["released"])
+
+    def _forget(self, sequences: Iterable[int]) -> None:
+        for sequence in sequences:
+            self._held.pop(sequence, None)
 
     def drop(
         self,
@@ -185,7 +203,7 @@ class Groups:
         """The groups are never trained on by this consumer, for a reason that is recorded. Returns how many."""
         sequences = _sequences(groups)
         answer = self._call_as_rank("/drops", {"reason": reason, "detail": detail, "groups": sequences})
-        self._held.difference_update(sequences)
+        self._forget(sequences)
         return int(answer["dropped"])
 
     # Steps
@@ -204,9 +222,9 @@ class Groups:
         try:
             self._call_as_rank("/steps", {"step": number, "groups": leased})
         except (StaleGroupsError, LeaseLostError) as error:
-            self._held.difference_update(error.groups)
+            self._forget(error.groups)
             raise
-        self._held.difference_update(group.sequence for group in groups)
+        self._forget(group.sequence for group in groups)
         self._next_step = number + 1
         self._open = Step(number, groups, self._apply)
         return self._open
@@ -363,9 +381,9 @@ class Groups:
         self._feed.stopping.set()
         try:
             unread = self._leases.close(_CLOSING_SECONDS)
-            waiting = sorted(self._held.union(group.sequence for group in unread))
+            waiting = {**self._held, **{group.sequence: group.lease for group in unread}}
             if waiting and self._feed.fenced is None:
-                self.release(waiting)
+                self._release(waiting)
         except FeedError as error:
             log.warning("feed %s: leased groups wait until their leases expire: %s", self._feed.url, error)
         finally:
@@ -382,4 +400,8 @@ class Groups:
 
 
 def _sequences(groups: Iterable[Group | int]) -> list[int]:
-    return [group.sequence if isinstance(group, Group) else int(group) for group in groups]
+    return [_sequence(group) for group in groups]
+
+
+def _sequence(group: Group | int) -> int:
+    return group.sequence if isinstance(group, Group) else int(group)

@@ -1,6 +1,7 @@
 """A real HTTP server on a free port that answers as a test has written down, and fails as real ones do."""
 
 import json
+import ssl
 import threading
 import unittest
 from collections import defaultdict, deque
@@ -40,9 +41,12 @@ def refused(status, error, **rest):
 
 
 class AnsweringServer:
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """`certificate`: a file of certificate and key, to speak HTTPS."""
         self.requests: list[tuple[str, dict]] = []
         """What came: path and body."""
+        self.authorizations: list[str | None] = []
+        """The header of each of them."""
         self._answers: dict[str, deque[Answer]] = defaultdict(deque)
         self._last = {
             "": Answer(),
@@ -58,6 +62,7 @@ class AnsweringServer:
 
             def answer(self):
                 body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or "null")
+                server.authorizations.append(self.headers.get("authorization"))
                 self.send(server.answer_to(self.path.removeprefix(CONSUMER), body))
 
             do_GET = do_PUT = do_POST = answer
@@ -80,7 +85,11 @@ class AnsweringServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, args=[0.01], daemon=True).start()
 
     def answers(self, path, *answers):

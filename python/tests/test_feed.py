@@ -5,6 +5,7 @@ from plumbline.errors import (
     FeedError,
     FencedError,
     LeaseLostError,
+    NotAllowedError,
     StaleGroupsError,
     UnavailableError,
 )
@@ -55,6 +56,34 @@ class Calls(ServedTest):
                 self.call()
             self.assertEqual((raised.exception.code, raised.exception.groups), (code, (4, 6)))
         self.assertEqual(len(self.server.bodies("/steps")), 3)
+
+    def test_what_the_token_may_not_do_is_an_error_of_its_own_and_is_not_repeated(self):
+        answers = [refused(401, "unauthorised"), refused(403, "forbidden"), Answer(403, b"<html>the proxy says no")]
+        self.server.answers("/steps", *answers)
+        for code in ("unauthorised", "forbidden", "http_403"):
+            with self.assertRaises(NotAllowedError) as raised:
+                self.call()
+            self.assertEqual(raised.exception.code, code)
+        self.assertEqual(len(self.server.bodies("/steps")), 3)
+
+    def test_the_token_is_a_bearer_header_of_every_call_and_in_no_message(self):
+        feed = Feed(self.server.url, "lab", patience=0.2, token="a-secret")
+        self.addCleanup(feed.close)
+        self.server.answers("/steps", AWAY, refused(401, "unauthorised"))
+        with self.assertLogs("plumbline") as logged, self.assertRaises(NotAllowedError) as refusal:
+            feed.call("POST", "/steps")
+        self.assertEqual(self.server.authorizations, ["Bearer a-secret"] * 2)
+        self.server.answers("/steps", *[NO_ANSWER] * 100)
+        with self.assertRaises(UnavailableError) as away:
+            feed.call("POST", "/steps")
+        shown = [*logged.output, *map(repr, [refusal.exception, away.exception, feed, feed.__dict__])]
+        self.assertNotIn("a-secret", "".join(shown))
+
+    def test_a_token_that_no_header_can_have_is_refused_and_not_shown(self):
+        for token in ("a-secret\n", "a-secret b", "gehe\u0301im", ""):
+            with self.assertRaisesRegex(ValueError, "token: expected printable ASCII") as raised:
+                Feed(self.server.url, "lab", patience=1, token=token)
+            self.assertNotIn("secret", str(raised.exception))
 
     def test_a_refused_checkpoint_says_what_was_wrong_with_it(self):
         answer = refused(

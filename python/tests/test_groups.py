@@ -4,6 +4,7 @@ import pathlib
 import pickle
 import tempfile
 import time
+import unittest.mock
 
 import numpy as np
 
@@ -26,6 +27,13 @@ def leased(*sequences, lease=17):
 
 def started(**changes):
     return Answer(body={**RUN.body, **changes})
+
+
+def released(server):
+    """The sequence numbers of each release; every one of them names its lease."""
+    calls = [body["groups"] for body in server.bodies("/releases")]
+    assert all(each["lease"] >= 1 for groups in calls for each in groups), calls
+    return [sorted(each["sequence"] for each in groups) for groups in calls]
 
 
 class ServedGroups(ServedTest):
@@ -56,6 +64,15 @@ class Leasing(ServedGroups):
         with self.open() as groups:
             self.assertEqual([group.sequence for group in groups], [0, 1, 2])
         self.assertEqual([path for path, _ in self.server.requests][:3], ["", "/runs", "/leases"])
+
+    def test_the_token_is_the_argument_or_that_of_the_environment(self):
+        with unittest.mock.patch.dict(os.environ, {"PLUMBLINE_FEED_TOKEN": "from-the-environment"}):
+            with self.open() as groups:
+                self.assertNotIn("from-the-environment", f"{groups!r} {groups.__dict__} {groups._feed.__dict__}")
+            self.open(token="from-the-argument")
+        with unittest.mock.patch.dict(os.environ, {"PLUMBLINE_FEED_TOKEN": ""}):
+            self.open()
+        self.assertEqual(self.server.authorizations, ["Bearer from-the-environment", "Bearer from-the-argument", None])
 
     def test_only_the_options_that_are_given_are_sent(self):
         self.open(filter={"task": "x_only"}, max_staleness=2).close()
@@ -97,7 +114,7 @@ class Leasing(ServedGroups):
         groups.begin_step([first])
         self.wait_for(lambda: len(self.server.bodies("/leases")) == 2)
         groups.close()
-        self.assertEqual([body["groups"] for body in self.server.bodies("/releases")], [[1, 2, 3]])
+        self.assertEqual(released(self.server), [[1, 2, 3]])
         with self.assertRaisesRegex(RuntimeError, "closed"):
             next(groups)
 
@@ -136,10 +153,10 @@ class Sessions(ServedGroups):
 
     def test_a_fenced_heartbeat_ends_the_next_call(self):
         self.server.answers("/runs", started(lease_ms=100))
-        self.server.answers("/heartbeats", NO_ANSWER, refused(409, "fenced"))
         self.server.answers("/leases", leased(0, 1))
         groups = self.open()
         next(groups)
+        self.server.answers("/heartbeats", NO_ANSWER, refused(409, "fenced"))
         self.wait_for(lambda: len(self.server.bodies("/heartbeats")) >= 2)
         self.wait_for(lambda: groups._feed.fenced is not None)
         with self.assertRaises(FencedError):
@@ -197,7 +214,7 @@ class Stepping(ServedGroups):
     def test_a_rest_that_is_no_whole_step_waits_again(self):
         self.server.answers("/leases", leased(0))
         self.assertEqual(list(self.open().steps(2)), [])
-        self.assertEqual([body["groups"] for body in self.server.bodies("/releases")], [[0]])
+        self.assertEqual(released(self.server), [[0]])
 
     def test_a_step_without_receipt_is_noticed_before_the_next(self):
         self.server.answers("/leases", leased(0, 1))

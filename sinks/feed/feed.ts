@@ -11,6 +11,7 @@ import { type FeedStage, OpenConsumer } from './open-consumer.ts'
 import { numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
+import { FeedCounts } from './watch/feed-counts.ts'
 
 export interface FeedOptions extends TrainingLog {
   readonly report: (message: string) => void
@@ -27,10 +28,12 @@ const LATE_MS = 500
 
 /** Gives groups to training consumers and records what they do with them; `docs/feed.md` has what it promises. */
 export class Feed {
+  readonly counts = new FeedCounts()
   readonly #options: FeedOptions
   readonly #groups: GroupTopic
   readonly #models: PublishedModels
   readonly #open = new Map<string, Promise<OpenConsumer>>()
+  readonly #opened = new Map<string, OpenConsumer>()
   readonly #stop = new AbortController()
   readonly #expiring: Promise<void>
 
@@ -44,6 +47,11 @@ export class Feed {
   /** Aborts when the feed closes: calls that wait then end. */
   get signal(): AbortSignal {
     return this.#stop.signal
+  }
+
+  /** The consumers that this feed has now. */
+  get consumers(): readonly OpenConsumer[] {
+    return [...this.#opened.values()].filter(({ failure }) => failure === undefined)
   }
 
   /** The names of all consumers, those too that have retired. */
@@ -77,11 +85,15 @@ export class Feed {
         ...{ groups: this.#groups, models: this.#models },
         now_ms: this.#options.now_ms ?? (() => performance.now()),
         time: this.#options.time ?? (() => new Date().toISOString()),
+        committed: (consumer) => this.counts.committed(consumer),
       },
       name,
     )
     this.#open.set(name, opening)
-    opening.catch(() => this.#open.delete(name))
+    opening.then(
+      (opened) => this.#opened.set(name, opened),
+      () => this.#open.delete(name),
+    )
     return await opening
   }
 

@@ -42,6 +42,8 @@ export interface ConsumerOptions extends TrainingLog {
   readonly observe?: (stage: FeedStage) => unknown
   /** How long committed events may stay invisible to a reader, as on Kafka. */
   readonly visible_ms?: number
+  /** Called after each commit. */
+  readonly committed?: (consumer: string) => void
 }
 
 /** How often a lease that waits looks for new groups. */
@@ -57,8 +59,8 @@ export class OpenConsumer {
   readonly state: ConsumerState
   readonly #options: ConsumerOptions
   readonly #producer: ResumingProducer
-  /** When each rank of an epoch was last heard of. */
-  #heard: { readonly epoch: number; readonly ranks: Map<number, number> } = { epoch: 0, ranks: new Map() }
+  /** When each rank of an epoch was last heard of, and since when this feed listens to that epoch. */
+  #heard: { readonly epoch: number; readonly since_ms: number; readonly ranks: Map<number, number> }
   #opened_ms: number
   #arrivals: Arrivals | undefined
   #turn: Promise<unknown> = Promise.resolve()
@@ -70,6 +72,7 @@ export class OpenConsumer {
     this.#producer = producer
     this.state = state
     this.#opened_ms = options.now_ms()
+    this.#heard = { epoch: state.run?.epoch ?? 0, since_ms: this.#opened_ms, ranks: new Map() }
   }
 
   /** Fences every other feed of this consumer, and reads what they have decided. */
@@ -92,6 +95,20 @@ export class OpenConsumer {
     return this.#producer.mark
   }
 
+  get name(): string {
+    return this.state.name
+  }
+
+  /** For how long the most silent rank of this epoch was not heard of here; undefined without a run. */
+  get silence_seconds(): number | undefined {
+    const { run } = this.state
+    if (run === undefined) return undefined
+    const { since_ms, ranks } = this.#heard
+    let earliest_ms = ranks.size < run.world_size ? since_ms : Number.POSITIVE_INFINITY
+    for (const heard_ms of ranks.values()) earliest_ms = Math.min(earliest_ms, heard_ms)
+    return Math.max(0, this.#options.now_ms() - earliest_ms) / 1_000
+  }
+
   /** Why it is of no use any more, if so. */
   get failure(): unknown {
     return this.#failure
@@ -108,6 +125,7 @@ export class OpenConsumer {
 
   async startRun(wanted: RunWanted): Promise<NonNullable<ConsumerState['run']>> {
     await this.#decide(async (decisions) => startRun(this.state, decisions, wanted, await this.#published()))
+    this.#listenTo(this.state.run?.epoch ?? 0)
     return this.state.run as NonNullable<ConsumerState['run']>
   }
 
@@ -218,8 +236,12 @@ export class OpenConsumer {
   /** @throws FeedRefusal for a caller of an earlier epoch */
   #hear(caller: Caller): void {
     const { epoch } = current(this.state, caller).run
-    if (this.#heard.epoch !== epoch) this.#heard = { epoch, ranks: new Map() }
+    this.#listenTo(epoch)
     this.#heard.ranks.set(caller.rank, this.#options.now_ms())
+  }
+
+  #listenTo(epoch: number): void {
+    if (this.#heard.epoch !== epoch) this.#heard = { epoch, since_ms: this.#options.now_ms(), ranks: new Map() }
   }
 
   async #begins(from: 'beginning' | 'now'): Promise<Begins> {
@@ -272,7 +294,7 @@ export class OpenConsumer {
   }
 
   async #commit({ made }: Decisions): Promise<void> {
-    const { observe, partitions } = this.#options
+    const { observe, committed, partitions } = this.#options
     const { number, name } = this.state
     const encoded = made.map(({ type, event }) => {
       const { key, headers, value } = encodeEvent(type, event)
@@ -289,6 +311,7 @@ export class OpenConsumer {
         [positionAt(number + made.length)],
       )
       observe?.('committed')
+      committed?.(name)
       for (const { event } of made) this.state.apply(event)
     } catch (error) {
       // What the log has now is not known here: the state has to be read again.

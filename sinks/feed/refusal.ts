@@ -1,21 +1,29 @@
 /** Why the feed refuses a call; `docs/feed.md` lists the codes. */
-export type RefusalCode =
-  | 'invalid'
-  | 'unknown_consumer'
-  | 'unknown_checkpoint'
-  | 'fenced'
-  | 'already_subscribed'
-  | 'retired'
-  | 'run_exists'
-  | 'not_resumable'
-  | 'lease_lost'
-  | 'stale'
-  | 'not_begun'
-  | 'out_of_order'
-  | 'incomplete'
-  | 'used'
-  | 'too_many_leased'
-  | 'other_topic'
+export const REFUSAL_CODES = [
+  'invalid',
+  'unknown_consumer',
+  'unknown_checkpoint',
+  'fenced',
+  'already_subscribed',
+  'retired',
+  'run_exists',
+  'not_resumable',
+  'lease_lost',
+  'stale',
+  'not_begun',
+  'out_of_order',
+  'incomplete',
+  'used',
+  'too_many_leased',
+  'other_topic',
+] as const
+export type RefusalCode = (typeof REFUSAL_CODES)[number]
+
+/** Every code that an answer may have. */
+export const ANSWERED_CODES = [
+  ...REFUSAL_CODES,
+  ...(['unauthorised', 'forbidden', 'not_found', 'too_large', 'unavailable', 'bug'] as const),
+] as const
 
 /** What the answer has besides code and message. Numbers are sequence numbers, but for steps and ranks. */
 export interface RefusalDetails {

@@ -3,7 +3,11 @@ import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import { retryOf } from '../../infra/retry.ts'
+import { OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
 import { EventTooLargeError, InvalidEventError } from '../../schemas/declare/event-errors.ts'
+import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyRole, onlyTokens } from './access/authorise.ts'
+import { refused, watchRefusals } from './access/refused.ts'
+import type { Role, TokenFile } from './access/tokens.ts'
 import {
   CheckpointBody,
   ConsumerAnswer,
@@ -25,6 +29,7 @@ import type { Subscription } from './consumer-state.ts'
 import type { Feed } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import { FeedRefusal, type RefusalCode } from './refusal.ts'
+import { FeedMetrics } from './watch/feed-metrics.ts'
 
 /** Longer than any checkpoint's list of groups. */
 const MAX_BODY_BYTES = 16 * 2 ** 20
@@ -39,10 +44,11 @@ const STATUSES: Partial<Record<RefusalCode, 400 | 404 | 429>> = {
 
 type Answer = z.ZodType
 
-/** A call about one consumer. */
+/** A call about one consumer, and the role that it needs. */
 function call<B extends z.ZodType, A extends Answer>(
   method: 'put' | 'post' | 'delete',
   path: string,
+  role: Role,
   summary: string,
   body: B,
   answer: A,
@@ -51,6 +57,7 @@ function call<B extends z.ZodType, A extends Answer>(
     method,
     path: `/v1/consumers/{consumer}${path}`,
     summary,
+    ...needs(role),
     request: {
       params: z.object({ consumer: ConsumerName }),
       body: { required: true, content: { 'application/json': { schema: body } } },
@@ -66,6 +73,8 @@ const json = <A extends Answer>(description: string, schema: A) => ({
 
 const refusals = {
   400: json('the call is not valid', Refused),
+  401: json('no token, or one that the feed does not know', Refused),
+  403: json('the token may not do this, or without tokens: a Host or Origin that is not of this machine', Refused),
   404: json('there is no such consumer or checkpoint', Refused),
   409: json('the state of the consumer does not allow it', Refused),
   413: json('the body is too large', Refused),
@@ -73,26 +82,35 @@ const refusals = {
   503: json('the log or the blobs cannot be reached; nothing happened', Refused),
 }
 
-const SUBSCRIBE = call('put', '', 'Subscribe a consumer', SubscriptionBody, ConsumerAnswer)
-const RETIRE = call('delete', '', 'Retire a consumer', RetireBody, ConsumerAnswer)
-const RUN = call('post', '/runs', 'Start, join or resume a run', RunBody, StartedRun)
+const SUBSCRIBE = call('put', '', 'receipts', 'Subscribe a consumer', SubscriptionBody, ConsumerAnswer)
+const RETIRE = call('delete', '', 'receipts', 'Retire a consumer', RetireBody, ConsumerAnswer)
+const RUN = call('post', '/runs', 'receipts', 'Start, join or resume a run', RunBody, StartedRun)
 const HEARTBEAT = call(
   'post',
   '/heartbeats',
+  'read',
   'Keep the leases of a rank',
   HeartbeatBody,
   z.object({ leased: z.array(z.int()) }),
 )
-const RELEASE = call('post', '/releases', 'Give groups back', ReleaseBody, counted('released'))
-const STEP = call('post', '/steps', 'Check the groups of a step before its gradient', StepBody, counted('begun'))
-const RECEIPT = call('post', '/receipts', 'Report a step that was taken', ReceiptBody, counted('applied'))
-const DROP = call('post', '/drops', 'Drop groups', DropBody, counted('dropped'))
-const CHECKPOINT = call('post', '/checkpoints', 'Make groups durable', CheckpointBody, counted('durable'))
+const RELEASE = call('post', '/releases', 'read', 'Give groups back', ReleaseBody, counted('released'))
+const STEP = call(
+  'post',
+  '/steps',
+  'receipts',
+  'Check the groups of a step before its gradient',
+  StepBody,
+  counted('begun'),
+)
+const RECEIPT = call('post', '/receipts', 'receipts', 'Report a step that was taken', ReceiptBody, counted('applied'))
+const DROP = call('post', '/drops', 'receipts', 'Drop groups', DropBody, counted('dropped'))
+const CHECKPOINT = call('post', '/checkpoints', 'receipts', 'Make groups durable', CheckpointBody, counted('durable'))
 
 const LEASE = createRoute({
   method: 'post',
   path: '/v1/consumers/{consumer}/leases',
   summary: 'Lease groups',
+  ...needs('read'),
   request: {
     params: z.object({ consumer: ConsumerName }),
     body: { required: true, content: { 'application/json': { schema: LeaseBody } } },
@@ -111,6 +129,7 @@ const GET_ONE = createRoute({
   method: 'get',
   path: '/v1/consumers/{consumer}',
   summary: 'What a consumer has',
+  ...needs('read'),
   request: { params: z.object({ consumer: ConsumerName }) },
   responses: { 200: json('the consumer', ConsumerAnswer), ...refusals },
 })
@@ -118,13 +137,18 @@ const GET_ONE = createRoute({
 const GET_ALL = createRoute({
   method: 'get',
   path: '/v1/consumers',
-  summary: 'All consumers',
+  summary: 'All consumers that the token may see',
+  ...needs('read'),
   responses: { 200: json('their names', z.object({ consumers: z.array(z.string()) })), ...refusals },
 })
 
-/** The feed's calls as a Hono application; routes, checks and `/openapi.json` are one declaration. */
-export function feedRoutes(feed: Feed): OpenAPIHono {
-  const app = new OpenAPIHono({
+/**
+ * The feed's calls as a Hono application; routes, checks and `/openapi.json` are one declaration.
+ *
+ * @param tokens who may call; without them, everybody on this machine
+ */
+export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv> {
+  const app = new OpenAPIHono<FeedEnv>({
     defaultHook: (result, context) => {
       if (result.success) return undefined
       const [issue] = result.error.issues
@@ -132,7 +156,9 @@ export function feedRoutes(feed: Feed): OpenAPIHono {
       return refused(context, 400, { error: 'invalid', message: `${field}: ${issue?.message ?? 'not valid'}` })
     },
   })
-  app.use(onlyLoopback)
+  app.use(watchRefusals((path, code) => feed.counts.refused(consumerOf(feed, path), code)))
+  app.use(noTokenInUrl)
+  app.use(tokens === undefined ? onlyLoopback : onlyTokens(tokens))
   app.use(
     bodyLimit({
       maxSize: MAX_BODY_BYTES,
@@ -141,7 +167,14 @@ export function feedRoutes(feed: Feed): OpenAPIHono {
     }),
   )
 
-  app.openapi(GET_ALL, async (context) => context.json({ consumers: await feed.names() }, 200))
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
+    ...{ type: 'http', scheme: 'bearer' },
+    description: 'A token of the file that the feed was started with (--tokens). Without that option none is needed.',
+  })
+  app.openapi(GET_ALL, async (context) => {
+    const consumers = (await feed.names()).filter((name) => maySee(context, name))
+    return context.json({ consumers }, 200)
+  })
   app.openapi(GET_ONE, async (context) => {
     const { consumer } = context.req.valid('param')
     return context.json(await shown(await feed.consumer(consumer)), 200)
@@ -201,11 +234,22 @@ export function feedRoutes(feed: Feed): OpenAPIHono {
     await feed.names()
     return context.text('ready\n')
   })
+  const metrics = new FeedMetrics(feed)
+  app.get('/metrics', onlyRole('read'), async (context) => {
+    const families = await metrics.families((consumer) => maySee(context, consumer))
+    return context.body(openMetricsText(families), 200, { 'content-type': OPEN_METRICS_TYPE })
+  })
   app.doc31('/openapi.json', { openapi: '3.1.0', info: { title: 'Plumbline training feed', version: '1' } })
   app.notFound((context) =>
     refused(context, 404, { error: 'not_found', message: `${context.req.path}: see /openapi.json for what there is` }),
   )
   return app
+}
+
+/** The consumer of a path, if this feed has it. */
+function consumerOf(feed: Feed, path: string): string {
+  const [, named] = /^\/v1\/consumers\/([^/]+)/.exec(path) ?? []
+  return feed.consumers.some(({ name }) => name === named) ? (named as string) : ''
 }
 
 /** A consumer as `GET` answers it. */
@@ -229,14 +273,6 @@ function asked(subscription: Subscription | undefined) {
   }
 }
 
-function refused(
-  context: Context,
-  status: number,
-  body: { readonly error: string; readonly message: string },
-): Response {
-  return context.json(body, status as 400)
-}
-
 /** What a consumer refuses, and outages, in the words of every call. */
 export function errorAnswer(error: Error, context: Context): Response {
   if (error instanceof FeedRefusal) {
@@ -251,19 +287,4 @@ export function errorAnswer(error: Error, context: Context): Response {
   }
   const is_bug = retryOf(error) === 'never' && error.name !== 'RivalError'
   return refused(context, is_bug ? 500 : 503, { error: is_bug ? 'bug' : 'unavailable', message: error.message })
-}
-
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i
-
-/** Without tokens, a page of a browser on this host must not reach the feed: not under another name, nor from another origin. */
-async function onlyLoopback(context: Context, next: () => Promise<void>): Promise<Response | undefined> {
-  const host = context.req.header('host') ?? 'localhost'
-  const origin = context.req.header('origin')
-  const from = origin === undefined ? 'localhost' : (/^https?:\/\/(.*)$/.exec(origin)?.[1] ?? '')
-  if (LOOPBACK.test(host) && LOOPBACK.test(from)) {
-    await next()
-    return undefined
-  }
-  const message = `expected Host and Origin of this machine (localhost, 127.0.0.1), got ${LOOPBACK.test(host) ? origin : host}`
-  return refused(context, 403, { error: 'forbidden', message })
 }

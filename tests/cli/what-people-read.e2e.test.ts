@@ -23,6 +23,8 @@ und ein	Tabulator' as text, 'naïve 🧱 塔' as unicode, [1, 2] as list, {'x': 
 test.concurrent.for([
   ['help', ['--help']],
   ['help-broker-start', ['broker', 'start', '--help']],
+  ['help-feed', ['feed', '--help']],
+  ['help-feed-token', ['feed', 'token', '--help']],
   ['help-demo', ['demo', '--help']],
   ['help-generate-tower', ['generate', 'tower', '--help']],
   ['help-run', ['run', '--help']],

@@ -10,7 +10,7 @@ import { CommandLines } from './command-lines.ts'
 
 /** Commands that run until stopped, or as long as their arguments demand, are stopped after this time. */
 const STOP_AFTER_MS = 4_000
-const GOES_ON = /(^| )(run|demo|serve|tower|lerer|tail|lag|rescore|replay|verify)( |$)/
+const GOES_ON = /(^| )(run|demo|feed|serve|tower|lerer|tail|lag|rescore|replay|verify)( |$)/
 /** A query may use its own time limit of a minute. */
 const LATEST_MS = 90_000
 /** Limit from a stop to the end, on a busy machine. */
