@@ -1,11 +1,13 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Blobs } from '../../infra/blobs/blobs.ts'
 import { sourceOf } from '../../infra/ce-source.ts'
 import type { Log, LogRecord } from '../../infra/log/port/log.ts'
-import { decodeRecord } from '../../infra/runtime/execute/decode-record.ts'
+import { type CheckedEvent, checkRecord, fetchAll } from '../../infra/runtime/execute/decode-record.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
-import { BlobUnavailableError, PoisonError } from '../../schemas/wire/codec.ts'
+import { BlobUnavailableError, decodeEvent, offloadedBlobs, PoisonError } from '../../schemas/wire/codec.ts'
+import type { FetchedBlobs } from '../../schemas/wire/offload.ts'
 import type { Partitions } from '../../schemas/wire/partitions.ts'
 import { DERIVED_BY } from '../duckdb/views/derived.ts'
 import type { FormedGroup, GroupPlace } from './open-groups.ts'
@@ -29,13 +31,20 @@ export interface GroupTopicOptions {
   readonly report: (message: string) => void
 }
 
-/** A record of a group with its event. */
+/** A record of a group, which was checked when it was paged, and what its event is decoded from. */
 export interface GroupRecord {
   readonly record: LogRecord
-  readonly event: Event
+  readonly blobs: FetchedBlobs
+  event(): Event
 }
 
-const PAGE_BYTES = 1024 * 1024
+const PAGE_BYTES = 256 * 1024
+/** How long a page is read before other calls get their turn: most pages are read ahead. */
+const READ_MS = 2
+/** A page ends early once its blobs have so many bytes: most of its groups are leased soon, and kept until then. */
+const PAGE_BLOB_BYTES = 4 * 1024 * 1024
+/** Of the records and blobs that are kept from their page to their lease. What does not fit is read again. */
+const MOST_KEPT_BYTES = 64 * 1024 * 1024
 const TOPIC = groupFormed.type
 /** Only the processor's own events are groups: other programs can write to the topic. */
 const SOURCE = sourceOf(DERIVED_BY['rollout.group_formed'])
@@ -44,6 +53,9 @@ const SOURCE = sourceOf(DERIVED_BY['rollout.group_formed'])
 export class GroupTopic {
   readonly #options: GroupTopicOptions
   readonly #reported = new Set<string>()
+  /** Paged and not leased yet, by their place, the earliest page first. */
+  readonly #kept = new Map<string, { readonly found: GroupRecord; readonly bytes: number }>()
+  #kept_bytes = 0
 
   constructor(options: GroupTopicOptions) {
     this.#options = options
@@ -77,16 +89,31 @@ export class GroupTopic {
       ...{ topic: TOPIC, partition, from: BigInt(from), max_bytes: PAGE_BYTES },
     })
     const groups: Summary[] = []
+    let blob_bytes = 0
+    let began_ms = performance.now()
     for (const record of records) {
-      const event = await this.#groupIn(record)
-      if (event !== undefined) groups.push(summaryOf(topic_id, record, event))
+      if (performance.now() - began_ms > READ_MS) {
+        await setImmediate()
+        began_ms = performance.now()
+      }
+      const checked = await this.#groupIn(record)
+      if (checked === undefined) continue
+      const { event, blobs, bytes } = checked
+      const summary = summaryOf(topic_id, record, event)
+      groups.push(summary)
+      this.#keep(summary, this.#recordOf(record, blobs), bytes)
+      blob_bytes += bytes
+      if (blob_bytes >= PAGE_BLOB_BYTES) return { groups, next: summary.offset + 1 }
     }
     return { groups, next: Number(next) }
   }
 
   /** @throws Error when the record or a blob of it is not there any more */
-  async group({ partition, offset, group_id }: GroupPlace): Promise<GroupRecord> {
-    const { log, vocabulary, partitions, blobs } = this.#options
+  async group(place: GroupPlace): Promise<GroupRecord> {
+    const kept = this.#take(place)
+    if (kept !== undefined) return kept
+    const { partition, offset, group_id } = place
+    const { log, blobs } = this.#options
     const { records } = await log.read({ topic: TOPIC, partition, from: BigInt(offset), max_bytes: 1 })
     const [record] = records
     if (record === undefined || Number(record.offset) !== offset || record.key !== group_id) {
@@ -94,14 +121,40 @@ export class GroupTopic {
         `${TOPIC} partition ${partition} offset ${offset}: expected group ${group_id}, found ${record?.key ?? 'nothing'}`,
       )
     }
-    return { record, event: await decodeRecord(record, vocabulary, partitions, blobs, 'elements') }
+    return this.#recordOf(record, await fetchAll(offloadedBlobs(record), blobs))
   }
 
-  async #groupIn(record: LogRecord): Promise<Event | undefined> {
+  #recordOf(record: LogRecord, blobs: FetchedBlobs): GroupRecord {
+    return { record, blobs, event: () => decodeEvent(record, this.#options.vocabulary, blobs) }
+  }
+
+  #keep(place: GroupPlace, found: GroupRecord, blob_bytes: number): void {
+    this.#take(place)
+    const bytes = blob_bytes + (found.record.value?.length ?? 0)
+    this.#kept.set(placeName(place), { found, bytes })
+    this.#kept_bytes += bytes
+    for (const [name, { bytes }] of this.#kept) {
+      if (this.#kept_bytes <= MOST_KEPT_BYTES) return
+      this.#kept.delete(name)
+      this.#kept_bytes -= bytes
+    }
+  }
+
+  #take(place: GroupPlace): GroupRecord | undefined {
+    const name = placeName(place)
+    const kept = this.#kept.get(name)
+    if (kept === undefined) return undefined
+    this.#kept.delete(name)
+    this.#kept_bytes -= kept.bytes
+    return kept.found.record.key === place.group_id ? kept.found : undefined
+  }
+
+  async #groupIn(record: LogRecord): Promise<CheckedEvent | undefined> {
     const { vocabulary, partitions, blobs } = this.#options
     try {
-      const event = await decodeRecord(record, vocabulary, partitions, blobs)
-      if (event.source === SOURCE) return event
+      const checked = await checkRecord(record, vocabulary, partitions, blobs)
+      const { event } = checked
+      if (event.source === SOURCE) return checked
       this.#passOver(record, `expected an event of ${SOURCE}, got one of ${event.source}`)
     } catch (error) {
       // A blob may come back: going on would lose the group.
@@ -119,6 +172,8 @@ export class GroupTopic {
     this.#options.report(`${place} is no group and is not given out: ${why}`)
   }
 }
+
+const placeName = ({ topic_id, partition, offset }: GroupPlace) => `${topic_id}/${partition}/${offset}`
 
 function summaryOf(topic_id: string, record: LogRecord, event: Event): Summary {
   const [row] = event.data as unknown as [Event<typeof groupFormed>['data'][number]]

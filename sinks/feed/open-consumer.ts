@@ -98,6 +98,8 @@ export class OpenConsumer {
   async lease(wanted: LeaseWanted, wait_ms: number, signal: AbortSignal): Promise<Leased | undefined> {
     const until_ms = this.#options.now_ms() + wait_ms
     for (;;) {
+      // Other calls need not wait for what is being read.
+      if (missing(this.state, wanted) > 0) await this.#arrivals?.pagesAhead()
       const before = this.state.number
       const leased = await this.#decide(async (decisions) => {
         this.#hear(wanted)
@@ -175,6 +177,7 @@ export class OpenConsumer {
 
   #silent(lease_ms: number): Set<number> {
     const ranks = new Set<number>()
+    if (this.state.open.counts.leased === 0) return ranks
     for (const { state, lease } of this.state.open.values()) {
       if (state !== 'leased' || lease === undefined || ranks.has(lease.rank)) continue
       const heard_ms = this.#heard.ranks.get(lease.rank) ?? this.#opened_ms

@@ -1,3 +1,5 @@
+import type { HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -168,8 +170,7 @@ export function feedRoutes(feed: Feed): OpenAPIHono {
     const signal = AbortSignal.any([feed.signal, context.req.raw.signal])
     const leased = await consumer.lease(wanted, wait_ms, signal)
     if (leased === undefined) return context.body(null, 204)
-    const body = Buffer.concat(await feed.bodyOf(leased, wanted))
-    return context.body(body, 200, { 'content-type': ARROW_STREAM, 'content-length': String(body.length) })
+    return sent(context, await feed.bodyOf(leased, wanted))
   })
   app.openapi(HEARTBEAT, async (context) => {
     const consumer = await feed.consumer(context.req.valid('param').consumer)
@@ -206,6 +207,19 @@ export function feedRoutes(feed: Feed): OpenAPIHono {
     refused(context, 404, { error: 'not_found', message: `${context.req.path}: see /openapi.json for what there is` }),
   )
   return app
+}
+
+/** An Arrow stream, from where its pieces lie: a web response would copy them, or wait for the client after each. */
+function sent(context: Context, pieces: readonly Uint8Array[]): Response {
+  const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  const headers = { 'content-type': ARROW_STREAM, 'content-length': String(length) }
+  const { outgoing } = context.env as Partial<HttpBindings>
+  if (outgoing === undefined) return context.body(Buffer.concat(pieces), 200, headers)
+  outgoing.writeHead(200, headers)
+  outgoing.cork()
+  for (const piece of pieces) outgoing.write(piece)
+  outgoing.end()
+  return RESPONSE_ALREADY_SENT
 }
 
 /** A consumer as `GET` answers it. */
