@@ -79,6 +79,21 @@ test('every command that reads a whole log is measured at two sizes: time, memor
   for (const { what, unit, median } of results) if (unit !== 'exponent') expect(median, what).toBeGreaterThan(0)
 })
 
+test('the training feed is measured against Arrow over HTTP and bare commits, and its start in seconds', {
+  timeout: 300_000,
+}, () => {
+  const { status, stdout, stderr } = bench('feed', '--quick', '--json')
+  expect(status, stderr).toBe(0)
+  const results: { against: string | null; unit: string; median: number; goal: number }[] = JSON.parse(stdout).results
+  expect(results.map(({ against, unit, goal }) => [against, unit, goal])).toEqual([
+    ['the same Arrow streams over HTTP into pyarrow', 'groups', 0.6],
+    ['the same Arrow streams over HTTP into pyarrow', 'groups', 0.4],
+    ['as many commits of positions alone', 'steps', 0.5],
+    [null, 's', 5],
+  ])
+  for (const { median } of results) expect(median).toBeGreaterThan(0)
+})
+
 test('an unknown benchmark is refused with the list of known ones', () => {
   const { status, stderr } = bench('rendr')
   expect(status).toBe(2)

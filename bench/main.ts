@@ -27,8 +27,9 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   rescore: () => import('./rescore.ts'),
   sql: () => import('./sql.ts'),
   growth: () => import('./growth.ts'),
+  feed: () => import('./feed.ts'),
 }
-const WHEN_NAMED = ['blobs', 'tensors', 'compute', 'sql', 'growth']
+const WHEN_NAMED = ['blobs', 'tensors', 'compute', 'sql', 'growth', 'feed']
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

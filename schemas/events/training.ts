@@ -48,7 +48,7 @@ const groupFields = {
   ...groupPlace,
   policy_version_oldest: nullable(int64('over the tokens of the group')),
   lineage: nullable(utf8(ID, 'training run that the version counts in')),
-  bytes: int64(NOT_NEGATIVE, 'of the record of the group, without large columns that are in blobs'),
+  bytes: int64(NOT_NEGATIVE, 'of the record of the group, and of its columns that are in blobs'),
 }
 
 /** Which groups a consumer trains on; null: any. */

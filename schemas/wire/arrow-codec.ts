@@ -3,7 +3,8 @@ import type { BlobRef, Field, Fields } from '../declare/logical-types.ts'
 import { type ColumnReader, type ColumnWriter, columnOf, packBits } from './arrow-columns.ts'
 import { END_OF_STREAM } from './arrow-frame.ts'
 import { arrowField, arrowSchemaOf } from './arrow-schema.ts'
-import { readStream, writeStream } from './arrow-stream.ts'
+import { readStream, writeBatch, writeStream } from './arrow-stream.ts'
+import { checkedLists } from './checked-lists.ts'
 import {
   type Blob,
   blobMessage,
@@ -17,6 +18,7 @@ import {
   passOn,
   referencesTo,
   shouldOffload,
+  storedColumn,
 } from './offload.ts'
 import { rowMaker } from './row-maker.ts'
 import { SchemaMessage } from './schema-message.ts'
@@ -32,16 +34,21 @@ export interface ArrowCodec {
   /**
    * Does not validate the values.
    * @param references whether tensors of a blob that was not fetched are decoded as references
+   * @param lists `checked`: lists of numbers that are valid are decoded as empty ones
    * @throws Error when the bytes are no such stream. BlobUnavailableError when a column's blob was not fetched.
    */
-  decode(bytes: Uint8Array, blobs: FetchedBlobs, references: boolean): Row[]
+  decode(bytes: Uint8Array, blobs: FetchedBlobs, references: boolean, lists?: Lists): Row[]
   /** One stream of several batches of this declaration. */
   join(parts: readonly JoinPart[], metadata: ReadonlyMap<string, string>): Uint8Array[]
 }
 
-/** What becomes a batch of a joined stream: a stream of this declaration as it was encoded, or its rows. */
+/** `checked`: lists of numbers that are valid are left out, as empty ones. */
+export type Lists = 'decoded' | 'checked'
+
+/** What becomes a batch of a joined stream: a stream of this declaration with its blobs, or its rows. */
 export interface JoinPart {
   readonly bytes: Uint8Array | undefined
+  readonly blobs: FetchedBlobs
   readonly rows: () => readonly Row[]
 }
 
@@ -85,6 +92,23 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
     return places
   }
 
+  /** A stream's batch with the columns of its blobs; undefined where the stream or a blob was written otherwise. */
+  const withBlobs = (bytes: Uint8Array | undefined, fetched: FetchedBlobs): Uint8Array[] | undefined => {
+    if (bytes === undefined) return undefined
+    const { expected, batches } = readStream(bytes, layouts.known)
+    const [batch, ...more] = expected === undefined ? [] : batches()
+    if (expected === undefined || batch === undefined || more.length > 0) return undefined
+    const places = placesOf(expected.message, expected.texts)
+    const whole: Data[] = []
+    for (const [index, { name, blobOf }] of columns.entries()) {
+      const { at, ref } = places[index] as Place
+      const column = ref === undefined ? batch.columns[at] : storedColumn(name, ref, fetched, blobOf?.())
+      if (column?.length !== batch.rows) return undefined
+      whole.push(column)
+    }
+    return writeBatch(schema, whole, batch.rows)
+  }
+
   return {
     schema,
     encode(rows) {
@@ -114,7 +138,7 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
       return { bytes: writeStream(layouts.of(stored), written, rows.length, texts), blobs, refs }
     },
 
-    decode(bytes, fetched, references) {
+    decode(bytes, fetched, references, lists = 'decoded') {
       const { schema: found, expected, batches: readBatches } = readStream(bytes, layouts.known)
       const places = expected ? placesOf(expected.message, expected.texts) : placesIn(found)
       const batches = readBatches()
@@ -133,7 +157,8 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
         const chunks = ref
           ? fetchColumn(name, type, ref, fetched, blobOf?.())
           : batches.map((batch) => batch.columns[at] as Data)
-        const found = chunks.length === 1 ? read(chunks[0] as Data) : chunks.flatMap(read)
+        const readChunk = (chunk: Data) => (lists === 'checked' ? checkedLists(field, chunk) : undefined) ?? read(chunk)
+        const found = chunks.length === 1 ? readChunk(chunks[0] as Data) : chunks.flatMap(readChunk)
         return ofLength(name, found, count)
       })
       return makeRows(values, count)
@@ -143,26 +168,25 @@ export function arrowCodec(fields: Fields, metadata?: ReadonlyMap<string, string
       const own = layouts.of([])
       const plain = own.write([])
       const named = new Schema(schema.fields, new Map([...schema.metadata, ...metadata]))
-      const batches = parts.map(({ bytes, rows }) => {
-        const whole =
-          bytes !== undefined && Buffer.compare(bytes.subarray(0, plain.length), plain) === 0
-            ? bytes
-            : wholeStream(own, columns, rows())
-        return whole.subarray(plain.length, whole.length - END_OF_STREAM.length)
+      const batches = parts.flatMap(({ bytes, blobs, rows }) => {
+        if (bytes !== undefined && Buffer.compare(bytes.subarray(0, plain.length), plain) === 0) {
+          return [bytes.subarray(plain.length, bytes.length - END_OF_STREAM.length)]
+        }
+        return withBlobs(bytes, blobs) ?? wholeBatch(schema, columns, rows())
       })
       return [new SchemaMessage(named).write([]), ...batches, END_OF_STREAM]
     },
   }
 }
 
-/** A stream in which no column is in a blob. */
-function wholeStream(
-  message: SchemaMessage,
+/** A batch of which no column is in a blob. */
+function wholeBatch(
+  schema: Schema,
   columns: readonly { readonly name: string; readonly write: ColumnWriter }[],
   rows: readonly Row[],
-): Uint8Array {
+): Uint8Array[] {
   const written = columns.map(({ name, write }) => write(rows.map((row) => row[name])))
-  return writeStream(message, written, rows.length)
+  return writeBatch(schema, written, rows.length)
 }
 
 /** Most events have no column that is large enough for a blob, so its message is made when one has. */

@@ -168,7 +168,7 @@ function tensorsIn(data: Data, size: number, ArrayType: TensorArrayType): Tensor
 }
 
 /** Bytes from the log are untrusted: an offset outside its buffer would read another value's memory. */
-function checkedOffsets(data: Data, limit: number): Int32Array {
+export function checkedOffsets(data: Data, limit: number): Int32Array {
   // Some writers leave out the single offset of an empty column.
   if (data.length === 0) return new Int32Array(1)
   const offsets = data.valueOffsets as Int32Array

@@ -80,6 +80,55 @@ export function writeStream(
   rows: number,
   texts: readonly string[] = [],
 ): Uint8Array {
+  const schemaFrame = message.write(texts)
+  const { frame, buffers, regions, bodyBytes } = batchOf(message.schema, columns, rows)
+  const bodyStart = schemaFrame.length + frame.length
+  const out = new Uint8Array(bodyStart + bodyBytes + END_OF_STREAM.length)
+  out.set(schemaFrame)
+  out.set(frame, schemaFrame.length)
+  buffers.forEach((buffer, at) => {
+    if (buffer.byteLength > 0) out.set(bytesOf(buffer), bodyStart + (regions[at * 2] as number))
+  })
+  out.set(END_OF_STREAM, bodyStart + bodyBytes)
+  return out
+}
+
+/** Smaller buffers are copied into one piece. */
+const OWN_PIECE_BYTES = 32 * 1024
+
+/** The bytes of one batch as they are in a stream, in pieces; large buffers are not copied. */
+export function writeBatch(schema: Schema, columns: readonly Data[], rows: number): Uint8Array[] {
+  const { frame, buffers, regions, bodyBytes } = batchOf(schema, columns, rows)
+  const pieces: Uint8Array[] = []
+  let small: Uint8Array[] = [frame]
+  const endOf = (at: number) => (regions[at * 2] ?? bodyBytes) as number
+  buffers.forEach((buffer, at) => {
+    const bytes = bytesOf(buffer)
+    if (bytes.length < OWN_PIECE_BYTES) small.push(bytes)
+    else {
+      pieces.push(Buffer.concat(small), bytes)
+      small = []
+    }
+    const padding = endOf(at + 1) - endOf(at) - bytes.length
+    if (padding > 0) small.push(PADDING.subarray(0, padding))
+  })
+  return [...pieces, Buffer.concat(small)]
+}
+
+const PADDING = new Uint8Array(64)
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength)
+
+interface Batch {
+  /** Its message, which the next batch of the schema overwrites. */
+  readonly frame: Uint8Array
+  readonly buffers: readonly ArrayBufferView[]
+  /** Pairs of offset in the body and length, one for each buffer. */
+  readonly regions: readonly number[]
+  readonly bodyBytes: number
+}
+
+function batchOf(schema: Schema, columns: readonly Data[], rows: number): Batch {
   const nodes: number[] = []
   const regions: number[] = []
   const buffers: ArrayBufferView[] = []
@@ -98,18 +147,7 @@ export function writeStream(
     for (const child of column.children) addColumn(child)
   }
   for (const column of columns) addColumn(column)
-
-  const schemaFrame = message.write(texts)
-  const batchFrame = batchMessage(message.schema, rows, bodyBytes, nodes, regions)
-  const bodyStart = schemaFrame.length + batchFrame.length
-  const out = new Uint8Array(bodyStart + bodyBytes + END_OF_STREAM.length)
-  out.set(schemaFrame)
-  out.set(batchFrame, schemaFrame.length)
-  buffers.forEach(({ buffer, byteOffset, byteLength }, at) => {
-    if (byteLength > 0) out.set(new Uint8Array(buffer, byteOffset, byteLength), bodyStart + (regions[at * 2] as number))
-  })
-  out.set(END_OF_STREAM, bodyStart + bodyBytes)
-  return out
+  return { frame: batchMessage(schema, rows, bodyBytes, nodes, regions), buffers, regions, bodyBytes }
 }
 
 const NO_BYTES = new Uint8Array(0)

@@ -11,7 +11,7 @@ import type { BlobRef } from '../declare/logical-types.ts'
 import { perObject } from '../declare/per-object.ts'
 import type { Catalogue } from '../declare/registry.ts'
 import { upcastData } from '../declare/upcast.ts'
-import { type ArrowCodec, arrowCodec, type EncodedRows, type Row } from './arrow-codec.ts'
+import { type ArrowCodec, arrowCodec, type EncodedRows, type Lists, type Row } from './arrow-codec.ts'
 import { dataSchemaUri, type EventVersion, fingerprintOf, versionsOf } from './fingerprint.ts'
 import { CONTENT_TYPES, type Header, headersOf, offloadedBlobs, parseHeaders, type RecordHeaders } from './headers.ts'
 import { type JsonCodec, jsonCodec } from './json-codec.ts'
@@ -97,9 +97,15 @@ export function blobsToDecode(record: EncodedRecord, events: Catalogue): readonl
  * The event in a record, upcast to the current version and validated. `blobs` returns the bytes of the blobs that
  * `offloadedBlobs(record)` names, at least of those in `blobsToDecode`; the caller must have verified their hashes.
  *
+ * @param lists `checked`: lists of numbers that are valid may be left out, as empty ones
  * @throws PoisonError when the record is no event of the catalogue. BlobUnavailableError when a blob was not given.
  */
-export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: FetchedBlobs = () => undefined): Event {
+export function decodeEvent(
+  record: EncodedRecord,
+  events: Catalogue,
+  blobs: FetchedBlobs = () => undefined,
+  lists: Lists = 'decoded',
+): Event {
   const headers = parseHeaders(record.headers)
   const { envelope } = headers
   const type = events.get(envelope.type)
@@ -115,7 +121,7 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
   if (record.value.length > MAX_READ_BYTES) {
     throw new PoisonError(`${where}: expected at most ${MAX_READ_BYTES} bytes, got ${record.value.length}`)
   }
-  const original = decodeValue(type, written, record.value, blobs)
+  const original = decodeValue(type, written, record.value, blobs, lists)
   const asked = headers.obeys_rules ? 'all' : 'types'
   let key = poisonous(() => validateData(type, original, written, asked))
   let data = original
@@ -138,19 +144,19 @@ export function decodeEvent(record: EncodedRecord, events: Catalogue, blobs: Fet
  * One Arrow IPC stream with a batch for each of these events of a type, in pieces. Bytes that need no change are copied;
  * large columns that were stored in blobs are in the stream.
  *
- * @param parts each event with the record that it was decoded from, its tensors as elements
+ * @param parts each record, which was decoded before, with its blobs and how to decode it with its tensors as elements
  * @param metadata of the schema, in addition to that of the declaration
  */
 export function joinEvents(
   type: EventType<'arrow'>,
-  parts: readonly { readonly record: EncodedRecord; readonly event: Event }[],
+  parts: readonly { readonly record: EncodedRecord; readonly blobs: FetchedBlobs; readonly event: () => Event }[],
   metadata: ReadonlyMap<string, string>,
 ): Uint8Array[] {
   const { arrow } = codecsOf(type, type)
   return arrow.join(
-    parts.map(({ record, event }) => {
+    parts.map(({ record, blobs, event }) => {
       const is_current = parseHeaders(record.headers).written_by.version === type.version
-      return { bytes: is_current ? (record.value ?? undefined) : undefined, rows: () => rowsOf(event) }
+      return { bytes: is_current ? (record.value ?? undefined) : undefined, blobs, rows: () => rowsOf(event()) }
     }),
     metadata,
   )
@@ -211,10 +217,20 @@ function versionOf(type: EventType, { written_by }: RecordHeaders): EventVersion
   return known
 }
 
-function decodeValue(type: EventType, version: EventVersion, value: Uint8Array, blobs: FetchedBlobs): unknown {
+function decodeValue(
+  type: EventType,
+  version: EventVersion,
+  value: Uint8Array,
+  blobs: FetchedBlobs,
+  lists: Lists,
+): unknown {
   const { json, arrow } = codecsOf(type, version)
+  // An upcaster may look at the lists.
+  const is_current = version.version === type.version
   try {
-    return type.encoding === 'arrow' ? arrow.decode(value, blobs, version.version === type.version) : json.decode(value)
+    return type.encoding === 'arrow'
+      ? arrow.decode(value, blobs, is_current, is_current ? lists : 'decoded')
+      : json.decode(value)
   } catch (error) {
     if (error instanceof BlobUnavailableError) throw error
     const format = type.encoding === 'arrow' ? 'an Arrow IPC stream of its rows' : 'a JSON object'

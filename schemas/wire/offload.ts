@@ -223,17 +223,33 @@ export function fetchColumn(
   blobs: FetchedBlobs,
   message?: SchemaMessage,
 ): Data[] {
-  const bytes = blobs(ref.sha256)
-  if (bytes === undefined) {
-    throw new BlobUnavailableError(`column ${name} is in blob ${ref.sha256}, which was not fetched; see offloadedBlobs`)
-  }
-  const stream = readStream(bytes, message && [message])
+  const stream = readStream(fetched(name, ref, blobs), message && [message])
   const [field] = stream.schema.fields
   // Its name is that of the field in which it was first stored.
   if (String(field?.type) !== type) {
     throw new Error(`blob ${ref.sha256}: expected the column ${name} ${type}, got ${field?.name} ${field?.type}`)
   }
   return stream.batches().map(({ columns }) => columns[0] as Data)
+}
+
+/** An offloaded column as `offload` wrote it; undefined where its blob was written otherwise. @throws as fetchColumn */
+export function storedColumn(
+  name: string,
+  ref: BlobRef,
+  blobs: FetchedBlobs,
+  message: SchemaMessage | undefined,
+): Data | undefined {
+  const bytes = fetched(name, ref, blobs)
+  if (message === undefined) return undefined
+  const { expected, batches } = readStream(bytes, [message])
+  const [batch, ...more] = expected === undefined ? [] : batches()
+  return more.length > 0 ? undefined : batch?.columns[0]
+}
+
+function fetched(name: string, { sha256 }: BlobRef, blobs: FetchedBlobs): Uint8Array {
+  const bytes = blobs(sha256)
+  if (bytes !== undefined) return bytes
+  throw new BlobUnavailableError(`column ${name} is in blob ${sha256}, which was not fetched; see offloadedBlobs`)
 }
 
 interface Statistics {

@@ -19,6 +19,8 @@ export class Arrivals {
   readonly #read: Summary[][]
   /** By partition: where reading goes on. */
   readonly #next: number[]
+  /** By partition: the page that follows, which is read while the groups before it are trained on. */
+  readonly #ahead: (Ahead | undefined)[] = []
   /** By partition: up to where the merge goes. */
   #until: readonly number[]
   /** Candidates of a window that is not full yet, and since when. */
@@ -51,6 +53,11 @@ export class Arrivals {
       there += draw.length
     }
     return this.#draws
+  }
+
+  /** Resolves when the pages that are being read ahead are there. Never rejects. */
+  async pagesAhead(): Promise<void> {
+    await Promise.allSettled(this.#ahead.map((ahead) => ahead?.page))
   }
 
   /** Forgets what has been drawn. */
@@ -127,12 +134,35 @@ export class Arrivals {
     const groups = this.#read[partition] ?? []
     while (groups.length === 0 && (this.#next[partition] ?? 0) < until) {
       const from = this.#next[partition] ?? 0
-      const page = await this.#topic.page(topic_id, partition, from)
+      const page = await this.#page(topic_id, partition, from)
+      if (page.next < until) this.#readAhead(topic_id, partition, page.next)
       groups.push(...page.groups.filter((group) => group.offset < until && matches(filter, group)))
       this.#next[partition] = Math.min(until, page.next)
       if (page.next <= from) return
     }
   }
+
+  async #page(topic_id: string, partition: number, from: number): Promise<Page> {
+    const ahead = this.#ahead[partition]
+    this.#ahead[partition] = undefined
+    const page = ahead?.from === from ? await ahead.page.catch(() => undefined) : undefined
+    // What failed or was held up then may work now.
+    return page !== undefined && page.next > from ? page : await this.#topic.page(topic_id, partition, from)
+  }
+
+  #readAhead(topic_id: string, partition: number, from: number): void {
+    const page = this.#topic.page(topic_id, partition, from)
+    // It is read again when it is asked for.
+    page.catch(() => undefined)
+    this.#ahead[partition] = { from, page }
+  }
+}
+
+type Page = Awaited<ReturnType<GroupTopic['page']>>
+
+interface Ahead {
+  readonly from: number
+  readonly page: Promise<Page>
 }
 
 function byPartition(places: readonly { readonly partition: number; readonly offset: number }[]): number[] {

@@ -4,13 +4,15 @@ import { sleep } from '../../infra/sleep.ts'
 import type { Event } from '../../schemas/declare/event.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
 import { joinEvents } from '../../schemas/wire/codec.ts'
-import type { Leased } from './decide/lease.ts'
-import { type GroupRecord, GroupTopic } from './group-topic.ts'
+import type { Caller } from './decide/current.ts'
+import type { Leased, LeaseWanted } from './decide/lease.ts'
+import { GroupGoneError, type GroupRecord, GroupTopic } from './group-topic.ts'
 import { consumersIn, type TrainingLog } from './history.ts'
 import { type FeedStage, OpenConsumer } from './open-consumer.ts'
-import { numbered } from './open-groups.ts'
+import { type NumberedGroup, numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
+import { Sending } from './sending.ts'
 import { FeedCounts } from './watch/feed-counts.ts'
 
 export interface FeedOptions extends TrainingLog {
@@ -21,6 +23,16 @@ export interface FeedOptions extends TrainingLog {
   readonly visible_ms?: number
 }
 
+/** A lease as it is sent. */
+export interface LeaseAnswer {
+  readonly pieces: readonly Uint8Array[]
+  /** To be called once they are sent or given up. */
+  readonly sent: () => void
+}
+
+/** Of the groups that are being sent to all trainers. Inferred. */
+const MOST_SENDING_BYTES = 256 * 2 ** 20
+const READ_AT_ONCE = 16
 /** How often leases are looked at. */
 const EXPIRY_MS = 100
 /** A timer may be so late on a busy machine. Inferred. */
@@ -35,6 +47,7 @@ export class Feed {
   readonly #open = new Map<string, Promise<OpenConsumer>>()
   readonly #opened = new Map<string, OpenConsumer>()
   readonly #stop = new AbortController()
+  readonly #sending = new Sending(MOST_SENDING_BYTES)
   readonly #expiring: Promise<void>
 
   constructor(options: FeedOptions) {
@@ -111,32 +124,51 @@ export class Feed {
 
   /** The groups of a lease, their tensors as elements. @throws Error when the log or a blob cannot be read */
   async groupsOf({ groups }: Leased): Promise<readonly Event[]> {
-    return (await this.#recordsOf(groups)).map(({ event }) => event)
-  }
-
-  #recordsOf(groups: Leased['groups']): Promise<readonly GroupRecord[]> {
-    return Promise.all(groups.map((group) => this.#groups.group(group)))
+    return (await Promise.all(groups.map((group) => this.#groups.group(group)))).map((found) => found.event())
   }
 
   /**
-   * The groups of a lease as an Arrow IPC stream, in pieces: a batch for each, and the lease in the schema's metadata.
+   * Leases groups, and reads them. Those whose records are gone are dropped.
    *
+   * @returns undefined when no group came in time
    * @throws Error when the log or a blob cannot be read: the lease stays
    */
-  async bodyOf(
-    { lease, groups }: Leased,
-    caller: { readonly epoch: number; readonly rank: number },
-  ): Promise<Uint8Array[]> {
-    const parts = await this.#recordsOf(groups)
-    const about = {
-      lease,
-      ...{ epoch: caller.epoch, rank: caller.rank },
-      groups: groups.map((group) => {
-        const { topic_id: _, ...named } = numbered(group)
-        return named
-      }),
+  async lease(
+    consumer: OpenConsumer,
+    wanted: LeaseWanted,
+    wait_ms: number,
+    signal: AbortSignal,
+  ): Promise<LeaseAnswer | undefined> {
+    for (;;) {
+      const leased = await consumer.lease(wanted, wait_ms, signal)
+      if (leased === undefined) return undefined
+      const bytes = leased.groups.reduce((sum, group) => sum + group.bytes, 0)
+      const sent = await this.#sending.enter(bytes, signal)
+      try {
+        const { found, gone } = await this.#read(leased)
+        const left = gone.length === 0 ? leased : await consumer.dropGone(leased, wanted, gone)
+        if (left.groups.length > 0) return { pieces: piecesOf(left, wanted, found), sent }
+        sent()
+      } catch (error) {
+        sent()
+        throw error
+      }
     }
-    return joinEvents(groupFormed, parts, new Map([['plumbline.lease', JSON.stringify(about)]]))
+  }
+
+  async #read({ groups }: Leased): Promise<{ readonly found: GroupRecord[]; readonly gone: number[] }> {
+    const found: GroupRecord[] = []
+    const gone: number[] = []
+    for (let from = 0; from < groups.length; from += READ_AT_ONCE) {
+      const some = groups.slice(from, from + READ_AT_ONCE)
+      const read = await Promise.allSettled(some.map((group) => this.#groups.group(group)))
+      for (const [at, one] of read.entries()) {
+        if (one.status === 'fulfilled') found.push(one.value)
+        else if (one.reason instanceof GroupGoneError) gone.push((some[at] as NumberedGroup).sequence)
+        else throw one.reason
+      }
+    }
+    return { found, gone }
   }
 
   /** Ends waiting calls, finishes commits under way, and lets other feeds have the consumers. */
@@ -196,6 +228,16 @@ export class Feed {
       return undefined
     }
   }
+}
+
+/** An Arrow IPC stream, in pieces: a batch for each group, and the lease in the schema's metadata. */
+function piecesOf({ lease, groups }: Leased, { epoch, rank }: Caller, found: readonly GroupRecord[]): Uint8Array[] {
+  const named = groups.map((group) => {
+    const { topic_id: _, ...rest } = numbered(group)
+    return rest
+  })
+  const about = JSON.stringify({ lease, epoch, rank, groups: named })
+  return joinEvents(groupFormed, found, new Map([['plumbline.lease', about]]))
 }
 
 const isUnknown = (name: string) =>

@@ -134,6 +134,8 @@ export class OpenConsumer {
     const until_ms = this.#options.now_ms() + wait_ms
     for (;;) {
       let has_dropped = false
+      // Other calls need not wait for what is being read.
+      if (missing(this.state, wanted) > 0) await this.#arrivals?.pagesAhead()
       const leased = await this.#decide(async (decisions) => {
         this.#hear(wanted)
         const repeated = leasedBefore(this.state, wanted)
@@ -225,6 +227,7 @@ export class OpenConsumer {
 
   #silent(lease_ms: number): Set<number> {
     const ranks = new Set<number>()
+    if (this.state.open.counts.leased === 0) return ranks
     for (const { state, lease } of this.state.open.values()) {
       if (state !== 'leased' || lease === undefined || ranks.has(lease.rank)) continue
       const heard_ms = this.#heard.ranks.get(lease.rank) ?? this.#opened_ms

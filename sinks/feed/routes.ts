@@ -1,3 +1,5 @@
+import type { HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -26,7 +28,7 @@ import {
   SubscriptionBody,
 } from './calls.ts'
 import type { Subscription } from './consumer-state.ts'
-import type { Feed } from './feed.ts'
+import type { Feed, LeaseAnswer } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import { FeedRefusal, type RefusalCode } from './refusal.ts'
 import { FeedMetrics } from './watch/feed-metrics.ts'
@@ -199,10 +201,8 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
     const consumer = await feed.consumer(context.req.valid('param').consumer)
     const { wait_ms, ...wanted } = context.req.valid('json')
     const signal = AbortSignal.any([feed.signal, context.req.raw.signal])
-    const leased = await consumer.lease(wanted, wait_ms, signal)
-    if (leased === undefined) return context.body(null, 204)
-    const body = Buffer.concat(await feed.bodyOf(leased, wanted))
-    return context.body(body, 200, { 'content-type': ARROW_STREAM, 'content-length': String(body.length) })
+    const answer = await feed.lease(consumer, wanted, wait_ms, signal)
+    return answer === undefined ? context.body(null, 204) : sent(context, answer)
   })
   app.openapi(HEARTBEAT, async (context) => {
     const consumer = await feed.consumer(context.req.valid('param').consumer)
@@ -250,6 +250,28 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
 function consumerOf(feed: Feed, path: string): string {
   const [, named] = /^\/v1\/consumers\/([^/]+)/.exec(path) ?? []
   return feed.consumers.some(({ name }) => name === named) ? (named as string) : ''
+}
+
+/** How long a client may read nothing of its answer. Inferred. */
+const STALLED_MS = 60_000
+
+/** An Arrow stream, from where its pieces lie: a web response would copy them, or wait for the client after each. */
+function sent(context: Context, { pieces, sent: isSent }: LeaseAnswer): Response {
+  const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  const headers = { 'content-type': ARROW_STREAM, 'content-length': String(length) }
+  const { outgoing } = context.env as Partial<HttpBindings>
+  if (outgoing === undefined) {
+    isSent()
+    return context.body(Buffer.concat(pieces), 200, headers)
+  }
+  outgoing.once('close', isSent)
+  // A client that reads nothing for so long has gone; it gets its lease again when it asks again.
+  outgoing.setTimeout(STALLED_MS, () => outgoing.destroy())
+  outgoing.writeHead(200, headers)
+  outgoing.cork()
+  for (const piece of pieces) outgoing.write(piece)
+  outgoing.end()
+  return RESPONSE_ALREADY_SENT
 }
 
 /** A consumer as `GET` answers it. */

@@ -67,12 +67,39 @@ async function decodeWith(
   return eventOf(record, vocabulary, partitions, await fetchAll(refs, blobs))
 }
 
+/** An event of which lists of numbers that are valid may be left out, as empty ones, and the blobs that it needed. */
+export interface CheckedEvent {
+  readonly event: Event
+  readonly blobs: FetchedBlobs
+  /** In the blobs. */
+  readonly bytes: number
+}
+
+/** Like `decodeRecord`, for readers that need all of the record to be valid and little of its contents. */
+export async function checkRecord(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: Pick<Blobs, 'get'>,
+): Promise<CheckedEvent> {
+  try {
+    return { event: eventOf(record, vocabulary, partitions, NONE, 'checked'), blobs: NONE, bytes: 0 }
+  } catch (error) {
+    if (!(error instanceof BlobUnavailableError)) throw error
+  }
+  const refs = blobsToDecode(record, vocabulary)
+  const fetched = await fetchAll(refs, blobs)
+  const bytes = refs.reduce((sum, ref) => sum + ref.bytes, 0)
+  return { event: eventOf(record, vocabulary, partitions, fetched, 'checked'), blobs: fetched, bytes }
+}
+
 const NONE: FetchedBlobs = () => undefined
 
 /** A larger file cannot be read in one call. */
 const MAX_COLUMN_BYTES = 2 ** 31 - 1
 
-async function fetchAll(refs: readonly BlobRef[], blobs: Pick<Blobs, 'get'>): Promise<FetchedBlobs> {
+/** The blobs of a record's columns. @throws PoisonError when one is missing or damaged; other errors are transient */
+export async function fetchAll(refs: readonly BlobRef[], blobs: Pick<Blobs, 'get'>): Promise<FetchedBlobs> {
   const fetched = new Map<string, Uint8Array>()
   for (const ref of refs) {
     if (fetched.has(ref.sha256)) continue
@@ -90,8 +117,14 @@ async function fetchAll(refs: readonly BlobRef[], blobs: Pick<Blobs, 'get'>): Pr
   return (sha256) => fetched.get(sha256)
 }
 
-function eventOf(record: LogRecord, vocabulary: Catalogue, partitions: Partitions, blobs: FetchedBlobs): Event {
-  const event = decodeEvent(record, vocabulary, blobs)
+function eventOf(
+  record: LogRecord,
+  vocabulary: Catalogue,
+  partitions: Partitions,
+  blobs: FetchedBlobs,
+  lists: 'decoded' | 'checked' = 'decoded',
+): Event {
+  const event = decodeEvent(record, vocabulary, blobs, lists)
   if (event.type !== record.topic) {
     throw new PoisonError(`expected an event of type ${record.topic} in the topic of that name, got ${event.type}`)
   }
