@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { RecordBatchReader } from 'apache-arrow'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { memoryBlobs } from '../../infra/blobs/memory.ts'
 import { serveHttp } from '../../infra/http/http-server.ts'
 import type { Listening } from '../../infra/http/listen.ts'
+import { groupFormed } from '../../schemas/events/rollout.ts'
+import { encodeEvent } from '../../schemas/wire/codec.ts'
 import { FeedLog, formed } from '../../testing/feed-log.ts'
 import { sendRawHttp } from '../../tests/fuzz/raw-http.ts'
 import { errorAnswer, feedRoutes } from './routes.ts'
@@ -96,6 +99,24 @@ test('a lease is an Arrow stream with a batch for each group, large columns incl
   expect(batches.map((batch) => batch.getChild('group_id')?.get(0))).toEqual(['g0', 'g1', 'wide'])
   expect(batches[1]?.getChild('reward')?.toArray()).toEqual(new Float64Array([1, 0]))
   expect([...(batches[2]?.getChild('token_ids')?.get(2) ?? [])]).toEqual(tokens)
+})
+
+test('a lease whose blob is missing is answered 503, and the same one is given once the blob is back', async () => {
+  const wide = formed('wide')
+  const tokens = Array.from({ length: 40_000 }, (_, at) => at)
+  const large = { ...wide, data: wide.data.map((row) => ({ ...row, token_ids: tokens })) }
+  await log.appendLarge(large)
+  await start()
+  await lease(1)
+  await server.close()
+  const blobs = memoryBlobs()
+  const feed = log.feed({ blobs })
+  server = await serveHttp(feedRoutes(feed), { host: '127.0.0.1', port: 0, errorAnswer })
+  const away = await lease(1)
+  expect(away.status).toBe(503)
+  expect(await away.json()).toMatchObject({ error: 'unavailable', message: expect.stringMatching(/blob \w+/) })
+  for (const { bytes, ref } of encodeEvent(groupFormed, large).blobs) await blobs.put(bytes, ref.media_type)
+  expect((await lease(1)).status).toBe(200)
 })
 
 test('a lease without groups is answered 204', async () => {

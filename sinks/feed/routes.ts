@@ -6,7 +6,8 @@ import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import { retryOf } from '../../infra/retry.ts'
 import { OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
-import { EventTooLargeError, InvalidEventError } from '../../schemas/declare/event-errors.ts'
+import { RivalError } from '../../infra/runtime/work/resuming-producer.ts'
+import { EventTooLargeError, InvalidEventError, PoisonError } from '../../schemas/declare/event-errors.ts'
 import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyRole, onlyTokens } from './access/authorise.ts'
 import { refused, watchRefusals } from './access/refused.ts'
 import type { Role, TokenFile } from './access/tokens.ts'
@@ -307,6 +308,7 @@ export function errorAnswer(error: Error, context: Context): Response {
   if (error instanceof HTTPException) {
     return refused(context, 400, { error: 'invalid', message: `body: ${error.message}` })
   }
-  const is_bug = retryOf(error) === 'never' && error.name !== 'RivalError'
+  // A blob of a leased group is missing; it may come back.
+  const is_bug = retryOf(error) === 'never' && !(error instanceof RivalError || error instanceof PoisonError)
   return refused(context, is_bug ? 500 : 503, { error: is_bug ? 'bug' : 'unavailable', message: error.message })
 }
