@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { checkRepaired, PAGE, resumes, type SoundLog, soundLog } from '../../../testing/damaged-logs.ts'
+import { readAll } from '../conformance/steps.ts'
 import { LogDamagedError } from '../port/log.ts'
 import { openLmdbLog } from './lmdb-log.ts'
 import { PageFile } from './page-file.ts'
@@ -161,3 +162,44 @@ test('nothing is written into a folder that is not empty, or when no record can 
   expect(existsSync(to)).toBe(false)
   await expect(repairLog({ from: join(root, 'sound'), to: from, resumes })).rejects.toThrow(/expected an empty folder/)
 })
+
+test(
+  'a topic of events whose name is lost has the name that its events give it, and all of its records',
+  LIMIT,
+  async () => {
+    const [from, to] = [join(root, 'nameless'), join(root, 'named')]
+    const log = await openLmdbLog({ dir: from })
+    await log.createTopics([
+      { name: 'other', partitions: 3 },
+      { name: 'rollout.requested', partitions: 3 },
+    ])
+    const producer = await log.producer({ transactional_id: 'test' })
+    const transaction = producer.begin()
+    const headers = [{ name: 'ce_type', value: 'rollout.requested' }]
+    for (const value of ['a', 'b'])
+      transaction.append('rollout.requested', 1, { key: null, headers, value: Buffer.from(value) })
+    transaction.append('other', 0, { key: null, headers: [], value: Buffer.from('c') })
+    await transaction.commit()
+    await producer.close()
+    await log.close()
+    // Every copy of its entry in the catalogue, in a page or in a freed one.
+    const file = join(from, 'data.mdb')
+    const bytes = readFileSync(file)
+    const entry = Buffer.from('topic\0rollout.requested')
+    let copies = 0
+    for (let at = bytes.indexOf(entry); at >= 0; at = bytes.indexOf(entry, at + 1)) {
+      bytes.write('lost!', at)
+      copies++
+    }
+    expect(copies).toBeGreaterThan(0)
+    writeFileSync(file, bytes)
+    const { nameless, problems, topics } = await repairLog({ from, to, resumes })
+    expect(nameless).toBe(0)
+    expect(problems.join('\n')).toMatch(/name of topic number 2 is lost: its events are of rollout.requested/)
+    expect(topics).toContainEqual({ name: 'rollout.requested', records: 2, unchecksummed: 0, found: 0 })
+    const repaired = await openLmdbLog({ dir: to, access: 'read' })
+    expect(await repaired.endOffsets('rollout.requested')).toEqual([0n, 2n, 0n])
+    expect((await readAll(repaired, 'rollout.requested', 1)).map(({ value }) => String(value))).toEqual(['a', 'b'])
+    await repaired.close()
+  },
+)

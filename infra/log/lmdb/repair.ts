@@ -100,7 +100,7 @@ const CHUNKS_AT_ONCE = 256
 class Repair {
   readonly #file: PageFile
   readonly #found: Salvage
-  readonly #catalog: SalvagedCatalog
+  #catalog: SalvagedCatalog
   readonly #tables: Tables
   readonly #resumes: RepairOptions['resumes']
   /** First offsets by topic number and partition. */
@@ -143,12 +143,56 @@ class Repair {
   }
 
   run(): Repaired {
+    this.#catalog = { ...this.#catalog, topics: [...this.#catalog.topics, ...this.#namedByRecords()] }
     const topics = this.#catalog.topics.map((topic) => this.#topic(topic))
     this.#flush()
     const nameless = this.#tellNameless()
     const positions = this.#putCatalog()
     const problems = this.#problems
     return { topics, positions, unchecked: this.#unchecked, lost: this.#lost, nameless, problems }
+  }
+
+  /**
+   * Topics that no copy of the catalog names, by the type that their events have in their headers: a topic of events has
+   * its type as its name. Of several numbers with one type, the highest is the topic that was there last.
+   */
+  #namedByRecords(): SalvagedTopic[] {
+    const { topics } = this.#catalog
+    const numbers = new Set(topics.map(({ row }) => row.id))
+    const names = new Set(topics.map(({ name }) => name))
+    const found = new Map<string, SalvagedTopic>()
+    for (const [id, places] of Map.groupBy(this.#firsts, ([place]) => Number(place.split('/')[0]))) {
+      if (numbers.has(id)) continue
+      const partitions = places.map(([place]) => Number(place.split('/')[1]))
+      const name = this.#typeOfEvents(id, places)
+      if (name === undefined || names.has(name) || (found.get(name)?.row.id ?? -1) > id) continue
+      const count = Math.max(...partitions.map((partition) => partition + 1), mostFrequentCount(topics))
+      const none = Array.from({ length: count }, () => 0)
+      found.set(name, { name, row: { id, begins: none, ends: none }, in_tree: false })
+    }
+    for (const [name, { row }] of found) {
+      this.#problems.push(
+        `the name of topic number ${row.id} is lost: its events are of ${name}, and so it is called now`,
+      )
+    }
+    return [...found.values()]
+  }
+
+  /** The type in the headers of a topic's records; undefined when they have none, or not all the same. */
+  #typeOfEvents(id: number, places: Iterable<readonly [place: string, firsts: readonly number[]]>): string | undefined {
+    const types = new Set<string | undefined>()
+    for (const [place, firsts] of places) {
+      const partition = Number(place.split('/')[1])
+      for (const first of firsts) {
+        const chunk = this.#soundChunk(chunkKey(id, partition, first), Number.MAX_SAFE_INTEGER)
+        if (chunk === undefined) continue
+        const records: LogRecord[] = []
+        readChunk(chunk.bytes, { topic: '', partition, first }, first, { bytes: 0, at_least_one: true }, records)
+        for (const { headers } of records) types.add(headers.find(({ name }) => name === 'ce_type')?.value)
+        if (types.size > 1) return undefined
+      }
+    }
+    return types.values().next().value
   }
 
   #topic({ name, row, in_tree }: SalvagedTopic): RepairedTopic {
@@ -340,6 +384,12 @@ class Repair {
     const same = found.digest === last.digest && found.appended_ms === last.appended_ms
     return same ? undefined : `record ${last.offset} is not the one that was read`
   }
+}
+
+/** How many partitions most topics have: one whose name is lost may have had some without a record. */
+function mostFrequentCount(topics: readonly SalvagedTopic[]): number {
+  const counts = [...Map.groupBy(topics, ({ row }) => row.ends.length)]
+  return counts.sort(([, one], [, other]) => other.length - one.length)[0]?.[0] ?? 1
 }
 
 /** Lengths inside the records of a chunk without a checksum may contradict each other. */

@@ -25,7 +25,8 @@ function foldOf(told: readonly Told[]): Map<string, Row> {
           else Object.assign(now, { state: 'leased', leased_at: at, times_leased: more(now.times_leased) })
           break
         case 'training.step_begun':
-          Object.assign(now, { state: 'leased', step: String(step) })
+          // It may use an applied group again.
+          now.step = String(step)
           break
         case 'training.groups_applied':
           Object.assign(now, { state: 'applied', step: String(step), applied_at: at })
