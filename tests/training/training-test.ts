@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -220,7 +229,6 @@ class Training {
       return
     }
     writeFileSync(`${this.#order}.part`, JSON.stringify(path === undefined ? { who, when } : { who, when, path }))
-    const { renameSync } = await import('node:fs')
     renameSync(`${this.#order}.part`, this.#order)
     // A run is started only by ranks that start.
     if (path === '/runs') await this.#ranks[RANKS - 1]?.kill()
@@ -285,11 +293,12 @@ class Training {
       durable: formed,
       dropped: 0,
     })
-    const weights = this.#weightsOf(lab.checkpoints.at(-1)?.checkpoint ?? '')
+    const last = lab.checkpoints.at(-1)?.checkpoint ?? ''
+    const weights = this.#weightsOf(last)
     const off = Object.entries(weights).filter(([, times]) => times !== 1)
     this.#expect('groups that are inside the weights more than once', off, [])
     this.#expect('groups inside the weights', Object.keys(weights).length, formed)
-    await this.#until('the tables have every event', async () => (await this.#lag()) === 0)
+    await this.#until('the tables have every event', () => this.#isLoaded(last))
     const ledger = await sql<{ group_id: string; state: string }>(
       this.#at,
       "select group_id, state from ledger where consumer = 'lab'",
@@ -311,13 +320,13 @@ class Training {
     this.counts['starts of the ranks'] = this.#attempts
   }
 
-  async #lag(): Promise<number> {
-    const [{ behind = 0 } = {}] = await sql<{ behind: number }>(
+  /** Whether the tables have this checkpoint, which is the last event of the consumer, and all events before it. */
+  async #isLoaded(checkpoint: string): Promise<boolean> {
+    const found = await sql(
       this.#at,
-      `select (select max(number) from training.checkpoint_saved)::int - coalesce((select max(number) from (
-        select number from training.groups_applied union all select number from training.checkpoint_saved)), 0)::int as behind`,
+      `select 1 as one from consumers where checkpoint = '${checkpoint}' and missing = 0 and ahead = 0`,
     )
-    return behind
+    return found.length > 0
   }
 
   #weightsOf(checkpoint: string): Record<string, number> {
