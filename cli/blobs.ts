@@ -6,8 +6,7 @@ import { serveBlobs } from '../infra/blobs/server.ts'
 import { BLOBS_TOKEN, blobFolder } from '../pipeline/blob-stores.ts'
 import { makeDataFolder } from '../pipeline/data-folder.ts'
 import type { Listen } from '../pipeline/metrics.ts'
-import { UsageError } from '../pipeline/usage-error.ts'
-import { listenAddress } from './listen.ts'
+import { listenAddress, listening } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
 
 export function addBlobs(command: Command): void {
@@ -36,10 +35,7 @@ export function addBlobs(command: Command): void {
       const given = process.env[BLOBS_TOKEN]
       const token = given || randomBytes(24).toString('base64url')
       const options = { ...blobFolder(global.data), token, ...listen, allow_delete: allowDelete }
-      const server = await serveBlobs(options).catch((cause: unknown) => {
-        const problem = cause instanceof Error ? cause.message : String(cause)
-        throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
-      })
+      const server = await listening(listen, serveBlobs(options))
       const shown = given ? {} : { token }
       if (global.json) process.stdout.write(`${JSON.stringify({ url: `http://${server.address}`, ...shown })}\n`)
       else {

@@ -2,14 +2,13 @@ import { once } from 'node:events'
 import { type Command, Option } from 'commander'
 import { serveHttp } from '../infra/http/http-server.ts'
 import { openDataFolder } from '../pipeline/data-folder.ts'
-import { UsageError } from '../pipeline/usage-error.ts'
 import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { Feed } from '../sinks/feed/feed.ts'
 import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
 import { expectAllowed, type FeedCommandOptions, tlsOf, tokensOf } from './feed-access.ts'
 import { addFeedToken } from './feed-token.ts'
-import { listenAddress } from './listen.ts'
+import { listenAddress, listening } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
 
 /** Trainers hold connections open while they wait for groups. */
@@ -52,10 +51,7 @@ export function addFeed(command: Command): void {
         })
         try {
           const serving = { ...listen, ...(tls && { tls }), max_connections: MAX_CONNECTIONS, errorAnswer }
-          const server = await serveHttp(feedRoutes(feed, tokens), serving).catch((cause: unknown) => {
-            const problem = cause instanceof Error ? cause.message : String(cause)
-            throw new UsageError(`--listen ${listen.host}:${listen.port}: ${problem}`, 'name another port', { cause })
-          })
+          const server = await listening(listen, serveHttp(feedRoutes(feed, tokens), serving))
           const url = `${tls === undefined ? 'http' : 'https'}://${server.address}`
           process.stdout.write(global.json ? `${JSON.stringify({ url })}\n` : `the feed of ${log.address} at ${url}\n`)
           if (!signal.aborted) await once(signal, 'abort')

@@ -1,3 +1,4 @@
+import type { Listening } from '../infra/http/listen.ts'
 import type { Listen } from '../pipeline/metrics.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 
@@ -11,4 +12,12 @@ export function listenAddress(option: string, example: string): (text: string) =
     }
     return { host, port: Number(digits) }
   }
+}
+
+/** @throws UsageError when the address of `--listen` cannot be listened on */
+export async function listening({ host, port }: Listen, server: Promise<Listening>): Promise<Listening> {
+  return await server.catch((cause: unknown) => {
+    const problem = cause instanceof Error ? cause.message : String(cause)
+    throw new UsageError(`--listen ${host}:${port}: ${problem}`, 'name another port', { cause })
+  })
 }
