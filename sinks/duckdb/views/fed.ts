@@ -52,33 +52,23 @@ export const OFFERED = `(
       ) AS wanted ON wanted.start."partition" = formed.log_partition
     )`
 
+/** Each event that names groups, what it tells of them, and which columns it has besides those of all. */
+const TELLING = [
+  ['groups_leased', "CASE WHEN lease IS NULL THEN 'numbered' ELSE 'leased' END", ['rank']],
+  ['lease_ended', "'ended'", ['rank']],
+  ['step_begun', "'begun'", ['rank', 'step']],
+  ['groups_applied', "'applied'", ['rank', 'step']],
+  ['groups_dropped', "'dropped'", ['reason']],
+  ['checkpoint_saved', "'saved'", ['checkpoint']],
+  ['rolled_back', "'rolled_back'", []],
+] as const
+
 /** What happened to groups: a row for each group that a training event names. */
-export const HAPPENED = `(
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence, rank,
-          CASE WHEN lease IS NULL THEN 'numbered' ELSE 'leased' END AS happened
-        FROM ${fed('training.groups_leased')}
-        UNION ALL BY NAME
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence, rank,
-          'ended' AS happened
-        FROM ${fed('training.lease_ended')}
-        UNION ALL BY NAME
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence, rank, step,
-          'begun' AS happened
-        FROM ${fed('training.step_begun')}
-        UNION ALL BY NAME
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence, rank, step,
-          'applied' AS happened
-        FROM ${fed('training.groups_applied')}
-        UNION ALL BY NAME
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence, reason,
-          'dropped' AS happened
-        FROM ${fed('training.groups_dropped')}
-        UNION ALL BY NAME
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence, checkpoint,
-          'saved' AS happened
-        FROM ${fed('training.checkpoint_saved')}
-        UNION ALL BY NAME
-        SELECT consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence,
-          'rolled_back' AS happened
-        FROM ${fed('training.rolled_back')}
+export const HAPPENED = `(${TELLING.map(
+  ([event, happened, more]) => `
+        SELECT ${['consumer, group_id, "partition", "offset", number, ce_time, run, epoch, sequence', ...more].join(', ')},
+          ${happened} AS happened
+        FROM ${fed(`training.${event}`)}`,
+).join(`
+        UNION ALL BY NAME`)}
       )`
