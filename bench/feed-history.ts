@@ -8,7 +8,8 @@ import { Decisions } from '../sinks/feed/decide/decisions.ts'
 import { lease } from '../sinks/feed/decide/lease.ts'
 import { startRun } from '../sinks/feed/decide/run.ts'
 import { applied, beginStep } from '../sinks/feed/decide/step.ts'
-import { subscribe, type Wanted } from '../sinks/feed/decide/subscribe.ts'
+import { subscribe } from '../sinks/feed/decide/subscribe.ts'
+import { DEFAULT_SUBSCRIPTION } from '../sinks/feed/subscription.ts'
 import { catalogue } from '../streams/vocabulary.ts'
 import { PARTITIONS } from './tower-log.ts'
 
@@ -33,7 +34,7 @@ export async function appendHistory(log: Log, steps: number, groups_per_step: nu
     return answer
   }
   const begins = { topic_id: '', start: [], formed_before: [] }
-  decide((decisions) => subscribe(state, decisions, SUBSCRIPTION, begins))
+  decide((decisions) => subscribe(state, decisions, DEFAULT_SUBSCRIPTION, begins))
   const run = { run: 'bench', attempt: 'bench', world_size: 1, resume: null, lineage: null }
   decide((decisions) => startRun(state, decisions, run, NOTHING_PUBLISHED))
   const caller = { epoch: 1, rank: 0 }
@@ -67,16 +68,3 @@ const groupAt = (at: number) => ({
   ...{ topic_id: '', partition: at % PARTITIONS, offset: Math.floor(at / PARTITIONS) },
   ...{ group_id: `group ${at} of the history`, policy_version_oldest: null, lineage: null, bytes: 100_000 },
 })
-
-/** Every group, in the order of arrival. */
-export const SUBSCRIPTION: Wanted = {
-  filter: { origin: null, task: null, dialect: null, reward_name: null, lineages: null, with_variance: false },
-  order: 'arrival',
-  order_seed: '',
-  order_window: 1,
-  max_staleness: null,
-  without_version: 'until_published',
-  lease_ms: 60_000,
-  keep_checkpoints: 16,
-  transport: 'http',
-}

@@ -10,8 +10,9 @@ import { openLmdbLog } from '../infra/log/lmdb/lmdb-log.ts'
 import { ResumingProducer } from '../infra/runtime/work/resuming-producer.ts'
 import { consumerSubscribed } from '../schemas/events/training.ts'
 import { Feed } from '../sinks/feed/feed.ts'
+import { DEFAULT_SUBSCRIPTION } from '../sinks/feed/subscription.ts'
 import { appendGroups } from './feed-groups.ts'
-import { appendHistory, SUBSCRIPTION } from './feed-history.ts'
+import { appendHistory } from './feed-history.ts'
 import { type BenchFolder, benchFolder } from './folder.ts'
 import type { Bench, Measure, OpenBench } from './pairs.ts'
 import { noBlobs, PARTITIONS, vocabulary } from './tower-log.ts'
@@ -193,7 +194,7 @@ async function stepsOf(folder: BenchFolder, steps: number): Promise<Bench> {
 
 async function train(feed: Feed, name: string, steps: number): Promise<number> {
   const consumer = await feed.consumer(name, 'open')
-  await consumer.subscribe(SUBSCRIPTION, 'beginning')
+  await consumer.subscribe(DEFAULT_SUBSCRIPTION, 'beginning')
   const { epoch } = await consumer.startRun({ run: 'bench', attempt: name, world_size: 1, resume: null, lineage: null })
   let since: number[] = []
   let parent: string | null = null
