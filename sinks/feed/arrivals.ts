@@ -21,6 +21,8 @@ export class Arrivals {
   readonly #next: number[]
   /** By partition: the page that follows, which is read while the groups before it are trained on. */
   readonly #ahead: (Ahead | undefined)[] = []
+  /** By partition: the end when the consumer subscribed. */
+  readonly #formed_before: readonly number[]
   /** By partition: up to where the merge goes. */
   #until: readonly number[]
   /** Candidates of a window that is not full yet, and since when. */
@@ -38,7 +40,8 @@ export class Arrivals {
     this.#topic = topic
     this.#subscription = subscription
     this.#now_ms = now_ms
-    this.#until = byPartition(subscription.formed_before)
+    this.#formed_before = byPartition(subscription.formed_before)
+    this.#until = this.#formed_before
     this.#next = this.#until.map((_, partition) => drawn.get(partition) ?? 0)
     this.#read = this.#until.map(() => [])
   }
@@ -85,17 +88,16 @@ export class Arrivals {
       this.#window.push(first)
     }
     if (this.#window.length === 0) return undefined
-    if (this.#window.length < size && !(await this.#endsHere())) return undefined
+    if (this.#window.length < size && !this.#endsHere()) return undefined
     const window = this.#window
     this.#window = []
     return size === 1 ? window : shuffled(window, order_seed)
   }
 
   /** Whether a window ends though it is not full: with the last group formed before, or because it has waited. */
-  async #endsHere(): Promise<boolean> {
+  #endsHere(): boolean {
     const last = this.#window.at(-1)
-    const before = byPartition(this.#subscription.formed_before)
-    if (last !== undefined && last.offset < (before[last.partition] ?? 0)) return true
+    if (last !== undefined && last.offset < (this.#formed_before[last.partition] ?? 0)) return true
     return this.#now_ms() - this.#since_ms >= WINDOW_WAITS_MS
   }
 
@@ -111,15 +113,11 @@ export class Arrivals {
         return earliest
       }
       // A window does not reach beyond the groups formed before.
-      if (this.#window.length > 0 && this.#isWithinFormed()) return undefined
+      if (this.#window.length > 0 && this.#until === this.#formed_before) return undefined
       const ends = await this.#topic.ends()
       if (ends.every((end, partition) => end <= (this.#until[partition] ?? 0))) return undefined
       this.#until = ends
     }
-  }
-
-  #isWithinFormed(): boolean {
-    return JSON.stringify(this.#until) === JSON.stringify(byPartition(this.#subscription.formed_before))
   }
 
   /** Reads on in every partition of which nothing is left, until there is a group that matches, or the end. */

@@ -9,7 +9,7 @@ const id = z.string().min(1).max(256)
 const whole = z.int().min(0)
 const sequences = z.array(whole).max(65_536)
 const caller = { epoch: z.int().min(1), rank: whole.max(65_535) }
-const any = z.string().min(1).max(1_024).nullable().default(null)
+const wanted = z.string().min(1).max(1_024).nullable().default(null)
 
 export const ConsumerName = z.string().regex(CONSUMER_NAME)
 
@@ -17,7 +17,7 @@ export const SubscriptionBody = z
   .strictObject({
     filter: z
       .strictObject({
-        ...{ origin: any, task: any, dialect: any, reward_name: any },
+        ...{ origin: wanted, task: wanted, dialect: wanted, reward_name: wanted },
         lineages: z.array(id).max(1_024).nullable().default(null),
         with_variance: z.boolean().default(false),
       })

@@ -188,9 +188,9 @@ export class Feed {
     const { signal } = this.#stop
     const loops = new Map<string, Promise<void>>()
     let names: readonly string[] | undefined
-    const trouble = new Map<string, string>()
+    const trouble: Trouble = {}
     while (!signal.aborted) {
-      names ??= await this.#orTrouble('', trouble, () => this.names())
+      names ??= await this.#orTrouble(trouble, () => this.names())
       for (const name of new Set([...(names ?? []), ...this.#open.keys()])) {
         if (!loops.has(name)) loops.set(name, this.#expireLeasesOf(name))
       }
@@ -201,33 +201,38 @@ export class Feed {
 
   async #expireLeasesOf(name: string): Promise<void> {
     const { signal } = this.#stop
-    const trouble = new Map<string, string>()
+    const trouble: Trouble = {}
     let pause_ms = 0
     let last_ms = performance.now()
     while (!signal.aborted) {
       // While this process does not run, it hears nobody: what was sent meanwhile is read after this.
       const deaf_ms = Math.max(0, performance.now() - last_ms - EXPIRY_MS - pause_ms - LATE_MS)
       last_ms = performance.now()
-      await this.#orTrouble(name, trouble, async () => (await this.consumer(name)).expireLeases(deaf_ms))
-      pause_ms = trouble.size === 0 ? 0 : longerPause(pause_ms)
+      await this.#orTrouble(trouble, async () => (await this.consumer(name)).expireLeases(deaf_ms))
+      pause_ms = trouble.message === undefined ? 0 : longerPause(pause_ms)
       await sleep(EXPIRY_MS + pause_ms, signal)
     }
   }
 
   /** Reports an error once, and again when it is another one. */
-  async #orTrouble<A>(name: string, trouble: Map<string, string>, work: () => Promise<A>): Promise<A | undefined> {
+  async #orTrouble<A>(trouble: Trouble, work: () => Promise<A>): Promise<A | undefined> {
     try {
       if (this.#stop.signal.aborted) return undefined
       const done = await work()
-      trouble.delete(name)
+      delete trouble.message
       return done
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
-      if (message !== trouble.get(name) && !this.#stop.signal.aborted) this.#options.report(message)
-      trouble.set(name, message)
+      if (message !== trouble.message && !this.#stop.signal.aborted) this.#options.report(message)
+      trouble.message = message
       return undefined
     }
   }
+}
+
+/** What was reported last and has not been mended. */
+interface Trouble {
+  message?: string
 }
 
 /** An Arrow IPC stream, in pieces: a batch for each group, and the lease in the schema's metadata. */

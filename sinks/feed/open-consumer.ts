@@ -1,6 +1,5 @@
 import { ResumingProducer } from '../../infra/runtime/work/resuming-producer.ts'
 import { sleep } from '../../infra/sleep.ts'
-import type { EventType } from '../../schemas/declare/event.ts'
 import { consumerSubscribed } from '../../schemas/events/training.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
 import { homesOf } from '../../schemas/wire/routing.ts'
@@ -308,7 +307,7 @@ export class OpenConsumer {
       await this.#producer.commit(
         (transaction) => {
           for (const { type, record } of encoded) {
-            for (const home of homesOf(type as EventType, name, partitions)) transaction.append(type.type, home, record)
+            for (const home of homesOf(type, name, partitions)) transaction.append(type.type, home, record)
           }
         },
         [positionAt(number + made.length)],

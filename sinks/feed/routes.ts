@@ -8,6 +8,7 @@ import { retryOf } from '../../infra/retry.ts'
 import { OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
 import { RivalError } from '../../infra/runtime/work/resuming-producer.ts'
 import { EventTooLargeError, InvalidEventError, PoisonError } from '../../schemas/declare/event-errors.ts'
+import { ARROW_STREAM } from '../../schemas/wire/offload.ts'
 import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyRole, onlyTokens } from './access/authorise.ts'
 import { refused, watchRefusals } from './access/refused.ts'
 import type { Role, TokenFile } from './access/tokens.ts'
@@ -36,7 +37,6 @@ import { FeedMetrics } from './watch/feed-metrics.ts'
 
 /** Longer than any checkpoint's list of groups. */
 const MAX_BODY_BYTES = 16 * 2 ** 20
-export const ARROW_STREAM = 'application/vnd.apache.arrow.stream'
 
 const STATUSES: Partial<Record<RefusalCode, 400 | 404 | 429>> = {
   invalid: 400,
@@ -174,6 +174,9 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
     ...{ type: 'http', scheme: 'bearer' },
     description: 'A token of the file that the feed was started with (--tokens). Without that option none is needed.',
   })
+  const named = (context: { readonly req: { valid(target: 'param'): { readonly consumer: string } } }) =>
+    feed.consumer(context.req.valid('param').consumer)
+
   app.openapi(GET_ALL, async (context) => {
     const consumers = (await feed.names()).filter((name) => maySee(context, name))
     return context.json({ consumers }, 200)
@@ -189,45 +192,45 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
     return context.json(await shown(consumer), 200)
   })
   app.openapi(RETIRE, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     await consumer.retire(context.req.valid('json').reason)
     return context.json(await shown(consumer), 200)
   })
   app.openapi(RUN, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     const run = await consumer.startRun(context.req.valid('json'))
     return context.json({ ...run, lease_ms: consumer.state.subscription?.lease_ms ?? 0 }, 200)
   })
   app.openapi(LEASE, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     const { wait_ms, ...wanted } = context.req.valid('json')
     const signal = AbortSignal.any([feed.signal, context.req.raw.signal])
     const answer = await feed.lease(consumer, wanted, wait_ms, signal)
     return answer === undefined ? context.body(null, 204) : sent(context, answer)
   })
   app.openapi(HEARTBEAT, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     return context.json({ leased: consumer.heartbeat(context.req.valid('json')) }, 200)
   })
   app.openapi(RELEASE, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     const { groups, ...caller } = context.req.valid('json')
     return context.json({ released: await consumer.release(caller, groups) }, 200)
   })
   app.openapi(STEP, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     return context.json({ begun: await consumer.beginStep(context.req.valid('json')) }, 200)
   })
   app.openapi(RECEIPT, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     return context.json({ applied: await consumer.applied(context.req.valid('json')) }, 200)
   })
   app.openapi(DROP, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     return context.json({ dropped: await consumer.drop(context.req.valid('json')) }, 200)
   })
   app.openapi(CHECKPOINT, async (context) => {
-    const consumer = await feed.consumer(context.req.valid('param').consumer)
+    const consumer = await named(context)
     return context.json({ durable: await consumer.checkpoint(context.req.valid('json')) }, 200)
   })
   app.get('/healthz', (context) => context.text('ok\n'))
