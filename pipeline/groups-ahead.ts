@@ -144,7 +144,7 @@ export class GroupsAhead {
     }
   }
 
-  /** @returns undefined when it is no event: the feed gives it to nobody */
+  /** @returns undefined when it is no event: the feed does not give it out */
   async #summary(record: LogRecord): Promise<Summary | undefined> {
     const { vocabulary, partitions, blobs } = this.#options
     const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)

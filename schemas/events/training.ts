@@ -43,7 +43,7 @@ const groupPlace = {
 const sequence = int64(NOT_NEGATIVE, "the group's number within the consumer, given once and kept through roll-backs")
 const rank = int32(NOT_NEGATIVE, 'of world_size; it is given the groups whose sequence ≡ rank')
 const step = int64(NOT_NEGATIVE, 'optimiser step within the run and epoch')
-/** What decides whether and how a group is given out, so that nobody has to read the group for it. */
+/** What decides whether and how a group is given out, so that the group need not be read for it. */
 const groupFields = {
   ...groupPlace,
   policy_version_oldest: nullable(int64('over the tokens of the group')),

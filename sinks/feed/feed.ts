@@ -205,7 +205,7 @@ export class Feed {
     let pause_ms = 0
     let last_ms = performance.now()
     while (!signal.aborted) {
-      // While this process does not run, it hears nobody: what was sent meanwhile is read after this.
+      // While this process does not run, it receives nothing: what was sent meanwhile is read after this.
       const deaf_ms = Math.max(0, performance.now() - last_ms - EXPIRY_MS - pause_ms - LATE_MS)
       last_ms = performance.now()
       await this.#orTrouble(trouble, async () => (await this.consumer(name)).expireLeases(deaf_ms))

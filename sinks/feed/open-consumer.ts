@@ -197,7 +197,7 @@ export class OpenConsumer {
   /**
    * Ends the leases of ranks that have been silent for too long.
    *
-   * @param deaf_ms how long this process has heard nobody, because it did not run
+   * @param deaf_ms how long this process has received nothing, because it did not run
    */
   async expireLeases(deaf_ms = 0): Promise<void> {
     this.#opened_ms += deaf_ms

@@ -1,6 +1,6 @@
 import type { Wanted } from './decide/subscribe.ts'
 
-/** A subscription as it is when nothing is said about it. */
+/** A subscription without options. */
 export const DEFAULT_SUBSCRIPTION: Wanted = {
   filter: { origin: null, task: null, dialect: null, reward_name: null, lineages: null, with_variance: false },
   order: 'arrival',

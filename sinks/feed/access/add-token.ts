@@ -17,7 +17,7 @@ const PRIVATE = 0o600
 export async function addToken(file: string, wanted: Omit<Token, 'sha256'>): Promise<string> {
   // A link stays one.
   const place = await realpath(file).catch(() => file)
-  // A device is not replaced, nor is a file made beside it.
+  // A device is not replaced, nor is a file made next to it.
   await tokensIn(place)
   const arriving = `${place}.new`
   // Two that add at the same moment would lose one of the tokens.

@@ -7,7 +7,7 @@ export interface Caller {
   readonly rank: number
 }
 
-/** @throws FeedRefusal when nobody subscribed, or it has retired */
+/** @throws FeedRefusal when there is no subscription, or it has retired */
 export function subscribed(state: ConsumerState): Subscription {
   const { name, subscription, retired } = state
   if (subscription === undefined) {

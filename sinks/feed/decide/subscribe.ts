@@ -35,7 +35,7 @@ export function subscribe(state: ConsumerState, decisions: Decisions, wanted: Wa
   )
 }
 
-/** Its groups that are not durable go to nobody. A second time changes nothing. @throws FeedRefusal for an unknown one */
+/** Its groups that are not durable are not given out any more. A second time changes nothing. @throws FeedRefusal for an unknown one */
 export function retire(state: ConsumerState, decisions: Decisions, reason: string): void {
   if (state.retired !== undefined) return
   subscribed(state)
