@@ -35,3 +35,12 @@ test('models of other roles change nothing', () => {
   const encoder = at('encoder', 'a', 9, 9, 'encoder')
   expect(lastOf(at('one', 'a', 1, 0), encoder)).toBe('one')
 })
+
+test('a state of the release before, which had the weights alone, is one of a model with one file', () => {
+  const { upcast, schema } = lastPublished('policy')
+  const blob = { sha256: 'a'.repeat(64), bytes: 1, media_type: 'application/onnx' }
+  const before = { model_id: 'm', version: 1, lineage: 'a', blob, time: '2026-01-01T00:00:00.000Z' }
+  const now = schema.parse(upcast?.[1]?.(before))
+  expect(now).toMatchObject({ model_id: 'm', files: [{ name: 'model.onnx', blob }], vocabulary: null })
+  expect(upcast?.[1]?.(null)).toBeNull()
+})

@@ -1,5 +1,5 @@
 import type { DataOf, Event } from '../schemas/declare/event.ts'
-import { modelPublished } from '../schemas/events/model.ts'
+import { modelPublished, NO_MANIFEST } from '../schemas/events/model.ts'
 import { example } from './test-driver.ts'
 
 /** A published policy. Its weights are in no store, unless they are given. */
@@ -8,6 +8,7 @@ export function published(
   options?: Parameters<typeof example>[2],
 ): Event<typeof modelPublished> {
   const blob = { sha256: 'a'.repeat(64), bytes: 1, media_type: 'application/onnx' }
-  const rest = { lineage: 'run-1', parent: null, trained_on: [], metrics: {} }
-  return example(modelPublished, { role: 'policy', blob, ...rest, ...model }, options)
+  const files = [{ name: 'model.onnx' as const, blob }]
+  const rest = { lineage: 'run-1', parent: null, trained_on: [], metrics: {}, trained_at: null }
+  return example(modelPublished, { role: 'policy', files, ...rest, ...NO_MANIFEST, ...model }, options)
 }

@@ -9,6 +9,7 @@ import { clockTicked } from '../../schemas/events/clock.ts'
 import { modelPublished } from '../../schemas/events/model.ts'
 import { catalogue, views } from '../../streams/vocabulary.ts'
 import { append, createTopics, eventOf, PARTITIONS } from '../../testing/duckdb/recorded-tower.ts'
+import { published } from '../../testing/published-model.ts'
 import { WrongLogError } from '../wrong-log.ts'
 import { type DuckDbSink, type DuckDbSinkOptions, openDuckDbSink } from './duckdb-sink.ts'
 
@@ -130,14 +131,9 @@ describe('loading', () => {
   test('a model that is published to every partition is one row', async () => {
     const log = memoryLog()
     await createTopics(log)
-    const model = {
-      ...{ model_id: 'm1', role: 'policy' as const, version: 1, lineage: 'run-1', parent: null },
-      ...{ blob: { sha256: 'a'.repeat(64), bytes: 1, media_type: 'application/onnx' }, trained_on: [], metrics: {} },
-    }
     await append(log, (story) => {
-      const published = eventOf(modelPublished, 'm1', 'm1', model, '/sources/test')
-      for (let partition = 0; partition < PARTITIONS; partition += 1)
-        story.eventIn(modelPublished, published, partition)
+      const event = published({ model_id: 'm1', version: 1 })
+      for (let partition = 0; partition < PARTITIONS; partition += 1) story.eventIn(modelPublished, event, partition)
     })
     await withSink({ log, batch_bytes: 1 }, async (sink) => {
       await sink.loadOnce()

@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
 import { z } from 'zod'
-import { lastPublished, type Published } from '../../../processors/last-published.ts'
+import { fileOf, lastPublished, type Published } from '../../../processors/last-published.ts'
 import {
   type AnyFold,
   type AnyTransform,
@@ -76,11 +76,12 @@ function transforming(name: string, more: Partial<Transform<Published | null>> =
     ...{ ...declared, shape: 'transform', name, max_batch: 5, broadcast: lastPublished('policy') },
     async apply(events, { emit, broadcast, models }) {
       const data = Float32Array.from(events.flatMap(() => [events.length, 1]))
+      const weights = broadcast === null ? undefined : fileOf(broadcast, 'model.onnx')
       const outputs =
-        broadcast && (await models.run(broadcast.blob, { x: { dtype: 'float32', shape: [events.length, 2], data } }))
+        weights && (await models.run(weights, { x: { dtype: 'float32', shape: [events.length, 2], data } }))
       for (const [at, event] of events.entries()) {
         const numbers = Array.from(outputs?.y?.data.slice(2 * at, 2 * at + 2) ?? [], Number)
-        const model_hash = broadcast?.blob.sha256
+        const model_hash = weights?.sha256
         const options = { causes: [causeOf(event)], ...(model_hash === undefined ? {} : { model_hash }) }
         emit(answered, { who: event.key, version: broadcast?.version ?? 0, numbers }, options)
       }
@@ -111,7 +112,10 @@ async function started(...processors: readonly Processor[]) {
       ),
     async publish(version: number) {
       const blob = await blobs.put(linearOnnx(version, 0), 'application/onnx')
-      const event = published({ model_id: `m${version}`, version, blob }, { id: `m${version}` })
+      const event = published(
+        { model_id: `m${version}`, version, files: [{ name: 'model.onnx', blob }] },
+        { id: `m${version}` },
+      )
       await append(modelPublished, [event as unknown as Event])
     },
     run: (processor: Processor, tuning = {}) => runUntilRead({ ...common, processor, tuning }),
@@ -231,11 +235,11 @@ const older: Broadcast<Published | null> = lastPublished('policy')
 const renamed = z.object({ used: older.schema })
 const newer = (upcast: boolean): Broadcast<{ used: Published | null }> => ({
   inputs: older.inputs,
-  version: 2,
+  version: older.version + 1,
   schema: renamed as never,
   initial: { used: null },
   apply: ({ used }, event) => ({ used: older.apply(used, event) }),
-  ...(upcast ? { upcast: { 1: (state: unknown) => ({ used: state as Published | null }) } } : {}),
+  ...(upcast ? { upcast: { [older.version]: (state: unknown) => ({ used: state as Published | null }) } } : {}),
 })
 
 test.each([
