@@ -28,6 +28,8 @@ export interface TinyModel {
     readonly name: string
     readonly shape: readonly number[]
     readonly data: Float32Array | BigInt64Array
+    /** The data is said to be in this file. */
+    readonly location?: string
   }[]
 }
 
@@ -45,12 +47,14 @@ export function tinyOnnx({ nodes, inputs, outputs, constants = [] }: TinyModel):
       ]),
     ),
     text(2, 'tiny'),
-    ...constants.map(({ name, shape, data }) =>
+    ...constants.map(({ name, shape, data, location }) =>
       message(5, [
         ...shape.map((size) => number(1, size)),
         number(2, data instanceof Float32Array ? TYPES.float32 : TYPES.int64),
         text(8, name),
-        bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+        ...(location === undefined
+          ? [bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))]
+          : [message(13, [text(1, 'location'), text(2, location)]), number(14, 1)]),
       ]),
     ),
     ...inputs.map((value) => message(11, valueInfo(value))),
