@@ -8,11 +8,12 @@ import type { Caller } from './decide/current.ts'
 import type { Leased, LeaseWanted } from './decide/lease.ts'
 import { GroupGoneError, type GroupRecord, GroupTopic } from './group-topic.ts'
 import { consumersIn, type TrainingLog } from './history.ts'
-import { type FeedStage, OpenConsumer } from './open-consumer.ts'
+import { OpenConsumer } from './open-consumer.ts'
 import { type NumberedGroup, numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
 import { Sending } from './sending.ts'
+import type { FeedStage } from './shared-commits.ts'
 import { FeedCounts } from './watch/feed-counts.ts'
 
 export interface FeedOptions extends TrainingLog {
