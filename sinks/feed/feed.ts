@@ -22,6 +22,8 @@ export interface FeedOptions extends TrainingLog {
   readonly now_ms?: () => number
   readonly time?: () => string
   readonly visible_ms?: number
+  /** How many events of a consumer a snapshot is taken after; infinity: none is taken. */
+  readonly snapshot_events?: number
 }
 
 /** A lease as it is sent. */

@@ -25,10 +25,11 @@ import type { GroupTopic } from './group-topic.ts'
 import { Hearing } from './hearing.ts'
 import type { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
-import { type RestoreOptions, restored } from './restore.ts'
-import { positionAt } from './shared-commits.ts'
+import { type Restored, type RestoreOptions, restored } from './restore.ts'
+import { type Append, positionAt } from './shared-commits.ts'
+import { type SnapshotOptions, Snapshots } from './snapshots.ts'
 
-export interface ConsumerOptions extends RestoreOptions, DecidingOptions {
+export interface ConsumerOptions extends RestoreOptions, DecidingOptions, SnapshotOptions {
   readonly groups: GroupTopic
   readonly models: PublishedModels
   /** Milliseconds of a clock that never goes back, for heartbeats. */
@@ -51,16 +52,21 @@ export class OpenConsumer {
   readonly #producer: ResumingProducer
   readonly #deciding: Deciding
   readonly #hearing: Hearing
+  readonly #snapshots: Snapshots
   #arrivals: Arrivals | undefined
 
-  private constructor(options: ConsumerOptions, producer: ResumingProducer, state: ConsumerState) {
+  private constructor(options: ConsumerOptions, producer: ResumingProducer, { state, snapshot }: Restored) {
     this.#options = options
     this.#producer = producer
     this.state = state
     this.#deciding = new Deciding(options, producer, state, () => {
       this.#arrivals?.settle(state.drawn)
+      this.#snapshots.takeIfDue(state)
     })
     this.#hearing = new Hearing(state.run?.epoch ?? 0, options.now_ms)
+    const take = (record: Append) => this.#deciding.append(record)
+    this.#snapshots = new Snapshots(options, snapshot, take)
+    this.#snapshots.takeIfDue(state)
   }
 
   /** Fences every other feed of this consumer, and reads what they have decided. */
@@ -218,6 +224,7 @@ export class OpenConsumer {
   /** Decides nothing more, and commits what is decided. */
   async close(): Promise<void> {
     await this.#deciding.close()
+    await this.#snapshots.close()
     await this.#producer.close()
   }
 
