@@ -4,13 +4,13 @@ import type { Partitions } from '../../schemas/wire/partitions.ts'
 import { homesOf } from '../../schemas/wire/routing.ts'
 import type { ConsumerState, Standing } from './consumer-state.ts'
 import { Decisions } from './decide/decisions.ts'
-import { type Append, type FeedStage, SharedCommits } from './shared-commits.ts'
+import { type Append, type ObserveCommits, SharedCommits } from './shared-commits.ts'
 
 export interface DecidingOptions {
   readonly partitions: Partitions
   /** The time of events. */
   readonly time: () => string
-  readonly observe?: (stage: FeedStage) => unknown
+  readonly observe?: ObserveCommits
   /** Called after each commit. */
   readonly committed?: (consumer: string) => void
 }

@@ -13,12 +13,12 @@ import { type NumberedGroup, numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
 import { Sending } from './sending.ts'
-import type { FeedStage } from './shared-commits.ts'
+import type { ObserveCommits } from './shared-commits.ts'
 import { FeedCounts } from './watch/feed-counts.ts'
 
 export interface FeedOptions extends TrainingLog {
   readonly report: (message: string) => void
-  readonly observe?: (stage: FeedStage) => unknown
+  readonly observe?: ObserveCommits
   readonly now_ms?: () => number
   readonly time?: () => string
   readonly visible_ms?: number

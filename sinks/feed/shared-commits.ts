@@ -7,6 +7,9 @@ import type { Standing } from './consumer-state.ts'
 /** Where a test may kill the process: a transaction is about to be committed, or has been. */
 export type FeedStage = 'decided' | 'committed'
 
+/** @param calls how many calls have events in the transaction */
+export type ObserveCommits = (stage: FeedStage, calls: number) => unknown
+
 export interface Append {
   readonly topic: string
   readonly partition: number
@@ -14,7 +17,7 @@ export interface Append {
 }
 
 export interface SharedCommitsOptions {
-  readonly observe?: ((stage: FeedStage) => unknown) | undefined
+  readonly observe?: ObserveCommits | undefined
   /** Called after each transaction with events. */
   readonly committed: (standing: Standing) => void
 }
@@ -117,9 +120,9 @@ export class SharedCommits {
     return this.#under_way
   }
 
-  async #commit({ appends, standing }: Batch): Promise<void> {
+  async #commit({ appends, standing, calls }: Batch): Promise<void> {
     const { observe, committed } = this.#options
-    if (standing !== undefined) observe?.('decided')
+    if (standing !== undefined) observe?.('decided', calls)
     await this.#producer.commit(
       (transaction) => {
         for (const { topic, partition, record } of appends) transaction.append(topic, partition, record)
@@ -127,7 +130,7 @@ export class SharedCommits {
       [positionAt((standing ?? this.#standing).number)],
     )
     if (standing === undefined) return
-    observe?.('committed')
+    observe?.('committed', calls)
     this.#standing = standing
     committed(standing)
   }
@@ -139,6 +142,7 @@ export const positionAt = (number: number) => ({ topic: consumerSubscribed.type,
 class Batch {
   readonly appends: Append[] = []
   standing: Standing | undefined
+  calls = 0
   bytes = 0
   readonly done: Promise<void>
   resolve: () => void = () => {}
@@ -155,6 +159,7 @@ class Batch {
 
   add(appends: readonly Append[], standing: Standing | undefined): void {
     this.standing = standing ?? this.standing
+    if (standing !== undefined) this.calls++
     for (const append of appends) {
       this.appends.push(append)
       this.bytes += append.record.value?.byteLength ?? 0
