@@ -17,6 +17,7 @@ import { lastSnapshot } from '../sinks/feed/snapshots.ts'
 import { DEFAULT_SUBSCRIPTION } from '../sinks/feed/subscription.ts'
 import { appendGroups } from './feed-groups.ts'
 import { appendHistory } from './feed-history.ts'
+import { stalledConsumers } from './feed-stalled.ts'
 import { type BenchFolder, benchFolder } from './folder.ts'
 import type { Bench, Gauge, Measure, OpenBench } from './pairs.ts'
 import { noBlobs, PARTITIONS, vocabulary } from './tower-log.ts'
@@ -41,16 +42,18 @@ export const open: OpenBench = async ({ quick }) => {
   const folder = await benchFolder()
   const small = await toPython(folder, { tokens: 256, groups: quick ? 8 : 1_024, batch: quick ? 4 : 32, goal: 0.6 })
   const large = await toPython(folder, { tokens: 8_192, groups: quick ? 4 : 64, batch: quick ? 2 : 8, goal: 0.4 })
+  const many = await stalledConsumers(folder, quick ? 32 : 128)
   const steps = await stepsOf(folder, quick ? STEPS_PER_CHECKPOINT : 4 * STEPS_PER_CHECKPOINT)
   return {
-    measures: [...small.measures, ...large.measures, ...steps.measures],
+    measures: [...small.measures, ...large.measures, ...steps.measures, ...many.measures],
     gauges: [
+      ...(many.gauges ?? []),
       opening(folder, quick ? 100 : 20_000, 1, 'all events'),
       opening(folder, quick ? 100 : 20_000, 1, 'snapshots'),
       opening(folder, quick ? 50 : 13_900, 9, 'snapshots'),
     ],
     async close() {
-      for (const { close } of [small, large, steps]) await close?.()
+      for (const { close } of [small, large, steps, many]) await close?.()
       await folder.remove()
     },
   }
@@ -76,7 +79,8 @@ function opening(folder: BenchFolder, steps: number, consumers: number, from: 'a
   return {
     what: `the feed opens ${those} with ${steps.toLocaleString('en')} steps of ${GROUPS_PER_STEP} groups each, and one that joined last, from ${from}`,
     unit: 's',
-    goal: 5,
+    // The first start on a log of an earlier release, and whenever a snapshot is of no use.
+    ...(from === 'snapshots' ? { goal: 5 } : {}),
     async values() {
       const dir = folder.fresh('history')
       const made = await openLmdbLog({ dir })
