@@ -4,6 +4,7 @@ import { feedSnapshotIn } from '../../infra/runtime/internal/internal-records.ts
 import { FEED_SNAPSHOTS_TOPIC, type FeedSnapshotEntry } from '../../infra/runtime/internal/internal-topics.ts'
 import { toJson } from '../../infra/runtime/internal/json-records.ts'
 import { readEntries } from '../../infra/runtime/internal/read-entries.ts'
+import { sleep } from '../../infra/sleep.ts'
 import { TRAINING_EVENTS } from '../../schemas/events/training.ts'
 import { partitionsOf } from '../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
@@ -92,6 +93,8 @@ export interface SnapshotOptions extends TrainingLog {
   readonly snapshot_events?: number
 }
 
+/** Inferred: longer than a log that answers takes. */
+const CLOSE_MS = 1_000
 /** Inferred: so many events are read in a tenth of a second. */
 const SNAPSHOT_EVENTS = 2_000
 
@@ -135,10 +138,12 @@ export class Snapshots {
       })
   }
 
-  /** Gives up the one that is being taken. */
+  /** Gives up the one that is being taken. A log that does not answer does not hold it up. */
   async close(): Promise<void> {
     this.#stop.abort()
-    await this.#taking
+    const waited = new AbortController()
+    await Promise.race([this.#taking, sleep(CLOSE_MS, waited.signal)])
+    waited.abort()
   }
 
   async #take(state: ConsumerState): Promise<void> {
