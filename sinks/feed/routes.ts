@@ -29,7 +29,7 @@ import {
   StepBody,
   SubscriptionBody,
 } from './calls.ts'
-import type { Subscription } from './consumer-state.ts'
+import type { Subscription } from './consumer-parts.ts'
 import type { Feed, LeaseAnswer } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import { FeedRefusal, type RefusalCode } from './refusal.ts'

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { consumerSubscribed } from '../../schemas/events/training.ts'
 import { rowCheckOf } from '../../schemas/wire/validation.ts'
-import type { Checkpoint, RankState, RunState, Subscription } from './consumer-state.ts'
+import type { Checkpoint, RankState, RunState, Subscription } from './consumer-parts.ts'
 import type { Fork } from './lineages.ts'
 import type { NumberedGroup, OpenGroup } from './open-groups.ts'
 
