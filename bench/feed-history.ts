@@ -17,12 +17,22 @@ const TIME = '2026-01-01T00:00:00.000Z'
 const STEPS_PER_TRANSACTION = 500
 const NOTHING_PUBLISHED = new Map<string, number>()
 
-/** Appends the training events of the consumer `history`, as the feed decides them, without the groups themselves. */
-export async function appendHistory(log: Log, steps: number, groups_per_step: number, per_checkpoint: number) {
+export interface HistoryOptions {
+  readonly consumer: string
+  readonly steps: number
+  readonly groups_per_step: number
+  readonly per_checkpoint: number
+}
+
+/** Appends the training events of a consumer, as the feed decides them, without the groups themselves. */
+export async function appendHistory(
+  log: Log,
+  { consumer, steps, groups_per_step, per_checkpoint }: HistoryOptions,
+): Promise<void> {
   await log.createTopics(topicsOf(catalogue, [], PARTITIONS))
   const producer = await log.producer({ transactional_id: 'bench' })
   let transaction = producer.begin()
-  const state = new ConsumerState('history')
+  const state = new ConsumerState(consumer)
   const decide = <A>(decision: (decisions: Decisions) => A): A => {
     const decisions = new Decisions(state, TIME)
     const answer = decision(decisions)

@@ -61,17 +61,24 @@ export function formed(group_id: string, options: Formed = {}): Event<typeof gro
   }
 }
 
-/** A log in memory with groups and models, and feeds that share it. Time passes when the test says so. */
+/** A log with groups and models, and feeds that share it. Time passes when the test says so. */
 export class FeedLog {
   readonly broker = new MemoryBroker()
-  readonly log: Log = memoryLog({ broker: this.broker })
+  readonly log: Log
+  readonly #given: Log | undefined
   readonly blobs = memoryBlobs()
   now_ms = 0
   readonly reported: string[] = []
   readonly #feeds: Feed[] = []
 
-  static async create(): Promise<FeedLog> {
-    const made = new FeedLog()
+  private constructor(given?: Log) {
+    this.#given = given
+    this.log = given ?? memoryLog({ broker: this.broker })
+  }
+
+  /** @param log default: one in memory, of which each feed has a handle of its own */
+  static async create(log?: Log): Promise<FeedLog> {
+    const made = new FeedLog(log)
     await made.log.createTopics(topicsOf(EVENTS, [], PARTITIONS))
     return made
   }
@@ -159,7 +166,7 @@ export class FeedLog {
 
   feed(options: Partial<FeedOptions> = {}): Feed {
     const feed = new Feed({
-      ...{ ...this.reading, log: memoryLog({ broker: this.broker }) },
+      ...{ ...this.reading, log: this.#given ?? memoryLog({ broker: this.broker }) },
       report: (message: string) => void this.reported.push(message),
       ...{ now_ms: () => this.now_ms, time: () => new Date(this.now_ms).toISOString() },
       ...options,
@@ -172,6 +179,16 @@ export class FeedLog {
     for (const feed of this.#feeds) await feed.close()
     await this.log.close()
   }
+}
+
+/** The log, with some of its calls changed. */
+export function changed(original: Log, changes: Partial<Log>): Log {
+  return new Proxy(original, {
+    get: (target, name) => {
+      const found = (changes as Record<PropertyKey, unknown>)[name] ?? Reflect.get(target, name)
+      return typeof found === 'function' ? found.bind(target) : found
+    },
+  })
 }
 
 function expectLarge(blobs: number): void {

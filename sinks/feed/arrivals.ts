@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Subscription } from './consumer-state.ts'
+import type { Subscription } from './consumer-parts.ts'
 import type { Draw } from './decide/lease.ts'
 import type { GroupTopic, Summary } from './group-topic.ts'
 

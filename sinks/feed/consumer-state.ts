@@ -11,52 +11,24 @@ import {
   runStarted,
   stepBegun,
 } from '../../schemas/events/training.ts'
+import type { Checkpoint, RankState, RunState, Subscription } from './consumer-parts.ts'
 import { Lineages } from './lineages.ts'
 import { type NumberedGroup, numbered, type OpenGroup, OpenGroups, waitingAgain } from './open-groups.ts'
 import { Remembered } from './remembered.ts'
+import type { StoredState } from './stored-state.ts'
 
-export type Subscription = RowOfEvent<typeof consumerSubscribed>
-
-/** What a rank of the current epoch has done. */
-export interface RankState {
-  /** Its last step, and the groups of it. */
-  readonly begun: number
-  readonly groups: readonly number[]
-  readonly applied: number
-  /** Its last lease, so that a repeated request gets the same one. */
-  readonly request?: string
-  readonly lease?: number
-}
-
-export interface RunState {
-  readonly run: string
-  readonly epoch: number
-  readonly attempt: string
-  readonly world_size: number
-  readonly lineage: string
-  /** That it has resumed from. */
-  readonly checkpoint: string | null
-  /** Of that checkpoint. */
-  readonly step: number
-}
-
-export interface Checkpoint {
-  readonly checkpoint: string
-  readonly parent: string | null
-  readonly run: string
-  readonly epoch: number
-  readonly step: number
-  readonly lineage: string
-  readonly policy_version: number | null
-  readonly weights_sha256: string
-  /** Since the parent. */
-  readonly groups: readonly NumberedGroup[]
-}
+/** A consumer at the time of one of its events. */
+export type Standing = Pick<
+  ConsumerState,
+  'number' | 'subscription' | 'retired' | 'run' | 'next_sequence' | 'counts' | 'checkpoints'
+>
 
 /** Inferred: a trainer that repeats a call after a lost answer names groups that it dropped a moment ago. */
 const DROPPED_REMEMBERED = 65_536
 /** Inferred: an older checkpoint gets a less exact message. */
 const GONE_REMEMBERED = 4_096
+/** Inferred: a start that is repeated after so many others is another one. */
+const ATTEMPTS_REMEMBERED = 4_096
 
 /**
  * Everything that the feed knows of a consumer: a fold over its training events, in the order of their numbers. Only
@@ -155,7 +127,7 @@ export class ConsumerState {
     return this.#saved_runs.has(run)
   }
 
-  /** The epoch that an attempt began, if it did. */
+  /** The epoch that an attempt began, if it did and is remembered. */
   epochOf(attempt: string): number | undefined {
     return this.#epochs.get(attempt)
   }
@@ -167,6 +139,55 @@ export class ConsumerState {
   /** Whether there was such a checkpoint that can no longer be resumed, as far as that is remembered. */
   isGone(checkpoint: string): boolean {
     return this.#gone.has(checkpoint)
+  }
+
+  /** What others may be told of it: values that do not change when it does. */
+  get standing(): Standing {
+    const { number, subscription, retired, run, next_sequence, counts, checkpoints } = this
+    return { number, subscription, retired, run, next_sequence, counts, checkpoints }
+  }
+
+  /** All of it; `restored` makes an equal state of it. */
+  stored(): StoredState {
+    const { name, number, subscription = null, retired = null, run = null, broken_step = null } = this
+    return {
+      ...{ name, number, subscription, retired, run, broken_step, checkpoints: this.checkpoints },
+      ...{ next_sequence: this.next_sequence, last_lease: this.last_lease, durable: this.#durable },
+      ...{
+        dropped: this.#dropped,
+        epochs: [...this.#epochs],
+        runs: [...this.#runs],
+        saved_runs: [...this.#saved_runs],
+      },
+      ...{ ranks: [...this.#ranks], lineages: [...this.lineages.entries()], drawn: [...this.drawn] },
+      ...{ open: [...this.open.values()], parts: [...this.#parts] },
+      ...{ dropped_lately: [...this.#dropped_lately.values()], gone: [...this.#gone.values()] },
+    }
+  }
+
+  static restored(stored: StoredState): ConsumerState {
+    const state = new ConsumerState(stored.name)
+    state.#number = stored.number
+    state.#subscription = stored.subscription ?? undefined
+    state.#retired = stored.retired ?? undefined
+    state.#next_sequence = stored.next_sequence
+    state.#last_lease = stored.last_lease
+    state.#run = stored.run ?? undefined
+    state.#broken_step = stored.broken_step ?? undefined
+    state.#checkpoints = stored.checkpoints
+    state.#durable = stored.durable
+    state.#dropped = stored.dropped
+    state.#parts = [...stored.parts]
+    for (const [attempt, epoch] of stored.epochs) state.#epochs.set(attempt, epoch)
+    for (const run of stored.runs) state.#runs.add(run)
+    for (const run of stored.saved_runs) state.#saved_runs.add(run)
+    for (const [rank, of_rank] of stored.ranks) state.#ranks.set(rank, of_rank)
+    for (const [lineage, fork] of stored.lineages) state.lineages.add(lineage, fork)
+    for (const [partition, offset] of stored.drawn) state.drawn.set(partition, offset)
+    for (const group of stored.open) state.open.set(group)
+    for (const sequence of stored.dropped_lately) state.#dropped_lately.add(sequence)
+    for (const checkpoint of stored.gone) state.#gone.add(checkpoint)
+    return state
   }
 
   isNext(event: Event): boolean {
@@ -196,6 +217,7 @@ export class ConsumerState {
     this.#broken_step = undefined
     this.#ranks.clear()
     this.#epochs.set(attempt, epoch)
+    if (this.#epochs.size > ATTEMPTS_REMEMBERED) this.#epochs.delete(this.#epochs.keys().next().value as string)
     this.#runs.add(run)
     this.lineages.add(lineage, forked_from)
     if (checkpoint === null) return

@@ -8,19 +8,22 @@ import type { Caller } from './decide/current.ts'
 import type { Leased, LeaseWanted } from './decide/lease.ts'
 import { GroupGoneError, type GroupRecord, GroupTopic } from './group-topic.ts'
 import { consumersIn, type TrainingLog } from './history.ts'
-import { type FeedStage, OpenConsumer } from './open-consumer.ts'
+import { OpenConsumer } from './open-consumer.ts'
 import { type NumberedGroup, numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
 import { Sending } from './sending.ts'
+import type { ObserveCommits } from './shared-commits.ts'
 import { FeedCounts } from './watch/feed-counts.ts'
 
 export interface FeedOptions extends TrainingLog {
   readonly report: (message: string) => void
-  readonly observe?: (stage: FeedStage) => unknown
+  readonly observe?: ObserveCommits
   readonly now_ms?: () => number
   readonly time?: () => string
   readonly visible_ms?: number
+  /** How many events of a consumer a snapshot is taken after; infinity: none is taken. */
+  readonly snapshot_events?: number
 }
 
 /** A lease as it is sent. */

@@ -303,12 +303,12 @@ describe('a lease that ends', () => {
     await r1.lease(2)
     for (let beats = 0; beats < 3; beats++) {
       log.now_ms += 900
-      expect(r1.lab.heartbeat(r1)).toEqual([0, 1])
+      expect(await r1.lab.heartbeat(r1)).toEqual([0, 1])
       await r1.lab.expireLeases()
     }
     log.now_ms += 1_001
     await r1.lab.expireLeases()
-    expect(r1.lab.heartbeat(r1)).toEqual([])
+    expect(await r1.lab.heartbeat(r1)).toEqual([])
     expect(r1.lab.state.counts).toMatchObject({ leased: 0, numbered: 2 })
   })
 
@@ -415,7 +415,7 @@ describe('a resumed run', () => {
       old.release(leased, 0),
     ])
       expect(await refusalOf(call)).toEqual({ code: 'fenced' })
-    expect(() => old.lab.heartbeat(old)).toThrow(/epoch 2 of run r2 is the current one, got epoch 1/)
+    await expect(old.lab.heartbeat(old)).rejects.toThrow(/epoch 2 of run r2 is the current one, got epoch 1/)
   })
 
   test('is one epoch for all ranks of an attempt, and an attempt is never used again', async () => {

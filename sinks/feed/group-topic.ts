@@ -72,7 +72,7 @@ export class GroupTopic {
 
   /** The topic's id; empty where the log has none. */
   async id(): Promise<string> {
-    return (await this.#options.log.topics()).find(({ name }) => name === TOPIC)?.id ?? ''
+    return (await this.#options.log.topics([TOPIC])).find(({ name }) => name === TOPIC)?.id ?? ''
   }
 
   /** By partition, where a reader has seen every group that is there now. */

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { random } from '../../environments/tower/random.ts'
 import { FeedLog, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { reopened, withoutSnapshots } from '../../testing/feed-snapshots.ts'
 import type { Feed } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import type { NumberedGroup } from './open-groups.ts'
@@ -11,6 +12,8 @@ import { FeedRefusal } from './refusal.ts'
 const NEVER = new AbortController().signal
 const ACTIONS = 150
 const MEASURED = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
+/** So many that each history is restored from some. */
+const SNAPSHOTS = { snapshot_events: 12 }
 const SEEDS = Array.from({ length: 12 }, (_, seed) => String(seed))
 
 /** What a trainer has in its checkpoint: how often each group is inside its weights. */
@@ -37,6 +40,8 @@ class History {
   #ranks: Trainer[] = []
   #weights = new Map<string, number>()
   readonly dropped = new Set<string>()
+  /** How often the feed was restarted from one. */
+  snapshots = 0
 
   constructor(seed: string, log: FeedLog, feed: Feed, lab: OpenConsumer) {
     this.#random = random('feed histories', seed)
@@ -47,7 +52,7 @@ class History {
 
   static async create(seed: string): Promise<History> {
     const log = await FeedLog.create()
-    const feed = log.feed()
+    const feed = log.feed(SNAPSHOTS)
     const lab = await feed.consumer('lab', 'open')
     await lab.subscribe({ ...SUBSCRIPTION, keep_checkpoints: 2 }, 'beginning')
     const made = new History(seed, log, feed, lab)
@@ -236,11 +241,15 @@ class History {
   }
 
   async #restartFeed(): Promise<void> {
-    const { counts, number, next_sequence } = this.#lab.state
+    const before = this.#lab.state.stored()
     await this.#feed.close()
-    this.#feed = this.#log.feed()
+    const from_snapshot = await reopened(this.#log)
+    if (from_snapshot.snapshot !== undefined) this.snapshots++
+    expect(from_snapshot.state.stored()).toEqual(before)
+    expect((await reopened(this.#log, withoutSnapshots)).state.stored()).toEqual(before)
+    this.#feed = this.#log.feed(SNAPSHOTS)
     this.#lab = await this.#feed.consumer('lab')
-    expect(this.#lab.state).toMatchObject({ counts, number, next_sequence })
+    expect(this.#lab.state.stored()).toEqual(before)
   }
 }
 
@@ -254,6 +263,7 @@ test.each(SEEDS)(
       const expected = history.formed.filter((group) => !history.dropped.has(group))
       expect([...weights].sort()).toEqual(expected.map((group) => [group, 1] as const).sort())
       expect(history.counts).toMatchObject({ durable: expected.length, numbered: 0, leased: 0, applied: 0 })
+      expect(history.snapshots).toBeGreaterThan(0)
     } finally {
       await history.close()
     }

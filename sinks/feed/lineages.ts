@@ -21,6 +21,10 @@ export class Lineages {
     if (!this.#forks.has(lineage)) this.#forks.set(lineage, fork)
   }
 
+  entries(): Iterable<[lineage: string, fork: Fork | null]> {
+    return this.#forks.entries()
+  }
+
   /** The first lineage of those that fork from each other. */
   rootOf(lineage: string): string {
     let root = lineage

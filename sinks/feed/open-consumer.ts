@@ -1,13 +1,11 @@
 import { ResumingProducer } from '../../infra/runtime/work/resuming-producer.ts'
 import { sleep } from '../../infra/sleep.ts'
-import { consumerSubscribed } from '../../schemas/events/training.ts'
-import { encodeEvent } from '../../schemas/wire/codec.ts'
-import { homesOf } from '../../schemas/wire/routing.ts'
 import { Arrivals } from './arrivals.ts'
-import { ConsumerState } from './consumer-state.ts'
+import type { RunState } from './consumer-parts.ts'
+import type { ConsumerState, Standing } from './consumer-state.ts'
 import { type CheckpointWanted, saveCheckpoint } from './decide/checkpoint.ts'
-import { type Caller, current, subscribed } from './decide/current.ts'
-import { Decisions } from './decide/decisions.ts'
+import { type Caller, subscribed } from './decide/current.ts'
+import type { Decisions } from './decide/decisions.ts'
 import {
   dropGone,
   expire,
@@ -23,55 +21,53 @@ import { type RunWanted, startRun } from './decide/run.ts'
 import type { Published } from './decide/staleness.ts'
 import { applied, beginStep, type Drop, drop, type Receipt, type StepWanted } from './decide/step.ts'
 import { type Begins, retire, subscribe, type Wanted } from './decide/subscribe.ts'
+import { Deciding, type DecidingOptions } from './deciding.ts'
 import type { GroupTopic } from './group-topic.ts'
-import { eventsOf, type TrainingLog } from './history.ts'
+import { Hearing } from './hearing.ts'
 import type { PublishedModels } from './published-models.ts'
 import { FeedRefusal } from './refusal.ts'
+import { type Restored, type RestoreOptions, restored } from './restore.ts'
+import { type Append, positionAt } from './shared-commits.ts'
+import { type SnapshotOptions, Snapshots } from './snapshots.ts'
 
-/** Where a test may kill the process. */
-export type FeedStage = 'decided' | 'committed'
-
-export interface ConsumerOptions extends TrainingLog {
+export interface ConsumerOptions extends RestoreOptions, DecidingOptions, SnapshotOptions {
   readonly groups: GroupTopic
   readonly models: PublishedModels
   /** Milliseconds of a clock that never goes back, for heartbeats. */
   readonly now_ms: () => number
-  /** The time of events. */
-  readonly time: () => string
-  readonly observe?: (stage: FeedStage) => unknown
-  /** How long committed events may stay invisible to a reader, as on Kafka. */
-  readonly visible_ms?: number
-  /** Called after each commit. */
-  readonly committed?: (consumer: string) => void
 }
 
 /** How often a lease that waits looks for new groups. */
 const LOOK_MS = 25
-/** Inferred. */
-const VISIBLE_MS = 10_000
 
 /**
- * A consumer of which this process is the feed: its state, and the one producer that may add to it. Calls run one after
- * the other. After a failed commit the object is of no use any more: open the consumer again.
+ * A consumer of which this process is the feed: its state, and the one producer that may add to it. Calls decide one after
+ * the other, and each decision is in the state at once. No answer leaves before a commit has everything that it may depend
+ * on, so calls that wait for a commit together share one. After a failed commit the object is of no use any more: open the
+ * consumer again.
  */
 export class OpenConsumer {
+  /** As it is decided. What others are told comes from `standing`, or waits until this is committed. */
   readonly state: ConsumerState
   readonly #options: ConsumerOptions
   readonly #producer: ResumingProducer
-  /** When each rank of an epoch was last heard of, and since when this feed listens to that epoch. */
-  #heard: { readonly epoch: number; readonly since_ms: number; readonly ranks: Map<number, number> }
-  #opened_ms: number
+  readonly #deciding: Deciding
+  readonly #hearing: Hearing
+  readonly #snapshots: Snapshots
   #arrivals: Arrivals | undefined
-  #turn: Promise<unknown> = Promise.resolve()
-  /** Why nothing more can be committed here. */
-  #failure: unknown
 
-  private constructor(options: ConsumerOptions, producer: ResumingProducer, state: ConsumerState) {
+  private constructor(options: ConsumerOptions, producer: ResumingProducer, { state, snapshot }: Restored) {
     this.#options = options
     this.#producer = producer
     this.state = state
-    this.#opened_ms = options.now_ms()
-    this.#heard = { epoch: state.run?.epoch ?? 0, since_ms: this.#opened_ms, ranks: new Map() }
+    this.#deciding = new Deciding(options, producer, state, () => {
+      this.#arrivals?.settle(state.drawn)
+      this.#snapshots.takeIfDue(state)
+    })
+    this.#hearing = new Hearing(state.run?.epoch ?? 0, options.now_ms)
+    const take = (record: Append) => this.#deciding.append(record)
+    this.#snapshots = new Snapshots(options, snapshot, take)
+    this.#snapshots.takeIfDue(state)
   }
 
   /** Fences every other feed of this consumer, and reads what they have decided. */
@@ -98,34 +94,41 @@ export class OpenConsumer {
     return this.state.name
   }
 
+  /** The consumer as of the last commit. */
+  get standing(): Standing {
+    return this.#deciding.standing
+  }
+
   /** For how long the most silent rank of this epoch was not heard of here; undefined without a run. */
   get silence_seconds(): number | undefined {
-    const { run } = this.state
-    if (run === undefined) return undefined
-    const { since_ms, ranks } = this.#heard
-    let earliest_ms = ranks.size < run.world_size ? since_ms : Number.POSITIVE_INFINITY
-    for (const heard_ms of ranks.values()) earliest_ms = Math.min(earliest_ms, heard_ms)
-    return Math.max(0, this.#options.now_ms() - earliest_ms) / 1_000
+    const { run } = this.standing
+    return run === undefined ? undefined : this.#hearing.silenceSeconds(run.world_size)
   }
 
   /** Why it is of no use any more, if so. */
   get failure(): unknown {
-    return this.#failure
+    return this.#deciding.failure
   }
 
   async subscribe(wanted: Wanted, from: 'beginning' | 'now'): Promise<void> {
     const begins = await this.#begins(from)
-    await this.#decide((decisions) => subscribe(this.state, decisions, wanted, begins))
+    await this.#deciding.run((decisions) => subscribe(this.state, decisions, wanted, begins))
   }
 
   async retire(reason: string): Promise<void> {
-    await this.#decide((decisions) => retire(this.state, decisions, reason))
+    await this.#deciding.run((decisions) => retire(this.state, decisions, reason))
   }
 
-  async startRun(wanted: RunWanted): Promise<NonNullable<ConsumerState['run']>> {
-    await this.#decide(async (decisions) => startRun(this.state, decisions, wanted, await this.#published()))
-    this.#listenTo(this.state.run?.epoch ?? 0)
-    return this.state.run as NonNullable<ConsumerState['run']>
+  async startRun(wanted: RunWanted): Promise<RunState> {
+    const published = await this.#published()
+    return await this.#deciding.runThen(
+      (decisions) => startRun(this.state, decisions, wanted, published),
+      () => {
+        const run = this.state.run as RunState
+        this.#hearing.listenTo(run.epoch)
+        return run
+      },
+    )
   }
 
   /** @returns undefined when no group came within `wait_ms` */
@@ -134,14 +137,14 @@ export class OpenConsumer {
     for (;;) {
       let has_dropped = false
       // Other calls need not wait for what is being read.
-      if (missing(this.state, wanted) > 0) await this.#arrivals?.pagesAhead()
-      const leased = await this.#decide(async (decisions) => {
-        this.#hear(wanted)
+      const [published] = await Promise.all([this.#published(), this.#pagesAhead(wanted)])
+      const leased = await this.#deciding.run(async (decisions) => {
+        this.#hearing.hear(this.state, wanted)
         const repeated = leasedBefore(this.state, wanted)
         if (repeated !== undefined) return repeated
         await this.#expectTopic()
         const draws = await this.#drawable(missing(this.state, wanted))
-        const leased = lease(this.state, decisions, wanted, draws, await this.#published())
+        const leased = lease(this.state, decisions, wanted, draws, published)
         has_dropped = decisions.made.length > 0
         return leased
       })
@@ -155,11 +158,13 @@ export class OpenConsumer {
   }
 
   /** @returns the sequence numbers of what the rank has leased */
-  heartbeat(caller: Caller): number[] {
-    this.#hear(caller)
-    return [...this.state.open.values()].flatMap(({ state, lease, sequence }) =>
-      state === 'leased' && lease?.rank === caller.rank ? [sequence] : [],
-    )
+  async heartbeat(caller: Caller): Promise<number[]> {
+    return await this.#deciding.seen(() => {
+      this.#hearing.hear(this.state, caller)
+      return [...this.state.open.values()].flatMap(({ state, lease, sequence }) =>
+        state === 'leased' && lease?.rank === caller.rank ? [sequence] : [],
+      )
+    })
   }
 
   async release(caller: Caller, groups: readonly Held[]): Promise<number> {
@@ -173,9 +178,8 @@ export class OpenConsumer {
   }
 
   async beginStep(wanted: StepWanted): Promise<number> {
-    const refusal = await this.#decideFor(wanted, async (decisions) =>
-      beginStep(this.state, decisions, wanted, await this.#published()),
-    )
+    const published = await this.#published()
+    const refusal = await this.#decideFor(wanted, (decisions) => beginStep(this.state, decisions, wanted, published))
     if (refusal !== undefined) throw refusal
     return wanted.groups.length
   }
@@ -189,9 +193,8 @@ export class OpenConsumer {
   }
 
   async checkpoint(wanted: CheckpointWanted): Promise<number> {
-    return await this.#decide(async (decisions) =>
-      saveCheckpoint(this.state, decisions, wanted, await this.#published()),
-    )
+    const published = await this.#published()
+    return await this.#deciding.run((decisions) => saveCheckpoint(this.state, decisions, wanted, published))
   }
 
   /**
@@ -200,50 +203,30 @@ export class OpenConsumer {
    * @param deaf_ms how long this process has received nothing, because it did not run
    */
   async expireLeases(deaf_ms = 0): Promise<void> {
-    this.#opened_ms += deaf_ms
-    for (const [rank, heard_ms] of this.#heard.ranks) this.#heard.ranks.set(rank, heard_ms + deaf_ms)
+    this.#hearing.wasDeaf(deaf_ms)
     const { subscription } = this.state
     if (subscription === undefined) return
-    for (const rank of this.#silent(subscription.lease_ms)) {
-      await this.#decide((decisions) => {
+    const ending = [...this.#hearing.silent(this.state, subscription.lease_ms)].map((rank) =>
+      this.#deciding.run((decisions) => {
         // It may have called while this waited for its turn.
-        if (this.#silent(subscription.lease_ms).has(rank)) expire(this.state, decisions, rank)
-      })
-    }
+        if (this.#hearing.silent(this.state, subscription.lease_ms).has(rank)) expire(this.state, decisions, rank)
+      }),
+    )
+    await Promise.all(ending)
   }
 
   /** An upper bound of the groups that are not numbered yet. */
   async behind(): Promise<number> {
-    if (this.state.retired !== undefined || this.state.subscription === undefined) return 0
-    return await this.#inTurn(() => this.#arrivalsNow().behind())
+    const { retired, subscription } = this.standing
+    if (retired !== undefined || subscription === undefined) return 0
+    return await this.#deciding.run(() => this.#arrivalsNow().behind())
   }
 
+  /** Decides nothing more, and commits what is decided. */
   async close(): Promise<void> {
-    await this.#turn
-    this.#failure ??= new Error(`consumer ${this.state.name}: this feed is closed`)
+    await this.#deciding.close()
+    await this.#snapshots.close()
     await this.#producer.close()
-  }
-
-  #silent(lease_ms: number): Set<number> {
-    const ranks = new Set<number>()
-    if (this.state.open.counts.leased === 0) return ranks
-    for (const { state, lease } of this.state.open.values()) {
-      if (state !== 'leased' || lease === undefined || ranks.has(lease.rank)) continue
-      const heard_ms = this.#heard.ranks.get(lease.rank) ?? this.#opened_ms
-      if (this.#options.now_ms() - heard_ms > lease_ms) ranks.add(lease.rank)
-    }
-    return ranks
-  }
-
-  /** @throws FeedRefusal for a caller of an earlier epoch */
-  #hear(caller: Caller): void {
-    const { epoch } = current(this.state, caller).run
-    this.#listenTo(epoch)
-    this.#heard.ranks.set(caller.rank, this.#options.now_ms())
-  }
-
-  #listenTo(epoch: number): void {
-    if (this.#heard.epoch !== epoch) this.#heard = { epoch, since_ms: this.#options.now_ms(), ranks: new Map() }
   }
 
   async #begins(from: 'beginning' | 'now'): Promise<Begins> {
@@ -257,6 +240,16 @@ export class OpenConsumer {
     const subscription = subscribed(this.state)
     this.#arrivals ??= new Arrivals(this.#options.groups, subscription, this.state.drawn, this.#options.now_ms)
     return this.#arrivals
+  }
+
+  async #pagesAhead(wanted: LeaseWanted): Promise<void> {
+    let is_more_wanted = false
+    try {
+      is_more_wanted = missing(this.state, wanted) > 0
+    } catch {
+      // The call is refused in its turn.
+    }
+    if (is_more_wanted) await this.#arrivals?.pagesAhead()
   }
 
   async #drawable(groups: number) {
@@ -279,79 +272,9 @@ export class OpenConsumer {
   }
 
   #decideFor<A>(caller: Caller, decide: (decisions: Decisions) => A | Promise<A>): Promise<A> {
-    return this.#decide((decisions) => {
-      this.#hear(caller)
+    return this.#deciding.run((decisions) => {
+      this.#hearing.hear(this.state, caller)
       return decide(decisions)
     })
-  }
-
-  /** Runs a decision in its turn, and commits the events that it makes. */
-  #decide<A>(decide: (decisions: Decisions) => A | Promise<A>): Promise<A> {
-    return this.#inTurn(async () => {
-      const decisions = new Decisions(this.state, this.#options.time())
-      const answer = await decide(decisions)
-      if (decisions.made.length > 0) await this.#commit(decisions)
-      return answer
-    })
-  }
-
-  async #commit({ made }: Decisions): Promise<void> {
-    const { observe, committed, partitions } = this.#options
-    const { number, name } = this.state
-    const encoded = made.map(({ type, event }) => {
-      const { key, headers, value } = encodeEvent(type, event)
-      return { type, record: { key, headers, value } }
-    })
-    try {
-      observe?.('decided')
-      await this.#producer.commit(
-        (transaction) => {
-          for (const { type, record } of encoded) {
-            for (const home of homesOf(type, name, partitions)) transaction.append(type.type, home, record)
-          }
-        },
-        [positionAt(number + made.length)],
-      )
-      observe?.('committed')
-      committed?.(name)
-      for (const { event } of made) this.state.apply(event)
-    } catch (error) {
-      // What the log has now is not known here: the state has to be read again.
-      this.#failure = error
-      throw error
-    }
-    this.#arrivals?.settle(this.state.drawn)
-  }
-
-  #inTurn<A>(work: () => Promise<A>): Promise<A> {
-    const turn = this.#turn.then(() => {
-      if (this.#failure !== undefined) throw this.#failure
-      return work()
-    })
-    this.#turn = turn.catch(() => {})
-    return turn
-  }
-}
-
-/** Where the feed of a consumer is: after so many of its events. */
-const positionAt = (number: number) => ({ topic: consumerSubscribed.type, partition: 0, next: BigInt(number) })
-
-/** The state as of the last event that was committed under this name. */
-async function restored(options: ConsumerOptions, name: string, last: number): Promise<ConsumerState> {
-  const until_ms = performance.now() + (options.visible_ms ?? VISIBLE_MS)
-  for (;;) {
-    const state = new ConsumerState(name)
-    for await (const event of eventsOf(options, name)) {
-      // One that is not visible yet may be in another topic than those after it.
-      if (!state.isNext(event)) break
-      state.apply(event)
-    }
-    if (state.number >= last) return state
-    if (performance.now() >= until_ms) {
-      throw new Error(
-        `consumer ${name}: expected ${last} training events in ${options.log.address}, found ${state.number} and not the one after them: it is missing or damaged; ./plumbline verify tells where`,
-      )
-    }
-    await sleep(LOOK_MS)
   }
 }

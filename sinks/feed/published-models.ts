@@ -12,7 +12,9 @@ export class PublishedModels {
   readonly #options: TrainingLog
   readonly #versions = new Map<string, number>()
   #next = 0n
-  #turn: Promise<void> = Promise.resolve()
+  #reading: Promise<void> = Promise.resolve()
+  /** A reading that has not begun: it serves every call until then. */
+  #next_reading: Promise<void> | undefined
 
   constructor(options: TrainingLog) {
     this.#options = options
@@ -20,12 +22,21 @@ export class PublishedModels {
 
   /** Everything that the log holds when this is called. */
   async now(): Promise<Published> {
-    this.#turn = this.#turn.then(
-      () => this.#read(),
-      () => this.#read(),
-    )
-    await this.#turn
+    this.#next_reading ??= this.#readAfter(this.#reading)
+    await this.#next_reading
     return this.#versions
+  }
+
+  #readAfter(before: Promise<void>): Promise<void> {
+    const reading = before
+      .catch(() => {})
+      .then(() => {
+        // What is appended from here on may be missing.
+        this.#next_reading = undefined
+        return this.#read()
+      })
+    this.#reading = reading
+    return reading
   }
 
   async #read(): Promise<void> {

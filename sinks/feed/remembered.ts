@@ -11,6 +11,11 @@ export class Remembered<T> {
     return this.#values.has(value)
   }
 
+  /** Those that are remembered, what was added first before the others. */
+  values(): Iterable<T> {
+    return this.#values.values()
+  }
+
   add(value: T): void {
     this.#values.add(value)
     if (this.#values.size > this.#most) this.#values.delete(this.#values.values().next().value as T)

@@ -29,7 +29,7 @@ import {
   StepBody,
   SubscriptionBody,
 } from './calls.ts'
-import type { Subscription } from './consumer-state.ts'
+import type { Subscription } from './consumer-parts.ts'
 import type { Feed, LeaseAnswer } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import { FeedRefusal, type RefusalCode } from './refusal.ts'
@@ -199,7 +199,7 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
   app.openapi(RUN, async (context) => {
     const consumer = await named(context)
     const run = await consumer.startRun(context.req.valid('json'))
-    return context.json({ ...run, lease_ms: consumer.state.subscription?.lease_ms ?? 0 }, 200)
+    return context.json({ ...run, lease_ms: consumer.standing.subscription?.lease_ms ?? 0 }, 200)
   })
   app.openapi(LEASE, async (context) => {
     const consumer = await named(context)
@@ -210,7 +210,7 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
   })
   app.openapi(HEARTBEAT, async (context) => {
     const consumer = await named(context)
-    return context.json({ leased: consumer.heartbeat(context.req.valid('json')) }, 200)
+    return context.json({ leased: await consumer.heartbeat(context.req.valid('json')) }, 200)
   })
   app.openapi(RELEASE, async (context) => {
     const consumer = await named(context)
@@ -280,11 +280,13 @@ function sent(context: Context, { pieces, sent: isSent }: LeaseAnswer): Response
 
 /** A consumer as `GET` answers it. */
 async function shown(consumer: OpenConsumer) {
-  const { name, subscription, retired = null, run = null, next_sequence, counts, checkpoints } = consumer.state
+  // First the bound: what is numbered meanwhile is in both.
+  const behind = await consumer.behind()
+  const { subscription, retired = null, run = null, next_sequence, counts, checkpoints } = consumer.standing
   return {
-    ...{ consumer: name, subscription: asked(subscription), retired, run, next_sequence, counts },
+    ...{ consumer: consumer.name, subscription: asked(subscription), retired, run, next_sequence, counts },
     checkpoints: checkpoints.map(({ checkpoint, run, step }) => ({ checkpoint, run, step })),
-    behind: await consumer.behind(),
+    behind,
   }
 }
 

@@ -90,8 +90,8 @@ export class SimulatedLog implements Log {
   createTopics(topics: readonly TopicSpec[]): Promise<void> {
     return this.#call('createTopics', () => this.#inner.createTopics(topics))
   }
-  topics(): Promise<readonly Topic[]> {
-    return this.#call('topics', () => this.#inner.topics())
+  topics(names?: readonly string[]): Promise<readonly Topic[]> {
+    return this.#call('topics', () => this.#inner.topics(names))
   }
   beginningOffsets(topic: string): Promise<readonly bigint[]> {
     return this.#call(`beginningOffsets ${topic}`, () => this.#inner.beginningOffsets(topic))

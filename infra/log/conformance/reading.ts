@@ -38,6 +38,21 @@ export const READING: readonly ConformanceCase[] = [
     },
   },
   {
+    name: 'topics that are asked for by name are those of them that exist, as among all topics',
+    async run(harness) {
+      const log = await harness.open()
+      const [one, other] = [await createTopic(log, 1), await createTopic(log, 2)]
+      const names = [fresh('unknown'), one, other, one]
+      const all = await log.topics()
+      assert.deepEqual(
+        await log.topics(names),
+        all.filter(({ name }) => names.includes(name)),
+      )
+      assert.deepEqual(await log.topics([fresh('unknown')]), [])
+      assert.deepEqual(await log.topics([]), [])
+    },
+  },
+  {
     name: 'an unknown topic or partition cannot be read',
     async run(harness) {
       const log = await harness.open()

@@ -80,9 +80,9 @@ class KafkaLog implements Log {
     await createTopics(this.#connection, topics)
   }
 
-  async topics(): Promise<readonly Topic[]> {
+  async topics(names?: readonly string[]): Promise<readonly Topic[]> {
     this.#expectOpen()
-    return await listTopics(this.#connection)
+    return await listTopics(this.#connection, names)
   }
 
   async beginningOffsets(topic: string): Promise<readonly bigint[]> {

@@ -5,6 +5,7 @@ import { rootOf } from './errors.ts'
 import { KafkaProtocolError } from './protocol.ts'
 
 const CREATE_MS = 15_000
+const NO_SUCH_TOPIC = 3
 const FOR_EVER = [
   { name: 'cleanup.policy', value: 'delete' },
   { name: 'retention.ms', value: '-1' },
@@ -43,7 +44,8 @@ export async function createTopics(connection: Connection, topics: readonly Topi
   await connection.attempt(`waiting for leaders of ${missing.map(({ name }) => name).join(', ')}`, async () => {
     const found = await connection.metadata(wanted.map(({ topic }) => topic))
     for (const { topic, code, partitions } of found.topics) {
-      if (code !== 0) throw code === 3 ? new KafkaProtocolError(5, topic) : new KafkaProtocolError(code, topic)
+      if (code !== 0)
+        throw code === NO_SUCH_TOPIC ? new KafkaProtocolError(5, topic) : new KafkaProtocolError(code, topic)
       const expected = missing.find(({ name }) => prefix + name === topic)?.partitions ?? partitions.length
       if (partitions.length !== expected) {
         throw new TopicMismatchError(topicMismatch(text, connection.shown(topic), expected, partitions.length))
@@ -71,12 +73,14 @@ async function missingOf(connection: Connection, topics: readonly TopicSpec[]): 
   return topics.filter(({ name }) => !there.has(name))
 }
 
-/** Topics with this pipeline's prefix, without Kafka's internal ones (`__…`). */
-export async function listTopics(connection: Connection): Promise<Topic[]> {
+/** Topics with this pipeline's prefix, without Kafka's internal ones (`__…`). @param names only those of them that exist */
+export async function listTopics(connection: Connection, names?: readonly string[]): Promise<Topic[]> {
   const { prefix } = connection.address
-  const found = await connection.attempt('listing topics', () => connection.metadata('all'))
+  if (names?.length === 0) return []
+  const wanted = names === undefined ? 'all' : [...new Set(names)].map((name) => prefix + name)
+  const found = await connection.attempt('listing topics', () => connection.metadata(wanted))
   return found.topics
-    .filter(({ topic }) => topic.startsWith(prefix) && !topic.startsWith('__'))
+    .filter(({ topic, code }) => code !== NO_SUCH_TOPIC && topic.startsWith(prefix) && !topic.startsWith('__'))
     .map(({ topic, id, partitions }) => ({ name: connection.shown(topic), partitions: partitions.length, id }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }

@@ -149,8 +149,8 @@ class LmdbLog implements Log {
     await this.#write({ kind: 'createTopics', topics })
   }
 
-  async topics(): Promise<readonly Topic[]> {
-    return this.#look((reader) => reader.topics())
+  async topics(names?: readonly string[]): Promise<readonly Topic[]> {
+    return this.#look((reader) => reader.topics(names))
   }
 
   async beginningOffsets(topic: string): Promise<readonly bigint[]> {

@@ -94,8 +94,15 @@ export class Reader {
     this.tables.env.resetReadTxn()
   }
 
-  topics(): Topic[] {
+  topics(names?: readonly string[]): Topic[] {
     const found: Topic[] = []
+    if (names !== undefined) {
+      for (const name of new Set(names)) {
+        const row = topicRow(this.tables, name)
+        if (row !== undefined) found.push({ name, partitions: row.ends.length, id: this.topicId(row) })
+      }
+      return found.sort((a, b) => (a.name < b.name ? -1 : 1))
+    }
     for (const { key, value } of this.tables.catalog.getRange({ start: ['topic', ''], end: ['topic', '\uffff'] })) {
       const row = value as TopicRow
       found.push({ name: String(key[1]), partitions: row.ends.length, id: this.topicId(row) })

@@ -74,8 +74,9 @@ export class MemoryLog implements Log {
     this.#broker.createTopics(topics)
   }
 
-  async topics(): Promise<readonly Topic[]> {
-    return this.#broker.topics()
+  async topics(names?: readonly string[]): Promise<readonly Topic[]> {
+    const all = this.#broker.topics()
+    return names === undefined ? all : all.filter(({ name }) => names.includes(name))
   }
 
   async beginningOffsets(topic: string): Promise<readonly bigint[]> {

@@ -24,8 +24,11 @@ export interface Log {
    * @throws TopicMismatchError when a topic exists with another number of partitions.
    */
   createTopics(topics: readonly TopicSpec[]): Promise<void>
-  /** Every topic with its partition count and its id, internal ones too, sorted by name. */
-  topics(): Promise<readonly Topic[]>
+  /**
+   * Every topic with its partition count and its id, internal ones too, sorted by name.
+   * @param names only those of these that exist, which is cheaper
+   */
+  topics(names?: readonly string[]): Promise<readonly Topic[]>
 
   /** Per partition, the offset of the first retained record. */
   beginningOffsets(topic: string): Promise<readonly bigint[]>

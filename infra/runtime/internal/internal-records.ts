@@ -9,6 +9,8 @@ import {
   changelogTopic,
   DEAD_LETTERS_TOPIC,
   type DeadLetter,
+  FEED_SNAPSHOTS_TOPIC,
+  type FeedSnapshotEntry,
   type JournalEntry,
   journalTopic,
   type RecordedTopology,
@@ -61,6 +63,14 @@ const snapshotSchema = z.object({
   changelog_next: digits,
   journal_next: digits,
   keys: whole,
+  blob: blobRef,
+})
+
+const feedSnapshot = z.object({
+  consumer: z.string(),
+  state_version: whole,
+  number: whole,
+  topics: z.array(z.object({ topic: z.string(), id: z.string(), next: digits })),
   blob: blobRef,
 })
 
@@ -128,6 +138,12 @@ export const snapshotEntryIn: Reading<{ readonly processor: string; readonly sna
   return { processor, snapshot }
 }
 
+export const feedSnapshotIn: Reading<FeedSnapshotEntry> = (record) => {
+  const entry = checked(record, feedSnapshot, 'the entry of a snapshot of a consumer')
+  if (entry.consumer === record.key) return entry
+  throw new ForeignRecordError(record, `the key ${entry.consumer}`, `${JSON.stringify(record.key)}`)
+}
+
 export const deadLetterIn: Reading<DeadLetter> = (record) =>
   inItsPartition(record, checked(record, deadLetter, 'a dead letter'))
 
@@ -162,6 +178,7 @@ export function changelogEntryIn(
 export function readingOf(topic: string): Reading<unknown> | undefined {
   if (topic === DEAD_LETTERS_TOPIC) return deadLetterIn
   if (topic === SNAPSHOTS_TOPIC) return snapshotEntryIn
+  if (topic === FEED_SNAPSHOTS_TOPIC) return feedSnapshotIn
   if (topic === TOPOLOGY_TOPIC) return topologyIn
   if (topic === SKIPPED_TOPIC) return skippedIn
   if (topic.startsWith(journalTopic(''))) return journalEntryIn

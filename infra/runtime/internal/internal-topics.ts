@@ -16,9 +16,14 @@ export const TOPOLOGY_TOPIC = '_topology'
 export const DEAD_LETTERS_TOPIC = 'dead_letters'
 /** Created when the first record is to be skipped. */
 export const SKIPPED_TOPIC = '_skipped'
+/** Of the states of training consumers. One partition; created with the first of them. */
+export const FEED_SNAPSHOTS_TOPIC = '_feed_snapshots'
+
+/** Whether the records of a topic name offsets of their own log, so that they are of no use in a copy. */
+export const isOfSnapshots = (topic: string) => topic === SNAPSHOTS_TOPIC || topic === FEED_SNAPSHOTS_TOPIC
 
 /** Whether a log may remove all of the topic's records except the last one of each key. */
-export const isCompacted = (topic: string) => topic.startsWith(changelogTopic('')) || topic === SNAPSHOTS_TOPIC
+export const isCompacted = (topic: string) => topic.startsWith(changelogTopic('')) || isOfSnapshots(topic)
 
 /**
  * One per committed batch of a task: how its input topics were interleaved. `runs` lists [index into `topics`, how many
@@ -63,6 +68,17 @@ export interface SnapshotEntry {
   /** The first journal offset that is not in the snapshot. */
   readonly journal_next: string
   readonly keys: number
+  readonly blob: BlobRef
+}
+
+/** A snapshot of a training consumer, from which a feed opens it without reading all of its training events. */
+export interface FeedSnapshotEntry {
+  readonly consumer: string
+  readonly state_version: number
+  /** Of the last training event in it. */
+  readonly number: number
+  /** By topic of training events: its id, and an offset below which the consumer has no event after that one. */
+  readonly topics: readonly { readonly topic: string; readonly id: string; readonly next: string }[]
   readonly blob: BlobRef
 }
 

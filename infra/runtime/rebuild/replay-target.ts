@@ -1,7 +1,7 @@
 import { clockTicked } from '../../../schemas/events/clock.ts'
 import { partitionsOf } from '../../../schemas/wire/partitions.ts'
 import type { TopicSpec } from '../../log/port/log.ts'
-import { journalTopic, SNAPSHOTS_TOPIC } from '../internal/internal-topics.ts'
+import { isOfSnapshots, journalTopic } from '../internal/internal-topics.ts'
 import { partitionsIn } from '../state/topics.ts'
 import { type ReplayOptions, ReplayRefusedError } from './replay-options.ts'
 
@@ -34,7 +34,7 @@ export async function refuseMixing(
   const remedy = 'replay into an empty place, or bring the sources only'
   for (const { name } of topics) {
     // Snapshots are not copied. All other topics must be complete: states and journals count from the first record.
-    if (name !== SNAPSHOTS_TOPIC && (await from.log.beginningOffsets(name)).some((begin) => begin > 0n)) {
+    if (!isOfSnapshots(name) && (await from.log.beginningOffsets(name)).some((begin) => begin > 0n)) {
       throw new ReplayRefusedError(
         `${from.log.address}: retention removed the beginning of ${name}, and states or journals count it; bring the sources only`,
       )

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Log } from '../../log/port/log.ts'
 import { partitionName } from '../../log/port/partition-name.ts'
-import { journalTopic, SNAPSHOTS_TOPIC, TOPOLOGY_TOPIC } from '../internal/internal-topics.ts'
+import { isOfSnapshots, journalTopic, TOPOLOGY_TOPIC } from '../internal/internal-topics.ts'
 import { misplacedIn } from '../state/misplaced.ts'
 import { ResumingProducer } from '../work/resuming-producer.ts'
 import { mergeRanges, type Range } from './merge-ranges.ts'
@@ -41,7 +41,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     }
     return ranges
   }
-  const names = topics.map((topic) => topic.name).filter((name) => name !== SNAPSHOTS_TOPIC)
+  const names = topics.map((topic) => topic.name).filter((name) => !isOfSnapshots(name))
   const emitted = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) !== undefined))
   const behind = await rangesOf(names.filter((topic) => options.vocabulary.get(topic) === undefined).sort(byDependence))
 

@@ -1,5 +1,6 @@
 import { checkpointSaved } from '../../../schemas/events/training.ts'
-import type { ConsumerState, RunState } from '../consumer-state.ts'
+import type { RunState } from '../consumer-parts.ts'
+import type { ConsumerState } from '../consumer-state.ts'
 import type { OpenGroup } from '../open-groups.ts'
 import { FeedRefusal, type RefusalDetails } from '../refusal.ts'
 import { current } from './current.ts'

@@ -1,4 +1,5 @@
-import type { ConsumerState, RunState, Subscription } from '../consumer-state.ts'
+import type { RunState, Subscription } from '../consumer-parts.ts'
+import type { ConsumerState } from '../consumer-state.ts'
 import { FeedRefusal } from '../refusal.ts'
 
 /** Who calls. */

@@ -1,5 +1,6 @@
 import { rolledBack, runStarted } from '../../../schemas/events/training.ts'
-import type { Checkpoint, ConsumerState, RunState } from '../consumer-state.ts'
+import type { Checkpoint, RunState } from '../consumer-parts.ts'
+import type { ConsumerState } from '../consumer-state.ts'
 import type { Fork } from '../lineages.ts'
 import { numbered } from '../open-groups.ts'
 import { FeedRefusal } from '../refusal.ts'

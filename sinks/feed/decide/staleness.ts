@@ -1,5 +1,6 @@
 import type { DROP_REASONS } from '../../../schemas/events/training.ts'
-import type { ConsumerState, RunState, Subscription } from '../consumer-state.ts'
+import type { RunState, Subscription } from '../consumer-parts.ts'
+import type { ConsumerState } from '../consumer-state.ts'
 import type { FormedGroup } from '../open-groups.ts'
 
 /** The last published version of each lineage. */

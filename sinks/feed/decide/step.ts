@@ -1,5 +1,6 @@
 import { groupsApplied, stepBegun, stepCompleted } from '../../../schemas/events/training.ts'
-import type { ConsumerState, RunState, Subscription } from '../consumer-state.ts'
+import type { RunState, Subscription } from '../consumer-parts.ts'
+import type { ConsumerState } from '../consumer-state.ts'
 import type { OpenGroup } from '../open-groups.ts'
 import { FeedRefusal } from '../refusal.ts'
 import { type Caller, current } from './current.ts'

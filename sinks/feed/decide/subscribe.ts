@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { consumerRetired, consumerSubscribed, leaseEnded, rolledBack } from '../../../schemas/events/training.ts'
-import type { ConsumerState, Subscription } from '../consumer-state.ts'
+import type { Subscription } from '../consumer-parts.ts'
+import type { ConsumerState } from '../consumer-state.ts'
 import { numbered } from '../open-groups.ts'
 import { FeedRefusal } from '../refusal.ts'
 import { subscribed } from './current.ts'

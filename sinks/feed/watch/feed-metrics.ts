@@ -25,7 +25,7 @@ export class FeedMetrics {
   async families(sees: (consumer: string) => boolean): Promise<MetricFamily[]> {
     const { counts } = this.#feed
     const consumers = this.#feed.consumers.filter(
-      ({ name, state }) => state.subscription !== undefined && state.retired === undefined && sees(name),
+      ({ name, standing }) => standing.subscription !== undefined && standing.retired === undefined && sees(name),
     )
     const behind = await Promise.all(consumers.map((consumer) => this.#behind(consumer)))
     const each = (samples: (consumer: OpenConsumer, at: number) => readonly (number | undefined)[]): Sample[] =>
@@ -44,8 +44,8 @@ export class FeedMetrics {
         name: 'plumbline_feed_groups',
         type: 'gauge',
         help: 'Groups of the consumer by state; numbered: those that have a number and wait.',
-        samples: consumers.flatMap(({ name, state }) =>
-          Object.entries(state.counts).map(([of, value]) => ({ labels: { consumer: name, state: of }, value })),
+        samples: consumers.flatMap(({ name, standing }) =>
+          Object.entries(standing.counts).map(([of, value]) => ({ labels: { consumer: name, state: of }, value })),
         ),
       },
       {
@@ -58,7 +58,7 @@ export class FeedMetrics {
         name: 'plumbline_feed_epoch',
         type: 'gauge',
         help: 'The current epoch of the consumer: how often its runs were started or resumed.',
-        samples: each(({ state }) => [state.run?.epoch ?? 0]),
+        samples: each(({ standing }) => [standing.run?.epoch ?? 0]),
       },
       {
         name: 'plumbline_feed_rank_silence_seconds',
