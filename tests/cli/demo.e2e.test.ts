@@ -91,3 +91,17 @@ test('an unknown policy is refused before the last demo is deleted', async () =>
   expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('oracel')])
   expect(await plumbline(['--data', 'data/demo', 'sql', 'from funnel'], { cwd })).toMatchObject({ code: 0 })
 })
+
+test('the audit finds scenes of the training that are asked about again to evaluate', async () => {
+  const typed = (...words: string[]) => plumbline(['--data', join('data', 'demo'), ...words], { cwd })
+  const audit = await typed('audit', 'leakage', 'demo/r1')
+  expect(audit).toMatchObject({ code: 0, stdout: expect.stringContaining('no overlap found') })
+  const words = ['--dataset', 'top_block', '--task', 'x_only', '--scenes', '1', '--seed', '7', '--purpose', 'eval']
+  expect(await typed('generate', 'tower', ...words)).toMatchObject({ code: 0 })
+  expect(await typed('run', '--until-idle')).toMatchObject({ code: 0 })
+  const found = await typed('--json', 'audit', 'leakage', 'demo/r1')
+  expect(found.code).toBe(1)
+  const { eval_groups, leaks } = JSON.parse(found.stdout)
+  expect(eval_groups).toBe(1)
+  expect(leaks.map(({ by }: { by: string }) => by)).toEqual(['content', 'image', 'start'])
+})
