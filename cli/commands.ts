@@ -68,6 +68,16 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'tables and pictures from the loaded data',
     load: async (command) => (await import('./report.ts')).addReport(command),
   },
+  ledger: {
+    usage: '[options] <model>',
+    about: 'which groups made a model, in which steps, and what was rolled back; where two runs differ',
+    load: async (command) => (await import('./ledger.ts')).addLedger(command),
+  },
+  audit: {
+    usage: '',
+    about: 'whether a model was trained on what it is evaluated on',
+    load: async (command) => (await import('./audit.ts')).addAudit(command),
+  },
   topology: {
     usage: '[options]',
     about: 'the data flow: sources, processors, sinks and the events between them',

@@ -1,6 +1,7 @@
 import { FEED_SOURCES, TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { consumers } from '../sinks/duckdb/views/consumers.ts'
 import { ledger } from '../sinks/duckdb/views/ledger.ts'
+import { modelGroups } from '../sinks/duckdb/views/model-groups.ts'
 import { staleness } from '../sinks/duckdb/views/staleness.ts'
 import { steps } from '../sinks/duckdb/views/steps.ts'
 import type { Domain } from './domain.ts'
@@ -14,5 +15,5 @@ export const training: Domain = {
   sources: [],
   commands: [{ name: 'feed', ce_sources: [FEED_SOURCES], outputs: TRAINING_EVENTS }],
   stages: async () => [],
-  views: () => [ledger, consumers, steps, staleness],
+  views: () => [ledger, consumers, steps, staleness, modelGroups],
 }

@@ -101,7 +101,7 @@ async function expectHashJoins(of: Tables, views: readonly View[]): Promise<void
       `SELECT count(*) FROM ${name}`,
       `SELECT ${column}, count(*) FROM ${name} GROUP BY ALL`,
       `FROM ${name} ORDER BY ALL LIMIT 5`,
-      ...['group_id', 'scene_id', 'sampled_id', 'reward_name', 'fate', 'state', 'consumer']
+      ...['group_id', 'scene_id', 'sampled_id', 'reward_name', 'fate', 'state', 'consumer', 'model_id']
         .filter((key) => key in columns)
         .map((key) => `FROM ${name} WHERE ${key} = 'g0'`),
     ]
@@ -178,6 +178,7 @@ test('texts, tokens and pictures are not read by a query that does not ask for t
     'FROM consumers',
     'FROM steps',
     'FROM staleness',
+    'FROM model_groups',
   ]
   for (const sql of questions) {
     const read = await readBy(sql)

@@ -95,11 +95,14 @@ export class Story {
     return this
   }
 
-  requested(group_id: string, group_size: number, prompt = 'How far?'): this {
-    return this.event(
-      rolloutRequested,
-      eventOf(rolloutRequested, `req-${group_id}`, group_id, requestData(group_id, group_size, prompt)),
-    )
+  requested(
+    group_id: string,
+    group_size: number,
+    prompt = 'How far?',
+    more: Partial<RowOfEvent<typeof rolloutRequested>> = {},
+  ): this {
+    const data = { ...requestData(group_id, group_size, prompt), ...more }
+    return this.event(rolloutRequested, eventOf(rolloutRequested, `req-${group_id}`, group_id, data))
   }
 
   sampled(group_id: string, indices: readonly number[], { id = `sampled-${group_id}`, attempt = 'a1' } = {}): this {

@@ -48,6 +48,23 @@ test('what the demo names as the next thing to type works', async () => {
   expect(asked.stdout.split('\n')).toHaveLength(2 + 5 + 1)
 })
 
+test('the ledger of the run of its trainer has its step, and the run is equal to itself', async () => {
+  const asked = (...words: string[]) => plumbline(['--data', join('data', 'demo'), ...words], { cwd })
+  const [shown, json, equal, unknown] = await Promise.all([
+    asked('ledger', 'demo/r1'),
+    asked('--json', 'ledger', 'demo/r1'),
+    asked('ledger', 'diff', 'demo/r1', 'demo/r1'),
+    asked('ledger', 'demo/r2'),
+  ])
+  expect(shown, shown.stderr).toMatchObject({ code: 0 })
+  expect(shown.stdout).toMatch(/^demo\/r1 +1 +1 +8 +0–7$/m)
+  const { epochs, steps } = JSON.parse(json.stdout)
+  expect(epochs).toMatchObject([{ consumer: 'demo', run: 'r1', contained_to: 1, without_receipt: 0 }])
+  expect(steps).toMatchObject([{ fate: 'contained', step: 1, groups: { length: 8 } }])
+  expect(equal).toMatchObject({ code: 0, stdout: 'demo/r1 and demo/r1 are equal: 1 step\n' })
+  expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining('the nearest: demo/r1') })
+})
+
 test('another seed is another picture, and --json leaves nothing but JSON on standard output', async () => {
   const elsewhere = join(cwd, 'eight')
   const { code, stdout, stderr } = await plumbline(
@@ -73,4 +90,18 @@ test('an unknown policy is refused before the last demo is deleted', async () =>
   const refused = await plumbline(['demo', '--policy', 'oracel'], { cwd })
   expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('oracel')])
   expect(await plumbline(['--data', 'data/demo', 'sql', 'from funnel'], { cwd })).toMatchObject({ code: 0 })
+})
+
+test('the audit finds scenes of the training that are asked about again to evaluate', async () => {
+  const typed = (...words: string[]) => plumbline(['--data', join('data', 'demo'), ...words], { cwd })
+  const audit = await typed('audit', 'leakage', 'demo/r1')
+  expect(audit).toMatchObject({ code: 0, stdout: expect.stringContaining('no overlap found') })
+  const words = ['--dataset', 'top_block', '--task', 'x_only', '--scenes', '1', '--seed', '7', '--purpose', 'eval']
+  expect(await typed('generate', 'tower', ...words)).toMatchObject({ code: 0 })
+  expect(await typed('run', '--until-idle')).toMatchObject({ code: 0 })
+  const found = await typed('--json', 'audit', 'leakage', 'demo/r1')
+  expect(found.code).toBe(1)
+  const { eval_groups, leaks } = JSON.parse(found.stdout)
+  expect(eval_groups).toBe(1)
+  expect(leaks.map(({ by }: { by: string }) => by)).toEqual(['content', 'image', 'start'])
 })

@@ -27,6 +27,7 @@ test.concurrent.for([
   ['help-feed-token', ['feed', 'token', '--help']],
   ['help-demo', ['demo', '--help']],
   ['help-generate-tower', ['generate', 'tower', '--help']],
+  ['help-ledger', ['ledger', '--help']],
   ['help-run', ['run', '--help']],
   ['help-sql', ['sql', '--help']],
   ['help-verify', ['verify', '--help']],
