@@ -2,8 +2,8 @@ import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
+import { MAX_BLOB_BYTES } from '../../infra/blobs/blobs.ts'
 import { RefusedError } from '../../infra/http/http-server.ts'
 import { retryOf } from '../../infra/retry.ts'
 import { OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
@@ -12,6 +12,7 @@ import { EventTooLargeError, InvalidEventError, PoisonError } from '../../schema
 import { ARROW_STREAM } from '../../schemas/wire/offload.ts'
 import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyRole, onlyTokens } from './access/authorise.ts'
 import { refused, watchRefusals } from './access/refused.ts'
+import { sizedBody } from './access/sized-body.ts'
 import { BODY_MS, timelyBody } from './access/timely-body.ts'
 import type { Role, TokenFile } from './access/tokens.ts'
 import {
@@ -31,16 +32,13 @@ import {
   SubscriptionBody,
 } from './calls.ts'
 import type { Subscription } from './consumer-state.ts'
-import { addDoors } from './doors/door-routes.ts'
+import { addDoors, MAX_BODY_BYTES } from './doors/door-routes.ts'
 import type { Doors } from './doors/doors.ts'
 import type { Feed, LeaseAnswer } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 import { type ANSWERED_CODES, FeedRefusal, type RefusalCode } from './refusal.ts'
 import { binary, json, refusals } from './refused-answers.ts'
 import { FeedMetrics } from './watch/feed-metrics.ts'
-
-/** Longer than any checkpoint's list of groups. */
-const MAX_BODY_BYTES = 16 * 2 ** 20
 
 const STATUSES: Partial<Record<RefusalCode, 400 | 403 | 404 | 429>> = {
   invalid: 400,
@@ -156,16 +154,11 @@ export function feedRoutes(feed: Feed, options: FeedRoutesOptions = {}): OpenAPI
   app.use(watchRefusals((path, code) => feed.counts.refused(consumerOf(feed, path), code)))
   app.use(noTokenInUrl)
   app.use(tokens === undefined ? onlyLoopback : onlyTokens(tokens))
-  const small = bodyLimit({
-    maxSize: MAX_BODY_BYTES,
-    onError: (context) =>
-      refused(context, 413, { error: 'too_large', message: `expected a body of at most ${MAX_BODY_BYTES} bytes` }),
-  })
   const timely = timelyBody(body_ms)
-  // A blob has limits of its own.
   const isBlob = (context: Context) => context.req.method === 'PUT' && context.req.path.startsWith('/v1/blobs/')
+  app.use(sizedBody((context) => (isBlob(context) ? MAX_BLOB_BYTES : MAX_BODY_BYTES)))
+  // A blob may take long, as long as it gets on.
   app.use((context, next) => (isBlob(context) ? next() : timely(context, next)))
-  app.use((context, next) => (isBlob(context) ? next() : small(context, next)))
 
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
     ...{ type: 'http', scheme: 'bearer' },

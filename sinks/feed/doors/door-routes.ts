@@ -1,5 +1,6 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { giveBlob, takeBlob } from '../../../infra/blobs/blob-routes.ts'
+import { MAX_BLOB_BYTES } from '../../../infra/blobs/blobs.ts'
 import { SERVER_HEADER } from '../../../infra/blobs/http.ts'
 import { sendStream } from '../../../infra/http/send-stream.ts'
 import { ARROW_STREAM } from '../../../schemas/wire/offload.ts'
@@ -14,9 +15,8 @@ import { BlobName, EventsAnswer, EventsBody, ModelAnswer, ModelBody, SqlQuery } 
 import type { Doors, ModelToPublish, NotPublished, PublishAnswer, SqlDoor } from './doors.ts'
 import { EventDoor } from './event-door.ts'
 
-/** The largest file of a model. */
-const MAX_BLOB_BYTES = 2 ** 30
-const MAX_BODY_BYTES = 16 * 2 ** 20
+/** Of a body that is no blob: longer than any checkpoint's list of groups. */
+export const MAX_BODY_BYTES = 16 * 2 ** 20
 /** Of bodies with events and models that are read and checked at once. Inferred, as are those below. */
 const MOST_BODY_BYTES = 64 * 2 ** 20
 const MOST_UPLOADS = 8
@@ -98,9 +98,6 @@ export function addDoors(app: OpenAPIHono<FeedEnv>, feed: Feed, doors: Doors): v
   app.openapi(PUT_BLOB, (context) => {
     context.header(SERVER_HEADER, '1')
     const { sha256 } = context.req.valid('param')
-    if (context.req.header('content-length') === undefined) {
-      throw new FeedRefusal('invalid', 'expected the header Content-Length')
-    }
     return uploads.during(1, () => takeBlob(context, sha256, { blobs: doors.blobs, max_bytes: MAX_BLOB_BYTES }))
   })
 
@@ -108,8 +105,7 @@ export function addDoors(app: OpenAPIHono<FeedEnv>, feed: Feed, doors: Doors): v
   for (const path of ['/v1/events', '/v1/models']) {
     // Before the body is read.
     app.use(path, async (context, next) => {
-      const named = Number(context.req.header('content-length') ?? MAX_BODY_BYTES)
-      await bodies.during(Math.min(named, MAX_BODY_BYTES), next)
+      await bodies.during(Number(context.req.header('content-length') ?? 0), next)
     })
   }
   const events = new EventDoor(doors.events)
