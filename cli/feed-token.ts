@@ -24,12 +24,17 @@ export function addFeedToken(feed: Command): void {
     .description('make a token, add its hash to a file, and print the token, once')
     .option('--consumers <names>', 'that it may use, with commas between; eval-* is all that begin so', listed)
     .option('--roles <roles>', `what it may do, with commas between: ${ROLES.join(', ')}`, listed)
-    .option('--events <types>', 'that it may publish, with commas between; for calls that come later', listed)
+    .option(
+      '--events <types>',
+      'event types that it may publish, with commas between; gameplay.* is all that begin so',
+      listed,
+    )
     .option('--tokens <file>', 'the file of "plumbline feed --tokens"; made if it is not there')
     .addHelpText(
       'after',
       '\nread: leases, heartbeats, releases, metrics. receipts: subscriptions, runs, steps, receipts, drops, checkpoints.\n' +
-        'A trainer needs both. publish and sql are for calls that come later.\n',
+        'publish: models, their files, and events of the types in --events. sql: the tables.\n' +
+        'A trainer needs read and receipts, and publish for its models.\n',
     )
     .action(async (name: string, _: unknown, command: Command) => {
       const { consumers = [], roles = [], events = [], tokens: file } = command.optsWithGlobals<TokenOptions>()

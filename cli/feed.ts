@@ -7,6 +7,7 @@ import { catalogueOf } from '../schemas/declare/registry.ts'
 import { Feed } from '../sinks/feed/feed.ts'
 import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
 import { expectAllowed, type FeedCommandOptions, tlsOf, tokensOf } from './feed-access.ts'
+import { feedDoors } from './feed-doors.ts'
 import { addFeedToken } from './feed-token.ts'
 import { listenAddress, listening } from './listen.ts'
 import { globals, stopSignal } from './options.ts'
@@ -14,6 +15,8 @@ import { globals, stopSignal } from './options.ts'
 /** Trainers hold connections open while they wait for groups. */
 const MAX_CONNECTIONS = 1_024
 const DEFAULT = '127.0.0.1:8470'
+/** Enough for the largest file of a model over a slow network; all other bodies have a shorter limit of their own. */
+const REQUEST_TIMEOUT_MS = 3_600_000
 
 export function addFeed(command: Command): void {
   command
@@ -49,9 +52,16 @@ export function addFeed(command: Command): void {
           ...{ log, blobs, report },
           ...{ vocabulary: catalogueOf(wiring.events), partitions: wiring.partitions },
         })
+        const { doors, close } = feedDoors(folder, wiring, report)
         try {
-          const serving = { ...listen, ...(tls && { tls }), max_connections: MAX_CONNECTIONS, errorAnswer }
-          const server = await listening(listen, serveHttp(feedRoutes(feed, tokens), serving))
+          const serving = {
+            ...listen,
+            request_timeout_ms: REQUEST_TIMEOUT_MS,
+            ...(tls && { tls }),
+            max_connections: MAX_CONNECTIONS,
+            errorAnswer,
+          }
+          const server = await listening(listen, serveHttp(feedRoutes(feed, { tokens, doors }), serving))
           const url = `${tls === undefined ? 'http' : 'https'}://${server.address}`
           process.stdout.write(global.json ? `${JSON.stringify({ url })}\n` : `the feed of ${log.address} at ${url}\n`)
           if (!signal.aborted) await once(signal, 'abort')
@@ -59,6 +69,7 @@ export function addFeed(command: Command): void {
           await server.close()
         } finally {
           await feed.close()
+          await close()
         }
       } finally {
         await folder.close()

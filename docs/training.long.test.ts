@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { wordsOf } from '../testing/page-commands.ts'
-import { eventually, plumblineOk, sharedFolder, sql, start } from '../tests/cli/plumbline.ts'
+import { eventually, plumblineOk, type Running, sharedFolder, sql, start } from '../tests/cli/plumbline.ts'
 
 const at = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const PYTHON = at('.venv/bin/python')
@@ -20,16 +20,25 @@ const blocks = [...page.matchAll(/^```(\w+)(?: (\S+))?\n([\s\S]*?)^```$/gm)].map
 /** A reader of the page: a folder, in which the feed runs once the page has started it. */
 async function reader() {
   const cwd = await sharedFolder()
-  const env = { ...process.env, PYTHONPATH: at('python') }
+  const env: NodeJS.ProcessEnv = { ...process.env, PYTHONPATH: at('python') }
   let url = ''
+  let feed: Running | undefined
   return {
     cwd,
     async type(line: string): Promise<string> {
       const [program, ...words] = wordsOf(line)
       expect(program).toBe('./plumbline')
+      if (words[1] === 'token') {
+        env.PLUMBLINE_FEED_TOKEN = (await plumblineOk(words, { cwd })).trim()
+        return ''
+      }
       if (words[0] !== 'feed') return plumblineOk(words, { cwd })
-      const feed = start(['feed', '--listen', '127.0.0.1:0', '--json'], { cwd })
-      const [said] = await eventually(() => /^\{.*\}\n/.exec(feed.stdout()), 60_000)
+      feed?.child.kill('SIGTERM')
+      await feed?.ended
+      const [, , , ...more] = words
+      const started = start(['feed', '--listen', '127.0.0.1:0', '--json', ...more], { cwd })
+      feed = started
+      const [said] = await eventually(() => /^\{.*\}\n/.exec(started.stdout()), 60_000)
       url = (JSON.parse(said) as { url: string }).url
       return said
     },
@@ -38,7 +47,8 @@ async function reader() {
     run: async (name: string) => (await promisify(execFile)(PYTHON, [name], { cwd, env, timeout: 120_000 })).stdout,
     spawn: (name: string) => spawn(PYTHON, [name], { cwd, env, stdio: 'ignore' }),
     async consumer(name: string) {
-      const answer = await fetch(`${url}/v1/consumers/${name}`)
+      const headers = { authorization: `Bearer ${env.PLUMBLINE_FEED_TOKEN}` }
+      const answer = await fetch(`${url}/v1/consumers/${name}`, { headers })
       return (await answer.json()) as { counts: Record<string, number>; checkpoints: { checkpoint: string }[] }
     },
   }
@@ -60,7 +70,7 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
     await save(name, body)
     printed.set(name, await run(name))
   }
-  expect([...printed.keys()].filter((name) => name.endsWith('.py'))).toHaveLength(5)
+  expect([...printed.keys()].filter((name) => name.endsWith('.py'))).toHaveLength(7)
 
   const first = (printed.get('first.py') ?? '').trim().split('\n')
   expect(first).toHaveLength(11)
@@ -76,12 +86,20 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
   // 54 groups were left: three steps of 16, two checkpoints.
   expect(printed.get('train.py')).toMatch(/^epoch 2 goes on after step 1 with a mean of -?\d/)
   expect((await consumer('lab')).counts).toMatchObject({ durable: 58, applied: 0, leased: 0, dropped: 0 })
-  expect(await run('train.py')).toMatch(/^epoch 3 goes on after step 4 with/)
+  // The feed has another address since it has tokens.
+  await save('train.py', bodyOf('train.py'))
+  expect(await run('train.py')).toMatch(/^epoch 4 goes on after step 4 with/)
 
   expect(printed.get('group.py')).toContain('completion_index: int32')
   expect(printed.get('tokens.py')).toMatch(/^group 0 .*its token_ids are null/)
   expect((await consumer('tokens')).counts).toMatchObject({ dropped: 1, leased: 0 })
   expect((await consumer('chooser')).counts).toMatchObject({ dropped: 1, leased: 0 })
+
+  // The last step of `train.py`; its run has resumed once since.
+  expect(printed.get('publish.py')).toBe('lab/r1@4\n')
+  expect(printed.get('ask.py')).toMatch(
+    /^\['model_id', 'version', 'step'\] \[\{'model_id': 'lab\/r1@4', 'version': 4, 'step': 4\}\]$/m,
+  )
 
   await plumblineOk(['run', '--until-idle'], { cwd })
   const [chosen] = await sql("select groups, loss, tokens from training.step_completed where consumer = 'chooser'", {

@@ -1,11 +1,12 @@
 import { join, resolve } from 'node:path'
-import type { Blobs } from '../infra/blobs/blobs.ts'
+import type { BlobStore, Blobs } from '../infra/blobs/blobs.ts'
 import { cachedBlobs } from '../infra/blobs/cached.ts'
 import { directoryBlobs } from '../infra/blobs/directory.ts'
 import { DiskCache } from '../infra/blobs/disk-cache.ts'
 import { httpBlobs } from '../infra/blobs/http.ts'
 import { s3Blobs } from '../infra/blobs/s3.ts'
 import { S3PlaceError, s3Place } from '../infra/blobs/s3-options.ts'
+import { type ServedBlobs, servedDirectory, servedStore } from '../infra/blobs/served.ts'
 import { UsageError } from './usage-error.ts'
 
 /** The environment variable that holds the token of `blobs serve`. */
@@ -36,8 +37,15 @@ export function blobsOf({ data, blobs: address }: BlobsPlace): Blobs {
   return cachedBlobs({ there, cache, own })
 }
 
+/** The same blobs for a server, by their SHA-256 alone; of a remote store, without the cache. */
+export function servedBlobsOf({ data, blobs: address }: BlobsPlace): ServedBlobs {
+  if (address !== undefined) return servedStore(storeAt(address))
+  const { root, made } = blobFolder(data)
+  return servedDirectory(root, made)
+}
+
 /** @throws UsageError when the address names no store, or a setting that the store needs is missing */
-function storeAt(address: string | true): Blobs {
+function storeAt(address: string | true): BlobStore {
   if (address !== true && address.startsWith('s3://')) return bucketAt(address)
   if (address === true || !/^https?:\/\//.test(address) || !URL.canParse(address)) {
     throw new UsageError(
@@ -55,7 +63,7 @@ function storeAt(address: string | true): Blobs {
   return httpBlobs({ url: address, token })
 }
 
-function bucketAt(address: string): Blobs {
+function bucketAt(address: string): BlobStore {
   try {
     return s3Blobs(s3Place(address, process.env))
   } catch (error) {

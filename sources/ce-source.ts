@@ -8,3 +8,5 @@ export const LERER_SOURCE = '/sources/lerer'
 export const RECORDED_SOURCES = '/sources/recorded-completions/'
 /** Of ticks. */
 export const CLOCK_SOURCE = '/sources/clock'
+/** Of published models; who published them follows. */
+export const MODEL_SOURCES = '/sources/models/'

@@ -6,7 +6,8 @@ import type { Origin } from '../schemas/events/origin.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import type { Report } from '../sinks/duckdb/views/report.ts'
 import type { View } from '../sinks/duckdb/views/view.ts'
-import { CLOCK_SOURCE } from '../sources/ce-source.ts'
+import { PUBLISHED_SOURCES, publishable } from '../sinks/feed/doors/publishable.ts'
+import { CLOCK_SOURCE, MODEL_SOURCES } from '../sources/ce-source.ts'
 import type { Domain, FactSource, SourceNode, TopologyOptions } from './domain.ts'
 import {
   distinctEvents,
@@ -93,7 +94,7 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
     domains: domains.map(({ name, builds_on = [] }, at) => {
       return { name, builds_on, stages: (stages[at] ?? []).map((stage) => stage.name) }
     }),
-    fact_sources: [...sources, ...domains.flatMap(({ commands = [] }) => commands)],
+    fact_sources: [...sources, ...domains.flatMap(({ commands = [] }) => commands), ...published(events)],
     sweeps: domains.flatMap((domain) => domain.sweeps ?? []),
   }
   expectUnique('origin', origins)
@@ -107,6 +108,12 @@ export async function topology(options: TopologyOptions, domains: readonly Domai
   expectJoinable(wired)
   return wiring
 }
+
+/** What other programs append through the feed, and models. They are no part of the flow, and `verify` knows them. */
+const published = (events: readonly EventType[]): readonly FactSource[] => [
+  { name: 'events', ce_sources: [PUBLISHED_SOURCES], outputs: publishable(events) },
+  { name: 'models', ce_sources: [MODEL_SOURCES], outputs: [modelPublished] },
+]
 
 /** Every event of these domains, one that several share once. @throws RangeError when two declarations of one type differ */
 export function eventsOf(domains: readonly Domain[]): readonly EventType[] {

@@ -19,7 +19,7 @@ import { published } from './published-model.ts'
 import { example } from './test-driver.ts'
 import { requested } from './tower-events.ts'
 
-const EVENTS: readonly EventType[] = [
+export const FEED_EVENTS: readonly EventType[] = [
   ...[scenePresented, rolloutRequested, groupFormed, groupExpired, modelPublished],
   ...TRAINING_EVENTS,
 ]
@@ -79,7 +79,7 @@ export class FeedLog {
   /** @param log default: one in memory, of which each feed has a handle of its own */
   static async create(log?: Log): Promise<FeedLog> {
     const made = new FeedLog(log)
-    await made.log.createTopics(topicsOf(EVENTS, [], PARTITIONS))
+    await made.log.createTopics(topicsOf(FEED_EVENTS, [], PARTITIONS))
     return made
   }
 
@@ -87,7 +87,7 @@ export class FeedLog {
     const producer = await this.log.producer({ transactional_id: 'test' })
     const transaction = producer.begin()
     for (const event of events) {
-      const type = EVENTS.find((one) => one.type === event.type) as EventType
+      const type = FEED_EVENTS.find((one) => one.type === event.type) as EventType
       const { key, headers, value } = encodeEvent(type, event)
       for (const home of homesOf(type, key, PARTITIONS)) transaction.append(type.type, home, { key, headers, value })
     }
@@ -161,7 +161,7 @@ export class FeedLog {
   /** What a reader of the training events needs. */
   get reading() {
     const { log, blobs } = this
-    return { log, blobs, vocabulary: catalogueOf(EVENTS), partitions: PARTITIONS }
+    return { log, blobs, vocabulary: catalogueOf(FEED_EVENTS), partitions: PARTITIONS }
   }
 
   feed(options: Partial<FeedOptions> = {}): Feed {

@@ -1,14 +1,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { FileHandle } from 'node:fs/promises'
-import { pipeline } from 'node:stream/promises'
 import type { HttpBindings } from '@hono/node-server'
-import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
-import { type Context, Hono } from 'hono'
+import { Hono } from 'hono'
+import { bearerOf } from '../http/bearer.ts'
 import { plainText, RefusedError, serveHttp } from '../http/http-server.ts'
 import type { Listening } from '../http/listen.ts'
-import { BlobCorruptError, BlobMissingError, type BlobStore, MAX_BLOB_BYTES, type StoredBlob } from './blobs.ts'
-import { directoryBlobs, openBlob } from './directory.ts'
-import { CHECK, DAMAGED, SERVER_HEADER } from './http.ts'
+import { giveBlob, takeBlob } from './blob-routes.ts'
+import { MAX_BLOB_BYTES, type StoredBlob } from './blobs.ts'
+import { directoryBlobs } from './directory.ts'
+import { SERVER_HEADER } from './http.ts'
+import { servedDirectory } from './served.ts'
 
 export interface BlobServerOptions {
   /** The folder of `directoryBlobs`. */
@@ -48,6 +48,7 @@ const REQUEST_TIMEOUT_MS = 3_600_000
 export async function serveBlobs(options: BlobServerOptions): Promise<Listening> {
   const { root, made, token, max_bytes = MAX_BLOB_BYTES, allow_delete = false } = options
   const blobs = directoryBlobs(root, made === undefined ? {} : { made })
+  const served = servedDirectory(root, made)
   const app = new Hono<{ Bindings: HttpBindings }>()
   app.use(async (context, next) => {
     context.header(SERVER_HEADER, '1')
@@ -55,18 +56,8 @@ export async function serveBlobs(options: BlobServerOptions): Promise<Listening>
     context.header('www-authenticate', 'Bearer')
     return plainText(context, 401, 'expected the token of this server as a bearer token')
   })
-  app.get(BLOB, async (context) => {
-    const sha256 = context.req.param('sha256')
-    const ref = { sha256, bytes: 0, media_type: 'any' }
-    // A new, empty store answers HEAD with 404 and not 503, so that a client then puts the blob.
-    if (context.req.method === 'HEAD' && !(await blobs.has(ref))) throw new RefusedError(404, `no blob ${sha256} here`)
-    if (context.req.query(CHECK) !== undefined) await onDisk(blobs.get(ref))
-    // If the file is absent, `get` tells why: 404 or 503.
-    const file = (await onDisk(openBlob(root, sha256))) ?? (await onDisk(blobs.get(ref).then(() => undefined)))
-    if (file === undefined) throw new RefusedError(503, `blob ${sha256} appeared just now; ask again`)
-    return await give(context, sha256, file).finally(() => file.close())
-  })
-  app.put(BLOB, (context) => take(context, context.req.param('sha256'), max_bytes, blobs))
+  app.get(BLOB, (context) => giveBlob(context, context.req.param('sha256'), served))
+  app.put(BLOB, (context) => takeBlob(context, context.req.param('sha256'), { blobs: served, max_bytes }))
   app.delete(BLOB, async (context) => {
     if (!allow_delete) throw new RefusedError(403, 'this server deletes nothing; start it with --allow-delete')
     await blobs.delete({ sha256: context.req.param('sha256'), bytes: 0, media_type: 'any' })
@@ -91,80 +82,8 @@ export async function serveBlobs(options: BlobServerOptions): Promise<Listening>
   })
 }
 
-/** Maps errors of a blob to a status: 404 if the store lacks it, 422 if other bytes are stored. */
-async function onDisk<T>(looked: Promise<T>): Promise<T> {
-  try {
-    return await looked
-  } catch (error) {
-    if (error instanceof BlobMissingError) throw new RefusedError(404, error.message)
-    if (error instanceof BlobCorruptError) throw new RefusedError(DAMAGED, error.message)
-    throw error
-  }
-}
-
 /** Compares hashes, so that timing reveals neither the token's length nor its first wrong character. */
 function mayAsk(authorization: string | undefined, token: string): boolean {
-  const [, shown = ''] = /^Bearer (.+)$/.exec(authorization ?? '') ?? []
   const hash = (text: string) => createHash('sha256').update(text).digest()
-  return timingSafeEqual(hash(shown), hash(token))
-}
-
-async function give(context: Context<{ Bindings: HttpBindings }>, sha256: string, file: FileHandle): Promise<Response> {
-  const { size } = await file.stat()
-  const range = rangeOf(context.req.header('range'), size)
-  if (range === 'beyond') {
-    context.header('content-range', `bytes */${size}`)
-    return plainText(context, 416, `expected a range within ${size} bytes`)
-  }
-  const { from, to } = range ?? { from: 0, to: size - 1 }
-  const headers = {
-    [SERVER_HEADER]: '1',
-    'accept-ranges': 'bytes',
-    etag: `"${sha256}"`,
-    'content-type': 'application/octet-stream',
-    'content-length': to - from + 1,
-    ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${to}/${size}` }),
-  }
-  // Written by hand: a file that cannot be read to its end must break the connection, not end the body with a message.
-  const { outgoing } = context.env
-  outgoing.writeHead(range === undefined ? 200 : 206, headers)
-  if (context.req.method === 'HEAD' || size === 0) outgoing.end()
-  else {
-    const bytes = file.createReadStream({ start: from, end: to, autoClose: false })
-    await pipeline(bytes, outgoing).catch(() => outgoing.destroy())
-  }
-  return RESPONSE_ALREADY_SENT
-}
-
-/** RFC 9110 §14: one range. A header that is not one is ignored, as the RFC allows. */
-function rangeOf(header: string | undefined, size: number): { from: number; to: number } | 'beyond' | undefined {
-  const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(header ?? '') ?? []
-  if (first === undefined || last === undefined || (first === '' && last === '')) return undefined
-  const from = first === '' ? Math.max(0, size - Number(last)) : Number(first)
-  const to = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1)
-  if (first !== '' && last !== '' && Number(last) < from) return undefined
-  return from >= size ? 'beyond' : { from, to }
-}
-
-async function take(context: Context, sha256: string, max_bytes: number, blobs: BlobStore): Promise<Response> {
-  let size = 0
-  const bounded = async function* () {
-    for await (const chunk of (context.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
-      size += chunk.byteLength
-      if (size > max_bytes) throw new RefusedError(413, `expected at most ${max_bytes} bytes`)
-      yield chunk
-    }
-  }
-  const media_type = context.req.header('content-type') ?? 'application/octet-stream'
-  // Only the hash counts: a client need not name the length.
-  const ref = { sha256, bytes: max_bytes, media_type }
-  try {
-    await blobs.putStream(ref, bounded)
-  } catch (error) {
-    // The rest of the body is not read.
-    context.header('connection', 'close')
-    if (error instanceof BlobCorruptError) throw new RefusedError(422, error.message)
-    throw error
-  }
-  return context.body(null, 201)
+  return timingSafeEqual(hash(bearerOf(authorization) ?? ''), hash(token))
 }

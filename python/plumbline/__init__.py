@@ -13,6 +13,8 @@ from plumbline.errors import (
 )
 from plumbline.group import Group
 from plumbline.groups import Groups
+from plumbline.publish import PublishedModel, publish
+from plumbline.query import query
 from plumbline.step import Step
 
 __all__ = [
@@ -24,10 +26,13 @@ __all__ = [
     "LeaseLostError",
     "NotAllowedError",
     "NotTrainableError",
+    "PublishedModel",
     "Resumed",
     "StaleGroupsError",
     "Step",
     "UnavailableError",
     "pack",
     "pad",
+    "publish",
+    "query",
 ]

@@ -43,7 +43,7 @@ def json_of(response: httpx.Response) -> Any:
 
 
 class Feed:
-    """Calls of one consumer. Any thread may call."""
+    """Calls of one consumer, and those about none. Any thread may call."""
 
     def __init__(
         self, url: str, consumer: str, patience: float, token: str | None = None, verify: Verify = True
@@ -75,12 +75,49 @@ class Feed:
         `waits`: seconds that the feed may take on purpose. Raises FeedError where the feed refuses, and
         UnavailableError after `patience` seconds without an answer.
         """
+        return self._repeat(
+            f"{method} {path or '/'}",
+            lambda: self._send(method, self._path + path, waits, json=body),
+            read=read,
+            patience=patience,
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        content: Callable[[], Iterator[bytes]] | None = None,
+        length: int = 0,
+        read: Callable[[httpx.Response], T] = json_of,
+        waits: float = 0.0,
+    ) -> T:
+        """As `call`, about no consumer. `content` opens a body of `length` bytes anew for each attempt."""
+
+        def send() -> httpx.Response:
+            if content is None:
+                return self._send(method, self.url + path, waits, json=body, params=parameters)
+            headers = {"content-length": str(length)}
+            return self._send(method, self.url + path, waits, content=content(), headers=headers)
+
+        return self._repeat(f"{method} {path.partition('?')[0]}", send, read=read)
+
+    def _repeat(
+        self,
+        what: str,
+        send: Callable[[], httpx.Response],
+        *,
+        read: Callable[[httpx.Response], T],
+        patience: float | None = None,
+    ) -> T:
         patience = self.patience if patience is None else patience
         first_failure: float | None = None
         for pause in _pauses():
             self.check()
             try:
-                response = self._send(method, path, body, waits)
+                response = send()
                 trouble = (
                     f"HTTP {response.status_code} {response.text[:200]}" if response.status_code in _AWAY else None
                 )
@@ -98,7 +135,7 @@ class Feed:
             self._report_trouble(str(trouble))
             left = first_failure + patience - now
             if left <= 0 or self.stopping.wait(min(pause, left)):
-                raise UnavailableError("unavailable", f"{self.url}: {method} {path or '/'}: {trouble}")
+                raise UnavailableError("unavailable", f"{self.url}: {what}: {trouble}")
         raise AssertionError("pauses have no end")
 
     def check(self) -> None:
@@ -106,9 +143,10 @@ class Feed:
         if self.fenced is not None:
             raise FencedError("fenced", self.fenced.message)
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, waits: float) -> httpx.Response:
+    def _send(self, method: str, address: str, waits: float, **sent: Any) -> httpx.Response:
         timeout = httpx.Timeout(_ANSWER_SECONDS, read=_ANSWER_SECONDS + waits)
-        return self._http.request(method, self._path + path, json=body, timeout=timeout)
+        given = {name: value for name, value in sent.items() if value is not None}
+        return self._http.request(method, address, timeout=timeout, **given)
 
     def _refuse(self, response: httpx.Response) -> None:
         try:

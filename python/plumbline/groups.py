@@ -6,7 +6,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, SupportsFloat, TypeVar
 
 import httpx
 
@@ -17,6 +17,7 @@ from plumbline.feed import Feed, Verify, json_of, log
 from plumbline.group import Group, groups_of_lease
 from plumbline.heartbeat import Heartbeat
 from plumbline.leases import Leases
+from plumbline.publish import FileContents, ModelRole, PublishedModel, publish_at
 from plumbline.step import Step
 
 T = TypeVar("T")
@@ -318,6 +319,38 @@ class Groups:
             raise
         self.checkpointed(name, number)
         return name
+
+    def publish(
+        self,
+        files: Mapping[str, FileContents],
+        *,
+        version: int | None = None,
+        role: ModelRole = "policy",
+        parent: str | None = None,
+        trained_on: Iterable[str] = (),
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        manifest: Mapping[str, Any] | None = None,
+    ) -> PublishedModel:
+        """Publishes a model of this run, in its lineage; see `plumbline.publish`. One rank calls it.
+
+        `version` is the number of the last step when it is left out: it must be above every one that the lineage has.
+        That this run made the model, and after which step, is recorded. The token needs the role `publish`.
+        """
+        self._check_use()
+        session = self._started()
+        step = self._next_step - 1 if self._open is None else self._open.number - 1
+        trained_at = {"consumer": self.consumer, "run": self.run, "epoch": session["epoch"], "step": step}
+        model = {
+            **(manifest or {}),
+            "lineage": session["lineage"],
+            "version": step if version is None else int(version),
+            "role": role,
+            "parent": parent,
+            "trained_on": list(trained_on),
+            "metrics": {name: float(value) for name, value in (metrics or {}).items()},
+            "trained_at": trained_at,
+        }
+        return publish_at(self._feed, files, model)
 
     def checkpointed(self, checkpoint: str, step: Step | int) -> None:
         """Tells the other ranks' `Groups` that rank 0 has taken a checkpoint after `step`."""

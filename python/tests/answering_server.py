@@ -61,11 +61,12 @@ class AnsweringServer:
             protocol_version = "HTTP/1.1"
 
             def answer(self):
-                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or "null")
+                sent = self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = sent if self.path.startswith("/v1/blobs/") else json.loads(sent or "null")
                 server.authorizations.append(self.headers.get("authorization"))
                 self.send(server.answer_to(self.path.removeprefix(CONSUMER), body))
 
-            do_GET = do_PUT = do_POST = answer
+            do_GET = do_HEAD = do_PUT = do_POST = answer
 
             def send(self, answer):
                 if answer.sent < 0:
@@ -77,7 +78,8 @@ class AnsweringServer:
                 self.send_response(answer.status)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data[: int(len(data) * answer.sent)])
+                if self.command != "HEAD":
+                    self.wfile.write(data[: int(len(data) * answer.sent)])
                 self.close_connection = answer.sent < 1
 
             def log_message(self, *_):

@@ -21,6 +21,7 @@ import { type RunWanted, startRun } from './decide/run.ts'
 import type { Published } from './decide/staleness.ts'
 import { applied, beginStep, type Drop, drop, type Receipt, type StepWanted } from './decide/step.ts'
 import { type Begins, retire, subscribe, type Wanted } from './decide/subscribe.ts'
+import { expectTraining, type Training } from './decide/training.ts'
 import { Deciding, type DecidingOptions } from './deciding.ts'
 import type { GroupTopic } from './group-topic.ts'
 import { Hearing } from './hearing.ts'
@@ -213,6 +214,18 @@ export class OpenConsumer {
       }),
     )
     await Promise.all(ending)
+  }
+
+  /**
+   * Runs `work` while no other call of this consumer can begin an epoch.
+   *
+   * @throws FeedRefusal when the caller's epoch, run, lineage or step are not those of the run
+   */
+  whileCurrent<A>(caller: Training, work: () => Promise<A>): Promise<A> {
+    return this.#deciding.run(async () => {
+      expectTraining(this.state, caller)
+      return await work()
+    })
   }
 
   /** An upper bound of the groups that are not numbered yet. */

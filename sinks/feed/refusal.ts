@@ -16,13 +16,28 @@ export const REFUSAL_CODES = [
   'used',
   'too_many_leased',
   'other_topic',
+  'forbidden',
+  'id_taken',
+  'blobs_missing',
+  'version_taken',
+  'not_sound',
+  'sql_failed',
 ] as const
 export type RefusalCode = (typeof REFUSAL_CODES)[number]
 
 /** Every code that an answer may have. */
 export const ANSWERED_CODES = [
   ...REFUSAL_CODES,
-  ...(['unauthorised', 'forbidden', 'not_found', 'too_large', 'unavailable', 'bug'] as const),
+  ...([
+    'unauthorised',
+    'not_found',
+    'too_large',
+    'too_slow',
+    'blob_differs',
+    'out_of_range',
+    'unavailable',
+    'bug',
+  ] as const),
 ] as const
 
 /** What the answer has besides code and message. Numbers are sequence numbers, but for steps and ranks. */
@@ -33,6 +48,10 @@ export interface RefusalDetails {
   readonly later?: readonly number[]
   readonly ranks?: readonly { readonly step: number; readonly rank: number }[]
   readonly broken_step?: number
+  /** SHA-256 of those that are not stored. */
+  readonly blobs?: readonly string[]
+  /** What is wrong with a model. */
+  readonly problems?: readonly string[]
 }
 
 /** A call that the state of the consumer does not allow. Repeating it without a change gives the same answer. */

@@ -6,6 +6,7 @@ import { serveHttp } from '../../infra/http/http-server.ts'
 import type { Listening } from '../../infra/http/listen.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
 import { encodeEvent } from '../../schemas/wire/codec.ts'
+import { doorsOf } from '../../testing/feed-doors.ts'
 import { FeedLog, formed } from '../../testing/feed-log.ts'
 import { sendRawHttp } from '../../tests/fuzz/raw-http.ts'
 import { errorAnswer, feedRoutes } from './routes.ts'
@@ -163,11 +164,15 @@ test('400 hostile requests by raw sockets get answers, none an internal error, a
 })
 
 test('docs/feed.md lists every call that the OpenAPI document has', async () => {
+  const { doors, close } = await doorsOf(log)
+  await server.close()
+  server = await serveHttp(feedRoutes(log.feed(), { doors }), { host: '127.0.0.1', port: 0, errorAnswer })
   const { body } = await send('GET', '/openapi.json')
+  await close()
   const page = await readFile(new URL('../../docs/feed.md', import.meta.url), 'utf8')
   const calls = Object.entries((body as { paths: Record<string, object> }).paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace('{consumer}', 'C')}`),
   )
-  expect(calls).toHaveLength(12)
+  expect(calls).toHaveLength(17)
   for (const call of calls) expect(page).toContain(`\`${call}\``)
 })

@@ -2,8 +2,9 @@ import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
+import { MAX_BLOB_BYTES } from '../../infra/blobs/blobs.ts'
+import { RefusedError } from '../../infra/http/http-server.ts'
 import { retryOf } from '../../infra/retry.ts'
 import { OPEN_METRICS_TYPE, openMetricsText } from '../../infra/runtime/watch/open-metrics.ts'
 import { RivalError } from '../../infra/runtime/work/resuming-producer.ts'
@@ -11,6 +12,8 @@ import { EventTooLargeError, InvalidEventError, PoisonError } from '../../schema
 import { ARROW_STREAM } from '../../schemas/wire/offload.ts'
 import { type FeedEnv, maySee, needs, noTokenInUrl, onlyLoopback, onlyRole, onlyTokens } from './access/authorise.ts'
 import { refused, watchRefusals } from './access/refused.ts'
+import { sizedBody } from './access/sized-body.ts'
+import { BODY_MS, timelyBody } from './access/timely-body.ts'
 import type { Role, TokenFile } from './access/tokens.ts'
 import {
   CheckpointBody,
@@ -21,7 +24,6 @@ import {
   HeartbeatBody,
   LeaseBody,
   ReceiptBody,
-  Refused,
   ReleaseBody,
   RetireBody,
   RunBody,
@@ -30,16 +32,18 @@ import {
   SubscriptionBody,
 } from './calls.ts'
 import type { Subscription } from './consumer-parts.ts'
+import { addDoors, MAX_BODY_BYTES } from './doors/door-routes.ts'
+import type { Doors } from './doors/doors.ts'
 import type { Feed, LeaseAnswer } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
-import { FeedRefusal, type RefusalCode } from './refusal.ts'
+import { type ANSWERED_CODES, FeedRefusal, type RefusalCode } from './refusal.ts'
+import { binary, json, refusals } from './refused-answers.ts'
 import { FeedMetrics } from './watch/feed-metrics.ts'
 
-/** Longer than any checkpoint's list of groups. */
-const MAX_BODY_BYTES = 16 * 2 ** 20
-
-const STATUSES: Partial<Record<RefusalCode, 400 | 404 | 429>> = {
+const STATUSES: Partial<Record<RefusalCode, 400 | 403 | 404 | 429>> = {
   invalid: 400,
+  sql_failed: 400,
+  forbidden: 403,
   unknown_consumer: 404,
   unknown_checkpoint: 404,
   too_many_leased: 429,
@@ -67,22 +71,6 @@ function call<B extends z.ZodType, A extends Answer>(
     },
     responses: { 200: json('done', answer), ...refusals },
   })
-}
-
-const json = <A extends Answer>(description: string, schema: A) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
-const refusals = {
-  400: json('the call is not valid', Refused),
-  401: json('no token, or one that the feed does not know', Refused),
-  403: json('the token may not do this, or without tokens: a Host or Origin that is not of this machine', Refused),
-  404: json('there is no such consumer or checkpoint', Refused),
-  409: json('the state of the consumer does not allow it', Refused),
-  413: json('the body is too large', Refused),
-  429: json('too many groups are leased', Refused),
-  503: json('the log or the blobs cannot be reached; nothing happened', Refused),
 }
 
 const SUBSCRIBE = call('put', '', 'receipts', 'Subscribe a consumer', SubscriptionBody, ConsumerAnswer)
@@ -119,10 +107,7 @@ const LEASE = createRoute({
     body: { required: true, content: { 'application/json': { schema: LeaseBody } } },
   },
   responses: {
-    200: {
-      description: 'the groups, a record batch for each',
-      content: { [ARROW_STREAM]: { schema: z.string().openapi({ format: 'binary' }) } },
-    },
+    200: binary('the groups, a record batch for each', ARROW_STREAM),
     204: { description: 'no group came in time' },
     ...refusals,
   },
@@ -145,12 +130,19 @@ const GET_ALL = createRoute({
   responses: { 200: json('their names', z.object({ consumers: z.array(z.string()) })), ...refusals },
 })
 
-/**
- * The feed's calls as a Hono application; routes, checks and `/openapi.json` are one declaration.
- *
- * @param tokens who may call; without them, everybody on this machine
- */
-export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv> {
+export interface FeedRoutesOptions {
+  /** Who may call; without them, everybody on this machine may lease and report. */
+  readonly tokens?: TokenFile | undefined
+  /** What it serves besides groups; without them, those calls are not there. */
+  readonly doors?: Doors
+  /** Within which the body of a call, but for a blob, has to arrive. */
+  readonly body_ms?: number
+}
+
+/** The feed's calls as a Hono application; routes, checks and `/openapi.json` are one declaration. */
+export function feedRoutes(feed: Feed, options: FeedRoutesOptions = {}): OpenAPIHono<FeedEnv> {
+  const { tokens, doors, body_ms = BODY_MS } = options
+
   const app = new OpenAPIHono<FeedEnv>({
     defaultHook: (result, context) => {
       if (result.success) return undefined
@@ -162,13 +154,11 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
   app.use(watchRefusals((path, code) => feed.counts.refused(consumerOf(feed, path), code)))
   app.use(noTokenInUrl)
   app.use(tokens === undefined ? onlyLoopback : onlyTokens(tokens))
-  app.use(
-    bodyLimit({
-      maxSize: MAX_BODY_BYTES,
-      onError: (context) =>
-        refused(context, 413, { error: 'too_large', message: `expected a body of at most ${MAX_BODY_BYTES} bytes` }),
-    }),
-  )
+  const timely = timelyBody(body_ms)
+  const isBlob = (context: Context) => context.req.method === 'PUT' && context.req.path.startsWith('/v1/blobs/')
+  app.use(sizedBody((context) => (isBlob(context) ? MAX_BLOB_BYTES : MAX_BODY_BYTES)))
+  // A blob may take long, as long as it gets on.
+  app.use((context, next) => (isBlob(context) ? next() : timely(context, next)))
 
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
     ...{ type: 'http', scheme: 'bearer' },
@@ -233,6 +223,7 @@ export function feedRoutes(feed: Feed, tokens?: TokenFile): OpenAPIHono<FeedEnv>
     const consumer = await named(context)
     return context.json({ durable: await consumer.checkpoint(context.req.valid('json')) }, 200)
   })
+  if (doors !== undefined) addDoors(app, feed, doors)
   app.get('/healthz', (context) => context.text('ok\n'))
   app.get('/readyz', async (context) => {
     await feed.names()
@@ -301,11 +292,23 @@ function asked(subscription: Subscription | undefined) {
   }
 }
 
+/** How a blob is refused, by status. */
+const OF_BLOBS: Readonly<Record<number, (typeof ANSWERED_CODES)[number]>> = {
+  404: 'not_found',
+  413: 'too_large',
+  416: 'out_of_range',
+  422: 'blob_differs',
+}
+
 /** What a consumer refuses, and outages, in the words of every call. */
 export function errorAnswer(error: Error, context: Context): Response {
   if (error instanceof FeedRefusal) {
     const { code, message, details } = error
     return refused(context, STATUSES[code] ?? 409, { error: code, message, ...details })
+  }
+  if (error instanceof RefusedError) {
+    const code = OF_BLOBS[error.status] ?? 'invalid'
+    return refused(context, error.status, { error: code, message: error.message })
   }
   if (error instanceof SyntaxError || error instanceof InvalidEventError || error instanceof EventTooLargeError) {
     return refused(context, 400, { error: 'invalid', message: error.message })

@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { bearerOf } from '../../../infra/http/bearer.ts'
 import { refused } from './refused.ts'
 import { mayUse, type Role, type Token, type TokenFile } from './tokens.ts'
 
@@ -24,7 +25,7 @@ export const noTokenInUrl = createMiddleware(async (context, next) => {
 export const onlyTokens = (tokens: TokenFile) =>
   createMiddleware<FeedEnv>(async (context, next) => {
     if (FREE.includes(context.req.path)) return await next()
-    const [, shown] = /^Bearer +(\S+) *$/i.exec(context.req.header('authorization') ?? '') ?? []
+    const shown = bearerOf(context.req.header('authorization'))
     const token = shown === undefined ? undefined : await tokens.find(shown)
     if (token !== undefined) {
       context.set('token', token)
@@ -38,11 +39,17 @@ export const onlyTokens = (tokens: TokenFile) =>
 /** What a route needs, for the program and for the OpenAPI document. */
 export const needs = (role: Role) => ({ security: [{ bearer: [role] }], middleware: onlyRole(role) })
 
-/** Without tokens everybody on this machine may do everything. */
+/** What everybody on this machine may do where there are no tokens. */
+const WITHOUT_TOKENS: readonly Role[] = ['read', 'receipts']
+
 export const onlyRole = (role: Role) =>
   createMiddleware<FeedEnv>(async (context, next) => {
     const token = context.get('token')
-    if (token === undefined) return await next()
+    if (token === undefined) {
+      if (WITHOUT_TOKENS.includes(role)) return await next()
+      const message = `expected a token with the role ${role}, this feed has none: start it with --tokens; without it, only ${WITHOUT_TOKENS.join(' and ')} are allowed`
+      return refused(context, 403, { error: 'forbidden', message })
+    }
     const consumer = context.req.param('consumer')
     const { name, roles, consumers } = token
     const lacks = !roles.includes(role)

@@ -30,7 +30,7 @@ const opened = () => TokenFile.open(file, { report: (message) => void reported.p
 async function served(): Promise<Listening> {
   const log = await FeedLog.create()
   const options = { host: '127.0.0.1', port: 0, errorAnswer }
-  const server = await serveHttp(feedRoutes(log.feed(), await opened()), options)
+  const server = await serveHttp(feedRoutes(log.feed(), { tokens: await opened() }), options)
   onTestFinished(async () => {
     await server.close()
     await log.close()

@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
 import { readRegularFile } from './regular-file.ts'
 
-/** `read`: what a call looks at or leases. `receipts`: what is recorded. `publish` and `sql` are for calls to come. */
+/** `read`: what a call looks at or leases. `receipts`: what is recorded. `publish`: events and models. `sql`: the tables. */
 export const ROLES = ['read', 'receipts', 'publish', 'sql'] as const
 export type Role = (typeof ROLES)[number]
 
@@ -28,6 +28,10 @@ export const hashOf = (token: string) => createHash('sha256').update(token).dige
 
 export const mayUse = (token: Token, consumer: string) =>
   token.consumers.some((one) => (one.endsWith('*') ? consumer.startsWith(one.slice(0, -1)) : consumer === one))
+
+/** Whether it is for events of this type. */
+export const mayPublish = (token: Token, type: string) =>
+  token.events.some((one) => one === '*' || (one.endsWith('.*') ? type.startsWith(one.slice(0, -1)) : type === one))
 
 /** @throws Error that says which field is not valid; it quotes nothing, in case a token stands where its hash belongs */
 export function parseTokens(text: string): Token[] {

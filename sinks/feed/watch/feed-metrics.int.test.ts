@@ -21,7 +21,7 @@ beforeEach(async () => {
 
 async function served(tokens?: TokenFile, options: Partial<FeedOptions> = {}) {
   const feed = log.feed(options)
-  const server = await serveHttp(feedRoutes(feed, tokens), { host: '127.0.0.1', port: 0, errorAnswer })
+  const server = await serveHttp(feedRoutes(feed, { tokens }), { host: '127.0.0.1', port: 0, errorAnswer })
   onTestFinished(() => server.close())
   const send = async (call: string, body?: unknown, token?: string) => {
     const [method = '', path = ''] = call.split(' ')
