@@ -26,7 +26,7 @@ import { type Begins, retire, subscribe, type Wanted } from './decide/subscribe.
 import type { GroupTopic } from './group-topic.ts'
 import { eventsOf, type TrainingLog } from './history.ts'
 import type { PublishedModels } from './published-models.ts'
-import { FeedRefusal } from './refusal.ts'
+import { FeedRefusal, isOverKafka } from './refusal.ts'
 
 /** Where a test may kill the process. */
 export type FeedStage = 'decided' | 'committed'
@@ -82,7 +82,10 @@ export class OpenConsumer {
       const last = Math.max(0, ...producer.positions.map(({ next }) => Number(next)))
       // Before anything is read: a feed that was fenced finds out at once by whom.
       await producer.commit(() => {}, [positionAt(last)])
-      return new OpenConsumer(options, producer, await restored(options, name, last))
+      const state = await restored(options, name, last)
+      // It subscribed since the feed looked.
+      if (state.subscription?.transport === 'kafka') throw isOverKafka(name)
+      return new OpenConsumer(options, producer, state)
     } catch (error) {
       await producer.close()
       throw error
