@@ -35,7 +35,7 @@ def parse_address(text: str, environment: Mapping[str, str] = os.environ) -> Add
         raise ValueError(f"kafka: expected kafka://HOST:PORT[,HOST:PORT…][/PREFIX], got {shown}")
     hosts, prefix = match.groups()
     brokers = ",".join(host if re.search(r":\d+$", host) else f"{host}:9092" for host in hosts.split(","))
-    settings = {"bootstrap.servers": brokers, "client.id": "plumbline-python", "log_level": 3, **_security(environment)}
+    settings = {"bootstrap.servers": brokers, "client.id": "plumbline-python", "log_level": 2, **_security(environment)}
     return Address(text, f"{prefix}." if prefix else "", settings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +42,9 @@ class AssignedGroups:
 
     def __init__(
         self, address: Address, topic: Topic, own: Sequence[int], state: State, work: Work, blobs: Blobs,
-        *, epoch: int, most_bytes: int, patience: float,
+        *, epoch: int, most_bytes: int, patience: float, stopping: threading.Event,
     ) -> None:  # fmt: skip
+        self._stopping = stopping
         self._address, self._topic, self._work, self._blobs, self._patience = address, topic, work, blobs, patience
         self._filter: Mapping[str, Any] = state.subscribed()["filter"]
         self._lease = epoch
@@ -59,18 +62,22 @@ class AssignedGroups:
                 address,
                 **{
                     "auto.offset.reset": "error",
+                    "enable.partition.eof": True,
                     "queued.max.messages.kbytes": kbytes,
                     # It pauses when that is full, and must not for a second.
                     "fetch.queue.backoff.ms": 10,
                 },
             )
         )
+        # By partition: up to where its records were read.
+        self._reached: dict[int, int] = {}
         starts = []
         for partition, beginning in self._beginnings(own).items():
             for place in sorted(place for place in self._again if place[0] == partition and place[1] < beginning):
                 self._again.discard(place)
                 work.gone(state.open[place])
-            starts.append(TopicPartition(self._name, partition, self._from(state, partition, beginning)))
+            self._reached[partition] = self._from(state, partition, beginning)
+            starts.append(TopicPartition(self._name, partition, self._reached[partition]))
         self._consumer.assign(starts)
 
     def lease(self, most: int, most_bytes: int, wait: float, published: Mapping[str, int]) -> list[Group]:
@@ -82,11 +89,14 @@ class AssignedGroups:
             groups.append(group)
         if not groups:
             self._work.expect_room()
+        until = time.monotonic() + self._patience
         while len(groups) < most and size < most_bytes:
             if not self._unread:
                 self._unread.extend(taken(self._consumer, most - len(groups), 0 if groups else wait))
                 if not self._unread:
-                    break
+                    if groups or self._stopping.is_set() or not self._is_behind(until):
+                        break
+                    continue
             # It stays there when this raises: the group must not be lost.
             found = self._group_in(self._unread[0], published)
             self._unread.popleft()
@@ -101,9 +111,14 @@ class AssignedGroups:
     def _group_in(self, message: Any, published: Mapping[str, int]) -> tuple[Group, int] | None:
         error = message.error()
         if error is not None:
-            self._mend(message.partition(), error)
+            if error.code() == KafkaError._PARTITION_EOF:
+                # The last records may be those that end a transaction, which are no messages.
+                self._reached[message.partition()] = max(self._reached[message.partition()], message.offset())
+            else:
+                self._mend(message.partition(), error)
             return None
         place = (int(message.partition()), int(message.offset()))
+        self._reached[place[0]] = place[1] + 1
         if place[1] < self._drawn[place[0]] and place not in self._again:
             return None
         try:
@@ -164,9 +179,21 @@ class AssignedGroups:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             beginning = self._beginnings([partition])[partition]
             self._report(f"{self._at(partition, beginning)} is the first that is left: retention removed unread groups")
+            self._reached[partition] = beginning
             self._consumer.seek(TopicPartition(self._name, partition, beginning))
         elif error.fatal() or is_final(error):
             raise UnavailableError("unavailable", f"{self._address.text}: {error.str()}")
+
+    def _is_behind(self, until: float) -> bool:
+        """Whether there are records that have not arrived: a broker that is away is not the end of the groups."""
+        places = [(self._name, partition) for partition in self._reached]
+        ends = ends_of(self._admin, self._address, places, self._patience)
+        behind = [partition for (_, partition), end in ends.items() if self._reached[partition] < end]
+        if behind and time.monotonic() > until:
+            raise UnavailableError(
+                "unavailable", f"{self._address.text}: nothing of {GROUP_FORMED} partitions {behind} arrived"
+            )
+        return bool(behind)
 
     def _from(self, state: State, partition: int, beginning: int) -> int:
         places = [offset for at, offset in self._again if at == partition]

@@ -105,7 +105,7 @@ class OverKafka:
         self._work = Work(self._rank, run.epoch, run.step, rule)
         self._groups = AssignedGroups(
             self._address, self._topic, range(self._rank, self._topic.partitions, run.world_size), state, self._work,
-            self._blobs, epoch=run.epoch, most_bytes=self._bytes, patience=self._patience,
+            self._blobs, epoch=run.epoch, most_bytes=self._bytes, patience=self._patience, stopping=self._stopping,
         )  # fmt: skip
         return Session(run.epoch, run.lineage, run.checkpoint, run.step)
 
@@ -196,7 +196,7 @@ class OverKafka:
 
     def lease(self, wait: float) -> list[Group]:
         published = self._now()
-        groups = _there(self._groups).lease(self._batch, self._bytes, wait, published)
+        groups: list[Group] = _there(self._groups).lease(self._batch, self._bytes, wait, published)
         self._given.update((group.sequence, group) for group in groups)
         return groups
 
@@ -326,7 +326,8 @@ def _topics(address: Address, patience: float) -> tuple[Topic, dict[str, int]]:
     names = {address.prefixed(name): name for name in (GROUP_FORMED, *TRAINING_TYPES)}
 
     def ask() -> dict[str, Any]:
-        described = admin.describe_topics(TopicCollection(list(names)), request_timeout=_CALL_SECONDS)
+        seconds = min(_CALL_SECONDS, max(1.0, patience))
+        described = admin.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
         return {names[topic]: found.result() for topic, found in described.items()}
 
     found = retried("looking for the topics (does the pipeline exist there?)", address, patience, ask)
