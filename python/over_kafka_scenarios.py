@@ -119,7 +119,7 @@ def fenced(address, folder):
     # A process that looked just before the later start began: its transaction is refused.
     newest = Trainer(address, folder, "c")
     transport = later.ranks[0]._transport
-    transport._now = lambda: {}
+    transport._now = lambda _within=0: {}
     later.train(steps=1, batch=2)
     message = refused(plumbline.FencedError, later.save, "fenced")
     for trainer in (older, later, newest):

@@ -145,9 +145,10 @@ class AssignedGroups:
 
     def _row(self, place: Place, rows: pa.RecordBatch, message: Any) -> Row:
         def first(column: str) -> Any:
-            if column not in rows.schema.names:
+            at = rows.schema.get_field_index(column)
+            if at < 0:
                 raise UnreadableError(f"expected the column {column}")
-            return rows.column(column)[0].as_py()
+            return rows.column(at)[0].as_py()
 
         group_id = first("group_id")
         if message.key() != str(group_id).encode():
@@ -166,12 +167,14 @@ class AssignedGroups:
         }
 
     def _matches(self, rows: pa.RecordBatch) -> bool:
-        first = {name: rows.column(name)[0].as_py() for name in (*_FILTERED, "lineage", "zero_variance")}
+        def first(column: str) -> Any:
+            return rows.column(column)[0].as_py()
+
         wanted = self._filter
         return (
-            all(wanted[name] is None or wanted[name] == first[name] for name in _FILTERED)
-            and (wanted["lineages"] is None or first["lineage"] in wanted["lineages"])
-            and not (wanted["with_variance"] and first["zero_variance"])
+            all(wanted[name] is None or wanted[name] == first(name) for name in _FILTERED)
+            and (wanted["lineages"] is None or first("lineage") in wanted["lineages"])
+            and not (wanted["with_variance"] and first("zero_variance"))
         )
 
     def _mend(self, partition: int, error: KafkaError) -> None:

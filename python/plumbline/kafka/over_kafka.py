@@ -43,6 +43,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MOST_LETTERS = 256
 _LOOK_SECONDS = 0.1
 _CALL_SECONDS = 10.0
+# Inferred: far less than any optimiser step on real hardware, and more than a call to the broker.
+_RECENT_SECONDS = 0.1
 
 
 class OverKafka:
@@ -195,7 +197,8 @@ class OverKafka:
     # Groups
 
     def lease(self, wait: float) -> list[Group]:
-        published = self._now()
+        # The step looks again.
+        published = self._now(_RECENT_SECONDS)
         groups: list[Group] = _there(self._groups).lease(self._batch, self._bytes, wait, published)
         self._given.update((group.sequence, group) for group in groups)
         return groups
@@ -223,7 +226,8 @@ class OverKafka:
         self._forget(sequences)
 
     def applied(self, receipt: dict[str, Any], groups: Iterable[Group]) -> None:
-        self._now()
+        # The transaction of the checkpoint decides; this is to end a process that was fenced early.
+        self._now(_RECENT_SECONDS)
         for name in ("grad_norm", "tokens", "seconds"):
             if receipt[name] is not None and receipt[name] < 0:
                 raise FeedError("invalid", f"{name}: expected 0 or more, got {receipt[name]}")
@@ -233,11 +237,11 @@ class OverKafka:
         for each in sequences:
             self._given.pop(each, None)
 
-    def _now(self) -> dict[str, int]:
+    def _now(self, within: float = 0.0) -> dict[str, int]:
         """The models that are published. Raises FencedError once there is a later start."""
         self.check()
         try:
-            return _there(self._published).now(_there(self._run).epoch)
+            return _there(self._published).now(_there(self._run).epoch, within)
         except FencedError as error:
             self._fenced = error
             raise
@@ -248,6 +252,8 @@ class OverKafka:
         return list(_there(self._work).since(step))
 
     def contained(self, step: int, given: list[Any] | None) -> list[int]:
+        if not (self.since_checkpoint(step) if given is None else given):
+            return []
         return sequences_in(self._entries(step, given))
 
     def save(self, saved: Checkpoint, given: list[Any] | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping
 
 from plumbline.errors import FencedError
@@ -24,15 +26,22 @@ class Published:
         self._lock = threading.Lock()
         self._versions: dict[str, int] = {}
         self._epoch, self._run = 0, ""
+        self._looked = -math.inf
         # Every partition has a copy of each model.
         places = [(_MODELS, 0), (_STARTS, partition_of(consumer, partitions[_STARTS]))]
         self._tail = Tail(address, places, patience)
 
-    def now(self, epoch: int | None = None) -> dict[str, int]:
-        """The last version of each lineage of policies. Raises FencedError when there is a later epoch."""
+    def now(self, epoch: int | None = None, within: float = 0.0) -> dict[str, int]:
+        """The last version of each lineage of policies. Raises FencedError when there is a later epoch.
+
+        `within`: what was known so many seconds ago will do.
+        """
         with self._lock:
-            for message in self._tail.read():
-                self._take(message)
+            asked = time.monotonic()
+            if asked - self._looked >= within:
+                for message in self._tail.read():
+                    self._take(message)
+                self._looked = asked
             if epoch is not None and self._epoch > epoch:
                 raise FencedError(
                     "fenced",
