@@ -77,7 +77,12 @@ def ends_of(
         asked = admin.list_offsets(
             latest, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_CALL_SECONDS
         )
-        return {(each.topic, each.partition): int(found.result().offset) for each, found in asked.items()}
+        try:
+            return {(each.topic, each.partition): int(found.result().offset) for each, found in asked.items()}
+        except KafkaException:
+            # It remembers that a partition had no leader, and would not look again by itself.
+            admin.list_topics(timeout=_CALL_SECONDS)
+            raise
 
     found: dict[tuple[str, int], int] = retried("the ends of topics", address, patience, ask)
     return found
