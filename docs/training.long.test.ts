@@ -66,7 +66,8 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
     if (language === 'sh' && !body.startsWith('pip ')) {
       for (const line of body.trim().split('\n')) printed.set(line, await type(line))
     }
-    if (name === undefined) continue
+    // `training.kafka.test.ts` runs those that need a broker.
+    if (name === undefined || body.includes('kafka://')) continue
     await save(name, body)
     printed.set(name, await run(name))
   }

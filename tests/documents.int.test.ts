@@ -1,13 +1,18 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { documentWith, GENERATED_PARTS, UPDATE_DOCUMENTS } from './generated-parts.ts'
+import { documentWith, fileWith, GENERATED_FILES, GENERATED_PARTS, UPDATE_DOCUMENTS } from './generated-parts.ts'
 
 const document = (name: string) => readFile(fileURLToPath(new URL(`../${name}`, import.meta.url)), 'utf8')
 
 test.each(GENERATED_PARTS)('$file shows its $name as the program has it', async (part) => {
   const { is, should_be } = await documentWith(part)
   expect(is, `${part.file} is stale; to write it anew: ${UPDATE_DOCUMENTS}`).toBe(should_be)
+})
+
+test.each(GENERATED_FILES)('$file is as the declarations of events have it', async (generated) => {
+  const { is, should_be } = await fileWith(generated)
+  expect(is, `${generated.file} is stale; to write it anew: ${UPDATE_DOCUMENTS}`).toBe(should_be)
 })
 
 test('every file that README, ARCHITECTURE and CONTRIBUTING name exists', async () => {

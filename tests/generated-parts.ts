@@ -1,5 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { pythonDeclarationsOf } from '../schemas/derive/python-declarations.ts'
+import { modelPublished } from '../schemas/events/model.ts'
+import { groupFormed } from '../schemas/events/rollout.ts'
+import { TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { asMermaid, asShape } from '../streams/describe.ts'
 import { DEFAULTS, topology } from '../streams/topology.ts'
 
@@ -40,7 +44,7 @@ export async function documentWith({ file, name, make }: GeneratedPart): Promise
   return { is, should_be: is.slice(0, from + begin.length) + (await make()) + is.slice(to) }
 }
 
-/** Writes every generated part. @returns the files that changed */
+/** Writes every generated part and file. @returns the files that changed */
 export async function writeDocuments(): Promise<readonly string[]> {
   const changed: string[] = []
   for (const part of GENERATED_PARTS) {
@@ -49,7 +53,26 @@ export async function writeDocuments(): Promise<readonly string[]> {
     await writeFile(pathOf(part.file), should_be)
     changed.push(part.file)
   }
+  for (const generated of GENERATED_FILES) {
+    const { is, should_be } = await fileWith(generated)
+    if (is === should_be) continue
+    await writeFile(pathOf(generated.file), should_be)
+    changed.push(generated.file)
+  }
   return changed
 }
 
 const pathOf = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url))
+
+/** Files that are written as a whole. */
+export const GENERATED_FILES = [
+  {
+    file: 'python/plumbline/kafka/declared.py',
+    make: () => pythonDeclarationsOf([groupFormed, modelPublished, ...TRAINING_EVENTS]),
+  },
+] as const
+
+/** @returns the file as it is, and as it would be written */
+export async function fileWith({ file, make }: (typeof GENERATED_FILES)[number]) {
+  return { is: await readFile(pathOf(file), 'utf8').catch(() => ''), should_be: make() }
+}

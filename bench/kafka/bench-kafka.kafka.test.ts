@@ -25,11 +25,18 @@ test('the tower loop on Kafka is a row with its ceiling', async () => {
   )
 })
 
+test('a Python trainer over Kafka is a row with its ceiling', async () => {
+  const { stdout } = await bench('training', '--quick', '--broker', inject('kafka'))
+  expect(stdout.split('\n')[2]).toMatch(
+    /^\| Kafka to a Python trainer: .* \| a bare consumer of confluent-kafka, decoded by pyarrow \| [\d.]+ \| .* \| ≥ 0.70 \| (yes|no) \| /,
+  )
+})
+
 test('an unknown benchmark or peer is refused with the list of known ones', async () => {
   await expect(bench('peer')).rejects.toMatchObject({
     code: 2,
     stderr:
-      'bench:kafka: there is no benchmark peer\nthere are: peers, topology, pass-through, produce, consume, takeover, scale-out, latency, slow-sink\n',
+      'bench:kafka: there is no benchmark peer\nthere are: peers, topology, pass-through, produce, consume, takeover, scale-out, latency, slow-sink, training\n',
   })
   await expect(bench('peers', '--with', 'storm')).rejects.toMatchObject({
     code: 2,

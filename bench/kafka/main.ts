@@ -23,6 +23,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenKafkaB
   'scale-out': () => import('./scale-out.ts'),
   latency: () => import('./latency.ts'),
   'slow-sink': () => import('./slow-sink.ts'),
+  training: () => import('./training.ts'),
 }
 const NAMES = ['peers', ...Object.keys(BENCHES)]
 const PEERS = CANDIDATES.map(({ name }) => name).filter((name) => name !== OURS)

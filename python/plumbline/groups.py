@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NoReturn, SupportsFloat, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NoReturn, SupportsFloat
 
-import httpx
-
-from plumbline.attempt import place_of
+from plumbline.attempt import Place, place_of
 from plumbline.checkpoint import Checkpoint, CheckpointFolder, Resumed, Weights
 from plumbline.errors import CheckpointRefusedError, FeedError, LeaseLostError, StaleGroupsError
-from plumbline.feed import Feed, Verify, json_of, log
-from plumbline.group import Group, groups_of_lease
-from plumbline.heartbeat import Heartbeat
+from plumbline.feed import Feed, Verify
+from plumbline.group import Group
 from plumbline.leases import Leases
-from plumbline.publish import FileContents, ModelRole, PublishedModel, publish_at
+from plumbline.over_http import OverHttp
+from plumbline.publish import FileContents, ModelRole, PublishedModel
 from plumbline.step import Step
-
-T = TypeVar("T")
+from plumbline.transport import Session, Start, Transport
 
 TOKEN = "PLUMBLINE_FEED_TOKEN"
-_WAIT_MS = 1_000
-# The thread that leases ahead asks again at once: the feed's wait is the pause between its calls.
-_SHORTEST_WAIT_MS = 100
+_WAIT_SECONDS = 1.0
+# The thread that leases ahead asks again at once: this wait is the pause between its calls.
+_SHORTEST_WAIT_SECONDS = 0.1
 _CLOSING_SECONDS = 5.0
 
 
@@ -38,12 +34,17 @@ class Groups:
     Iterating ends when no group came for `stop_when_idle` seconds; never, if that is None. A feed that is away is
     called again for `patience` seconds. `token` is that of PLUMBLINE_FEED_TOKEN, if the environment has it. `verify` is what an
     https address is checked against: True for the usual authorities, else a file of certificates or an SSLContext.
+
+    With `kafka` instead of a URL, this host reads the groups from the broker, and needs no feed; `blobs` is then where
+    large columns are: a folder, or the URL of a `blobs serve` (PLUMBLINE_BLOBS). A consumer is one or the other for good.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
+        kafka: str | None = None,
+        blobs: str | None = None,
         consumer: str,
         run: str,
         rank: int | None = None,
@@ -73,16 +74,13 @@ class Groups:
         self._batch, self._bytes, self._idle = batch, prefetch_bytes, stop_when_idle
         self._process = os.getpid()
         self._closed = False
-        self._session: dict[str, Any] | None = None
-        self._heartbeat: Heartbeat | None = None
+        self._session: Session | None = None
         self._leases = Leases(self._lease)
-        self._request: str | None = None
         # The leases of the groups that were read and not begun, by sequence number.
         self._held: dict[int, int] = {}
         self._open: Step | None = None
         self._next_step = 1
         self._parent: str | None = None
-        self._applied: dict[int, set[int]] = {}
         subscription = {
             "filter": filter,
             "start": start,
@@ -94,26 +92,35 @@ class Groups:
             "lease_ms": lease_ms,
             "keep_checkpoints": keep_checkpoints,
         }
-        self._feed = Feed(url, consumer, patience, token=token or os.environ.get(TOKEN) or None, verify=verify)
-        try:
-            self._feed.call("PUT", "", {name: value for name, value in subscription.items() if value is not None})
-        except BaseException:
-            self._feed.close()
-            raise
+        wanted = {name: value for name, value in subscription.items() if value is not None}
+        if (url is None) == (kafka is None):
+            raise TypeError("Groups: expected either the URL of a feed or kafka='kafka://HOST:PORT'")
+        self._transport: Transport
+        if url is not None:
+            if blobs is not None:
+                raise TypeError("blobs: a feed sends large columns itself; leave it out")
+            feed = Feed(url, consumer, patience, token=token or os.environ.get(TOKEN) or None, verify=verify)
+            self._transport = OverHttp(feed, wanted, self.rank, self.world_size, batch, prefetch_bytes)
+        else:
+            if token is not None or verify is not True:
+                raise TypeError("token, verify: they are for a feed; docs/kafka.md has the variables for a broker")
+            self._transport = _over_kafka(
+                str(kafka), consumer, wanted, place, batch=batch, most_bytes=prefetch_bytes, patience=patience, blobs=blobs
+            )
 
     # The run
 
     @property
     def epoch(self) -> int:
-        return int(self._started()["epoch"])
+        return self._started().epoch
 
     @property
     def lineage(self) -> str:
         """In which the models of this run are to be published. A run that resumes may have another one than before."""
-        return str(self._started()["lineage"])
+        return self._started().lineage
 
     def resume(self, path: str | os.PathLike[str]) -> Resumed:
-        """Continues the run from the newest checkpoint that the feed has recorded, and that is complete in a folder.
+        """Continues the run from the newest checkpoint that is recorded in the log, and that is complete in a folder.
 
         Every rank calls it with the same folder, before anything else. If there is no checkpoint, the run starts.
         """
@@ -121,11 +128,9 @@ class Groups:
         if self._session is not None:
             raise RuntimeError(f"run {self.run} has started: call resume() before anything else")
         folder = CheckpointFolder(path)
-        # The feed's list, not the folder's: a process may have died between the file and the receipt. What follows a
+        # The log's list, not the folder's: a process may have died between the file and the receipt. What follows a
         # checkpoint leaves the list when a rank resumes from it, so that the ranks after it choose the same one.
-        consumer: dict[str, Any] = self._feed.call("GET", "")
-        names = [each["checkpoint"] for each in consumer["checkpoints"] if each["run"] == self.run]
-        for name in reversed(names):
+        for name in reversed(self._transport.checkpoints(self.run)):
             saved = folder.complete(name)
             if saved is not None:
                 self._begin(name)
@@ -133,17 +138,16 @@ class Groups:
         self._begin(None)
         return Resumed(step=0)
 
-    def _begin(self, checkpoint: str | None) -> dict[str, Any]:
-        body = {"run": self.run, "attempt": self.attempt, "world_size": self.world_size, "resume": checkpoint}
-        lineage = {} if self._wanted_lineage is None else {"lineage": self._wanted_lineage}
-        session: dict[str, Any] = self._call("/runs", {**body, **lineage})
+    def _begin(self, checkpoint: str | None) -> Session:
+        self._check_use()
+        wanted = Start(self.run, self.attempt, self.world_size, checkpoint, self._wanted_lineage)
+        session = self._transport.start(wanted)
         self._session = session
-        self._next_step = int(session["step"]) + 1
-        self._parent = session["checkpoint"]
-        self._heartbeat = Heartbeat(self._feed, session["epoch"], self.rank, session["lease_ms"])
+        self._next_step = session.step + 1
+        self._parent = session.checkpoint
         return session
 
-    def _started(self) -> dict[str, Any]:
+    def _started(self) -> Session:
         if self._session is not None:
             return self._session
         return self._begin(None)
@@ -163,17 +167,9 @@ class Groups:
         return group
 
     def _lease(self) -> list[Group]:
-        wait_ms = _WAIT_MS if self._idle is None else max(_SHORTEST_WAIT_MS, min(_WAIT_MS, int(self._idle * 1000)))
-
-        def read(response: httpx.Response) -> list[Group]:
-            return [] if response.status_code == 204 else groups_of_lease(response.content)
-
-        # Kept until it is answered, even if that is after `patience`: the feed may have leased groups for it.
-        self._request = self._request or uuid.uuid4().hex
-        body = {"request": self._request, "groups": self._batch, "bytes": self._bytes, "wait_ms": wait_ms}
-        leased: list[Group] = self._call_as_rank("/leases", body, read=read, waits=wait_ms / 1000)
-        self._request = None
-        return leased
+        self._check_use()
+        idle = _WAIT_SECONDS if self._idle is None else min(_WAIT_SECONDS, self._idle)
+        return self._transport.lease(max(_SHORTEST_WAIT_SECONDS, idle))
 
     def release(self, groups: Iterable[Group | int]) -> int:
         """The groups wait again, and may be leased to this rank again. Returns how many."""
@@ -185,11 +181,11 @@ class Groups:
         return self._release(leases)
 
     def _release(self, leases: Mapping[int, int]) -> int:
-        # By lease: a late repetition must not end one that came after it.
-        named = [{"sequence": sequence, "lease": lease} for sequence, lease in leases.items()]
-        answer = self._call_as_rank("/releases", {"groups": named})
+        self._check_use()
+        self._started()
+        released = self._transport.release(leases)
         self._forget(leases)
-        return int(answer["released"])
+        return released
 
     def _forget(self, sequences: Iterable[int]) -> None:
         for sequence in sequences:
@@ -202,10 +198,12 @@ class Groups:
         detail: str = "",
     ) -> int:
         """The groups are never trained on by this consumer, for a reason that is recorded. Returns how many."""
-        sequences = _sequences(groups)
-        answer = self._call_as_rank("/drops", {"reason": reason, "detail": detail, "groups": sequences})
+        self._check_use()
+        self._started()
+        sequences = [_sequence(group) for group in groups]
+        dropped = self._transport.drop(sequences, reason, detail)
         self._forget(sequences)
-        return int(answer["dropped"])
+        return dropped
 
     # Steps
 
@@ -219,9 +217,9 @@ class Groups:
             raise RuntimeError(f"step {self._open.number} is begun and has no receipt: call its applied()")
         groups = list(groups)
         number = self._next_step if step is None else int(step)
-        leased = [{"sequence": group.sequence, "lease": group.lease} for group in groups]
+        self._started()
         try:
-            self._call_as_rank("/steps", {"step": number, "groups": leased})
+            self._transport.begin_step(number, groups)
         except (StaleGroupsError, LeaseLostError) as error:
             self._forget(error.groups)
             raise
@@ -231,10 +229,10 @@ class Groups:
         return self._open
 
     def _apply(self, step: Step, receipt: dict[str, Any]) -> None:
-        self._call_as_rank("/receipts", receipt)
+        self._check_use()
+        self._transport.applied(receipt, step.groups)
         if self._open is step:
             self._open = None
-            self._applied[step.number] = {group.sequence for group in step.groups}
 
     def steps(self, batch_size: int) -> Iterator[Step]:
         """Steps that are begun, each on `batch_size` groups. Groups that are stale by then are replaced.
@@ -269,10 +267,14 @@ class Groups:
 
     # Checkpoints
 
-    def since_checkpoint(self, step: int | None = None) -> list[int]:
-        """The sequence numbers that this rank has applied since the last checkpoint, up to `step`."""
-        until = math.inf if step is None else step
-        return sorted({each for number, groups in self._applied.items() if number <= until for each in groups})
+    def since_checkpoint(self, step: int | None = None) -> list[Any]:
+        """What this rank has applied since the last checkpoint, up to `step`: what `checkpoint` needs of every rank.
+
+        Over HTTP the sequence numbers of the groups, over Kafka the receipts of the steps. Both are plain data.
+        """
+        self._check_use()
+        self._started()
+        return self._transport.since_checkpoint(step)
 
     def checkpoint(
         self,
@@ -281,21 +283,24 @@ class Groups:
         weights: Weights | None = None,
         *,
         weights_sha256: str | None = None,
-        groups: Iterable[int] | None = None,
+        groups: Iterable[Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """Stores the weights after `step` in a folder, then records that they contain exactly these groups.
 
-        Rank 0 calls it, with the `groups` of all ranks since the last checkpoint. `extra` is JSON. A trainer that
-        stores its weights itself gives their hash only. Waits for the feed's answer without limit: the files are
-        there, and only the answer tells whether the next checkpoint has them as its parent. Returns the checkpoint's
+        Rank 0 calls it, with what `since_checkpoint` gave on all ranks as `groups`. `extra` is JSON. A trainer that
+        stores its weights itself gives their hash only. Waits for the answer without limit: the files are there, and only the answer tells whether the next checkpoint has them as its parent. Returns the checkpoint's
         id. Raises CheckpointRefusedError.
         """
         number = step.number if isinstance(step, Step) else int(step)
-        named = self._named(number, groups)
+        self._check_use()
+        session = self._started()
+        given = self._given(groups)
+        named = self._transport.contained(number, given)
+        if not named:
+            raise ValueError(f"no group was applied since the last checkpoint up to step {number}")
         if (weights is None) == (weights_sha256 is None):
             raise TypeError("checkpoint: expected either weights or weights_sha256")
-        session = self._started()
         folder = CheckpointFolder(path)
         name = f"step-{number:08}-{uuid.uuid4().hex[:12]}"
         saved = Checkpoint(
@@ -303,7 +308,7 @@ class Groups:
             parent=self._parent,
             consumer=self.consumer,
             run=self.run,
-            epoch=session["epoch"],
+            epoch=session.epoch,
             step=number,
             groups=named,
             weights_sha256=weights_sha256 or "",
@@ -311,9 +316,8 @@ class Groups:
             extra=extra or {},
         )
         saved = folder.write(saved, weights)
-        body = {"epoch": saved.epoch, "checkpoint": name, "parent": saved.parent, "step": number, "groups": named}
         try:
-            self._call("/checkpoints", {**body, "weights_sha256": saved.weights_sha256}, patience=math.inf)
+            self._transport.save(saved, given)
         except CheckpointRefusedError:
             folder.remove(name)
             raise
@@ -339,10 +343,10 @@ class Groups:
         self._check_use()
         session = self._started()
         step = self._next_step - 1 if self._open is None else self._open.number - 1
-        trained_at = {"consumer": self.consumer, "run": self.run, "epoch": session["epoch"], "step": step}
+        trained_at = {"consumer": self.consumer, "run": self.run, "epoch": session.epoch, "step": step}
         model = {
             **(manifest or {}),
-            "lineage": session["lineage"],
+            "lineage": session.lineage,
             "version": step if version is None else int(version),
             "role": role,
             "parent": parent,
@@ -350,49 +354,26 @@ class Groups:
             "metrics": {name: float(value) for name, value in (metrics or {}).items()},
             "trained_at": trained_at,
         }
-        return publish_at(self._feed, files, model)
+        return self._transport.publish(files, model)
 
     def checkpointed(self, checkpoint: str, step: Step | int) -> None:
         """Tells the other ranks' `Groups` that rank 0 has taken a checkpoint after `step`."""
         number = step.number if isinstance(step, Step) else int(step)
         self._parent = checkpoint
-        self._applied = {each: groups for each, groups in self._applied.items() if each > number}
+        self._transport.checkpointed(checkpoint, number)
 
-    def _named(self, step: int, groups: Iterable[int] | None) -> list[int]:
+    def _given(self, groups: Iterable[Any] | None) -> list[Any] | None:
         if self.rank != 0:
             raise RuntimeError(f"rank {self.rank}: rank 0 takes the checkpoint; call checkpointed() with its id here")
-        own = self.since_checkpoint(step)
         if groups is None and self.world_size > 1:
             raise ValueError(
                 f"groups: rank 0 of {self.world_size} knows only its own. Gather them: everyone = [None] * "
                 f"{self.world_size}; torch.distributed.all_gather_object(everyone, groups.since_checkpoint()); "
                 "checkpoint(..., groups=sum(everyone, []))"
             )
-        named = own if groups is None else sorted({int(each) for each in groups})
-        forgotten = sorted(set(own).difference(named))
-        if forgotten:
-            raise ValueError(f"groups: this rank has also applied {forgotten} since the last checkpoint")
-        if not named:
-            raise ValueError(f"no group was applied since the last checkpoint up to step {step}")
-        return named
+        return None if groups is None else list(groups)
 
-    # Calls
-
-    def _call_as_rank(self, path: str, body: Mapping[str, Any], **options: Any) -> Any:
-        session = self._started()
-        return self._call(path, {"epoch": session["epoch"], "rank": self.rank, **body}, **options)
-
-    def _call(
-        self,
-        path: str,
-        body: Mapping[str, Any],
-        *,
-        read: Callable[[httpx.Response], T] = json_of,
-        waits: float = 0.0,
-        patience: float | None = None,
-    ) -> T:
-        self._check_use()
-        return self._feed.call("POST", path, body, read=read, waits=waits, patience=patience)
+    # Use
 
     def _check_use(self) -> None:
         if self._closed:
@@ -402,7 +383,7 @@ class Groups:
                 "Groups were opened by another process. Each process needs a rank of its own; a DataLoader around "
                 "Groups needs num_workers=0 (they read ahead in a thread)."
             )
-        self._feed.check()
+        self._transport.check()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("Groups cannot be sent to another process: open them in the one that trains (num_workers=0)")
@@ -411,19 +392,10 @@ class Groups:
         """Releases what this rank has leased and not begun. A feed that is away lets the leases expire."""
         if self._closed or os.getpid() != self._process:
             return
-        self._feed.stopping.set()
-        try:
-            unread = self._leases.close(_CLOSING_SECONDS)
-            waiting = {**self._held, **{group.sequence: group.lease for group in unread}}
-            if waiting and self._feed.fenced is None:
-                self._release(waiting)
-        except FeedError as error:
-            log.warning("feed %s: leased groups wait until their leases expire: %s", self._feed.url, error)
-        finally:
-            self._closed = True
-            if self._heartbeat is not None:
-                self._heartbeat.end()
-            self._feed.close()
+        self._transport.stop()
+        unread = self._leases.close(_CLOSING_SECONDS)
+        self._closed = True
+        self._transport.close({**self._held, **{group.sequence: group.lease for group in unread}})
 
     def __enter__(self) -> Groups:
         return self
@@ -432,8 +404,16 @@ class Groups:
         self.close()
 
 
-def _sequences(groups: Iterable[Group | int]) -> list[int]:
-    return [_sequence(group) for group in groups]
+def _over_kafka(
+    address: str, consumer: str, subscription: Mapping[str, Any], place: Place, **options: Any
+) -> Transport:
+    try:
+        from plumbline.kafka.over_kafka import OverKafka
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise ModuleNotFoundError("Groups(kafka=…) needs confluent-kafka: pip install 'plumbline[kafka]'") from error
+    return OverKafka(address, consumer, subscription, place, **options)
 
 
 def _sequence(group: Group | int) -> int:

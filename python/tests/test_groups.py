@@ -68,7 +68,7 @@ class Leasing(ServedGroups):
     def test_the_token_is_the_argument_or_that_of_the_environment(self):
         with unittest.mock.patch.dict(os.environ, {"PLUMBLINE_FEED_TOKEN": "from-the-environment"}):
             with self.open() as groups:
-                self.assertNotIn("from-the-environment", f"{groups!r} {groups.__dict__} {groups._feed.__dict__}")
+                self.assertNotIn("from-the-environment", f"{groups!r} {groups.__dict__} {groups._transport.feed.__dict__}")
             self.open(token="from-the-argument")
         with unittest.mock.patch.dict(os.environ, {"PLUMBLINE_FEED_TOKEN": ""}):
             self.open()
@@ -158,7 +158,7 @@ class Sessions(ServedGroups):
         next(groups)
         self.server.answers("/heartbeats", NO_ANSWER, refused(409, "fenced"))
         self.wait_for(lambda: len(self.server.bodies("/heartbeats")) >= 2)
-        self.wait_for(lambda: groups._feed.fenced is not None)
+        self.wait_for(lambda: groups._transport.feed.fenced is not None)
         with self.assertRaises(FencedError):
             next(groups)
 

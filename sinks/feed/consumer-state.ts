@@ -228,10 +228,8 @@ export class ConsumerState {
 
   #lease(row: RowOfEvent<typeof groupsLeased>): void {
     const { sequence, lease, rank, request } = row
-    if (sequence >= this.#next_sequence) {
-      this.#next_sequence = sequence + 1
-      this.#draw(row)
-    }
+    this.#next_sequence = Math.max(this.#next_sequence, sequence + 1)
+    this.#draw(row)
     if (lease === null) {
       this.open.set(waitingAgain(row))
       return
@@ -268,10 +266,8 @@ export class ConsumerState {
 
   #drop(row: RowOfEvent<typeof groupsDropped>): void {
     this.#dropped += 1
-    if (row.sequence === null) {
-      this.#draw(row)
-      return
-    }
+    this.#draw(row)
+    if (row.sequence === null) return
     this.open.delete(row.sequence)
     this.#dropped_lately.add(row.sequence)
   }

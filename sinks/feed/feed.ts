@@ -7,11 +7,11 @@ import { joinEvents } from '../../schemas/wire/codec.ts'
 import type { Caller } from './decide/current.ts'
 import type { Leased, LeaseWanted } from './decide/lease.ts'
 import { GroupGoneError, type GroupRecord, GroupTopic } from './group-topic.ts'
-import { consumersIn, type TrainingLog } from './history.ts'
+import { consumersIn, type TrainingLog, type Transport } from './history.ts'
 import { OpenConsumer } from './open-consumer.ts'
 import { type NumberedGroup, numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
-import { FeedRefusal } from './refusal.ts'
+import { FeedRefusal, isOverKafka } from './refusal.ts'
 import { Sending } from './sending.ts'
 import type { ObserveCommits } from './shared-commits.ts'
 import { FeedCounts } from './watch/feed-counts.ts'
@@ -71,15 +71,15 @@ export class Feed {
   }
 
   /** The names of all consumers, those too that have retired. */
-  names(): Promise<string[]> {
-    return consumersIn(this.#options)
+  async names(): Promise<string[]> {
+    return [...(await consumersIn(this.#options)).keys()]
   }
 
   /**
    * The consumer of this name. Other feeds can no longer decide for it.
    *
    * @param unknown what to do with one that never subscribed
-   * @throws FeedRefusal for an unknown one
+   * @throws FeedRefusal for an unknown one, and for one whose subscription is over Kafka
    * @throws RivalError once a later feed has taken it over
    * @throws Error when the log cannot be read or written
    */
@@ -92,7 +92,10 @@ export class Feed {
     if (consumer?.failure instanceof RivalError) throw consumer.failure
     await consumer?.close()
     if (consumer !== undefined) await this.#expectOwn(name, consumer)
-    if (consumer === undefined && unknown === 'refuse' && !(await this.names()).includes(name)) throw isUnknown(name)
+    const transport = consumer === undefined ? (await consumersIn(this.#options)).get(name) : 'http'
+    if (transport === undefined && unknown === 'refuse') throw isUnknown(name)
+    // Opening it would fence its trainer.
+    if (transport === 'kafka') throw isOverKafka(name)
     // Another call may have opened it meanwhile.
     if (this.#open.get(name) !== there) return await this.consumer(name, unknown)
     const opening = OpenConsumer.open(
@@ -190,11 +193,12 @@ export class Feed {
   async #expireLeases(): Promise<void> {
     const { signal } = this.#stop
     const loops = new Map<string, Promise<void>>()
-    let names: readonly string[] | undefined
+    let consumers: ReadonlyMap<string, Transport> | undefined
     const trouble: Trouble = {}
     while (!signal.aborted) {
-      names ??= await this.#orTrouble(trouble, () => this.names())
-      for (const name of new Set([...(names ?? []), ...this.#open.keys()])) {
+      consumers ??= await this.#orTrouble(trouble, () => consumersIn(this.#options))
+      const names = [...(consumers ?? [])].flatMap(([name, transport]) => (transport === 'http' ? [name] : []))
+      for (const name of new Set([...names, ...this.#open.keys()])) {
         if (!loops.has(name)) loops.set(name, this.#expireLeasesOf(name))
       }
       await sleep(EXPIRY_MS, signal)

@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Log, LogRecord } from '../../infra/log/port/log.ts'
+import { groupsLeased } from '../../schemas/events/training.ts'
 import { FeedLog, formed, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { example } from '../../testing/test-driver.ts'
+import { ConsumerState } from './consumer-state.ts'
 import type { Leased } from './decide/lease.ts'
 import type { Receipt } from './decide/step.ts'
 import type { Wanted } from './decide/subscribe.ts'
@@ -585,4 +588,35 @@ describe('the feed', () => {
     expect(await refusalOf(r1.lease(1))).toEqual({ code: 'retired' })
     expect(await refusalOf(subscribed())).toEqual({ code: 'retired' })
   })
+})
+
+test('a consumer that subscribed over Kafka is listed, refused, and not opened, which would fence its trainer', async () => {
+  const lab = await subscribed({ transport: 'kafka' })
+  const other = log.feed()
+  expect(await other.names()).toEqual(['lab'])
+  for (const unknown of ['refuse', 'open'] as const) {
+    await expect(other.consumer('lab', unknown)).rejects.toMatchObject({
+      code: 'other_transport',
+      message: /^consumer lab: subscribed over Kafka, got a call over HTTP; /,
+    } satisfies { code: RefusalCode; message: RegExp })
+  }
+  await lab.startRun({ run: 'r1', attempt: 'a', world_size: 1, resume: null, lineage: null })
+  expect(lab.state.run?.epoch).toBe(1)
+})
+
+test('groups that are numbered out of their order are drawn, each in its own partition', () => {
+  const state = new ConsumerState('lab')
+  const row = (sequence: number, partition: number, offset: number) => ({
+    ...{ consumer: 'lab', number: state.number + 1, run: 'r1', epoch: 1, rank: 0, lease: null, request: '' },
+    ...{ sequence, topic_id: '', partition, offset, group_id: `g${sequence}`, bytes: 1 },
+    ...{ policy_version_oldest: null, lineage: null },
+  })
+  const lease = (...rows: ReturnType<typeof row>[]) => state.apply(example(groupsLeased, rows))
+  lease(row(40, 0, 10))
+  lease(row(9, 1, 2))
+  expect([...state.drawn]).toEqual([
+    [0, 11],
+    [1, 3],
+  ])
+  expect(state.next_sequence).toBe(41)
 })

@@ -2,7 +2,7 @@ import type { Blobs } from '../../infra/blobs/blobs.ts'
 import type { Log } from '../../infra/log/port/log.ts'
 import { decodeUnlessPoison } from '../../infra/runtime/execute/decode-record.ts'
 import { readRange } from '../../infra/runtime/internal/json-records.ts'
-import type { Event, EventType } from '../../schemas/declare/event.ts'
+import type { Event, EventType, RowOfEvent } from '../../schemas/declare/event.ts'
 import type { Catalogue } from '../../schemas/declare/registry.ts'
 import { consumerSubscribed, FEED_SOURCES, TRAINING_EVENTS } from '../../schemas/events/training.ts'
 import { type Partitions, partitionsOf } from '../../schemas/wire/partitions.ts'
@@ -16,14 +16,29 @@ export interface TrainingLog {
   readonly partitions: Partitions
 }
 
-/** The consumers that ever subscribed, sorted by name. */
-export async function consumersIn({ log, partitions }: TrainingLog): Promise<string[]> {
-  const names = new Set<string>()
+export type Transport = RowOfEvent<typeof consumerSubscribed>['transport']
+
+/** The consumers that ever subscribed, sorted by name, and how each of them is given its groups. */
+export async function consumersIn({
+  log,
+  blobs,
+  vocabulary,
+  partitions,
+}: TrainingLog): Promise<Map<string, Transport>> {
+  const found = new Map<string, Transport>()
   const { type } = consumerSubscribed
   for (let partition = 0; partition < partitionsOf(partitions, type); partition++) {
-    for await (const { key } of readRange(log, type, partition, 0n)) if (key !== null) names.add(key)
+    for await (const record of readRange(log, type, partition, 0n)) {
+      const { key } = record
+      if (key === null) continue
+      const event = await decodeUnlessPoison(record, vocabulary, partitions, blobs)
+      const is_own = event?.source === `${FEED_SOURCES}${key}`
+      // One that cannot be read is found damaged when it is opened.
+      if (is_own) found.set(key, (event.data as unknown as RowOfEvent<typeof consumerSubscribed>).transport)
+      else if (!found.has(key)) found.set(key, 'http')
+    }
   }
-  return [...names].sort()
+  return new Map([...found].sort(([one], [other]) => (one < other ? -1 : 1)))
 }
 
 /**

@@ -26,7 +26,7 @@ import { Deciding, type DecidingOptions } from './deciding.ts'
 import type { GroupTopic } from './group-topic.ts'
 import { Hearing } from './hearing.ts'
 import type { PublishedModels } from './published-models.ts'
-import { FeedRefusal } from './refusal.ts'
+import { FeedRefusal, isOverKafka } from './refusal.ts'
 import { type Restored, type RestoreOptions, restored } from './restore.ts'
 import { type Append, positionAt } from './shared-commits.ts'
 import { type SnapshotOptions, Snapshots } from './snapshots.ts'
@@ -79,7 +79,10 @@ export class OpenConsumer {
       const last = Math.max(0, ...producer.positions.map(({ next }) => Number(next)))
       // Before anything is read: a feed that was fenced finds out at once by whom.
       await producer.commit(() => {}, [positionAt(last)])
-      return new OpenConsumer(options, producer, await restored(options, name, last))
+      const found = await restored(options, name, last)
+      // It subscribed since the feed looked.
+      if (found.state.subscription?.transport === 'kafka') throw isOverKafka(name)
+      return new OpenConsumer(options, producer, found)
     } catch (error) {
       await producer.close()
       throw error

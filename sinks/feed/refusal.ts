@@ -16,6 +16,7 @@ export const REFUSAL_CODES = [
   'used',
   'too_many_leased',
   'other_topic',
+  'other_transport',
   'forbidden',
   'id_taken',
   'blobs_missing',
@@ -67,3 +68,9 @@ export class FeedRefusal extends Error {
     this.details = details
   }
 }
+
+export const isOverKafka = (name: string) =>
+  new FeedRefusal(
+    'other_transport',
+    `consumer ${name}: subscribed over Kafka, got a call over HTTP; train with Groups(kafka=…), or subscribe another name`,
+  )

@@ -1,18 +1,20 @@
-/** The long test of training: `npm run test:training -- --seed S --kills 30 [--log kafka://127.0.0.1:9092/mine]`. */
+/** The long test of training: `npm run test:training -- --seed S --kills 30 [--log kafka://127.0.0.1:9092/mine [--over kafka]]`. */
 import { parseArgs } from 'node:util'
-import { trainingTest } from './training-test.ts'
+import { type TrainingTestOptions, trainingTest } from './training-test.ts'
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) },
     kills: { type: 'string', default: '30' },
     log: { type: 'string' },
+    over: { type: 'string', default: 'http' },
   },
 })
 const say = (line: string) => void process.stdout.write(`${line}\n`)
-const { seed, kills, log } = values
+const { seed, kills, log, over } = values
+if (over !== 'http' && over !== 'kafka') throw new RangeError(`--over: expected http or kafka, got ${over}`)
 say(`seed ${seed}, ${kills} kills`)
-const options = { seed, kills: Number(kills), report: say }
+const options: TrainingTestOptions = { seed, kills: Number(kills), over, report: say }
 const { breaches, counts, folder } = await trainingTest(log === undefined ? options : { ...options, log })
 for (const [what, count] of Object.entries(counts)) say(`${String(count).padStart(6)}  ${what}`)
 for (const breach of breaches) say(`BROKEN: ${breach}`)

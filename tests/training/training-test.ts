@@ -15,6 +15,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { programFile } from '../../bundle/program-file.mjs'
 import { type Random, random } from '../../environments/tower/random.ts'
+import { memoryBlobs } from '../../infra/blobs/memory.ts'
+import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
+import { catalogueOf } from '../../schemas/declare/registry.ts'
+import { groupFormed } from '../../schemas/events/rollout.ts'
+import { ConsumerState } from '../../sinks/feed/consumer-state.ts'
+import { eventsOf } from '../../sinks/feed/history.ts'
+import { catalogue } from '../../streams/vocabulary.ts'
 import { type At, plumbline, plumblineOk, sql } from '../../testing/crew/program.ts'
 import { pick } from '../../testing/pick.ts'
 import { Process } from './kept-running.ts'
@@ -24,6 +31,8 @@ export interface TrainingTestOptions {
   readonly kills: number
   /** Address of a log outside the folder. */
   readonly log?: string
+  /** How the ranks get their groups: from a feed, or from the log, which is then on Kafka. Default: `http`. */
+  readonly over?: 'http' | 'kafka'
   readonly report?: (line: string) => void
   /** A bug in the trainer, which must be found. */
   readonly plant?: 'old-weights'
@@ -65,9 +74,22 @@ const KINDS: readonly ((draw: Random) => Kill)[] = [
   () => ({ who: 'rank-0', when: 'after', path: '/checkpoints' }),
 ]
 
-export function scheduleOf(seed: string, kills: number): Kill[] {
+/** Without a feed. A commit dies when its records are sent and its transaction has not ended. */
+const KINDS_OVER_KAFKA: readonly ((draw: Random) => Kill)[] = [
+  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/leases' }),
+  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'before', path: '/receipts' }),
+  () => ({ who: 'rank-0', when: 'before', path: '/checkpoints' }),
+  () => ({ who: 'rank-0', when: 'before', path: '/commits' }),
+  () => ({ who: 'rank-0', when: 'after', path: '/commits' }),
+  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/runs' }),
+  (draw) => ({ who: pick(draw, ['sampler', 'scorer', 'sink']), when: String(draw.integer(0, 400)) }),
+  () => ({ who: 'rank-0', when: 'before', path: '/runs' }),
+]
+
+export function scheduleOf(seed: string, kills: number, over: 'http' | 'kafka' = 'http'): Kill[] {
   const draw = random('training test', seed)
-  const all = Array.from({ length: kills }, (_, at) => (KINDS[at % KINDS.length] as (draw: Random) => Kill)(draw))
+  const kinds = over === 'http' ? KINDS : KINDS_OVER_KAFKA
+  const all = Array.from({ length: kills }, (_, at) => (kinds[at % kinds.length] as (draw: Random) => Kill)(draw))
   return all
     .map((kill) => ({ kill, key: draw.uniform() }))
     .sort((one, other) => one.key - other.key)
@@ -103,8 +125,8 @@ class Training {
   readonly #running = new Map<string, Process>()
   #attempts = 0
   #ranks: readonly Process[] = []
-  /** Ranks that ended because they were done. */
-  #done = 0
+  /** Whether all ranks have ended because they were done. */
+  #is_done = false
   #is_ending = false
   #training: Promise<void> = Promise.resolve()
 
@@ -131,10 +153,10 @@ class Training {
     this.#keep('sampler', ['run', '--no-sink', '--only', 'sample-completions'])
     this.#keep('scorer', ['run', '--no-sink', '--only', 'score-completions', 'form-groups'])
     this.#keep('sink', ['run', '--only', 'duckdb'])
-    await this.#startFeed()
+    if (this.#over === 'http') await this.#startFeed()
     this.#training = this.#train()
     await this.#progress('the first step')
-    for (const [number, kill] of scheduleOf(seed, kills).entries()) {
+    for (const [number, kill] of scheduleOf(seed, kills, this.#over).entries()) {
       report?.(`${number + 1}. kill ${kill.who}: ${kill.when} ${kill.path ?? ''}`)
       await this.#strike(kill)
       await this.#progress(`a step after kill ${number + 1}`)
@@ -185,12 +207,23 @@ class Training {
     return join(this.#root, 'trainer', 'die.json')
   }
 
-  /** Runs the ranks; when one ends, all of them start again, as torchrun does. */
+  get #over(): 'http' | 'kafka' {
+    return this.#options.over ?? 'http'
+  }
+
   async #train(): Promise<void> {
-    while (!this.#is_ending && this.#done < RANKS) {
+    await this.#trainWith(RANKS)
+    // Partitions have unequal numbers of groups: one rank trains on what the others have left.
+    if (this.#over === 'kafka') await this.#trainWith(1)
+    this.#is_done = !this.#is_ending
+  }
+
+  /** Runs the ranks; when one ends, all of them start again, as torchrun does. */
+  async #trainWith(world_size: number): Promise<void> {
+    for (let done = 0; !this.#is_ending && done < world_size; ) {
       const attempt = `attempt-${this.#attempts++}`
-      this.#done = 0
-      this.#ranks = await Promise.all(Array.from({ length: RANKS }, (_, rank) => this.#rank(rank, attempt)))
+      const ranks = Array.from({ length: world_size }, (_, rank) => this.#rank(rank, world_size, attempt))
+      this.#ranks = await Promise.all(ranks)
       const ended = await Promise.all(
         this.#ranks.map(async (rank) => {
           const { code, signal } = await rank.ended
@@ -198,7 +231,7 @@ class Training {
           return { rank, code, signal }
         }),
       )
-      this.#done = ended.filter(({ code }) => code === 0).length
+      done = ended.filter(({ code }) => code === 0).length
       for (const { rank, code, signal } of ended) {
         if (signal === 'SIGKILL') this.#count('ends of ranks')
         else if (code !== 0 && code !== LOST) throw new Error(`${rank.name} ended with ${code}: ${rank.tail.trim()}`)
@@ -206,9 +239,11 @@ class Training {
     }
   }
 
-  async #rank(rank: number, attempt: string): Promise<Process> {
-    const numbers = { rank, 'world-size': RANKS, batch: BATCH, every: EVERY }
-    const texts = { url: `http://127.0.0.1:${await this.#port}`, attempt, folder: join(this.#root, 'trainer') }
+  async #rank(rank: number, world_size: number, attempt: string): Promise<Process> {
+    const numbers = { rank, 'world-size': world_size, batch: BATCH, every: EVERY }
+    const from =
+      this.#over === 'http' ? { url: `http://127.0.0.1:${await this.#port}` } : { kafka: this.#options.log ?? '' }
+    const texts = { ...from, attempt, folder: join(this.#root, 'trainer') }
     const { plant = '' } = this.#options
     const args = Object.entries({ ...numbers, ...texts, plant }).flatMap(([name, value]) => [
       `--${name}`,
@@ -257,7 +292,7 @@ class Training {
     const expected = await this.#requested()
     await this.#until('every group is formed', async () => (await this.#formed()) === expected)
     writeFileSync(join(this.#root, 'trainer', 'over'), '')
-    await this.#until('the trainer is done', () => this.#done === RANKS)
+    await this.#until('the trainer is done', () => this.#is_done)
     await this.#training
   }
 
@@ -283,10 +318,9 @@ class Training {
   }
 
   async #audit(): Promise<void> {
-    const answer = await fetch(`http://127.0.0.1:${await this.#port}/v1/consumers/lab`)
-    const lab = (await answer.json()) as { counts: Record<string, number>; checkpoints: { checkpoint: string }[] }
     const formed = await this.#formed()
-    this.#expect('the feed counts durable groups', lab.counts, {
+    const lab = await this.#consumer()
+    this.#expect('durable groups by the training events', lab.counts, {
       numbered: 0,
       leased: 0,
       applied: 0,
@@ -318,6 +352,26 @@ class Training {
     if (verified.code !== 0) this.breaches.push(`verify: ${verified.stdout}${verified.stderr}`)
     this.counts['groups formed'] = formed
     this.counts['starts of the ranks'] = this.#attempts
+  }
+
+  /** The consumer as the feed has it; over Kafka, as the feed's fold makes it of the events that the ranks wrote. */
+  async #consumer(): Promise<Pick<ConsumerState, 'counts' | 'checkpoints'>> {
+    if (this.#over === 'http') {
+      const answer = await fetch(`http://127.0.0.1:${await this.#port}/v1/consumers/lab`)
+      return (await answer.json()) as Pick<ConsumerState, 'counts' | 'checkpoints'>
+    }
+    const log = await openKafkaLog({ address: this.#options.log ?? '' })
+    try {
+      const state = new ConsumerState('lab')
+      const reading = { log, blobs: memoryBlobs(), vocabulary: catalogueOf(catalogue), partitions: PARTITIONS }
+      for await (const event of eventsOf(reading, 'lab')) state.apply(event)
+      const committed = (await log.committed('feed/lab')).filter(({ topic }) => topic === groupFormed.type)
+      const positions = committed.map(({ partition, next }) => [partition, Number(next)])
+      this.#expect('offsets of the group feed/lab', positions.sort(), [...state.drawn].sort())
+      return state
+    } finally {
+      await log.close()
+    }
   }
 
   /** Whether the tables have this checkpoint, which is the last event of the consumer, and all events before it. */
@@ -362,6 +416,8 @@ class Training {
 }
 
 const DATASET = ['--dataset', 'top_block', '--task', 'x_only', '--group-size', '2']
+/** Of a log that is created without the option. */
+const PARTITIONS = 4
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--liftoff-only']
 /** The exit code of a rank that lost its lease or was fenced. */
 const LOST = 3

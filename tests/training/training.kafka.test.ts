@@ -14,3 +14,12 @@ test('on Kafka, with ranks, feed, sampler, scorer and sink killed eight times, e
   expect(breaches).toEqual([])
   expect(counts['groups formed']).toBeGreaterThan(50)
 })
+
+test('over Kafka without a feed, with ranks, sampler, scorer and sink killed eight times, every formed group is inside the weights once, and the ledger tells the same', {
+  timeout: 600_000,
+}, async () => {
+  const log = `kafka://${inject('kafka')}/training-over-${process.pid}`
+  const { breaches, counts } = await trainingTest({ seed: '3', kills: 8, log, over: 'kafka' })
+  expect(breaches).toEqual([])
+  expect(counts['groups formed']).toBeGreaterThan(50)
+})

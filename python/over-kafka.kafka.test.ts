@@ -1,0 +1,229 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, inject, test } from 'vitest'
+import { directoryBlobs } from '../infra/blobs/directory.ts'
+import { serveHttp } from '../infra/http/http-server.ts'
+import { openKafkaLog } from '../infra/log/kafka/kafka-log.ts'
+import { topicsOf } from '../infra/runtime/state/topics.ts'
+import type { Event, EventType } from '../schemas/declare/event.ts'
+import { catalogueOf } from '../schemas/declare/registry.ts'
+import { modelPublished } from '../schemas/events/model.ts'
+import { groupFormed } from '../schemas/events/rollout.ts'
+import { TRAINING_EVENTS } from '../schemas/events/training.ts'
+import { encodeEvent } from '../schemas/wire/codec.ts'
+import { homesOf } from '../schemas/wire/routing.ts'
+import { ConsumerState } from '../sinks/feed/consumer-state.ts'
+import { Feed } from '../sinks/feed/feed.ts'
+import { eventsOf } from '../sinks/feed/history.ts'
+import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
+import { formed } from '../testing/feed-log.ts'
+import { published } from '../testing/published-model.ts'
+import { describeWithBroker } from '../testing/with-broker.ts'
+
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const PYTHON = at('../.venv/bin/python')
+const EVENTS: readonly EventType[] = [groupFormed, modelPublished, ...TRAINING_EVENTS]
+const PARTITIONS = 4
+
+/** A log on the broker, with groups that no pipeline has formed, and trainers that are real processes. */
+class TrainedLog {
+  readonly folder = mkdtempSync(join(tmpdir(), 'plumbline-over-kafka-'))
+  readonly blobs = directoryBlobs(join(this.folder, 'blobs'))
+  readonly address: string
+  readonly #log: Awaited<ReturnType<typeof openKafkaLog>>
+
+  private constructor(address: string, log: Awaited<ReturnType<typeof openKafkaLog>>) {
+    this.address = address
+    this.#log = log
+  }
+
+  static async with(name: string, work: (log: TrainedLog) => Promise<void>): Promise<void> {
+    const address = `kafka://${inject('kafka')}/over-${name}-${process.pid}`
+    const log = new TrainedLog(address, await openKafkaLog({ address }))
+    try {
+      await log.#log.createTopics(topicsOf(EVENTS, [], PARTITIONS))
+      await work(log)
+    } finally {
+      await log.#log.close()
+      rmSync(log.folder, { recursive: true })
+    }
+  }
+
+  get reading() {
+    return { log: this.#log, blobs: this.blobs, vocabulary: catalogueOf(EVENTS), partitions: PARTITIONS }
+  }
+
+  async append(...events: readonly Event[]): Promise<void> {
+    const producer = await this.#log.producer({ transactional_id: 'test' })
+    const transaction = producer.begin()
+    for (const event of events) {
+      const type = EVENTS.find((one) => one.type === event.type) as EventType
+      const { key, headers, value, blobs } = encodeEvent(type, event)
+      for (const { bytes, ref } of blobs) await this.blobs.put(bytes, ref.media_type)
+      for (const home of homesOf(type, key, PARTITIONS)) transaction.append(type.type, home, { key, headers, value })
+    }
+    await transaction.commit()
+    await producer.close()
+  }
+
+  async form(count: number): Promise<void> {
+    await this.append(...Array.from({ length: count }, (_, number) => formed(`g${number}`)))
+  }
+
+  async python(...words: readonly string[]): Promise<Record<string, unknown>> {
+    const [name = '', ...more] = words
+    const args = [at('over_kafka_scenarios.py'), name, this.address, this.folder, ...more]
+    // What a scenario does not expect rejects, with its traceback.
+    const { stdout } = await promisify(execFile)(PYTHON, args, { cwd: at('.'), timeout: 120_000 })
+    return JSON.parse(stdout)
+  }
+
+  /** The consumer by the feed's fold of its events. */
+  async lab(): Promise<ConsumerState> {
+    const state = new ConsumerState('lab')
+    for await (const event of eventsOf(this.reading, 'lab')) state.apply(event)
+    return state
+  }
+
+  async committed(): Promise<Map<number, number>> {
+    const positions = await this.#log.committed('feed/lab')
+    const ofGroups = positions.filter(({ topic }) => topic === groupFormed.type)
+    return new Map(ofGroups.map(({ partition, next }) => [partition, Number(next)]))
+  }
+}
+
+const places = (state: ConsumerState) =>
+  state.checkpoints.flatMap(({ groups }) => groups.map(({ partition, offset }) => [partition, offset]))
+const sorted = (pairs: Iterable<readonly number[]>) =>
+  [...pairs].sort(([p = 0, o = 0], [q = 0, r = 0]) => p - q || o - r)
+
+describeWithBroker('Groups(kafka=…)', () => {
+  test.concurrent('two ranks, then three, then one: each group comes once, and the offsets are those of the last checkpoint', () =>
+    TrainedLog.with('once', async (log) => {
+      await log.form(60)
+      const { trained, checkpoint } = await log.python('once')
+      const lab = await log.lab()
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 60, dropped: 0 })
+      expect(sorted(places(lab))).toEqual(trained)
+      expect(lab.checkpoints.at(-1)).toMatchObject({ checkpoint, epoch: 3 })
+      expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+    }))
+
+  test.concurrent('a fenced older process can neither read, report nor checkpoint, not even one that has just looked', () =>
+    TrainedLog.with('fenced', async (log) => {
+      await log.form(60)
+      const { message, checkpoint } = await log.python('fenced')
+      expect(message).toMatch(/^fenced: consumer lab: .*fenced.* a later start of it has taken over/)
+      const lab = await log.lab()
+      expect(lab.run).toMatchObject({ epoch: 3, checkpoint })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 4, dropped: 0 })
+    }))
+
+  test.concurrent('a run that resumes from an earlier checkpoint is given again what the later one had made durable', () =>
+    TrainedLog.with('back', async (log) => {
+      await log.form(20)
+      const { trained, checkpoint } = await log.python('rolled_back')
+      const lab = await log.lab()
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 20, dropped: 0 })
+      expect(sorted(places(lab))).toEqual(trained)
+      expect(lab.checkpoints.at(-1)?.checkpoint).toBe(checkpoint)
+      expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+    }))
+
+  test.concurrent('the feed and Kafka refuse the consumers of each other in words, and fence no trainer', () =>
+    TrainedLog.with('refused', async (log) => {
+      await log.form(20)
+      const feed = new Feed({ ...log.reading, report: () => {} })
+      const server = await serveHttp(feedRoutes(feed), { host: '127.0.0.1', port: 0, errorAnswer })
+      try {
+        const call = async (method: string, consumer: string, path = '', body: object | undefined = {}) => {
+          const sent = method === 'GET' ? {} : { body: JSON.stringify(body) }
+          const headers = { 'content-type': 'application/json' }
+          const answer = await fetch(`http://${server.address}/v1/consumers/${consumer}${path}`, {
+            ...{ method, headers },
+            ...sent,
+          })
+          return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+        }
+        expect(await call('PUT', 'over-http')).toMatchObject({ status: 200 })
+        expect(await log.python('refused_http')).toEqual({
+          message:
+            'other_transport: consumer over-http: subscribed over HTTP, got a start over Kafka; train with Groups(URL), or subscribe another name',
+        })
+        expect(await call('POST', 'over-http', '/runs', { run: 'r1', attempt: 'a' })).toMatchObject({ status: 200 })
+
+        const trained = log.python('rolled_back')
+        let is_over = false
+        void trained.finally(() => {
+          is_over = true
+        })
+        let refused = 0
+        while (!is_over) {
+          for (const [method, path] of [
+            ['GET', ''],
+            ['PUT', ''],
+            ['DELETE', ''],
+            ['POST', '/heartbeats'],
+          ] as const) {
+            // Before it has subscribed, a PUT would make it a consumer over HTTP.
+            if (refused === 0 && method !== 'GET') continue
+            const body = path === '' ? {} : { epoch: 1, rank: 0 }
+            const answer = await call(method, 'lab', path, body)
+            if (answer.status === 404) continue
+            refused += 1
+            expect(answer).toMatchObject({ status: 409, body: { error: 'other_transport' } })
+          }
+        }
+        await trained
+        expect(refused).toBeGreaterThan(4)
+      } finally {
+        await server.close()
+        await feed.close()
+      }
+      expect((await log.lab()).counts.durable).toBe(20)
+    }))
+
+  test.concurrent('groups that are too old for the last published model are dropped, in the ledger too', () =>
+    TrainedLog.with('stale', async (log) => {
+      await log.append(...[1, 2, 3].map((version) => formed(`v${version}`, { version, lineage: 'lab/r1' })))
+      await log.append(formed('scripted'))
+      // Not of the run, which has published nothing yet.
+      await log.append(published({ model_id: 'other', lineage: 'other/r1', version: 9 }))
+      expect(await log.python('stale', 'a')).toEqual({ trained: ['scripted', 'v1', 'v2', 'v3'] })
+      await log.append(published({ model_id: 'm3', lineage: 'lab/r1', version: 3 }))
+      await log.append(...[1, 2, 3].map((version) => formed(`w${version}`, { version, lineage: 'lab/r1~2' })))
+      await log.append(published({ model_id: 'm4', lineage: 'lab/r1~2', version: 3 }))
+      await log.append(formed('none'))
+      expect(await log.python('stale', 'b')).toEqual({ trained: ['w2', 'w3'] })
+      const lab = await log.lab()
+      expect(lab.run?.lineage).toBe('lab/r1~2')
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2 })
+    }))
+
+  test.concurrent('another subscription under the same name is refused', () =>
+    TrainedLog.with('again', async (log) => {
+      const { message } = await log.python('resubscribed')
+      expect(message).toBe(
+        'already_subscribed: consumer lab: max_staleness: subscribed with 1, got None; a subscription does not change: take another name',
+      )
+    }))
+
+  test.concurrent('a rank that starts again within an attempt is refused: its receipts are gone', () =>
+    TrainedLog.with('twice', async (log) => {
+      await log.form(8)
+      const { message } = await log.python('joined_twice')
+      expect(message).toMatch(/rank 1 has joined attempt a before; start all ranks again, under another attempt$/)
+    }))
+
+  test.concurrent('large columns, which are in blobs, are in the groups', () =>
+    TrainedLog.with('large', async (log) => {
+      const wide = formed('wide')
+      const tokens = Array.from({ length: 40_000 }, (_, number) => number)
+      await log.append({ ...wide, data: wide.data.map((row) => ({ ...row, token_ids: tokens })) })
+      expect(await log.python('large')).toEqual({ tokens: [40_000, 40_000] })
+    }))
+})

@@ -1,0 +1,1 @@
+"""Groups that a rank reads from Kafka itself. docs/feed.md has what is promised."""
