@@ -14,10 +14,10 @@ from plumbline.attempt import place_of
 from plumbline.checkpoint import Checkpoint, CheckpointFolder, Resumed, Weights
 from plumbline.errors import CheckpointRefusedError, FeedError, LeaseLostError, StaleGroupsError
 from plumbline.feed import Feed, Verify, json_of, log
-from plumbline.group import Group, groups_of_lease
+from plumbline.group import Group, Leased, groups_of_lease
 from plumbline.heartbeat import Heartbeat
 from plumbline.leases import Leases
-from plumbline.step import Step
+from plumbline.step import G, Step
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Groups:
         self._request: str | None = None
         # The leases of the groups that were read and not begun, by sequence number.
         self._held: dict[int, int] = {}
-        self._open: Step | None = None
+        self._open: Step[Any] | None = None
         self._next_step = 1
         self._parent: str | None = None
         self._applied: dict[int, set[int]] = {}
@@ -174,11 +174,11 @@ class Groups:
         self._request = None
         return leased
 
-    def release(self, groups: Iterable[Group | int]) -> int:
+    def release(self, groups: Iterable[Group | Leased | int]) -> int:
         """The groups wait again, and may be leased to this rank again. Returns how many."""
         leases: dict[int, int] = {}
         for each in groups:
-            lease = each.lease if isinstance(each, Group) else self._held.get(each)
+            lease = each.lease if isinstance(each, (Group, Leased)) else self._held.get(each)
             if lease is not None:
                 leases[_sequence(each)] = lease
         return self._release(leases)
@@ -196,7 +196,7 @@ class Groups:
 
     def drop(
         self,
-        groups: Iterable[Group | int],
+        groups: Iterable[Group | Leased | int],
         reason: Literal["by_consumer", "unsupported_token"] = "by_consumer",
         detail: str = "",
     ) -> int:
@@ -208,7 +208,7 @@ class Groups:
 
     # Steps
 
-    def begin_step(self, groups: Iterable[Group], step: int | None = None) -> Step:
+    def begin_step(self, groups: Iterable[G], step: int | None = None) -> Step[G]:
         """Call it before the forward pass. `step` is the next one when it is left out.
 
         Raises StaleGroupsError or LeaseLostError, with the `groups` to leave out; then nothing was begun.
@@ -226,16 +226,17 @@ class Groups:
             raise
         self._forget(group.sequence for group in groups)
         self._next_step = number + 1
-        self._open = Step(number, groups, self._apply)
-        return self._open
+        begun = Step(number, groups, self._apply)
+        self._open = begun
+        return begun
 
-    def _apply(self, step: Step, receipt: dict[str, Any]) -> None:
+    def _apply(self, step: Step[Any], receipt: dict[str, Any]) -> None:
         self._call_as_rank("/receipts", receipt)
         if self._open is step:
             self._open = None
             self._applied[step.number] = {group.sequence for group in step.groups}
 
-    def steps(self, batch_size: int) -> Iterator[Step]:
+    def steps(self, batch_size: int) -> Iterator[Step[Group]]:
         """Steps that are begun, each on `batch_size` groups. Groups that are stale by then are replaced.
 
         Ends like the groups do; a rest of less than `batch_size` groups waits again.
@@ -276,7 +277,7 @@ class Groups:
     def checkpoint(
         self,
         path: str | os.PathLike[str],
-        step: Step | int,
+        step: Step[Any] | int,
         weights: Weights | None = None,
         *,
         weights_sha256: str | None = None,
@@ -319,7 +320,7 @@ class Groups:
         self.checkpointed(name, number)
         return name
 
-    def checkpointed(self, checkpoint: str, step: Step | int) -> None:
+    def checkpointed(self, checkpoint: str, step: Step[Any] | int) -> None:
         """Tells the other ranks' `Groups` that rank 0 has taken a checkpoint after `step`."""
         number = step.number if isinstance(step, Step) else int(step)
         self._parent = checkpoint
@@ -367,7 +368,7 @@ class Groups:
         if os.getpid() != self._process:
             raise RuntimeError(
                 "Groups were opened by another process. Each process needs a rank of its own; a DataLoader around "
-                "Groups needs num_workers=0 (they read ahead in a thread)."
+                "Groups needs num_workers=0 (they read ahead in a thread), or plumbline.torch.GroupsDataset."
             )
         self._feed.check()
 
@@ -399,9 +400,9 @@ class Groups:
         self.close()
 
 
-def _sequences(groups: Iterable[Group | int]) -> list[int]:
+def _sequences(groups: Iterable[Group | Leased | int]) -> list[int]:
     return [_sequence(group) for group in groups]
 
 
-def _sequence(group: Group | int) -> int:
-    return group.sequence if isinstance(group, Group) else int(group)
+def _sequence(group: Group | Leased | int) -> int:
+    return group.sequence if isinstance(group, (Group, Leased)) else int(group)
