@@ -1,4 +1,4 @@
-/** TRL on a feed, killed and resumed: `npm run trl -- --steps 50`. docs/results/trl.md has what it printed. */
+/** TRL on a feed, killed and resumed: `npm run trl -- --steps 50`. `npm run test:trl` installs what it needs. */
 import { parseArgs } from 'node:util'
 import { LEDGER_SQL, TIMES_SQL, trlRun } from './trl-run.ts'
 
