@@ -21,7 +21,9 @@ test('the examples of docs/training.md with torch and TRL work as described, wit
       body: script(name)
         .replaceAll(ADDRESS, url)
         .replaceAll(MODEL, model)
-        .replace('stop_when_idle=60', 'stop_when_idle=5'),
+        .replace('stop_when_idle=60', 'stop_when_idle=5')
+        // As TRL asks where there is no GPU.
+        .replace('output_dir="trl",', 'output_dir="trl", use_cpu=True, bf16=False,'),
     })),
   )
   expect(printed[0]).toBe('1 (16, 6)\n2 (16, 6)\n')
