@@ -89,7 +89,7 @@ export default {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
-    exclude: { path: '^(node_modules|data|\\.venv|\\.guard)/' },
+    exclude: { path: '^(node_modules|data|\\.venv|\\.venv-trl|\\.guard)/' },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       extensions: ['.ts', '.mjs', '.js'],

@@ -4,14 +4,16 @@
  *
  *   node guard.mjs COMMAND …    the command line (cli/main.ts), from a bundle (see bundle/program-file.mjs)
  *   node guard.mjs --check      lint, types, import directions and the tests, as `npm test` does; with CI set in the
- *                               environment also the long ones, and those against real brokers, if Java and Maven are
- *                               installed; with words after it, the tests whose file names contain one of them
+ *                               environment also the long ones, those against real brokers, if Java and Maven are
+ *                               installed, and those with torch and TRL, if there is room to install them; with words
+ *                               after it, the tests whose file names contain one of them
  *   node guard.mjs --check-kafka  the tests against real brokers alone, as `npm run test:kafka` does
+ *   node guard.mjs --check-trl    the tests with torch and TRL alone, as `npm run test:trl` does, which installs them
  *   node guard.mjs --exec FILE …  any TypeScript file of this repository, e.g. a benchmark
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,6 +27,8 @@ const UV_VERSION = '0.13.9'
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16']
 const CRASHES = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP']
 const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP']
+/** The packages with torch and their downloads, with room for the tests. */
+const TRL_GIB = 15
 const FAILED_TESTS = at('.guard', `failed-tests-${process.pid}`)
 
 if (Number(process.versions.node.split('.')[0]) < 20) {
@@ -35,11 +39,15 @@ const [first, ...rest] = process.argv.slice(2)
 await installNode()
 if (first === '--check') {
   await installPython()
-  process.exit(check())
+  process.exit(await check())
 }
 if (first === '--check-kafka') {
   await installPython()
   process.exit(runAll([stepAgainstBrokers(rest)]))
+}
+if (first === '--check-trl') {
+  await installPython('.venv-trl', 'python/requirements-trl.txt')
+  process.exit(runAll([stepWithTrl(rest)]))
 }
 const args = first === '--exec' ? rest : process.argv.slice(2)
 const file = first === '--exec' ? rest.shift() : await programToStart()
@@ -63,10 +71,10 @@ async function installNode() {
   })
 }
 
-/** Makes a Python environment from python/requirements.txt, with uv from the package index if the host has none. */
-async function installPython() {
-  await once('.venv', ['python/requirements.txt'], () => {
-    say('installing the Python packages that python/requirements.txt names (once)')
+/** Makes a Python environment from a lock file, with uv from the package index if the host has none. */
+async function installPython(folder = '.venv', lock = 'python/requirements.txt') {
+  await once(folder, [lock], () => {
+    say(`installing the Python packages that ${lock} names (once)`)
     let uv = 'uv'
     if (spawnSync('uv', ['--version']).status !== 0) {
       command('python3', ['-m', 'venv', at('.guard', 'uv')])
@@ -80,16 +88,8 @@ async function installPython() {
       ])
       uv = at('.guard', 'uv', 'bin', 'uv')
     }
-    command(uv, ['venv', '--quiet', '--allow-existing', '--python', '3.11', at('.venv')])
-    command(uv, [
-      'pip',
-      'sync',
-      '--quiet',
-      '--require-hashes',
-      '--python',
-      at('.venv', 'bin', 'python'),
-      at('python', 'requirements.txt'),
-    ])
+    command(uv, ['venv', '--quiet', '--allow-existing', '--python', '3.11', at(folder)])
+    command(uv, ['pip', 'sync', '--quiet', '--require-hashes', '--python', at(folder, 'bin', 'python'), at(lock)])
   })
 }
 
@@ -143,7 +143,7 @@ function isLeftBehind(mutex) {
 }
 
 /** Runs every check. The tests are last, so that the test runner's own lines end the output. */
-function check() {
+async function check() {
   const node = pinnedNode()
   const steps = [
     ['lint and format', at('node_modules', '.bin', 'biome'), ['check', '--error-on-warnings', '.']],
@@ -166,6 +166,14 @@ function check() {
     const missing = ['java', 'mvn'].filter((tool) => spawnSync(tool, ['-version']).error !== undefined)
     if (missing.length === 0) steps.push(stepAgainstBrokers([]))
     else say(`tests against real brokers are left out: there is no ${missing.join(' and no ')} here`)
+    const { bavail, bsize } = statfsSync(root)
+    const room_gib = (bavail * bsize) / 2 ** 30
+    if (existsSync(at('.venv-trl', '.plumbline-installed')) || room_gib >= TRL_GIB) {
+      await installPython('.venv-trl', 'python/requirements-trl.txt')
+      steps.push(stepWithTrl([]))
+    } else {
+      say(`tests with torch and TRL are left out: they need ${TRL_GIB} GiB, and ${Math.floor(room_gib)} GiB are free`)
+    }
   }
   return runAll(steps)
 }
@@ -186,6 +194,11 @@ function runAll(steps) {
 function stepAgainstBrokers(parameters) {
   const vitest = [at('node_modules', 'vitest', 'vitest.mjs'), 'run', '--config', at('vitest.kafka.config.ts')]
   return ['tests against real brokers', pinnedNode(), [...vitest, ...parameters]]
+}
+
+function stepWithTrl(parameters) {
+  const vitest = [at('node_modules', 'vitest', 'vitest.mjs'), 'run', '--config', at('vitest.trl.config.ts')]
+  return ['tests with torch and TRL', pinnedNode(), [...vitest, ...parameters]]
 }
 
 /** @returns whether it passed */

@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 const SHORT = '*.{unit,int,e2e}.test.ts'
 const LONG = '*.long.test.ts'
-const NOT_OURS = ['node_modules/**', 'data/**', '.venv/**']
+const NOT_OURS = ['node_modules/**', 'data/**', '.venv/**', '.venv-trl/**']
 /** Replaces the clocks and timers of its process, which modules loaded meanwhile keep. */
 const SIMULATION = 'tests/simulation/**'
 

@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['**/*.kafka.test.ts'],
-    exclude: ['node_modules/**', 'data/**', '.venv/**'],
+    exclude: ['node_modules/**', 'data/**', '.venv/**', '.venv-trl/**'],
     reporters: ['default', './tests/closing-line.ts'],
     globalSetup: './testing/shared-broker.ts',
     pool: 'forks',

@@ -13,6 +13,8 @@ const PYTHON = at('.venv/bin/python')
 const ADDRESS = 'http://127.0.0.1:8470'
 
 const page = await readFile(at('docs/training.md'), 'utf8')
+/** Those with torch are run by training.trl.test.ts. */
+const with_torch = /^(torch|trl)-/
 const blocks = [...page.matchAll(/^```(\w+)(?: (\S+))?\n([\s\S]*?)^```$/gm)].map(([, language, name, body = '']) => {
   return { language, name, body }
 })
@@ -66,8 +68,8 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
     if (language === 'sh' && !body.startsWith('pip ')) {
       for (const line of body.trim().split('\n')) printed.set(line, await type(line))
     }
-    // `training.kafka.test.ts` runs those that need a broker.
-    if (name === undefined || body.includes('kafka://')) continue
+    // `training.kafka.test.ts` runs those that need a broker, `training.trl.test.ts` those with torch.
+    if (name === undefined || body.includes('kafka://') || with_torch.test(name)) continue
     await save(name, body)
     printed.set(name, await run(name))
   }

@@ -81,7 +81,7 @@ class CheckpointFolder:
         arrays = {key: np.asarray(value, order="C") for key, value in weights.items()}
         with self._appearing(self.weights_file(name)) as temporary:
             save_file(arrays, temporary)
-            return _sha256_of(temporary)
+            return sha256_of(temporary)
 
     def remove(self, name: str) -> None:
         """The JSON first: weights without one are no checkpoint."""
@@ -99,7 +99,7 @@ class CheckpointFolder:
             saved = Checkpoint(**content)
             if saved.checkpoint != name:
                 raise ValueError(f"expected checkpoint {name}, got {saved.checkpoint}")
-            if saved.has_weights and (found := _sha256_of(self.weights_file(name))) != saved.weights_sha256:
+            if saved.has_weights and (found := sha256_of(self.weights_file(name))) != saved.weights_sha256:
                 raise ValueError(f"expected weights {saved.weights_sha256}, got {found}")
             return saved
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -122,14 +122,14 @@ class CheckpointFolder:
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, file)
-            _sync(self.path)
+            sync(self.path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -137,7 +137,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sha256_of(file: Path) -> str:
+def sha256_of(file: Path) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while part := stream.read(1 << 20):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,14 @@ import pyarrow.ipc
 
 class BrokenStreamError(ValueError):
     """A lease arrived incomplete, or is not one. The same request is answered with the same lease again."""
+
+
+@dataclass(frozen=True)
+class Leased:
+    """A group without its rows: what a receipt, a release or a drop needs."""
+
+    sequence: int
+    lease: int
 
 
 class Group:
@@ -32,6 +41,10 @@ class Group:
         """Over the tokens of the group; None for scripted policies."""
         self.lineage: str | None = about["lineage"]
         self._rows = rows
+
+    @property
+    def leased(self) -> Leased:
+        return Leased(self.sequence, self.lease)
 
     @cached_property
     def table(self) -> pa.Table:

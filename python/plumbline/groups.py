@@ -11,11 +11,11 @@ from plumbline.attempt import Place, place_of
 from plumbline.checkpoint import Checkpoint, CheckpointFolder, Resumed, Weights
 from plumbline.errors import CheckpointRefusedError, FeedError, LeaseLostError, StaleGroupsError
 from plumbline.feed import Feed, Verify
-from plumbline.group import Group
+from plumbline.group import Group, Leased
 from plumbline.leases import Leases
 from plumbline.over_http import OverHttp
 from plumbline.publish import FileContents, ModelRole, PublishedModel
-from plumbline.step import Step
+from plumbline.step import G, Step
 from plumbline.transport import Session, Start, Transport
 
 TOKEN = "PLUMBLINE_FEED_TOKEN"
@@ -78,7 +78,7 @@ class Groups:
         self._leases = Leases(self._lease)
         # The leases of the groups that were read and not begun, by sequence number.
         self._held: dict[int, int] = {}
-        self._open: Step | None = None
+        self._open: Step[Any] | None = None
         self._next_step = 1
         self._parent: str | None = None
         subscription = {
@@ -171,11 +171,11 @@ class Groups:
         idle = _WAIT_SECONDS if self._idle is None else min(_WAIT_SECONDS, self._idle)
         return self._transport.lease(max(_SHORTEST_WAIT_SECONDS, idle))
 
-    def release(self, groups: Iterable[Group | int]) -> int:
+    def release(self, groups: Iterable[Group | Leased | int]) -> int:
         """The groups wait again, and may be leased to this rank again. Returns how many."""
         leases: dict[int, int] = {}
         for each in groups:
-            lease = each.lease if isinstance(each, Group) else self._held.get(each)
+            lease = each.lease if isinstance(each, (Group, Leased)) else self._held.get(each)
             if lease is not None:
                 leases[_sequence(each)] = lease
         return self._release(leases)
@@ -193,7 +193,7 @@ class Groups:
 
     def drop(
         self,
-        groups: Iterable[Group | int],
+        groups: Iterable[Group | Leased | int],
         reason: Literal["by_consumer", "unsupported_token"] = "by_consumer",
         detail: str = "",
     ) -> int:
@@ -207,7 +207,7 @@ class Groups:
 
     # Steps
 
-    def begin_step(self, groups: Iterable[Group], step: int | None = None) -> Step:
+    def begin_step(self, groups: Iterable[G], step: int | None = None) -> Step[G]:
         """Call it before the forward pass. `step` is the next one when it is left out.
 
         Raises StaleGroupsError or LeaseLostError, with the `groups` to leave out; then nothing was begun.
@@ -225,16 +225,17 @@ class Groups:
             raise
         self._forget(group.sequence for group in groups)
         self._next_step = number + 1
-        self._open = Step(number, groups, self._apply)
-        return self._open
+        begun = Step(number, groups, self._apply)
+        self._open = begun
+        return begun
 
-    def _apply(self, step: Step, receipt: dict[str, Any]) -> None:
+    def _apply(self, step: Step[Any], receipt: dict[str, Any]) -> None:
         self._check_use()
         self._transport.applied(receipt, step.groups)
         if self._open is step:
             self._open = None
 
-    def steps(self, batch_size: int) -> Iterator[Step]:
+    def steps(self, batch_size: int) -> Iterator[Step[Group]]:
         """Steps that are begun, each on `batch_size` groups. Groups that are stale by then are replaced.
 
         Ends like the groups do; a rest of less than `batch_size` groups waits again.
@@ -279,7 +280,7 @@ class Groups:
     def checkpoint(
         self,
         path: str | os.PathLike[str],
-        step: Step | int,
+        step: Step[Any] | int,
         weights: Weights | None = None,
         *,
         weights_sha256: str | None = None,
@@ -356,7 +357,7 @@ class Groups:
         }
         return self._transport.publish(files, model)
 
-    def checkpointed(self, checkpoint: str, step: Step | int) -> None:
+    def checkpointed(self, checkpoint: str, step: Step[Any] | int) -> None:
         """Tells the other ranks' `Groups` that rank 0 has taken a checkpoint after `step`."""
         number = step.number if isinstance(step, Step) else int(step)
         self._parent = checkpoint
@@ -381,7 +382,7 @@ class Groups:
         if os.getpid() != self._process:
             raise RuntimeError(
                 "Groups were opened by another process. Each process needs a rank of its own; a DataLoader around "
-                "Groups needs num_workers=0 (they read ahead in a thread)."
+                "Groups needs num_workers=0 (they read ahead in a thread), or plumbline.torch.GroupsDataset."
             )
         self._transport.check()
 
@@ -416,5 +417,5 @@ def _over_kafka(
     return OverKafka(address, consumer, subscription, place, **options)
 
 
-def _sequence(group: Group | int) -> int:
-    return group.sequence if isinstance(group, Group) else int(group)
+def _sequence(group: Group | Leased | int) -> int:
+    return group.sequence if isinstance(group, (Group, Leased)) else int(group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -12,7 +12,7 @@ import httpx
 from plumbline.checkpoint import Checkpoint
 from plumbline.errors import FeedError
 from plumbline.feed import Feed, log
-from plumbline.group import Group, groups_of_lease
+from plumbline.group import Group, Leased, groups_of_lease
 from plumbline.heartbeat import Heartbeat
 from plumbline.publish import FileContents, PublishedModel, publish_at
 from plumbline.transport import Session, Start
@@ -77,11 +77,11 @@ class OverHttp:
     def drop(self, sequences: list[int], reason: str, detail: str) -> int:
         return int(self._call("/drops", {"reason": reason, "detail": detail, "groups": sequences})["dropped"])
 
-    def begin_step(self, step: int, groups: list[Group]) -> None:
+    def begin_step(self, step: int, groups: Sequence[Group | Leased]) -> None:
         leased = [{"sequence": group.sequence, "lease": group.lease} for group in groups]
         self._call("/steps", {"step": step, "groups": leased})
 
-    def applied(self, receipt: dict[str, Any], groups: Iterable[Group]) -> None:
+    def applied(self, receipt: dict[str, Any], groups: Iterable[Group | Leased]) -> None:
         self._call("/receipts", receipt)
         self._applied[receipt["step"]] = {group.sequence for group in groups}
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import Any, Generic, SupportsFloat, TypeVar, Union
 
 from plumbline.feed import log
-from plumbline.group import Group
+from plumbline.group import Group, Leased
+
+G = TypeVar("G", bound=Union[Group, Leased])
 
 
-class Step:
+class Step(Generic[G]):
     """A step that the feed has let begin: the leases and the staleness of its groups were checked."""
 
-    def __init__(self, number: int, groups: Sequence[Group], report: Callable[[Step, dict[str, Any]], None]) -> None:
+    def __init__(self, number: int, groups: Sequence[G], report: Callable[[Step[G], dict[str, Any]], None]) -> None:
         self.number = number
         self.groups = tuple(groups)
         self.is_applied = False

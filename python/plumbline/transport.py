@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from plumbline.checkpoint import Checkpoint
-from plumbline.group import Group
+from plumbline.group import Group, Leased
 from plumbline.publish import FileContents, PublishedModel
 
 
@@ -55,9 +55,9 @@ class Transport(Protocol):
 
     def drop(self, sequences: list[int], reason: str, detail: str) -> int: ...
 
-    def begin_step(self, step: int, groups: list[Group]) -> None: ...
+    def begin_step(self, step: int, groups: Sequence[Group | Leased]) -> None: ...
 
-    def applied(self, receipt: dict[str, Any], groups: Iterable[Group]) -> None: ...
+    def applied(self, receipt: dict[str, Any], groups: Iterable[Group | Leased]) -> None: ...
 
     def since_checkpoint(self, step: int | None) -> list[Any]:
         """What rank 0 needs of this rank for a checkpoint after `step`, or after the last one: plain data."""

@@ -10,7 +10,7 @@ import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { stepsOf, withLines } from './page-steps.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const NOT_COPIED = ['node_modules', '.git', '.guard', '.venv', 'data']
+const NOT_COPIED = ['node_modules', '.git', '.guard', '.venv', '.venv-trl', 'data']
 const GOLDENS = 'npm run goldens'
 const VITEST = ['node_modules/vitest/vitest.mjs', 'run']
 

@@ -13,7 +13,7 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, TopicCollection, TopicPartition
@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from plumbline.attempt import Place
 from plumbline.checkpoint import Checkpoint
 from plumbline.errors import CheckpointRefusedError, FeedError, FencedError, UnavailableError
-from plumbline.group import Group
+from plumbline.group import Group, Leased
 from plumbline.kafka.address import Address, parse_address
 from plumbline.kafka.assigned import GROUP_FORMED, AssignedGroups, Topic
 from plumbline.kafka.blobs import open_blobs
@@ -217,7 +217,7 @@ class OverKafka:
         self._forget(sequences)
         return dropped
 
-    def begin_step(self, step: int, groups: list[Group]) -> None:
+    def begin_step(self, step: int, groups: Sequence[Group | Leased]) -> None:
         sequences = [group.sequence for group in groups]
         try:
             _there(self._work).begin(step, sequences, self._now())
@@ -226,7 +226,7 @@ class OverKafka:
             raise
         self._forget(sequences)
 
-    def applied(self, receipt: dict[str, Any], groups: Iterable[Group]) -> None:
+    def applied(self, receipt: dict[str, Any], groups: Iterable[Group | Leased]) -> None:
         # The transaction of the checkpoint decides; this is to end a process that was fenced early.
         self._now(_RECENT_SECONDS)
         for name in ("grad_norm", "tokens", "seconds"):
