@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { modelFaults } from '../infra/models/check/check-model.ts'
 import { servedBlobsOf } from '../pipeline/blob-stores.ts'
 import type { DataFolder } from '../pipeline/data-folder.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
@@ -21,7 +22,7 @@ export function feedDoors(
   const doors: Doors = {
     blobs: servedBlobsOf(folder.place),
     events: { vocabulary: catalogueOf(events), blobs, hand: (emitted, signal) => handed.hand(emitted, signal) },
-    models: new ModelPublisher({ log, blobs, partitions }),
+    models: new ModelPublisher({ log, blobs, partitions, check: async (files, model) => modelFaults(files, model) }),
     sql: {
       async ask(sql, time_limit_ms) {
         const session = await openSql({ file, time_limit_ms, report })

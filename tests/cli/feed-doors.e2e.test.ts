@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { tableFromIPC } from 'apache-arrow'
 import { beforeAll, expect, test } from 'vitest'
+import { linearOnnx } from '../../testing/tiny-onnx.ts'
 import { eventually, plumbline, plumblineOk, sharedFolder, start } from './plumbline.ts'
 
 let cwd = ''
@@ -42,16 +43,23 @@ test('what is published through the feed is worked on, is found by SQL through i
     expect([answer.status, await answer.json()]).toEqual([200, { ce_ids: [expect.any(String)] }])
   }
 
-  const weights = Buffer.from('weights')
-  const sha256 = createHash('sha256').update(weights).digest('hex')
-  expect((await call('PUT', `/v1/blobs/${sha256}`, weights)).status).toBe(201)
-  const files = [{ name: 'model.onnx', sha256, bytes: weights.byteLength }]
-  const published = await call(
-    'POST',
-    '/v1/models',
-    JSON.stringify({ role: 'router', lineage: 'sweep', version: 1, files }),
-  )
-  expect([published.status, await published.json()]).toMatchObject([200, { model_id: 'sweep@1' }])
+  const publish = async (weights: Uint8Array) => {
+    const sha256 = createHash('sha256').update(weights).digest('hex')
+    expect((await call('PUT', `/v1/blobs/${sha256}`, Buffer.from(weights))).status).toBe(201)
+    const tensor = { file: 'model.onnx', dtype: 'float32', shape: [8, 2] }
+    const model = {
+      ...{ role: 'router', lineage: 'sweep', version: 1 },
+      files: [{ name: 'model.onnx', sha256, bytes: weights.byteLength }],
+      ...{ inputs: [{ ...tensor, name: 'x' }], outputs: [{ ...tensor, name: 'y' }] },
+    }
+    const answer = await call('POST', '/v1/models', JSON.stringify(model))
+    return [answer.status, await answer.json()]
+  }
+  expect(await publish(Buffer.from('weights'))).toMatchObject([
+    409,
+    { error: 'not_sound', problems: [expect.stringMatching(/^model.onnx: expected an ONNX model, found/)] },
+  ])
+  expect(await publish(linearOnnx(2, 1))).toMatchObject([200, { model_id: 'sweep@1' }])
 
   await plumblineOk(['run', '--until-idle'], { cwd })
   const rows = async (sql: string) => {

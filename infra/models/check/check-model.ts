@@ -4,19 +4,7 @@ import { adapterConfigFaults, safetensorsFaults } from './check-adapter.ts'
 import { onnxFaults } from './check-onnx.ts'
 
 export type ModelFile = (typeof MODEL_FILES)[number]
-export type ModelManifest = Pick<DataOf<typeof modelPublished>, 'role' | 'base' | 'inputs' | 'outputs' | 'vocabulary'>
-
-/** The files of a model cannot be used, or are not what its manifest says. */
-export class UnsoundModelError extends Error {
-  override readonly name = 'UnsoundModelError'
-  readonly retry = 'never'
-  readonly faults: readonly string[]
-
-  constructor(faults: readonly string[]) {
-    super(`the model cannot be published: ${faults.join('; ')}`)
-    this.faults = faults
-  }
-}
+export type ModelManifest = Pick<DataOf<typeof modelPublished>, 'base' | 'inputs' | 'outputs'>
 
 /** Protobuf ends there. */
 export const MAX_MODEL_BYTES = 2 ** 31 - 1
@@ -29,16 +17,16 @@ const ADAPTER_SET = 'adapter_config.json,adapter_model.safetensors'
  * run them: whoever takes the model up does that, in a process of its own.
  *
  * @param files the bytes by name
- * @throws UnsoundModelError with everything that was found
+ * @returns what is wrong, a sentence for each fault; empty when nothing is
  */
-export function checkModel(files: ReadonlyMap<ModelFile, Uint8Array>, manifest: ModelManifest): void {
+export function modelFaults(files: ReadonlyMap<ModelFile, Uint8Array>, manifest: ModelManifest): string[] {
   const faults = [...setFaults([...files.keys()], manifest), ...manifestFaults([...files.keys()], manifest)]
   for (const [name, bytes] of files) {
     if (bytes.byteLength > MAX_MODEL_BYTES) {
       faults.push(`${name}: expected at most ${MAX_MODEL_BYTES} bytes, found ${bytes.byteLength}`)
     } else faults.push(...fileFaults(name, bytes, manifest).map((fault) => `${name}: ${fault}`))
   }
-  if (faults.length > 0) throw new UnsoundModelError(faults)
+  return faults
 }
 
 function setFaults(names: readonly ModelFile[], { base }: ModelManifest): string[] {
