@@ -68,6 +68,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'tables and pictures from the loaded data',
     load: async (command) => (await import('./report.ts')).addReport(command),
   },
+  models: {
+    usage: '',
+    about: 'publish a model, and look at those that are published',
+    load: async (command) => (await import('./models.ts')).addModels(command),
+  },
   ledger: {
     usage: '[options] <model>',
     about: 'which groups made a model, in which steps, and what was rolled back; where two runs differ',

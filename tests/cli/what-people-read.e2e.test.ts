@@ -28,6 +28,7 @@ test.concurrent.for([
   ['help-demo', ['demo', '--help']],
   ['help-generate-tower', ['generate', 'tower', '--help']],
   ['help-ledger', ['ledger', '--help']],
+  ['help-models-add', ['models', 'add', '--help']],
   ['help-run', ['run', '--help']],
   ['help-sql', ['sql', '--help']],
   ['help-verify', ['verify', '--help']],

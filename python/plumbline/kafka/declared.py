@@ -54,7 +54,7 @@ BY_TYPE: dict[str, Declaration] = {
         ]),
     ),
     "model.published": Declaration(
-        "plumbline:model.published/2/45689a686e5fd5a4",
+        "plumbline:model.published/3/3dbc6d10fa67e3dd",
         None,
     ),
     "training.consumer_subscribed": Declaration(
