@@ -3,6 +3,7 @@ import { type Damage, type Log, RecordDamagedError, TopicReplacedError } from '.
 import { retryOf } from '../retry.ts'
 import type { Executed } from '../runtime/execute/executed.ts'
 import { execute } from '../runtime/execute/execution.ts'
+import { ForeignRecordError } from '../runtime/internal/foreign-record.ts'
 import { topologyIn } from '../runtime/internal/internal-records.ts'
 import { changelogTopic, journalTopic, TOPOLOGY_TOPIC } from '../runtime/internal/internal-topics.ts'
 import { CauseExpiredError, resetEnds } from '../runtime/internal/journal-reader.ts'
@@ -166,7 +167,7 @@ export class StageVerification {
     const where =
       error instanceof RecordDamagedError
         ? damagedPlace(error.damage)
-        : error instanceof UnreadableNowError
+        : error instanceof UnreadableNowError || error instanceof ForeignRecordError
           ? placeOf(error.record)
           : `${journalTopic(this.#stage.name)} partition ${partition}`
     this.comparison.findings.add(error instanceof RecordDamagedError ? 'damaged' : 'unreadable', where, error.message)
