@@ -44,7 +44,8 @@ export async function repairFolder(options: DataOptions, to: string): Promise<Re
   return { to: target, ...log, blobs, next }
 }
 
-const lostNothing = ({ lost, nameless }: Repaired) => lost.length === 0 && nameless === 0
+const lostNothing = ({ lost, nameless, topics }: Repaired) =>
+  lost.length === 0 && nameless === 0 && !topics.some(({ may_lack_end }) => may_lack_end)
 
 /**
  * Lost outputs, journals and states of a processor follow from its inputs. If those are intact, the processor is reset
@@ -57,10 +58,11 @@ async function startAgain(data: string, { lost, topics, nameless }: Repaired): P
     const wiring = await wiringOn(folder, {})
     const there = new Set(topics.map(({ name }) => name))
     const damaged = new Set(lost.map(({ topic }) => topic))
-    const isLost = (topic: string) => damaged.has(topic) || (nameless > 0 && !there.has(topic))
+    const endless = new Set(topics.filter(({ may_lack_end }) => may_lack_end).map(({ name }) => name))
+    const isLost = (topic: string) => damaged.has(topic) || endless.has(topic) || (nameless > 0 && !there.has(topic))
     await prepareLog(folder, wiring)
     const told: string[] = []
-    /** By topic: the stage that will recompute its lost records. */
+    /** By topic: the stage that will recompute its lost records, by itself or when a person resets it. */
     const again = new Map<string, string>()
     for (const stage of verifiable(wiring.stages)) {
       const processor = stage.create(stage.variant)
@@ -68,7 +70,10 @@ async function startAgain(data: string, { lost, topics, nameless }: Repaired): P
       const changelog = changelogTopic(name)
       const outputs = processor.outputs.map(({ type }) => type)
       const own = [...outputs, journalTopic(name), ...(storedFold(processor) === undefined ? [] : [changelog])]
-      const [gone, inputs] = [own.filter(isLost), inputTopics(processor).filter(isLost)]
+      const gone = own.filter(isLost)
+      // Of facts that may lack some at their end, what is left is all there is.
+      const isLeftAsItIs = (topic: string) => endless.has(topic) && !damaged.has(topic) && !again.has(topic)
+      const inputs = inputTopics(processor).filter((topic) => isLost(topic) && !isLeftAsItIs(topic))
       if (gone.length === 0) continue
       if (inputs.length > 0) {
         const before = inputs.map((topic) => again.get(topic))
@@ -79,6 +84,7 @@ async function startAgain(data: string, { lost, topics, nameless }: Repaired): P
               ? `${reset}, which recomputes it from what is left`
               : `./plumbline --data ${data} run --until-idle --only ${[...new Set(before)].join(' ')}; then ${reset}`),
         )
+        for (const output of outputs) again.set(output, name)
         continue
       }
       const ends = gone.includes(changelog) ? await log.endOffsets(changelog) : []

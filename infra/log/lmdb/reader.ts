@@ -32,6 +32,7 @@ import {
   type TopicRow,
   topicId,
   topicRow,
+  topicRows,
 } from './tables.ts'
 
 /**
@@ -103,9 +104,8 @@ export class Reader {
       }
       return found.sort((a, b) => (a.name < b.name ? -1 : 1))
     }
-    for (const { key, value } of this.tables.catalog.getRange({ start: ['topic', ''], end: ['topic', '\uffff'] })) {
-      const row = value as TopicRow
-      found.push({ name: String(key[1]), partitions: row.ends.length, id: this.topicId(row) })
+    for (const { name, row } of topicRows(this.tables)) {
+      found.push({ name, partitions: row.ends.length, id: this.topicId(row) })
     }
     return found.sort((a, b) => (a.name < b.name ? -1 : 1))
   }

@@ -163,43 +163,54 @@ test('nothing is written into a folder that is not empty, or when no record can 
   await expect(repairLog({ from: join(root, 'sound'), to: from, resumes })).rejects.toThrow(/expected an empty folder/)
 })
 
-test(
-  'a topic of events whose name is lost has the name that its events give it, and all of its records',
-  LIMIT,
-  async () => {
-    const [from, to] = [join(root, 'nameless'), join(root, 'named')]
-    const log = await openLmdbLog({ dir: from })
-    await log.createTopics([
-      { name: 'other', partitions: 3 },
-      { name: 'rollout.requested', partitions: 3 },
-    ])
-    const producer = await log.producer({ transactional_id: 'test' })
-    const transaction = producer.begin()
-    const headers = [{ name: 'ce_type', value: 'rollout.requested' }]
-    for (const value of ['a', 'b'])
-      transaction.append('rollout.requested', 1, { key: null, headers, value: Buffer.from(value) })
-    transaction.append('other', 0, { key: null, headers: [], value: Buffer.from('c') })
-    await transaction.commit()
-    await producer.close()
-    await log.close()
-    // Every copy of its entry in the catalogue, in a page or in a freed one.
-    const file = join(from, 'data.mdb')
-    const bytes = readFileSync(file)
-    const entry = Buffer.from('topic\0rollout.requested')
-    let copies = 0
-    for (let at = bytes.indexOf(entry); at >= 0; at = bytes.indexOf(entry, at + 1)) {
-      bytes.write('lost!', at)
-      copies++
-    }
-    expect(copies).toBeGreaterThan(0)
-    writeFileSync(file, bytes)
-    const { nameless, problems, topics } = await repairLog({ from, to, resumes })
-    expect(nameless).toBe(0)
-    expect(problems.join('\n')).toMatch(/name of topic number 2 is lost: its events are of rollout.requested/)
-    expect(topics).toContainEqual({ name: 'rollout.requested', records: 2, unchecksummed: 0, found: 0 })
-    const repaired = await openLmdbLog({ dir: to, access: 'read' })
-    expect(await repaired.endOffsets('rollout.requested')).toEqual([0n, 2n, 0n])
-    expect((await readAll(repaired, 'rollout.requested', 1)).map(({ value }) => String(value))).toEqual(['a', 'b'])
-    await repaired.close()
-  },
-)
+/** A log of two topics; no copy of its catalog has the second. */
+async function namelessLog(from: string): Promise<void> {
+  const log = await openLmdbLog({ dir: from })
+  await log.createTopics([
+    { name: 'other', partitions: 3 },
+    { name: 'rollout.requested', partitions: 3 },
+  ])
+  const producer = await log.producer({ transactional_id: 'test' })
+  const transaction = producer.begin()
+  const headers = [{ name: 'ce_type', value: 'rollout.requested' }]
+  for (const value of ['a', 'b'])
+    transaction.append('rollout.requested', 1, { key: null, headers, value: Buffer.from(value) })
+  transaction.append('other', 0, { key: null, headers: [], value: Buffer.from('c') })
+  await transaction.commit()
+  await producer.close()
+  await log.close()
+  // Every copy of its entry, in a page or in a freed one.
+  const file = join(from, 'data.mdb')
+  const bytes = readFileSync(file)
+  const entry = Buffer.from('topic\0rollout.requested')
+  let copies = 0
+  for (let at = bytes.indexOf(entry); at >= 0; at = bytes.indexOf(entry, at + 1)) {
+    bytes.write('lost!', at)
+    copies++
+  }
+  expect(copies).toBeGreaterThan(0)
+  writeFileSync(file, bytes)
+}
+
+test.each([
+  [
+    'the copy of the names',
+    undefined,
+    /no copy of the catalog has rollout.requested: their names are from topics.json/,
+  ],
+  ['its events', 'no copy', /name of topic number 2 is lost: its events are of rollout.requested/],
+  ['its events, where the copy is of another log', '{"log_id":"other","topics":[]}', /name of topic number 2 is lost/],
+] as const)('a topic whose name is lost has it from %s, and all of its records', LIMIT, async (_, copy, says) => {
+  const [from, to] = [join(root, `nameless ${made}`), join(root, `named ${made++}`)]
+  await namelessLog(from)
+  if (copy !== undefined) writeFileSync(join(from, 'topics.json'), copy)
+  const { nameless, problems, topics } = await repairLog({ from, to, resumes })
+  expect(nameless).toBe(0)
+  expect(problems.join('\n')).toMatch(says)
+  const counts = { records: 2, unchecksummed: 0, found: 0, may_lack_end: false }
+  expect(topics).toContainEqual({ name: 'rollout.requested', ...counts })
+  const repaired = await openLmdbLog({ dir: to, access: 'read' })
+  expect(await repaired.endOffsets('rollout.requested')).toEqual([0n, 2n, 0n])
+  expect((await readAll(repaired, 'rollout.requested', 1)).map(({ value }) => String(value))).toEqual(['a', 'b'])
+  await repaired.close()
+})

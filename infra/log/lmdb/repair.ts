@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { type Damage, type LastRead, LogDamagedError, type LogRecord } from '../port/log.ts'
 import { partitionName } from '../port/partition-name.ts'
 import { lastRead } from '../port/seen.ts'
-import { checkChunk } from './checksum.ts'
 import { chunkCount } from './chunk.ts'
 import { openLmdbLog } from './lmdb-log.ts'
+import { withLostNames } from './lost-names.ts'
 import { PageFile } from './page-file.ts'
 import { readChunk } from './read-chunk.ts'
-import { bytesAt, type Copy, type Salvage, salvage } from './salvage.ts'
+import { type Salvage, salvage } from './salvage.ts'
 import {
   catalogOf,
   positionProblem,
@@ -16,17 +16,18 @@ import {
   type SalvagedPosition,
   type SalvagedTopic,
 } from './salvaged-catalog.ts'
+import { SalvagedChunks } from './salvaged-chunks.ts'
 import {
   checkFormat,
   chunkKey,
   closeTables,
   type LostRange,
-  offsetOf,
   openTables,
   type Tables,
   type TopicRow,
   topicId,
 } from './tables.ts'
+import { readTopicNames } from './topic-names.ts'
 
 export interface RepairOptions {
   readonly from: string
@@ -56,6 +57,8 @@ export interface RepairedTopic {
   readonly unchecksummed: number
   /** Those of `records` that the damaged trees no longer contain: found by scanning every page. */
   readonly found: number
+  /** Whether records at its end may be lost without being counted, because its current entry in the catalog is. */
+  readonly may_lack_end: boolean
 }
 
 /**
@@ -72,14 +75,17 @@ export async function repairLog({ from, to, resumes }: RepairOptions): Promise<R
   const file = new PageFile(path)
   try {
     const found = salvage(file)
-    const catalog = catalogOf(found.catalog)
+    const chunks = new SalvagedChunks(file, found.chunks)
+    const own = catalogOf(found.catalog)
+    const catalog = withLostNames(own, readTopicNames(from), chunks)
     if (catalog.format !== undefined) checkFormat(from, catalog.format)
-    if (catalog.topics.length === 0) throw nothingLeft(from, found.problems[0] ?? 'it has no topics')
+    const has_something = own.topics.length > 0 || chunks.firsts.size > 0
+    if (!has_something || catalog.topics.length === 0) throw nothingLeft(from, found.problems[0] ?? 'it has no topics')
     // Creates the folder, and the files that a log folder has in addition to its tables.
     await (await openLmdbLog({ dir: to })).close()
     const tables = openTables(to, false, 'flushed')
     try {
-      return new Repair(file, found, catalog, tables, resumes).run()
+      return new Repair({ found, chunks, catalog, tables, resumes }).run()
     } finally {
       await closeTables(tables)
     }
@@ -97,14 +103,20 @@ function nothingLeft(dir: string, problem: string): LogDamagedError {
 
 const CHUNKS_AT_ONCE = 256
 
+interface RepairParts {
+  readonly found: Salvage
+  readonly chunks: SalvagedChunks
+  readonly catalog: SalvagedCatalog
+  readonly tables: Tables
+  readonly resumes: RepairOptions['resumes']
+}
+
 class Repair {
-  readonly #file: PageFile
   readonly #found: Salvage
-  #catalog: SalvagedCatalog
+  readonly #chunks: SalvagedChunks
+  readonly #catalog: SalvagedCatalog
   readonly #tables: Tables
   readonly #resumes: RepairOptions['resumes']
-  /** First offsets by topic number and partition. */
-  readonly #firsts = new Map<string, number[]>()
   readonly #lost: Damage[] = []
   readonly #problems: string[]
   readonly #unchecked: string[] = []
@@ -113,26 +125,13 @@ class Repair {
   readonly #wanted = new Map<string, Map<number, LastRead | undefined>>()
   #pending: [key: Buffer, bytes: Buffer][] = []
 
-  constructor(
-    file: PageFile,
-    found: Salvage,
-    catalog: SalvagedCatalog,
-    tables: Tables,
-    resumes: RepairOptions['resumes'],
-  ) {
-    this.#file = file
+  constructor({ found, chunks, catalog, tables, resumes }: RepairParts) {
     this.#found = found
+    this.#chunks = chunks
     this.#catalog = catalog
     this.#tables = tables
     this.#resumes = resumes
     this.#problems = [...found.problems, ...catalog.problems]
-    for (const hex of found.chunks.keys()) {
-      const key = Buffer.from(hex, 'hex')
-      const place = `${key.readUInt32BE(0)}/${key.readUInt32BE(4)}`
-      const firsts = this.#firsts.get(place)
-      if (firsts === undefined) this.#firsts.set(place, [offsetOf(key)])
-      else firsts.push(offsetOf(key))
-    }
     for (const { position } of catalog.positions) {
       const { last } = position.seen ?? {}
       if (last === undefined) continue
@@ -143,7 +142,6 @@ class Repair {
   }
 
   run(): Repaired {
-    this.#catalog = { ...this.#catalog, topics: [...this.#catalog.topics, ...this.#namedByRecords()] }
     const topics = this.#catalog.topics.map((topic) => this.#topic(topic))
     this.#flush()
     const nameless = this.#tellNameless()
@@ -152,54 +150,11 @@ class Repair {
     return { topics, positions, unchecked: this.#unchecked, lost: this.#lost, nameless, problems }
   }
 
-  /**
-   * Topics that no copy of the catalog names, by the type that their events have in their headers: a topic of events has
-   * its type as its name. Of several numbers with one type, the highest is the topic that was there last.
-   */
-  #namedByRecords(): SalvagedTopic[] {
-    const { topics } = this.#catalog
-    const numbers = new Set(topics.map(({ row }) => row.id))
-    const names = new Set(topics.map(({ name }) => name))
-    const found = new Map<string, SalvagedTopic>()
-    for (const [id, places] of Map.groupBy(this.#firsts, ([place]) => Number(place.split('/')[0]))) {
-      if (numbers.has(id)) continue
-      const partitions = places.map(([place]) => Number(place.split('/')[1]))
-      const name = this.#typeOfEvents(id, places)
-      if (name === undefined || names.has(name) || (found.get(name)?.row.id ?? -1) > id) continue
-      const count = Math.max(...partitions.map((partition) => partition + 1), mostFrequentCount(topics))
-      const none = Array.from({ length: count }, () => 0)
-      found.set(name, { name, row: { id, begins: none, ends: none }, in_tree: false })
-    }
-    for (const [name, { row }] of found) {
-      this.#problems.push(
-        `the name of topic number ${row.id} is lost: its events are of ${name}, and so it is called now`,
-      )
-    }
-    return [...found.values()]
-  }
-
-  /** The type in the headers of a topic's records; undefined when they have none, or not all the same. */
-  #typeOfEvents(id: number, places: Iterable<readonly [place: string, firsts: readonly number[]]>): string | undefined {
-    const types = new Set<string | undefined>()
-    for (const [place, firsts] of places) {
-      const partition = Number(place.split('/')[1])
-      for (const first of firsts) {
-        const chunk = this.#soundChunk(chunkKey(id, partition, first), Number.MAX_SAFE_INTEGER)
-        if (chunk === undefined) continue
-        const records: LogRecord[] = []
-        readChunk(chunk.bytes, { topic: '', partition, first }, first, { bytes: 0, at_least_one: true }, records)
-        for (const { headers } of records) types.add(headers.find(({ name }) => name === 'ce_type')?.value)
-        if (types.size > 1) return undefined
-      }
-    }
-    return types.values().next().value
-  }
-
   #topic({ name, row, in_tree }: SalvagedTopic): RepairedTopic {
     const sum = { records: 0, unchecksummed: 0, found: 0 }
     const ends = row.ends.map((_, partition) => this.#partition({ name, row, in_tree }, partition, sum))
     this.#ends.set(name, ends)
-    return { name, ...sum }
+    return { name, ...sum, may_lack_end: this.#found.is_incomplete && !in_tree }
   }
 
   /** @returns where it ends */
@@ -209,14 +164,14 @@ class Repair {
     sum: { records: number; unchecksummed: number; found: number },
   ): number {
     const [begin, end] = [row.begins[partition] as number, row.ends[partition] as number]
-    const firsts = (this.#firsts.get(`${row.id}/${partition}`) ?? []).sort((a, b) => a - b)
+    const firsts = (this.#chunks.firsts.get(`${row.id}/${partition}`) ?? []).sort((a, b) => a - b)
     const bound = this.#treeAfter(row.id, partition, firsts)
     const lost: LostRange[] = []
     let next = begin
     for (const [i, first] of firsts.entries()) {
       // A chunk beyond the end and in no tree was never committed.
-      if (in_tree && first >= end && !this.#inTree(chunkKey(row.id, partition, first))) continue
-      const chunk = this.#soundChunk(chunkKey(row.id, partition, first), bound[i] as number)
+      if (in_tree && first >= end && !this.#chunks.isInTree(chunkKey(row.id, partition, first))) continue
+      const chunk = this.#chunks.sound(chunkKey(row.id, partition, first), bound[i] as number)
       if (chunk === undefined) continue
       const to = first + chunkCount(chunk.bytes)
       if (to <= begin) {
@@ -257,28 +212,9 @@ class Repair {
     let bound = Number.MAX_SAFE_INTEGER
     for (let i = firsts.length - 1; i >= 0; i -= 1) {
       bounds[i] = bound
-      if (this.#inTree(chunkKey(id, partition, firsts[i] as number))) bound = firsts[i] as number
+      if (this.#chunks.isInTree(chunkKey(id, partition, firsts[i] as number))) bound = firsts[i] as number
     }
     return bounds
-  }
-
-  #inTree(key: Buffer): boolean {
-    return this.#found.chunks.get(key.toString('hex'))?.[0]?.in_tree === true
-  }
-
-  #soundChunk(
-    key: Buffer,
-    bound: number,
-  ): { readonly bytes: Buffer; readonly copy: Copy; readonly has_checksum: boolean } | undefined {
-    for (const copy of this.#found.chunks.get(key.toString('hex')) ?? []) {
-      const bytes = bytesAt(this.#file, copy)
-      const soundness = bytes === undefined ? 'damaged' : checkChunk(bytes, key)
-      if (bytes === undefined || soundness === 'damaged' || (soundness === 'unchecksummed' && !copy.in_tree)) continue
-      const to = offsetOf(key) + chunkCount(bytes)
-      if (chunkCount(bytes) === 0 || to > bound || !canBeRead(bytes)) continue
-      return { bytes, copy, has_checksum: soundness === 'sound' }
-    }
-    return undefined
   }
 
   /** Stores the records of this chunk that positions name as last read. */
@@ -311,11 +247,11 @@ class Repair {
   #tellNameless(): number {
     const known = new Set(this.#catalog.topics.flatMap(({ row }) => row.ends.map((_, p) => `${row.id}/${p}`)))
     const records = new Map<number, number>()
-    for (const [place, firsts] of this.#firsts) {
+    for (const [place, firsts] of this.#chunks.firsts) {
       if (known.has(place)) continue
       const [id = 0, partition = 0] = place.split('/').map(Number)
       for (const first of firsts) {
-        const chunk = this.#soundChunk(chunkKey(id, partition, first), Number.MAX_SAFE_INTEGER)
+        const chunk = this.#chunks.sound(chunkKey(id, partition, first))
         if (chunk !== undefined) records.set(id, (records.get(id) ?? 0) + chunkCount(chunk.bytes))
       }
     }
@@ -383,21 +319,5 @@ class Repair {
     if (last === undefined || found === undefined) return undefined
     const same = found.digest === last.digest && found.appended_ms === last.appended_ms
     return same ? undefined : `record ${last.offset} is not the one that was read`
-  }
-}
-
-/** How many partitions most topics have: one whose name is lost may have had some without a record. */
-function mostFrequentCount(topics: readonly SalvagedTopic[]): number {
-  const counts = [...Map.groupBy(topics, ({ row }) => row.ends.length)]
-  return counts.sort(([, one], [, other]) => other.length - one.length)[0]?.[0] ?? 1
-}
-
-/** Lengths inside the records of a chunk without a checksum may contradict each other. */
-function canBeRead(bytes: Buffer): boolean {
-  try {
-    readChunk(bytes, { topic: '', partition: 0, first: 0 }, 0, { bytes: Infinity, at_least_one: true }, [])
-    return true
-  } catch {
-    return false
   }
 }

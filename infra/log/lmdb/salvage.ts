@@ -24,6 +24,8 @@ export interface Salvage {
   /** Copies by the hexadecimal key of the chunk: the one in the tree first, then the newest. */
   readonly chunks: ReadonlyMap<string, readonly Copy[]>
   readonly catalog: readonly CatalogCopy[]
+  /** Whether pages of the trees are damaged or gone: what they held may be lost. */
+  readonly is_incomplete: boolean
   /** Inconsistencies in the trees, limited to as many as a person reads. */
   readonly problems: readonly string[]
 }
@@ -37,12 +39,18 @@ export function salvage(file: PageFile): Salvage {
     if (problems.length < MOST_PROBLEMS && !problems.includes(problem)) problems.push(problem)
   }
   const [newest, is_last] = newestOf(file, report)
+  let is_incomplete = false
+  const reportOfTree = (problem: string) => {
+    is_incomplete = true
+    report(problem)
+  }
   const in_trees = new Set<string>()
-  for (const tree of newest === undefined ? [] : tablesOf(file, newest, report)) {
-    const walk = { report, transaction: newest?.transaction ?? 0, used: new PageSet() }
+  for (const tree of newest === undefined ? [] : tablesOf(file, newest, reportOfTree)) {
+    const walk = { report: reportOfTree, transaction: newest?.transaction ?? 0, used: new PageSet() }
     for (const { at } of walkTree(file, tree, walk)) in_trees.add(`${at.page}/${at.node}`)
   }
   for (const { leaf, transaction } of everyLeaf(file)) {
+    if (leaf.overflow !== undefined && leaf.overflow.page + leaf.overflow.pages > file.pages) is_incomplete = true
     if (leaf.is_tree) continue
     const { at, key: bytes } = leaf
     const in_tree = in_trees.has(`${at.page}/${at.node}`)
@@ -52,7 +60,7 @@ export function salvage(file: PageFile): Salvage {
       catalog.push({ at, transaction, in_tree: in_tree && is_last, key, value: jsonIn(storedValue(file, leaf)) })
     else if (bytes.byteLength === CHUNK_KEY_BYTES) addCopy(chunks, bytes.toString('hex'), { at, transaction, in_tree })
   }
-  return { chunks, catalog, problems }
+  return { chunks, catalog, is_incomplete, problems }
 }
 
 /** The bytes of a chunk, or undefined if its pages have been reused. */

@@ -118,6 +118,13 @@ export function topicRow(tables: Tables, name: string): TopicRow | undefined {
   return row
 }
 
+/** All topics, as their entries are. */
+export function* topicRows({ catalog }: Tables): Generator<{ readonly name: string; readonly row: TopicRow }> {
+  for (const { key, value } of catalog.getRange({ start: ['topic', ''], end: ['topic', '\uffff'] })) {
+    yield { name: String(key[1]), row: value as TopicRow }
+  }
+}
+
 /** Validates a row, because the catalog has no checksum. */
 export function isTopicRow(row: unknown): row is TopicRow {
   const { id, begins, ends } = (row ?? {}) as Partial<TopicRow>

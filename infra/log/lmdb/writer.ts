@@ -11,6 +11,7 @@ import { type FromWriter, type Request, type ToWriter, toFailure, type WriterOpt
 import { expectRoom } from './room.ts'
 import { Store } from './store.ts'
 import { checkFormat, closeTables, FORMAT, openTables, type Tables } from './tables.ts'
+import { writeTopicNames } from './topic-names.ts'
 
 /**
  * The thread that writes. LMDB has one writer at a time per folder, and its lock, its flushes and a full queue block
@@ -63,6 +64,7 @@ class Writer {
       if (found !== FORMAT) this.#tables.catalog.putSync(['format'], FORMAT)
       // A new log gets its id here; a log of an earlier release gets it when it is first opened for writing.
       if (this.#tables.catalog.get(['log_id']) === undefined) this.#tables.catalog.putSync(['log_id'], randomUUID())
+      writeTopicNames(this.#options.dir, this.#tables)
       return this.#lock.find()
     })
     after()
@@ -77,7 +79,9 @@ class Writer {
       const answers = this.#transaction(() => {
         const requests = asked.map(({ request }) => request)
         expectRoom(this.#options.dir, this.#tables, requests)
-        return asked.map(({ id, request }) => this.#answer(id, request))
+        const answers = asked.map(({ id, request }) => this.#answer(id, request))
+        if (requests.some(({ kind }) => kind === 'createTopics')) writeTopicNames(this.#options.dir, this.#tables)
+        return answers
       })
       asked.forEach(({ request }, i) => {
         if (answers[i]?.kind === 'done') this.#keepAlive(request)
