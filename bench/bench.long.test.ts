@@ -84,11 +84,16 @@ test('the training feed is measured against Arrow over HTTP and bare commits, an
 }, () => {
   const { status, stdout, stderr } = bench('feed', '--quick', '--json')
   expect(status, stderr).toBe(0)
-  const results: { against: string | null; unit: string; median: number; goal: number }[] = JSON.parse(stdout).results
+  const results: { against: string | null; unit: string; median: number; goal: number | null }[] =
+    JSON.parse(stdout).results
   expect(results.map(({ against, unit, goal }) => [against, unit, goal])).toEqual([
     ['the same Arrow streams over HTTP into pyarrow', 'groups', 0.6],
     ['the same Arrow streams over HTTP into pyarrow', 'groups', 0.4],
     ['as many commits of positions alone', 'steps', 0.5],
+    ['the 25 alone', 'groups', 0.9],
+    [null, 'MiB', 700],
+    [null, 's', null],
+    [null, 's', 5],
     [null, 's', 5],
   ])
   for (const { median } of results) expect(median).toBeGreaterThan(0)

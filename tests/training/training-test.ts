@@ -18,7 +18,7 @@ import { type Random, random } from '../../environments/tower/random.ts'
 import { memoryBlobs } from '../../infra/blobs/memory.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
-import { groupFormed } from '../../schemas/events/rollout.ts'
+import { groupFormed, rolloutRequested } from '../../schemas/events/rollout.ts'
 import { ConsumerState } from '../../sinks/feed/consumer-state.ts'
 import { eventsOf } from '../../sinks/feed/history.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
@@ -282,31 +282,32 @@ class Training {
   /** No more scenes; every group forms and is trained on. */
   async #finish(): Promise<void> {
     await this.#running.get('generate')?.kill('SIGTERM')
-    const [{ scenes = 0 } = {}] = await sql<{ scenes: number }>(
-      this.#at,
-      'select count(*)::int as scenes from rollout.requested',
-    )
+    const before = await this.#requested()
     // Equally many groups for each rank.
-    const more = scenes % RANKS === 0 ? RANKS : 1
+    const more = before % RANKS === 0 ? RANKS : 1
     await plumblineOk(this.#at, ['generate', 'tower', ...DATASET, '--seed', 'more', '--scenes', String(more)])
     const expected = await this.#requested()
+    this.#expect('requests after the last ones', expected, before + more)
     await this.#until('every group is formed', async () => (await this.#formed()) === expected)
     writeFileSync(join(this.#root, 'trainer', 'over'), '')
     await this.#until('the trainer is done', () => this.#is_done)
     await this.#training
   }
 
+  /** How many requests the log has; nothing appends more. */
   async #requested(): Promise<number> {
-    let before = -1
-    for (;;) {
-      const [{ count = 0 } = {}] = await sql<{ count: number }>(
-        this.#at,
-        'select count(*)::int as count from rollout.requested',
-      )
-      if (count === before && count % RANKS === 0) return count
-      before = count
-      await wait(300)
-    }
+    await this.#until('the tables have every request', async () => {
+      const { groups } = JSON.parse(await plumblineOk(this.#at, ['lag', '--json'])) as Lag
+      const tables = groups.find(({ group }) => group === 'duckdb')
+      const topics = (tables?.partitions ?? []).flatMap((partition) => partition.topics)
+      const requests = topics.filter(({ topic }) => topic === rolloutRequested.type)
+      return requests.length > 0 && requests.every(({ messages }) => messages === 0)
+    })
+    const [{ count = 0 } = {}] = await sql<{ count: number }>(
+      this.#at,
+      'select count(*)::int as count from rollout.requested',
+    )
+    return count
   }
 
   async #formed(): Promise<number> {
@@ -413,6 +414,16 @@ class Training {
   #count(what: string): void {
     this.counts[what] = (this.counts[what] ?? 0) + 1
   }
+}
+
+/** What `lag --json` prints, as far as it is read here. */
+interface Lag {
+  readonly groups: readonly {
+    readonly group: string
+    readonly partitions: readonly {
+      readonly topics: readonly { readonly topic: string; readonly messages: number }[]
+    }[]
+  }[]
 }
 
 const DATASET = ['--dataset', 'top_block', '--task', 'x_only', '--group-size', '2']
