@@ -255,6 +255,11 @@ export const BROKEN_LOGS: readonly BrokenLog[] = [
     wrap: (log) => withMembers(log, () => ({ pause: () => {} })),
   },
   {
+    name: 'pausing a topic pauses its partition',
+    caught_by: 'a paused topic of a partition waits, however old its records are, and its other topics are delivered',
+    wrap: (log) => withMembers(log, (member) => ({ pause: (partitions) => member.pause(partitions) })),
+  },
+  {
     name: 'retention deletes nothing',
     caught_by: 'deleted records are gone: the beginning moves, reading below it is refused, the rest stays',
     wrap: (log) => changed(log, { deleteBefore: async () => {} }),

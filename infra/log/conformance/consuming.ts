@@ -154,6 +154,27 @@ export const CONSUMING: readonly ConformanceCase[] = [
     },
   },
   {
+    name: 'a paused topic of a partition waits, however old its records are, and its other topics are delivered',
+    async run(harness) {
+      const log = await harness.open()
+      const [waiting, topic] = [await createTopic(log, 2), await createTopic(log, 2)]
+      const follower = await Follower.join(log, fresh('group'), [waiting, topic], LONG_MS)
+      await until([follower], () => follower.owned.size === 2, 'the partitions')
+      follower.member.pause([0], [waiting])
+      for (const p of [0, 1]) await append(log, waiting, p, numbered(3, `waiting${p}.`))
+      for (const p of [0, 1]) await append(log, topic, p, numbered(3, `other${p}.`))
+      await until([follower], () => follower.records.length >= 9, 'all but the paused ones')
+      await follower.poll(100)
+      assert.deepEqual(
+        follower.texts.toSorted(),
+        [...numbered(3, 'other0.'), ...numbered(3, 'other1.'), ...numbered(3, 'waiting1.')].toSorted(),
+      )
+      follower.member.resume([0])
+      await until([follower], () => follower.records.length >= 12, 'the paused topic')
+      assert.deepEqual(follower.texts.slice(9), numbered(3, 'waiting0.'))
+    },
+  },
+  {
     name: 'positions and outputs of a claim commit together, or not at all',
     async run(harness) {
       const log = await harness.open()

@@ -78,7 +78,8 @@ export class Consumer implements Member {
   /** Ids of the topics, at the last gain. */
   #ids: ReadonlyMap<string, string> = new Map()
   readonly #positions = new Map<string, Position>()
-  readonly #paused = new Set<number>()
+  /** By partition: the topics that are paused in it. */
+  readonly #paused = new Map<number, ReadonlySet<string>>()
   readonly #times: ReadTimes
   #turn = 0
   #left = false
@@ -136,7 +137,9 @@ export class Consumer implements Member {
    * partition, a topic that is ahead of another waits for it, unless there is nothing else to read.
    */
   async #next(max_bytes: number): Promise<Taken> {
-    const open = [...this.#positions.values()].filter((position) => !this.#paused.has(position.partition))
+    const open = [...this.#positions.values()].filter(
+      ({ topic, partition }) => !this.#paused.get(partition)?.has(topic),
+    )
     const ahead = new Set(open.filter((position) => this.#times.isAhead(position)))
     const due = open.filter((position) => !ahead.has(position))
     const taken = await this.#take(due, max_bytes)
@@ -198,8 +201,11 @@ export class Consumer implements Member {
     return new FencedError(notOwned(this.#group, this.id, partition))
   }
 
-  pause(partitions: readonly number[]): void {
-    for (const partition of partitions) if (this.#owned.has(partition)) this.#paused.add(partition)
+  pause(partitions: readonly number[], topics: readonly string[] = this.#topics): void {
+    for (const partition of partitions) {
+      if (!this.#owned.has(partition)) continue
+      this.#paused.set(partition, new Set([...(this.#paused.get(partition) ?? []), ...topics]))
+    }
   }
 
   resume(partitions: readonly number[]): void {

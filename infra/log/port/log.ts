@@ -264,7 +264,13 @@ export interface Member {
    * partitions that the last poll did not report as owned, and after `leave`.
    */
   ownership(partition: number): AbortSignal
-  pause(partitions: readonly number[]): void
+  /**
+   * Polls deliver nothing more of these partitions, until they are resumed or lost.
+   *
+   * @param topics default: all of the member
+   */
+  pause(partitions: readonly number[], topics?: readonly string[]): void
+  /** All topics of these partitions. */
   resume(partitions: readonly number[]): void
   /** Releases the partitions at once. */
   leave(): Promise<void>
