@@ -45,7 +45,7 @@ export function addRun(command: Command): void {
   command
     .option(
       '--policy <policy>',
-      'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl) or openai(URL, MODEL)',
+      'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl), openai(URL, MODEL) or onnx(ROLE)',
       DEFAULTS.policy,
     )
     .option('--temperature <t>', 'with openai(…): temperature of every completion', fraction('temperature', 0, 5))

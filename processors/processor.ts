@@ -98,6 +98,15 @@ export interface Broadcast<B> extends StateDeclaration<B> {
   /** Before the first of these events. JSON, as every later state. */
   readonly initial: B
   /**
+   * What a task cannot work without. Until it is there, the task reads these events alone: the processor's own inputs
+   * wait in the log.
+   */
+  readonly needed?: {
+    /** For a person, as in "waits for a model of role policy". */
+    readonly about: string
+    isThere(state: B): boolean
+  }
+  /**
    * Pure. Must not mutate the given state. The same event may come again, after later ones too, and must then change
    * nothing.
    * @throws InvariantError when the event breaks an invariant: it becomes a dead letter.
@@ -147,6 +156,15 @@ export interface Transform<B = undefined> extends Declared {
    * error with `retry: 'later'` is the environment's: the whole batch is processed again.
    */
   apply(events: readonly Event[], context: TransformContext<B>): Promise<void> | void
+  /**
+   * Tries what an event of the broadcast state changes before the task works with it: loads a model and runs it once.
+   * Deterministic, as `apply`: a rebuild tries it again.
+   *
+   * @param candidate what `broadcast.apply` has made of the state, which is in the context
+   * @returns the state from now on: the candidate, or the one before
+   * @throws as `apply`; the state is then the one before
+   */
+  takeUp?(candidate: B, event: Event, context: TransformContext<B>): Promise<B>
 }
 
 /** What a transform may reach apart from its events. It is valid until `apply` has returned. */

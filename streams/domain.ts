@@ -14,8 +14,8 @@ export const SINKS: readonly string[] = ['duckdb', ...SINK_KINDS.map(({ name }) 
 
 export interface TopologyOptions {
   /**
-   * A scripted policy; `openai(URL, MODEL)`; or `recorded(FILE.jsonl)`: completions are then ingested from outside, not
-   * sampled.
+   * A scripted policy; `openai(URL, MODEL)`; `onnx(ROLE)`, the published model of a role; or `recorded(FILE.jsonl)`:
+   * completions are then ingested from outside, not sampled.
    */
   readonly policy: string
   /** For a policy over HTTP; overrides the sampling options of requests. */

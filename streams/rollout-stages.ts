@@ -3,6 +3,8 @@ import { isHttpPolicy, isRecorded, parseHttpPolicy } from '../processors/ask-pol
 import { formGroups } from '../processors/form-groups/form-groups.ts'
 import type { Processor, Stage } from '../processors/processor.ts'
 import { sampleCompletions, sampledAs } from '../processors/sample-completions/sample-completions.ts'
+import { isModelPolicy, parseModelPolicy, roleNamed } from '../processors/sample-model/policy-role.ts'
+import { sampleModel } from '../processors/sample-model/sample-model.ts'
 import type { ScriptedPolicies } from '../processors/scripted.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import { type OfAllDomains, stage, type TopologyOptions } from './domain.ts'
@@ -23,17 +25,23 @@ export async function rolloutStages(options: TopologyOptions, all: OfAllDomains)
 
 /** All policies share one processor name, so that a request answered by one is not answered again by another. */
 function samplingStage({ policy, sampling }: TopologyOptions, { scripted }: OfAllDomains): Stage {
-  const now = isHttpPolicy(policy)
-    ? askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
-    : sampleCompletions(policy, scripted)
+  const now = samplerNow()
   const isNow = (variant: readonly string[]) => JSON.stringify(variant) === JSON.stringify(now.variant)
   return stage(now, (variant) => (isNow(variant) ? now : samplerOf(variant, scripted)))
+
+  function samplerNow(): Processor {
+    if (isModelPolicy(policy)) return sampleModel(parseModelPolicy(policy))
+    if (!isHttpPolicy(policy)) return sampleCompletions(policy, scripted)
+    return askPolicy({ ...parseHttpPolicy(policy), ...(sampling === undefined ? {} : { sampling }) })
+  }
 }
 
 /** For rebuilding a journalled variant: a policy over HTTP is not called again, so it needs no address. */
 function samplerOf(variant: readonly string[], scripted: readonly ScriptedPolicies[]): Processor {
   const [policy, model] = variant
-  return policy === 'openai' && model !== undefined ? askPolicy({ url: '', model }) : sampledAs(variant, scripted)
+  if (policy === 'openai' && model !== undefined) return askPolicy({ url: '', model })
+  if (policy === 'onnx') return sampleModel(roleNamed(model, 'the journal of sample-completions'))
+  return sampledAs(variant, scripted)
 }
 
 /** @throws RangeError naming the valid dialects. */

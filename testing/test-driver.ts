@@ -95,7 +95,7 @@ export class TestDriver {
     const topic = changelogTopic(processor.name)
     for (const [offset, record] of [...this.#changelog.values()].entries()) {
       const { key, state } = reading({ ...record, topic, partition: 0, offset: BigInt(offset), appended_ms: 0 }, 1)
-      this.#execution.restore(key, deepFreeze(state))
+      this.#execution.restore(key, deepFreeze(state()))
     }
   }
 

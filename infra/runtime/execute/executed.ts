@@ -54,6 +54,8 @@ export interface Execution {
   latestDeadline(clock: ClockDomain): string | undefined
   /** The latest event time seen on a clock, if no tick has reached it yet. */
   unticked(clock: ClockDomain): string | undefined
+  /** What it waits for, in words: until it is there, only events of its broadcast state may be processed. */
+  lacks(): string | undefined
   /** Continues with another variant or version of the same processor and keeps the state. */
   become(processor: Processor): void
 }

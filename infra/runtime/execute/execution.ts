@@ -172,6 +172,10 @@ class FoldExecution<S> implements Execution {
     return known === undefined || known.latest === known.ticked ? undefined : known.latest
   }
 
+  lacks(): string | undefined {
+    return this.#broadcast.lacks()
+  }
+
   become(processor: Processor): void {
     this.#fold = processor.shape === 'effect' ? (asFold(processor) as Fold<S>) : (processor as Fold<S, unknown>)
     this.#broadcast.become(processor)

@@ -36,9 +36,24 @@ export class HeldBroadcast {
     return this.#state === undefined ? this.#declared?.initial : this.#state.value
   }
 
+  /** See `Execution.lacks`. */
+  lacks(): string | undefined {
+    const needed = this.#declared?.needed
+    return needed === undefined || needed.isThere(this.value) ? undefined : needed.about
+  }
+
   /** @throws what the processor throws: the state is then unchanged */
   apply(event: Event): void {
-    this.#state = { value: this.#declared?.apply(this.value, event) }
+    this.set(this.after(event))
+  }
+
+  /** The state that an event makes. @throws what the processor throws */
+  after(event: Event): unknown {
+    return this.#declared?.apply(this.value, event)
+  }
+
+  set(value: unknown): void {
+    this.#state = { value }
     this.#changed = true
   }
 

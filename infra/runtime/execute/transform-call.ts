@@ -1,4 +1,4 @@
-import type { AnyTransform, TransformBlobs } from '../../../processors/processor.ts'
+import type { AnyTransform, TransformBlobs, TransformContext } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
 import { TensorRef } from '../../../schemas/declare/tensor-value.ts'
 import { type Blob, readTensor } from '../../../schemas/wire/offload.ts'
@@ -22,8 +22,35 @@ export interface Called {
 export async function callTransform(
   transform: AnyTransform,
   events: readonly Event[],
-  { blobs, compute, models, signal }: Reach,
+  reach: Reach,
   broadcast: unknown = transform.broadcast?.initial,
+): Promise<Called> {
+  return await inContext(transform, events, reach, broadcast, async (context) => {
+    await transform.apply(events, context)
+  })
+}
+
+/** Tries a broadcast state, as `Transform.takeUp` says. @throws as `callTransform` */
+export async function tryBroadcast(
+  transform: AnyTransform,
+  tried: { readonly event: Event; readonly before: unknown; readonly candidate: unknown },
+  reach: Reach,
+): Promise<Called & { readonly state: unknown }> {
+  const { event, before, candidate } = tried
+  let state = candidate
+  const called = await inContext(transform, [event], reach, before, async (context) => {
+    state = await transform.takeUp?.(candidate, event, context)
+  })
+  return { ...called, state }
+}
+
+async function inContext(
+  transform: AnyTransform,
+  events: readonly Event[],
+  { blobs, compute, models, signal }: Reach,
+  broadcast: unknown,
+  // biome-ignore lint/suspicious/noExplicitAny: of any processor.
+  act: (context: TransformContext<any>) => Promise<void>,
 ): Promise<Called> {
   const { emit, outputs } = emission(transform, events)
   const put = new Map<string, Blob>()
@@ -55,7 +82,7 @@ export async function callTransform(
     },
   }
   try {
-    await transform.apply(events, {
+    await act({
       ...{ emit, broadcast, blobs: calls, signal },
       compute: computeFor(compute, signal),
       models: { run: (model, inputs) => models.run(model, inputs, { blobs, signal }) },

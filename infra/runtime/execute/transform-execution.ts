@@ -7,7 +7,7 @@ import { type Executed, type Execution, type Failure, faultOf, type Recorded, ty
 import { HeldBroadcast, type StoredBroadcast } from './held-broadcast.ts'
 import type { Reach } from './reach.ts'
 import { BROADCAST_KEY } from './state-keys.ts'
-import { callTransform } from './transform-call.ts'
+import { type Called, callTransform, tryBroadcast } from './transform-call.ts'
 
 export class TransformExecution implements Execution {
   #transform: AnyTransform
@@ -52,14 +52,23 @@ export class TransformExecution implements Execution {
   async #apply(events: readonly Event[], { outputs, blobs, batches }: Collected): Promise<void> {
     this.#reach.signal.throwIfAborted()
     const [first] = events
-    if (first !== undefined && this.#broadcast.takes(first)) {
-      this.#broadcast.apply(first)
-    } else {
-      const called = await callTransform(this.#transform, events, this.#reach, this.#broadcast.value)
-      outputs.push(...called.outputs)
-      blobs.push(...called.blobs)
-    }
+    const called =
+      first !== undefined && this.#broadcast.takes(first)
+        ? await this.#takeUp(first)
+        : await callTransform(this.#transform, events, this.#reach, this.#broadcast.value)
+    outputs.push(...called.outputs)
+    blobs.push(...called.blobs)
     batches.push(events.length)
+  }
+
+  async #takeUp(event: Event): Promise<Called> {
+    const [before, candidate] = [this.#broadcast.value, this.#broadcast.after(event)]
+    const is_tried = this.#transform.takeUp !== undefined && candidate !== before
+    const tried = is_tried
+      ? await tryBroadcast(this.#transform, { event, before, candidate }, this.#reach)
+      : { outputs: [], blobs: [], state: candidate }
+    this.#broadcast.set(tried.state)
+    return tried
   }
 
   /** Halves a failing batch until the event that makes it fail is alone. */
@@ -99,6 +108,9 @@ export class TransformExecution implements Execution {
   restore(key: string, state: unknown): void {
     if (key === BROADCAST_KEY) this.#broadcast.restore(state as StoredBroadcast | undefined)
     else throw new Error(`${this.#transform.name} is a transform, yet a state of key ${key} was found for it`)
+  }
+  lacks(): string | undefined {
+    return this.#broadcast.lacks()
   }
   states(): [string, unknown][] {
     return this.#broadcast.states()

@@ -43,6 +43,11 @@ export interface Restored {
   /** Changelog records read after the snapshot; 0 when the state was rebuilt instead. */
   readonly changelog_records: number
   readonly rebuilt: boolean
+  /**
+   * Whether the changelog also has states that are not the processor's: those of an effect of its name. Its own snapshot
+   * would lack them.
+   */
+  readonly has_others: boolean
 }
 
 /**
@@ -59,16 +64,22 @@ export async function restoreState(
 ): Promise<Restored> {
   const execution = execute(processor, reachOf(options, options.signal))
   const fold = storedFold(processor)
-  if (fold === undefined) return { execution, changelog_records: 0, rebuilt: false }
+  if (fold === undefined) return { execution, changelog_records: 0, rebuilt: false, has_others: false }
+  const isOwn = (key: string) => processor.shape !== 'transform' || key === BROADCAST_KEY
+  let message = ''
   try {
-    return { execution, changelog_records: await readState(execution, fold, partition, options), rebuilt: false }
+    return { execution, ...(await readState(execution, { fold, isOwn }, partition, options)), rebuilt: false }
   } catch (error) {
     if (!(error instanceof NoUpcasterError)) throw error
+    message = error.message
     if (processor.produces === 'facts') {
       throw new StateVersionError(
         `${error.message}; what was asked for cannot be computed again, use the older program`,
       )
     }
+  }
+  if (processor.shape === 'transform' && processor.takeUp !== undefined) {
+    throw new StateVersionError(`${message}; what it has taken up is not computed again, use the older program`)
   }
   const rebuilt = execute(fold)
   for await (const { failures } of rerun(rebuilt, fold.name, partition, () => fold, options)) {
@@ -80,31 +91,40 @@ export async function restoreState(
   }
   if (processor.shape === 'fold') {
     rebuilt.become(processor)
-    return { execution: rebuilt, changelog_records: 0, rebuilt: true }
+    return { execution: rebuilt, changelog_records: 0, rebuilt: true, has_others: false }
   }
   const fresh = execute(processor, reachOf(options, options.signal))
   for (const [key, state] of rebuilt.states()) if (key === BROADCAST_KEY) fresh.restore(key, state)
-  return { execution: fresh, changelog_records: 0, rebuilt: true }
+  return { execution: fresh, changelog_records: 0, rebuilt: true, has_others: false }
+}
+
+/** A processor's stored fold, and which keys of the changelog are its own. */
+interface Own {
+  readonly fold: AnyFold
+  readonly isOwn: (key: string) => boolean
 }
 
 async function readState(
   execution: Execution,
-  processor: AnyFold,
+  { fold, isOwn }: Own,
   partition: number,
   options: RestoreOptions,
-): Promise<number> {
+): Promise<Pick<Restored, 'changelog_records' | 'has_others'>> {
   const { log } = options
-  const snapshot = options.without_snapshots ? undefined : await readSnapshot(processor, partition, options)
-  for (const [key, state] of snapshot?.states ?? []) execution.restore(key, state)
-  const from = snapshot?.changelog_next ?? 0n
-  let tail = 0
-  for await (const found of readEntries(log, changelogTopic(processor.name), partition, stateReading(processor), {
-    from,
-  })) {
-    execution.restore(found.entry.key, found.entry.state)
-    tail++
+  let has_others = false
+  const restore = (key: string, state: () => unknown) => {
+    if (isOwn(key)) execution.restore(key, state())
+    else has_others = true
   }
-  return tail
+  const snapshot = options.without_snapshots ? undefined : await readSnapshot(fold, partition, options)
+  for (const [key, state] of snapshot?.states ?? []) restore(key, state)
+  const from = snapshot?.changelog_next ?? 0n
+  let changelog_records = 0
+  for await (const { entry } of readEntries(log, changelogTopic(fold.name), partition, stateReading(fold), { from })) {
+    restore(entry.key, entry.state)
+    changelog_records++
+  }
+  return { changelog_records, has_others }
 }
 
 /**
@@ -115,7 +135,7 @@ async function readSnapshot(
   processor: AnyFold,
   partition: number,
   { log, blobs, onNotice }: RestoreOptions,
-): Promise<{ readonly states: readonly [string, unknown][]; readonly changelog_next: bigint } | undefined> {
+): Promise<{ readonly states: readonly [string, () => unknown][]; readonly changelog_next: bigint } | undefined> {
   const snapshot = await lastSnapshot(log, processor.name, partition, onNotice)
   if (snapshot === undefined) return undefined
   await expectOwnChangelog(log, processor.name, partition, snapshot)
@@ -125,12 +145,10 @@ async function readSnapshot(
       .split('\n')
     const states = lines
       .filter((line) => line !== '')
-      .map((line): [string, unknown] => {
+      .map((line): [string, () => unknown] => {
         const [key, state] = JSON.parse(line) as [string, unknown]
-        return [
-          key,
-          isStateKey(key) ? currentState(processor.name, processor.state, snapshot.state_version, state) : state,
-        ]
+        const upcast = () => currentState(processor.name, processor.state, snapshot.state_version, state)
+        return [key, isStateKey(key) ? upcast : () => state]
       })
     return { states, changelog_next: BigInt(snapshot.changelog_next) }
   } catch (error) {
@@ -178,14 +196,14 @@ export function changelogReading(fold: AnyFold): Reading<ReturnType<typeof chang
   }
 }
 
-/** Reads a key and its state, upcast to the current version; undefined for a deleted key. */
-export function stateReading(fold: AnyFold): Reading<{ readonly key: string; readonly state: unknown }> {
+/** Reads a key and its state, which is upcast to the current version when it is called; undefined for a deleted key. */
+export function stateReading(fold: AnyFold): Reading<{ readonly key: string; readonly state: () => unknown }> {
   const reading = changelogReading(fold)
   return (record, partitions) => {
     const { key, entry } = reading(record, partitions)
     const is_older = entry !== undefined && isStateKey(key) && entry.state_version !== fold.state.version
-    const state = is_older ? currentState(fold.name, fold.state, entry.state_version, entry.state) : entry?.state
-    return { key, state }
+    const upcast = () => currentState(fold.name, fold.state, entry?.state_version ?? 0, entry?.state)
+    return { key, state: is_older ? upcast : () => entry?.state }
   }
 }
 

@@ -43,6 +43,8 @@ export class Worker {
   readonly #tasks = new Map<number, Task>()
   readonly #positions: TaskPositions
   readonly #growth: Growth
+  /** Partitions whose tasks lack something: their inputs are paused. */
+  readonly #lacking = new Set<number>()
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
@@ -142,6 +144,7 @@ export class Worker {
       this.#options.onEvent?.({ kind: 'left' })
       await commits?.ended()
       this.#tasks.clear()
+      this.#lacking.clear()
       this.#options.beside?.settle(this.#tasks)
       this.#positions.clear()
       this.#claim = undefined
@@ -155,6 +158,7 @@ export class Worker {
     const { beside } = this.#options
     if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
+    this.#pauseLacking(member)
     const polled = await this.#poll(member)
     // The claim changes with the assignment. Records processed under the old claim are committed under it.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
@@ -174,6 +178,28 @@ export class Worker {
     if ((polled.records.length === 0 && !pending) || beside !== undefined) await commits.settled()
     if (this.#unsaved() === 0) beside?.settle(this.#tasks)
     this.#idle = !pending && !beside?.busy && polled.records.length === 0 && polled.gained.length === 0
+  }
+
+  /** Lets the inputs of a task wait in the log while it lacks something, which is read meanwhile. */
+  #pauseLacking(member: Member): void {
+    const { processor } = this.#options
+    const inputs = processor.inputs.map(({ type }) => type)
+    const added = new Map<string, number[]>()
+    for (const [partition, { execution }] of this.#tasks) {
+      const lacked = execution.lacks()
+      if (lacked === undefined) {
+        if (this.#lacking.delete(partition)) member.resume([partition])
+        continue
+      }
+      member.pause([partition], inputs)
+      if (!this.#lacking.has(partition)) added.set(lacked, [...(added.get(lacked) ?? []), partition])
+      this.#lacking.add(partition)
+    }
+    for (const [lacked, partitions] of added) {
+      const where = `partition${partitions.length > 1 ? 's' : ''} ${partitions.join(', ')}`
+      const message = `${processor.name} waits for ${lacked}: what it would read of ${where} stays in the log until then`
+      this.#options.onEvent?.({ kind: 'notice', message })
+    }
   }
 
   /** Polls. Where retention removed unread records, applies the `when_gone` policy, one partition at a time. */
@@ -236,10 +262,11 @@ export class Worker {
       without_snapshots: journalled.length > 0,
       onNotice: (message) => this.#options.onEvent?.({ kind: 'notice', message }),
     })
-    const { execution, changelog_records, rebuilt } = restored
+    const { execution, changelog_records, rebuilt, has_others } = restored
     const task = new Task({ ...this.#options, partition, execution })
     // A rebuilt state is not stored anywhere yet: take a snapshot after the next commit.
     task.changes_since_snapshot = rebuilt ? Number.POSITIVE_INFINITY : changelog_records
+    if (has_others) task.changes_since_snapshot = Number.NEGATIVE_INFINITY
     this.#tasks.set(partition, task)
     const ms = performance.now() - began_ms
     this.#options.onEvent?.({ kind: 'restored', partition, changelog_records, rebuilt, ms })
@@ -256,6 +283,7 @@ export class Worker {
 
   #drop(partition: number): void {
     this.#tasks.delete(partition)
+    this.#lacking.delete(partition)
     this.#positions.drop(partition)
   }
 
