@@ -135,11 +135,22 @@ async function untilIdle(
         lags.set(processor.name, await lagOf(folder.log, processor.name, inputTopics(processor)))
       }
       onLag?.(lags)
-      const behind = [...lags.values()].some((lag) => lag > 0n)
+      let behind = false
+      for (const [at, processor] of processors.entries()) {
+        const lacking = workers[at]?.lacking
+        if (lacking === undefined || lacking.size === 0) behind ||= (lags.get(processor.name) ?? 0n) > 0n
+        else
+          behind ||= (await lagOf(folder.log, processor.name, inputTopics(processor), isRead(processor, lacking))) > 0n
+      }
       quiet = !behind && workers.every((worker) => worker.idle) ? quiet + 1 : 0
       if (quiet < 2) await sleep(CHECK_MS, signal)
     }
   }
+}
+
+/** Whether a processor reads these records now: its own inputs wait where it lacks something. */
+function isRead({ inputs }: Processor, lacking: ReadonlySet<number>) {
+  return (topic: string, partition: number) => !lacking.has(partition) || !inputs.some(({ type }) => type === topic)
 }
 
 /** Caps a wall tick at the host's time: a wrong time in one event would else make all later ticks count as old. */

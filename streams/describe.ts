@@ -77,7 +77,10 @@ export function asJson(topology: Topology): Record<string, unknown> {
   return { ...identityOf(topology), fingerprint: fingerprintOf(topology), lines: linesOf(topology) }
 }
 
-/** What stored state depends on: partition counts, and each processor's inputs and state versions. */
+/**
+ * What stored state depends on: partition counts, and each processor's inputs and state versions. Without the inputs of
+ * broadcast states: a variant that has none leaves the stored one as it is.
+ */
 export interface TopologyIdentity {
   readonly partitions: Partitions
   readonly processors: readonly {
@@ -95,7 +98,7 @@ export function identityOf(topology: Topology): TopologyIdentity {
       const broadcast = broadcastOf(processor)
       return {
         name: processor.name,
-        inputs: [...processor.inputs, ...(broadcast?.inputs ?? [])].map((input) => input.type),
+        inputs: processor.inputs.map((input) => input.type),
         state_version: processor.shape === 'transform' ? 0 : processor.state.version,
         ...(broadcast === undefined ? {} : { broadcast_version: broadcast.version }),
       }

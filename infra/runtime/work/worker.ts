@@ -1,8 +1,9 @@
-import { inputTopics } from '../../../processors/processor.ts'
+import { broadcastOf, inputTopics } from '../../../processors/processor.ts'
 import type { ClockDomain } from '../../../schemas/declare/event.ts'
 import {
   type Claim,
   FencedError,
+  type LogRecord,
   type Member,
   OffsetGoneError,
   type Polled,
@@ -45,6 +46,8 @@ export class Worker {
   readonly #growth: Growth
   /** Partitions whose tasks lack something: their inputs are paused. */
   readonly #lacking = new Set<number>()
+  /** Those of them of which a person was told. */
+  readonly #told_lacking = new Set<number>()
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
@@ -62,6 +65,11 @@ export class Worker {
   /** The last poll returned no records, nothing waits to be committed, and no call is expected to return a result. */
   get idle(): boolean {
     return this.#idle
+  }
+
+  /** Partitions whose inputs wait in the log, because the processor lacks something. */
+  get lacking(): ReadonlySet<number> {
+    return this.#lacking
   }
 
   latestDeadline(clock: ClockDomain): string | undefined {
@@ -145,6 +153,7 @@ export class Worker {
       await commits?.ended()
       this.#tasks.clear()
       this.#lacking.clear()
+      this.#told_lacking.clear()
       this.#options.beside?.settle(this.#tasks)
       this.#positions.clear()
       this.#claim = undefined
@@ -163,6 +172,7 @@ export class Worker {
     // The claim changes with the assignment. Records processed under the old claim are committed under it.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
+    if (polled.records.length === 0 && polled.gained.length === 0) this.#tellLacking()
     const before = this.#unsaved_bytes
     await this.#process(polled, member, commits)
     this.#growth.see(polled.records, this.#unsaved_bytes - before)
@@ -184,20 +194,25 @@ export class Worker {
   #pauseLacking(member: Member): void {
     const { processor } = this.#options
     const inputs = processor.inputs.map(({ type }) => type)
-    const added = new Map<string, number[]>()
     for (const [partition, { execution }] of this.#tasks) {
-      const lacked = execution.lacks()
-      if (lacked === undefined) {
-        if (this.#lacking.delete(partition)) member.resume([partition])
-        continue
+      if (execution.lacks() !== undefined) {
+        member.pause([partition], inputs)
+        this.#lacking.add(partition)
+      } else if (this.#lacking.delete(partition)) {
+        member.resume([partition])
+        this.#told_lacking.delete(partition)
       }
-      member.pause([partition], inputs)
-      if (!this.#lacking.has(partition)) added.set(lacked, [...(added.get(lacked) ?? []), partition])
-      this.#lacking.add(partition)
     }
-    for (const [lacked, partitions] of added) {
-      const where = `partition${partitions.length > 1 ? 's' : ''} ${partitions.join(', ')}`
-      const message = `${processor.name} waits for ${lacked}: what it would read of ${where} stays in the log until then`
+  }
+
+  /** Says what tasks lack, once, when the log has nothing else for them. */
+  #tellLacking(): void {
+    const added = [...this.#lacking].filter((partition) => !this.#told_lacking.has(partition))
+    for (const [lacked, all] of Map.groupBy(added, (partition) => this.#tasks.get(partition)?.execution.lacks())) {
+      if (lacked === undefined) continue
+      for (const partition of all) this.#told_lacking.add(partition)
+      const where = `partition${all.length > 1 ? 's' : ''} ${all.join(', ')}`
+      const message = `waits for ${lacked}: what it would read of ${where} stays in the log until then`
       this.#options.onEvent?.({ kind: 'notice', message })
     }
   }
@@ -284,6 +299,7 @@ export class Worker {
   #drop(partition: number): void {
     this.#tasks.delete(partition)
     this.#lacking.delete(partition)
+    this.#told_lacking.delete(partition)
     this.#positions.drop(partition)
   }
 
@@ -296,13 +312,23 @@ export class Worker {
       const letters = task.unsaved.dead_letters.length
       const owned = member.ownership(partition)
       if (owned.aborted) continue
-      await task.process(records).catch((error: unknown) => {
+      await task.process(this.#broadcastFirst(records)).catch((error: unknown) => {
         if (!owned.aborted) throw error
       })
       if (!owned.aborted) this.#bugs.see(records.length, task.unsaved.dead_letters.slice(letters))
     }
     await this.#dropLost(member, commits)
     this.#positions.reach(polled.positions.filter((position) => this.#tasks.has(position.partition)))
+  }
+
+  /** What arrived together is processed with the newest broadcast state: with the model that is there, not the last one. */
+  #broadcastFirst(records: readonly LogRecord[]): readonly LogRecord[] {
+    const types = broadcastOf(this.#options.processor)?.inputs
+    if (types === undefined) return records
+    const [first, after] = [true, false].map((is_first) =>
+      records.filter(({ topic }) => types.some(({ type }) => type === topic) === is_first),
+    )
+    return [...(first ?? []), ...(after ?? [])]
   }
 
   /** Drops the work on partitions that another worker has by now: a commit with it would be refused as a whole. */
