@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { scheduleOf, trainingTest } from './training-test.ts'
+import { scheduleOf } from './kills.ts'
+import { trainingTest } from './training-test.ts'
 
 /** The small version of `npm run test:training -- --seed S --kills 30`. */
 
