@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, inject, test } from 'vitest'
@@ -20,9 +21,10 @@ import { ConsumerState } from '../sinks/feed/consumer-state.ts'
 import { Feed } from '../sinks/feed/feed.ts'
 import { eventsOf } from '../sinks/feed/history.ts'
 import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
+import { DEFAULT_SUBSCRIPTION } from '../sinks/feed/subscription.ts'
 import { formed } from '../testing/feed-log.ts'
 import { published } from '../testing/published-model.ts'
-import { describeWithBroker } from '../testing/with-broker.ts'
+import { describeWithBroker, testBroker } from '../testing/with-broker.ts'
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const PYTHON = at('../.venv/bin/python')
@@ -41,8 +43,8 @@ class TrainedLog {
     this.#log = log
   }
 
-  static async with(name: string, work: (log: TrainedLog) => Promise<void>): Promise<void> {
-    const address = `kafka://${inject('kafka')}/over-${name}-${process.pid}`
+  static async with(name: string, work: (log: TrainedLog) => Promise<void>, broker = inject('kafka')): Promise<void> {
+    const address = `kafka://${broker}/over-${name}-${process.pid}`
     const log = new TrainedLog(address, await openKafkaLog({ address }))
     try {
       await log.#log.createTopics(topicsOf(EVENTS, [], PARTITIONS))
@@ -78,7 +80,7 @@ class TrainedLog {
     const [name = '', ...more] = words
     const args = [at('over_kafka_scenarios.py'), name, this.address, this.folder, ...more]
     // What a scenario does not expect rejects, with its traceback.
-    const { stdout } = await promisify(execFile)(PYTHON, args, { cwd: at('.'), timeout: 120_000 })
+    const { stdout } = await promisify(execFile)(PYTHON, args, { cwd: at('.'), timeout: 400_000 })
     return JSON.parse(stdout)
   }
 
@@ -187,6 +189,34 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect((await log.lab()).counts.durable).toBe(20)
     }))
 
+  test.concurrent('a consumer over Kafka that retires takes no more groups, and fences the trainer that still runs', () =>
+    TrainedLog.with('retired', async (log) => {
+      await log.form(20)
+      const { kept, lost, again } = await log.python('retired')
+      expect(lost).toMatch(/^fenced: consumer lab: /)
+      expect(again).toBe('retired: consumer lab has retired: it has learned enough')
+      const lab = await log.lab()
+      expect(lab.retired).toBe('it has learned enough')
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 2, dropped: 0 })
+      expect(sorted(places(lab))).toEqual(kept)
+      expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+    }))
+
+  test.concurrent('a consumer over HTTP is not retired over Kafka, and keeps its feed', () =>
+    TrainedLog.with('retire-http', async (log) => {
+      const feed = new Feed({ ...log.reading, report: () => {} })
+      try {
+        const consumer = await feed.consumer('over-http', 'open')
+        await consumer.subscribe(DEFAULT_SUBSCRIPTION, 'beginning')
+        const { message } = await log.python('retire_http')
+        expect(message).toMatch(/^other_transport: consumer over-http: subscribed over HTTP/)
+        await consumer.startRun({ run: 'r1', attempt: 'a', world_size: 1, resume: null, lineage: null })
+        expect(consumer.standing).toMatchObject({ retired: undefined, run: { epoch: 1 } })
+      } finally {
+        await feed.close()
+      }
+    }))
+
   test.concurrent('groups that are too old for the last published model are dropped, in the ledger too', () =>
     TrainedLog.with('stale', async (log) => {
       await log.append(...[1, 2, 3].map((version) => formed(`v${version}`, { version, lineage: 'lab/r1' })))
@@ -226,4 +256,49 @@ describeWithBroker('Groups(kafka=…)', () => {
       await log.append({ ...wide, data: wide.data.map((row) => ({ ...row, token_ids: tokens })) })
       expect(await log.python('large')).toEqual({ tokens: [40_000, 40_000] })
     }))
+})
+
+describeWithBroker('a broker that restarts under a trainer over Kafka', () => {
+  test('killed and stopped once each: both ranks go on, each group is durable once, and no checkpoint is lost', {
+    timeout: 480_000,
+  }, async () => {
+    const broker = await testBroker()
+    const [node] = broker.nodes
+    await TrainedLog.with(
+      'restarted',
+      async (log) => {
+        await log.form(400)
+        const trained = log.python('restarted')
+        let failure: unknown
+        trained.catch((error: unknown) => {
+          failure = error
+        })
+        const stepNow = () => Number(readFileSync(join(log.folder, 'step'), { encoding: 'utf8', flag: 'a+' }) || 0)
+        const until = async (step: number) => {
+          while (stepNow() < step) {
+            if (failure !== undefined) throw failure
+            await pause(50)
+          }
+        }
+        await until(2)
+        await node?.kill()
+        await node?.start()
+        await until(stepNow() + 3)
+        await node?.stop()
+        await node?.start()
+        await until(stepNow() + 3)
+        writeFileSync(join(log.folder, 'over'), '')
+        const { trained: places_, checkpoint, step } = await trained
+        const lab = await log.lab()
+        expect(lab.checkpoints.at(-1)).toMatchObject({ checkpoint, step, epoch: 1 })
+        const groups = places_ as readonly (readonly number[])[]
+        expect(groups).toHaveLength(2 * Number(step))
+        expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: groups.length, dropped: 0 })
+        // The last 16 checkpoints are kept with their groups.
+        expect(groups.map(String)).toEqual(expect.arrayContaining(places(lab).map(String)))
+        expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+      },
+      broker.bootstrap,
+    )
+  })
 })

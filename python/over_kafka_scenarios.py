@@ -3,6 +3,7 @@
 Each scenario prints one line of JSON. An assertion that fails ends it with a traceback.
 """
 
+import faulthandler
 import json
 import sys
 
@@ -179,6 +180,43 @@ def joined_twice(address, folder):
     message = refused(plumbline.FencedError, join_again, "fenced")
     two.close()
     return {"message": message}
+
+
+def retired(address, folder):
+    trainer = Trainer(address, folder, "a")
+    kept = trainer.train(steps=1, batch=2)[0]
+    trainer.save()
+    trainer.train(steps=1, batch=2)
+    for _ in range(2):
+        plumbline.retire(kafka=address, consumer="lab", reason="it has learned enough", patience=60)
+    lost = refused(plumbline.FencedError, trainer.save, "fenced")
+    trainer.close()
+    again = refused(plumbline.FeedError, lambda: Trainer(address, folder, "b"), "retired")
+    refused(
+        plumbline.FeedError, lambda: plumbline.retire(kafka=address, consumer="nobody", patience=60), "unknown_consumer"
+    )
+    return {"kept": sorted(places(kept)), "lost": lost, "again": again}
+
+
+def retire_http(address, _folder):
+    def end():
+        plumbline.retire(kafka=address, consumer="over-http", patience=60)
+
+    return {"message": refused(plumbline.FeedError, end, "other_transport")}
+
+
+def restarted(address, folder):
+    """Trains while the broker restarts: a file tells each step, another one when to end. Told where it hangs, if it does."""
+    faulthandler.dump_traceback_later(380, exit=True)
+    trainer = Trainer(address, folder, "a", ranks=2)
+    trained = []
+    while not (folder / "over").exists():
+        trained += [group for of_rank in trainer.train(steps=1, batch=1) for group in of_rank]
+        last = trainer.save()
+        (folder / "step").write_text(str(trainer.step))
+    trainer.close()
+    assert len(set(places(trained))) == len(trained), "a group came twice"
+    return {"trained": sorted(places(trained)), "checkpoint": last, "step": trainer.step}
 
 
 def large(address, folder):

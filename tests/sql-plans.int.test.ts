@@ -4,6 +4,12 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { memoryLog } from '../infra/log/memory/memory-log.ts'
+import type { Ask, Row } from '../pipeline/ask-rows.ts'
+import { leakageOf } from '../pipeline/ledger/leakage.ts'
+import { epochsOf, weightsNamed } from '../pipeline/ledger/named-weights.ts'
+import { diffOf } from '../pipeline/ledger/run-diff.ts'
+import { stepsOf } from '../pipeline/ledger/steps-of.ts'
+import { modelPublished } from '../schemas/events/model.ts'
 import { type Database, openDatabase } from '../sinks/duckdb/database.ts'
 import { openDuckDbSink } from '../sinks/duckdb/duckdb-sink.ts'
 import type { View } from '../sinks/duckdb/views/view.ts'
@@ -11,6 +17,7 @@ import { DEFAULTS, DOMAINS, type Topology, topology } from '../streams/topology.
 import { catalogue, reports, views } from '../streams/vocabulary.ts'
 import { append, createTopics } from '../testing/duckdb/recorded-tower.ts'
 import { appendTold, FedConsumer, FormedGroups } from '../testing/duckdb/recorded-training.ts'
+import { published } from '../testing/published-model.ts'
 import { temporaryFolder } from '../testing/temporary-folder.ts'
 import { documentedStatements } from './documented-statements.ts'
 import { askedPendulum } from './outside/pendulum/asked-pendulum.ts'
@@ -49,6 +56,14 @@ async function tablesOf(folder: string, { events, views }: Pick<Topology, 'event
   fed.leased(0, groups).begun(0, 1, groups).applied(0, 1, groups).completed(0, 1).saved('c1', 1, groups)
   fed.rolledBack(null, 'durable', groups).leased(0, groups).ended(0, groups).dropped(groups).retired()
   await appendTold(log, fed.told)
+  const other = new FedConsumer('other').subscribed().started()
+  await appendTold(log, other.leased(0, groups).begun(0, 1, groups).applied(0, 1, groups).completed(0, 1).told)
+  await append(log, (story) => {
+    const trained_at = { consumer: 'other', run: 'r1', epoch: 1, step: 1 }
+    story.event(modelPublished, published({ model_id: 'base', version: 0, trained_on: ['g1', 'clevr'] }))
+    story.event(modelPublished, published({ model_id: 'm', version: 1, parent: 'base', trained_at }))
+    story.requested('e', 2, 'e', { purpose: 'eval' })
+  })
   const file = join(folder, 'test.duckdb')
   const sink = await openDuckDbSink({ file, log, catalogue: events, views, serve: false })
   await sink.loadOnce()
@@ -133,6 +148,47 @@ test('every statement of the documents is planned with hash joins alone', async 
   const statements = await documentedStatements()
   expect(statements.length).toBeGreaterThan(12)
   for (const sql of statements) expect(await otherJoins(sql), sql).toEqual([])
+})
+
+/** Every statement that a command sends to the tables. */
+async function statementsOf(work: (ask: Ask) => Promise<unknown>): Promise<string[]> {
+  const sent: string[] = []
+  await work(async function* (sql: string) {
+    sent.push(sql)
+    yield* (await tables.connection.runAndReadAll(sql)).getRowObjectsJson() as unknown as Row[]
+  })
+  return sent
+}
+
+test('every statement of ledger, ledger diff and audit leakage is planned with hash joins alone', async () => {
+  const ledger = await statementsOf(async (ask) => {
+    for (const name of ['m', 'other/r1', 'lab/r1']) {
+      const named = await weightsNamed(ask, name)
+      await epochsOf(ask, named)
+      expect((await stepsOf(ask, named).next()).value, name).toBeDefined()
+    }
+  })
+  const diff = await statementsOf(async (ask) => {
+    const found = await diffOf(ask, [await weightsNamed(ask, 'other/r1'), await weightsNamed(ask, 'm')])
+    expect(found.names).toEqual(['other/r1', 'm'])
+  })
+  const unlike = await statementsOf(async (ask) => {
+    await diffOf(ask, [await weightsNamed(ask, 'lab/r1'), await weightsNamed(ask, 'other/r1')])
+  })
+  const unnamed = await statementsOf(async (ask) => {
+    await expect(weightsNamed(ask, 'nothing')).rejects.toThrow(/no such model/)
+  })
+  const leakage = await statementsOf(async (ask) => {
+    const found = await leakageOf(ask, await weightsNamed(ask, 'm'))
+    expect(found).toMatchObject({ eval_groups: 1, trained_groups: 6, not_compared: ['clevr'] })
+  })
+  // Three for each of the first names, and at least what the others add.
+  expect(ledger.length).toBeGreaterThan(8)
+  expect([...diff, ...unlike, ...unnamed].length).toBeGreaterThan(10)
+  expect(leakage.length).toBeGreaterThan(3)
+  for (const sql of [...ledger, ...diff, ...unlike, ...unnamed, ...leakage]) {
+    expect(await otherJoins(sql), sql).toEqual([])
+  }
 })
 
 test('a question about one group asks every table that it reads of groups for this group alone', async () => {

@@ -54,12 +54,14 @@ export async function leakageOf(ask: Ask, named: NamedWeights): Promise<Leakage>
   const trained = `(SELECT group_id FROM (${groupsIn(weights)}) WHERE fate = 'contained' UNION SELECT group_id FROM ${told})`
   const requests = `(FROM rollout.requested AS requested SEMI JOIN ${trained} AS trained ON trained.group_id = requested.group_id)`
   const evaluated = `(FROM rollout.requested WHERE purpose = 'eval')`
-  const [counts] = await rows(
+  // Three subqueries in one row would be a cross product.
+  const counted = await rows(
     ask,
-    `SELECT (SELECT count(*) FROM ${trained}) AS trained,
-      (SELECT count(DISTINCT group_id) FROM ${requests}) AS with_request,
-      (SELECT count(DISTINCT group_id) FROM ${evaluated}) AS evaluated`,
+    `SELECT 'trained' AS what, count(*) AS groups FROM ${trained}
+    UNION ALL SELECT 'with_request', count(DISTINCT group_id) FROM ${requests}
+    UNION ALL SELECT 'evaluated', count(DISTINCT group_id) FROM ${evaluated}`,
   )
+  const counts = Object.fromEntries(counted.map(({ what, groups }) => [String(what), Number(groups)]))
   const perMark = (requests: string) =>
     `(SELECT "by", shared, count(DISTINCT group_id) AS groups, min(group_id) AS example FROM ${marksOf(requests)} GROUP BY ALL)`
   const found = await rows(
@@ -79,9 +81,9 @@ export async function leakageOf(ask: Ask, named: NamedWeights): Promise<Leakage>
   return {
     name,
     clean: found.length === 0,
-    trained_groups: Number(counts?.trained),
-    trained_with_request: Number(counts?.with_request),
-    eval_groups: Number(counts?.evaluated),
+    trained_groups: counts.trained ?? 0,
+    trained_with_request: counts.with_request ?? 0,
+    eval_groups: counts.evaluated ?? 0,
     not_compared: unknown.map(({ group_id }) => String(group_id)),
     leaks: found.map((row) => ({
       by: String(row.by) as Leak['by'],

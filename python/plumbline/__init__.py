@@ -15,6 +15,7 @@ from plumbline.group import Group
 from plumbline.groups import Groups
 from plumbline.publish import PublishedModel, publish
 from plumbline.query import query
+from plumbline.retire import retire
 from plumbline.step import Step
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "pad",
     "publish",
     "query",
+    "retire",
 ]

@@ -66,7 +66,7 @@ class AnsweringServer:
                 server.authorizations.append(self.headers.get("authorization"))
                 self.send(server.answer_to(self.path.removeprefix(CONSUMER), body))
 
-            do_GET = do_HEAD = do_PUT = do_POST = answer
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
             def send(self, answer):
                 if answer.sent < 0:

@@ -4,6 +4,7 @@ import type { Partitions } from '../../schemas/wire/partitions.ts'
 import { homesOf } from '../../schemas/wire/routing.ts'
 import type { ConsumerState, Standing } from './consumer-state.ts'
 import { Decisions } from './decide/decisions.ts'
+import { FeedRefusal } from './refusal.ts'
 import { type Append, type ObserveCommits, SharedCommits } from './shared-commits.ts'
 
 export interface DecidingOptions {
@@ -75,7 +76,10 @@ export class Deciding {
     return await held
   }
 
-  /** What `look` finds in the state now, or throws, once all of that state is committed. */
+  /**
+   * What `look` finds in the state now, or throws, once all of that state is committed. A refusal is confirmed: a later
+   * feed may know what this one does not, and a trainer that is refused by mistake gives up its run or its groups.
+   */
   async seen<A>(look: () => A): Promise<A> {
     let tell: () => A
     try {
@@ -83,6 +87,8 @@ export class Deciding {
       tell = () => found
     } catch (error) {
       tell = () => raise(error)
+      // A transaction without events, which fails once another feed has the consumer.
+      if (error instanceof FeedRefusal) this.#commits.add([])
     }
     await this.#commits.settled()
     return tell()

@@ -194,6 +194,26 @@ test('an earlier feed whose commit fails for another reason does not take the co
   expect((await lease(later, epoch, 1)).groups).toHaveLength(1)
 })
 
+test('a feed that another has fenced refuses no call of the current epoch, whatever it does not know', async () => {
+  await log.form(8)
+  const first = await subscribed(log.feed())
+  const before = await start(first)
+  const later = await log.feed().consumer('lab')
+  const { epoch } = await start(later)
+  const has = await lease(later, epoch, 1)
+  // By the first feed's state the epoch is none: it must find out that it is late before it says so.
+  await expect(lease(first, epoch, 1)).rejects.toMatchObject({ name: 'RivalError' })
+  // So must one whose first call is a heartbeat.
+  const third = await log.feed().consumer('lab')
+  const { epoch: last } = await start(third)
+  await expect(later.heartbeat({ epoch: last, rank: 0 })).rejects.toMatchObject({ name: 'RivalError' })
+  // The one that has the consumer refuses as before.
+  for (const { epoch: earlier } of [before, { epoch }]) {
+    await expect(third.heartbeat({ epoch: earlier, rank: 0 })).rejects.toMatchObject({ code: 'fenced' })
+  }
+  expect(ids(await lease(third, last, 1))).toEqual(ids(has))
+})
+
 test('the names of lineages do not grow with every resume', async () => {
   await log.form(12)
   const lab = await subscribed(log.feed())

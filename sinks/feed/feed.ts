@@ -7,16 +7,17 @@ import { joinEvents } from '../../schemas/wire/codec.ts'
 import type { Caller } from './decide/current.ts'
 import type { Leased, LeaseWanted } from './decide/lease.ts'
 import { GroupGoneError, type GroupRecord, GroupTopic } from './group-topic.ts'
-import { consumersIn, type TrainingLog, type Transport } from './history.ts'
+import { consumersIn, type Transport } from './history.ts'
 import { OpenConsumer } from './open-consumer.ts'
 import { type NumberedGroup, numbered } from './open-groups.ts'
 import { PublishedModels } from './published-models.ts'
 import { FeedRefusal, isOverKafka } from './refusal.ts'
 import { Sending } from './sending.ts'
 import type { ObserveCommits } from './shared-commits.ts'
+import type { SnapshotReading } from './snapshots.ts'
 import { FeedCounts } from './watch/feed-counts.ts'
 
-export interface FeedOptions extends TrainingLog {
+export interface FeedOptions extends SnapshotReading {
   readonly report: (message: string) => void
   readonly observe?: ObserveCommits
   readonly now_ms?: () => number

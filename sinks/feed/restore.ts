@@ -1,9 +1,9 @@
 import { sleep } from '../../infra/sleep.ts'
 import { ConsumerState } from './consumer-state.ts'
-import { eventsOf, type TrainingLog } from './history.ts'
-import { lastSnapshot, type Snapshot } from './snapshots.ts'
+import { eventsOf } from './history.ts'
+import { lastSnapshot, type Snapshot, type SnapshotReading } from './snapshots.ts'
 
-export interface RestoreOptions extends TrainingLog {
+export interface RestoreOptions extends SnapshotReading {
   readonly report: (message: string) => void
   /** How long committed events may stay invisible to a reader, as on Kafka. */
   readonly visible_ms?: number

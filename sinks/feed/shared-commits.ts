@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import type { NewRecord } from '../../infra/log/port/log.ts'
 import type { ResumingProducer } from '../../infra/runtime/work/resuming-producer.ts'
 import { consumerSubscribed } from '../../schemas/events/training.ts'
@@ -100,8 +99,8 @@ export class SharedCommits {
   }
 
   async #run(): Promise<void> {
-    // Calls that came at the same moment decide first.
-    await setImmediate()
+    // Calls that came at the same moment decide first. The host's own, so that a simulation can replace it.
+    await new Promise<void>((resolve) => void setImmediate(resolve))
     for (let batch = this.#next(); batch !== undefined; batch = this.#next()) {
       try {
         await this.#commit(batch)

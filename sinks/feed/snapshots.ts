@@ -1,5 +1,3 @@
-import { promisify } from 'node:util'
-import { gunzip, gzip } from 'node:zlib'
 import { feedSnapshotIn } from '../../infra/runtime/internal/internal-records.ts'
 import { FEED_SNAPSHOTS_TOPIC, type FeedSnapshotEntry } from '../../infra/runtime/internal/internal-topics.ts'
 import { toJson } from '../../infra/runtime/internal/json-records.ts'
@@ -10,19 +8,23 @@ import { partitionsOf } from '../../schemas/wire/partitions.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
 import type { ConsumerState } from './consumer-state.ts'
 import type { TrainingLog } from './history.ts'
+import { type Packing, packedInThreads } from './packing.ts'
 import type { Append } from './shared-commits.ts'
 import { STATE_VERSION, type StoredState, storedState } from './stored-state.ts'
 
 /** Far more than any state has: a blob that grows beyond it is none. */
 const MOST_STATE_BYTES = 512 * 2 ** 20
-const pack = promisify(gzip)
-const unpack = promisify(gunzip)
 
 /** A state, and where its events go on. */
 export interface Snapshot {
   readonly stored: StoredState
   /** By topic of training events. */
   readonly positions: ReadonlyMap<string, bigint>
+}
+
+/** Where snapshots are read. */
+export interface SnapshotReading extends TrainingLog {
+  readonly packing?: Packing
 }
 
 /**
@@ -32,18 +34,18 @@ export interface Snapshot {
  * @param report is told of a snapshot that should be readable and is not
  */
 export async function lastSnapshot(
-  options: TrainingLog,
+  options: SnapshotReading,
   consumer: string,
   report: (message: string) => void,
 ): Promise<Snapshot | undefined> {
-  const { log, blobs } = options
+  const { log, blobs, packing = packedInThreads } = options
   const entry = await lastEntry(options, consumer)
   if (entry === undefined || entry.state_version !== STATE_VERSION || !(await isOfThese(options, entry))) {
     return undefined
   }
   try {
-    const text = await unpack(await blobs.get(entry.blob), { maxOutputLength: MOST_STATE_BYTES })
-    const stored = storedState.parse(JSON.parse(text.toString('utf8')))
+    const text = await packing.unpack(await blobs.get(entry.blob), MOST_STATE_BYTES)
+    const stored = storedState.parse(JSON.parse(Buffer.from(text).toString('utf8')))
     if (stored.name !== consumer || stored.number !== entry.number) {
       throw new Error(
         `expected ${consumer} after event ${entry.number}, found ${stored.name} after event ${stored.number}`,
@@ -87,7 +89,7 @@ async function idsIn({ log }: Pick<TrainingLog, 'log'>): Promise<ReadonlyMap<str
   return ids.size === names.size && [...ids.values()].every((id) => id !== '') ? ids : undefined
 }
 
-export interface SnapshotOptions extends TrainingLog {
+export interface SnapshotOptions extends SnapshotReading {
   readonly report: (message: string) => void
   /** How many events a snapshot is taken after; infinity: none is taken. */
   readonly snapshot_events?: number
@@ -147,7 +149,7 @@ export class Snapshots {
   }
 
   async #take(state: ConsumerState): Promise<void> {
-    const { log, blobs, partitions } = this.#options
+    const { log, blobs, partitions, packing = packedInThreads } = this.#options
     const { signal } = this.#stop
     await log.createTopics([{ name: FEED_SNAPSHOTS_TOPIC, partitions: 1, retention: 'latest_per_key' }])
     const ids = await idsIn({ log })
@@ -162,7 +164,7 @@ export class Snapshots {
     signal.throwIfAborted()
     const stored = state.stored()
     this.#due_at = stored.number + this.#distance(stored)
-    const blob = await blobs.put(await pack(toJson(stored), { level: 1 }), 'application/gzip', { signal })
+    const blob = await blobs.put(await packing.pack(toJson(stored)), 'application/gzip', { signal })
     const { name: consumer, number } = stored
     const entry: FeedSnapshotEntry = { consumer, state_version: STATE_VERSION, number, topics, blob }
     this.#commit({

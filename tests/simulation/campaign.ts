@@ -1,5 +1,5 @@
 import { FAULTS } from './fault-kinds.ts'
-import { runSchedule, type Schedule, type ScheduleOptions } from './schedule.ts'
+import { type RunSchedule, runSchedule, type Schedule, type ScheduleOptions } from './schedule.ts'
 import { shrink } from './shrink.ts'
 
 /** Many schedules in a row, each with its own seed. */
@@ -19,17 +19,19 @@ export interface CampaignOptions extends ScheduleOptions {
   readonly schedules: number
   /** Stop at the first schedule that breaks a guarantee. */
   readonly until_failure?: boolean
+  /** What a seed is run as; default: the pipeline. */
+  readonly run?: RunSchedule
   readonly onSchedule?: (schedule: Schedule) => void
 }
 
 export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
-  const { seed, schedules, until_failure = false, onSchedule, ...each } = options
+  const { seed, schedules, until_failure = false, onSchedule, run = runSchedule, ...each } = options
   const faults = new Map<string, number>()
   const moods = new Map<string, number>()
   const failed: Schedule[] = []
   const sum = { schedules: 0, steps: 0, virtual_ms: 0 }
   for (let at = 0; at < schedules; at++) {
-    const schedule = await runSchedule(String(seed + at), each)
+    const schedule = await run(String(seed + at), each)
     sum.schedules++
     sum.steps += schedule.steps
     sum.virtual_ms += schedule.virtual_ms
@@ -43,8 +45,13 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
 }
 
 /** Describes a failed schedule for a person: what broke, which faults preceded it, and how to repeat it. */
-export async function describeFailure(failed: Schedule, options: ScheduleOptions, planted = ''): Promise<string> {
-  const smallest = await shrink(failed, options)
+export async function describeFailure(
+  failed: Schedule,
+  options: ScheduleOptions,
+  planted = '',
+  { run = runSchedule, flags = '' }: { readonly run?: RunSchedule; readonly flags?: string } = {},
+): Promise<string> {
+  const smallest = await shrink(failed, options, run)
   const only = smallest.faults.map(({ number }) => number).join(',') || '0'
   const bug = planted === '' ? '' : ` --planted "${planted}"`
   return [
@@ -52,13 +59,13 @@ export async function describeFailure(failed: Schedule, options: ScheduleOptions
     ...failed.violations.slice(0, 5).map((violation) => `  ${violation}`),
     `Its ${failed.faults.length} faults, in order:`,
     ...linesOf(failed),
-    `Run it again:  npm run test:simulation -- --seed ${failed.seed}${bug} --trace`,
+    `Run it again:  npm run test:simulation --${flags} --seed ${failed.seed}${bug} --trace`,
     ...(smallest === failed
       ? []
       : [
           `${smallest.faults.length === 1 ? 'One of them is' : `${smallest.faults.length} of them are`} enough (${smallest.violations[0]}):`,
           ...linesOf(smallest),
-          `Run that again:  npm run test:simulation -- --seed ${failed.seed}${bug} --only ${only} --trace`,
+          `Run that again:  npm run test:simulation --${flags} --seed ${failed.seed}${bug} --only ${only} --trace`,
         ]),
   ].join('\n')
 }

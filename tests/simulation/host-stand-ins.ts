@@ -30,12 +30,20 @@ export function standInForHost(time: VirtualTime, uniform: () => number, running
     if (typeof timer === 'object' && timer !== null && own.has(timer)) time.clear(timer as VirtualTimer)
     else host.clearTimeout(timer as NodeJS.Timeout | undefined)
   }) as typeof clearTimeout
+  globalThis.setImmediate = ((callback: (...rest: unknown[]) => void, ...rest: unknown[]) => {
+    const owner = running()
+    if (owner === undefined) return host.setImmediate(callback, ...rest)
+    const timer = time.start(owner, 0, () => callback(...rest))
+    own.add(timer)
+    return timer
+  }) as unknown as typeof setImmediate
   Date.now = () => (running() === undefined ? host.now() : time.wall_ms)
   performance.now = () => (running() === undefined ? hostNow() : time.now_ms)
   Math.random = () => (running() === undefined ? host.random() : uniform())
   return () => {
     globalThis.setTimeout = host.setTimeout
     globalThis.clearTimeout = host.clearTimeout
+    globalThis.setImmediate = host.setImmediate
     Date.now = host.now
     Math.random = host.random
     if (steady === undefined) Reflect.deleteProperty(performance, 'now')

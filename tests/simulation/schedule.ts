@@ -8,7 +8,6 @@ import { violationsAfterReset, violationsAtEnd, violationsAtRest } from './invar
 import { haveReadRemade, readersOfRemade, remakeTopic, resetReaders, violationsOfRemade } from './remade-topic.ts'
 import { Scheduler } from './scheduler.ts'
 import { type Conduct, RIGHT } from './simulated-log.ts'
-import type { Mood } from './simulated-policy.ts'
 import { Sources } from './sources.ts'
 import { VirtualTime } from './virtual-time.ts'
 import { Witness } from './witness.ts'
@@ -20,7 +19,8 @@ export interface Schedule {
   readonly violations: readonly string[]
   /** In the order in which they happened. */
   readonly faults: readonly Fault[]
-  readonly moods: ReadonlyMap<Mood, number>
+  /** What else happened, and how often: the moods of the policy, or events of training. */
+  readonly moods: ReadonlyMap<string, number>
   readonly steps: number
   readonly virtual_ms: number
   /** Digest of every step and of the log's final content; equal for equal schedules. */
@@ -34,6 +34,8 @@ export interface ScheduleOptions {
   readonly conduct?: ((broker: MemoryBroker) => Conduct) | undefined
   readonly onStep?: ((line: string) => void) | undefined
 }
+
+export type RunSchedule = (seed: string, options: ScheduleOptions) => Promise<Schedule>
 
 /** More than any schedule takes that makes progress. */
 const MOST_STEPS = 60_000

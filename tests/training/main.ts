@@ -1,4 +1,8 @@
-/** The long test of training: `npm run test:training -- --seed S --kills 30 [--log kafka://127.0.0.1:9092/mine [--over kafka]]`. */
+/**
+ * The long test of training: `npm run test:training -- --seed S --kills 30`. With `--max-staleness 12` the trainer publishes
+ * its weights, and groups that are more steps behind are dropped. `--log kafka://127.0.0.1:9092/mine`, and with it
+ * `--over kafka`: on Kafka, and without a feed.
+ */
 import { parseArgs } from 'node:util'
 import { type TrainingTestOptions, trainingTest } from './training-test.ts'
 
@@ -8,13 +12,18 @@ const { values } = parseArgs({
     kills: { type: 'string', default: '30' },
     log: { type: 'string' },
     over: { type: 'string', default: 'http' },
+    'max-staleness': { type: 'string' },
   },
 })
 const say = (line: string) => void process.stdout.write(`${line}\n`)
 const { seed, kills, log, over } = values
 if (over !== 'http' && over !== 'kafka') throw new RangeError(`--over: expected http or kafka, got ${over}`)
 say(`seed ${seed}, ${kills} kills`)
-const options: TrainingTestOptions = { seed, kills: Number(kills), over, report: say }
+const staleness = values['max-staleness']
+const options: TrainingTestOptions = {
+  ...{ seed, kills: Number(kills), over, report: say },
+  ...(staleness === undefined ? {} : { max_staleness: Number(staleness) }),
+}
 const { breaches, counts, folder } = await trainingTest(log === undefined ? options : { ...options, log })
 for (const [what, count] of Object.entries(counts)) say(`${String(count).padStart(6)}  ${what}`)
 for (const breach of breaches) say(`BROKEN: ${breach}`)

@@ -31,7 +31,10 @@ def main() -> int:
         arguments.add_argument(name, required=True)
     for name in ("--rank", "--world-size", "--batch", "--every"):
         arguments.add_argument(name, type=int, required=True)
-    arguments.add_argument("--plant", choices=["", "old-weights"], default="", help="a bug for the test to find")
+    arguments.add_argument("--model", help="an ONNX file that is published with every checkpoint")
+    arguments.add_argument("--max-staleness", type=int, help="in steps")
+    plants = ["", "old-weights", "skips-long"]
+    arguments.add_argument("--plant", choices=plants, default="", help="a bug for the test to find")
     asked = arguments.parse_args()
     folder = Path(asked.folder)
     Deadly(folder / "die.json", f"rank-{asked.rank}").watch(asked)
@@ -47,6 +50,9 @@ def main() -> int:
             batch=asked.batch,
             lease_ms=None if asked.url is None else 5_000,
             keep_checkpoints=4,
+            max_staleness=asked.max_staleness,
+            # Of the time before the first model.
+            without_version=None if asked.max_staleness is None else "always",
             stop_when_idle=0.3,
         ) as groups:
             Rank(groups, folder, asked).train()
@@ -77,14 +83,16 @@ class Rank:
             is_over = all(one["is_over"] for one in told)
             if is_over and all(one["held"] == 0 for one in told):
                 break
-            # Over Kafka the partitions of a rank may have more groups than those of another: one rank trains on the rest.
-            if is_over and self.asked.kafka and any(one["held"] == 0 for one in told):
+            # Partitions may have unequal numbers of groups, and drops too: one rank trains on the rest.
+            is_uneven = self.asked.kafka or self.asked.max_staleness is not None
+            if is_over and is_uneven and any(one["held"] == 0 for one in told):
                 break
             if not (all(one["held"] == batch for one in told) or (is_over and all(one["held"] > 0 for one in told))):
                 continue
-            step = self.groups.begin_step(held)
+            step = self.begin(held)
+            learned = [group for group in step.groups if self.asked.plant != "skips-long" or not is_long(group)]
             # As gradients are: every rank learns from the groups of all.
-            for ids in self.gather([group.group_id for group in held]):
+            for ids in self.gather([group.group_id for group in learned]):
                 self.counts.update(ids)
             step.applied(loss=1 / step.number, tokens=len(held))
             self.step = step.number
@@ -94,6 +102,19 @@ class Rank:
                 self.save()
         self.save()
 
+    def begin(self, held: list[plumbline.Group]) -> plumbline.Step[plumbline.Group]:
+        """Groups that have become too old are left out. The other ranks have begun: this one needs a group at least."""
+        while True:
+            try:
+                return self.groups.begin_step(held)
+            except plumbline.StaleGroupsError as error:
+                held = [group for group in held if group.sequence not in error.groups]
+            while not held and (group := next(self.groups, None)) is not None:
+                held.append(group)
+            if not held:
+                print(f"rank {self.asked.rank}: no group is left for the step that others have begun", flush=True)
+                raise SystemExit(LOST)
+
     def save(self) -> None:
         named = sum(self.gather(self.groups.since_checkpoint()), [])
         if not named:
@@ -101,6 +122,11 @@ class Rank:
         saved = None
         if self.asked.rank == 0:
             names = sorted(self.counts)
+            if self.asked.model is not None:
+                # Before the checkpoint, so that a run that resumes from it has published this version.
+                tensor = {"file": "model.onnx", "dtype": "float32", "shape": [8, 2]}
+                manifest = {"inputs": [{**tensor, "name": "x"}], "outputs": [{**tensor, "name": "y"}]}
+                self.groups.publish({"model.onnx": self.asked.model}, manifest=manifest)
             weights = {"counts": np.array([self.counts[name] for name in names], dtype=np.int64)}
             extra = {"counts": {name: self.counts[name] for name in names}}
             saved = self.groups.checkpoint(self.checkpoints, self.step, weights, groups=named, extra=extra)
@@ -132,6 +158,10 @@ class Rank:
 
     def say(self, what: str, **more: Any) -> None:
         print(json.dumps({"rank": self.asked.rank, "what": what, **more}), flush=True)
+
+
+def is_long(group: plumbline.Group) -> bool:
+    return max(map(len, group.text)) > 1_000
 
 
 class Deadly:

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import {
   existsSync,
   mkdirSync,
@@ -14,7 +15,6 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { programFile } from '../../bundle/program-file.mjs'
-import { type Random, random } from '../../environments/tower/random.ts'
 import { memoryBlobs } from '../../infra/blobs/memory.ts'
 import { openKafkaLog } from '../../infra/log/kafka/kafka-log.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
@@ -23,8 +23,10 @@ import { ConsumerState } from '../../sinks/feed/consumer-state.ts'
 import { eventsOf } from '../../sinks/feed/history.ts'
 import { catalogue } from '../../streams/vocabulary.ts'
 import { type At, plumbline, plumblineOk, sql } from '../../testing/crew/program.ts'
-import { pick } from '../../testing/pick.ts'
+import { linearOnnx } from '../../testing/tiny-onnx.ts'
 import { Process } from './kept-running.ts'
+import { type Kill, scheduleOf } from './kills.ts'
+import { lengthBreaches, SAMPLED_GROUPS, type SampledGroup } from './lengths.ts'
 
 export interface TrainingTestOptions {
   readonly seed: string
@@ -34,8 +36,13 @@ export interface TrainingTestOptions {
   /** How the ranks get their groups: from a feed, or from the log, which is then on Kafka. Default: `http`. */
   readonly over?: 'http' | 'kafka'
   readonly report?: (line: string) => void
+  /**
+   * Staleness on, in steps: the trainer publishes its weights, and completions come from a sampler that follows them,
+   * long ones later than short ones. Groups that are older are dropped. Over HTTP.
+   */
+  readonly max_staleness?: number
   /** A bug in the trainer, which must be found. */
-  readonly plant?: 'old-weights'
+  readonly plant?: 'old-weights' | 'skips-long'
 }
 
 export interface TrainingResult {
@@ -54,51 +61,10 @@ const PYTHON = fileURLToPath(new URL('../../.venv/bin/python', import.meta.url))
 const CLIENT = fileURLToPath(new URL('../../python', import.meta.url))
 const at = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-/** Where a process is killed. */
-interface Kill {
-  readonly who: 'feed' | 'rank-0' | 'rank-1' | 'sampler' | 'scorer' | 'sink'
-  /** Of a rank: before or after a call; of the feed: a stage of its commit; of the others: so many ms from now. */
-  readonly when: string
-  readonly path?: string
-}
-
-/** Inside each of: a lease, from begin_step to the receipt, from a checkpoint's file to its receipt, a resume. */
-const KINDS: readonly ((draw: Random) => Kill)[] = [
-  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/leases' }),
-  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'before', path: '/receipts' }),
-  () => ({ who: 'rank-0', when: 'before', path: '/checkpoints' }),
-  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/runs' }),
-  () => ({ who: 'feed', when: 'decided' }),
-  () => ({ who: 'feed', when: 'committed' }),
-  (draw) => ({ who: pick(draw, ['sampler', 'scorer', 'sink']), when: String(draw.integer(0, 400)) }),
-  () => ({ who: 'rank-0', when: 'after', path: '/checkpoints' }),
-]
-
-/** Without a feed. A commit dies when its records are sent and its transaction has not ended. */
-const KINDS_OVER_KAFKA: readonly ((draw: Random) => Kill)[] = [
-  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/leases' }),
-  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'before', path: '/receipts' }),
-  () => ({ who: 'rank-0', when: 'before', path: '/checkpoints' }),
-  () => ({ who: 'rank-0', when: 'before', path: '/commits' }),
-  () => ({ who: 'rank-0', when: 'after', path: '/commits' }),
-  (draw) => ({ who: pick(draw, ['rank-0', 'rank-1']), when: 'after', path: '/runs' }),
-  (draw) => ({ who: pick(draw, ['sampler', 'scorer', 'sink']), when: String(draw.integer(0, 400)) }),
-  () => ({ who: 'rank-0', when: 'before', path: '/runs' }),
-]
-
-export function scheduleOf(seed: string, kills: number, over: 'http' | 'kafka' = 'http'): Kill[] {
-  const draw = random('training test', seed)
-  const kinds = over === 'http' ? KINDS : KINDS_OVER_KAFKA
-  const all = Array.from({ length: kills }, (_, at) => (kinds[at % kinds.length] as (draw: Random) => Kill)(draw))
-  return all
-    .map((kill) => ({ kill, key: draw.uniform() }))
-    .sort((one, other) => one.key - other.key)
-    .map(({ kill }) => kill)
-}
-
 /**
  * Two ranks train on what a sampler, a scorer and a feed give them, while processes are killed. In the end every formed
- * group is inside the weights of the last checkpoint once, and the ledger tells the same.
+ * group is inside the weights of the last checkpoint once, and the ledger tells the same. With staleness on, every group
+ * that is not dropped is, and in each bin of lengths all sampled groups are the one or the other.
  */
 export async function trainingTest(options: TrainingTestOptions): Promise<TrainingResult> {
   const root = mkdtempSync(join(tmpdir(), 'plumbline-training-'))
@@ -149,8 +115,11 @@ class Training {
       '--forever',
       '--rate',
       String(SCENES_PER_SECOND),
+      // What waits for longer is too old.
+      ...(this.#has_staleness ? ['--ahead-of', `lab=${MOST_AHEAD}`] : []),
     ])
-    this.#keep('sampler', ['run', '--no-sink', '--only', 'sample-completions'])
+    if (this.#has_staleness) this.#startVersions()
+    else this.#keep('sampler', ['run', '--no-sink', '--only', 'sample-completions'])
     this.#keep('scorer', ['run', '--no-sink', '--only', 'score-completions', 'form-groups'])
     this.#keep('sink', ['run', '--only', 'duckdb'])
     if (this.#over === 'http') await this.#startFeed()
@@ -161,8 +130,14 @@ class Training {
       await this.#strike(kill)
       await this.#progress(`a step after kill ${number + 1}`)
     }
+    if (this.#has_staleness) await this.#until(`step ${LEAST_STEPS}`, () => this.#lastStep() >= LEAST_STEPS, 3)
     await this.#finish()
     await this.#audit()
+  }
+
+  #lastStep(): number {
+    const lines = this.#ranks.flatMap((rank) => rank.lines.filter((line) => line.startsWith('{')))
+    return Math.max(0, ...lines.map((line) => Number((JSON.parse(line) as { step?: number }).step ?? 0)))
   }
 
   async end(): Promise<void> {
@@ -200,7 +175,30 @@ class Training {
   async #startFeed(): Promise<void> {
     const { data, log = '' } = this.#at
     const args = [...NODE_FLAGS, at('feed-program.ts'), data, log, String(await this.#port), this.#order]
+    if (this.#has_staleness) args.push(this.#tokens)
     this.#restart('feed', process.execPath, args)
+  }
+
+  /** A sampler that follows the models of the run, and what the trainer needs to publish them. */
+  #startVersions(): void {
+    const { data, log = '' } = this.#at
+    writeFileSync(this.#model, linearOnnx(2, 1))
+    const sha256 = createHash('sha256').update(TOKEN).digest('hex')
+    const trainer = { name: 'trainer', sha256, consumers: ['lab'], roles: ['read', 'receipts', 'publish'], events: [] }
+    writeFileSync(this.#tokens, JSON.stringify({ tokens: [trainer] }))
+    this.#restart('sampler', process.execPath, [...NODE_FLAGS, at('versioned-sampler.ts'), data, log])
+  }
+
+  get #has_staleness(): boolean {
+    return this.#options.max_staleness !== undefined
+  }
+
+  get #model(): string {
+    return join(this.#root, 'trainer', 'model.onnx')
+  }
+
+  get #tokens(): string {
+    return join(this.#root, 'tokens.json')
   }
 
   get #order(): string {
@@ -213,8 +211,8 @@ class Training {
 
   async #train(): Promise<void> {
     await this.#trainWith(RANKS)
-    // Partitions have unequal numbers of groups: one rank trains on what the others have left.
-    if (this.#over === 'kafka') await this.#trainWith(1)
+    // Partitions have unequal numbers of groups, and drops leave unequal numbers to ranks: one rank trains on what the others have left.
+    if (this.#over === 'kafka' || this.#has_staleness) await this.#trainWith(1)
     this.#is_done = !this.#is_ending
   }
 
@@ -240,18 +238,23 @@ class Training {
   }
 
   async #rank(rank: number, world_size: number, attempt: string): Promise<Process> {
-    const numbers = { rank, 'world-size': world_size, batch: BATCH, every: EVERY }
+    const every = this.#has_staleness ? EVERY_WITH_MODEL : EVERY
+    const numbers = { rank, 'world-size': world_size, batch: BATCH, every }
     const from =
       this.#over === 'http' ? { url: `http://127.0.0.1:${await this.#port}` } : { kafka: this.#options.log ?? '' }
     const texts = { ...from, attempt, folder: join(this.#root, 'trainer') }
-    const { plant = '' } = this.#options
-    const args = Object.entries({ ...numbers, ...texts, plant }).flatMap(([name, value]) => [
+    const { plant = '', max_staleness } = this.#options
+    const versions = max_staleness === undefined ? {} : { model: this.#model, 'max-staleness': max_staleness }
+    const args = Object.entries({ ...numbers, ...texts, ...versions, plant }).flatMap(([name, value]) => [
       `--${name}`,
       String(value),
     ])
     return new Process({
       ...{ name: `rank-${rank}`, command: PYTHON, args: [at('trainer.py'), ...args], cwd: this.#root },
-      env: { PYTHONPATH: CLIENT, PYTHONDONTWRITEBYTECODE: '1' },
+      env: {
+        ...{ PYTHONPATH: CLIENT, PYTHONDONTWRITEBYTECODE: '1' },
+        ...(this.#has_staleness ? { PLUMBLINE_FEED_TOKEN: TOKEN } : {}),
+      },
       output: join(this.#root, `rank-${rank}.log`),
     })
   }
@@ -321,19 +324,17 @@ class Training {
   async #audit(): Promise<void> {
     const formed = await this.#formed()
     const lab = await this.#consumer()
-    this.#expect('durable groups by the training events', lab.counts, {
-      numbered: 0,
-      leased: 0,
-      applied: 0,
-      durable: formed,
-      dropped: 0,
-    })
+    // Without staleness nothing may be dropped.
+    const dropped = this.#has_staleness ? lab.counts.dropped : 0
+    const durable = formed - dropped
+    const none = { numbered: 0, leased: 0, applied: 0 }
+    this.#expect('groups by the training events', lab.counts, { ...none, durable, dropped })
     const last = lab.checkpoints.at(-1)?.checkpoint ?? ''
     const weights = this.#weightsOf(last)
     const off = Object.entries(weights).filter(([, times]) => times !== 1)
     this.#expect('groups that are inside the weights more than once', off, [])
-    this.#expect('groups inside the weights', Object.keys(weights).length, formed)
-    await this.#until('the tables have every event', () => this.#isLoaded(last))
+    this.#expect('groups inside the weights', Object.keys(weights).length, durable)
+    await this.#until('the tables have every event', () => this.#isLoaded(last, dropped))
     const ledger = await sql<{ group_id: string; state: string }>(
       this.#at,
       "select group_id, state from ledger where consumer = 'lab'",
@@ -345,9 +346,10 @@ class Training {
     )
     const [row] = await sql<Record<string, number>>(
       this.#at,
-      'select matching::int as matching, durable::int as durable, waiting::int as waiting, lost::int as lost from consumers',
+      'select matching::int as matching, durable::int as durable, dropped::int as dropped, waiting::int as waiting, lost::int as lost from consumers',
     )
-    this.#expect('the view consumers', row, { matching: formed, durable: formed, waiting: 0, lost: 0 })
+    this.#expect('the view consumers', row, { matching: formed, durable, dropped, waiting: 0, lost: 0 })
+    if (this.#has_staleness) await this.#auditLengths(weights)
     await this.end()
     const verified = await plumbline(this.#at, ['verify'])
     if (verified.code !== 0) this.breaches.push(`verify: ${verified.stdout}${verified.stderr}`)
@@ -355,10 +357,24 @@ class Training {
     this.counts['starts of the ranks'] = this.#attempts
   }
 
+  async #auditLengths(weights: Readonly<Record<string, number>>): Promise<void> {
+    const groups = await sql<SampledGroup>(this.#at, SAMPLED_GROUPS)
+    const count = (what: string, groups: number) => {
+      this.counts[what] = groups
+    }
+    this.breaches.push(...lengthBreaches(groups, weights, count))
+    const [models] = await sql<{ count: number }>(
+      this.#at,
+      'select count(distinct model_id)::int as count from model.published',
+    )
+    this.counts['models published'] = models?.count ?? 0
+  }
+
   /** The consumer as the feed has it; over Kafka, as the feed's fold makes it of the events that the ranks wrote. */
   async #consumer(): Promise<Pick<ConsumerState, 'counts' | 'checkpoints'>> {
     if (this.#over === 'http') {
-      const answer = await fetch(`http://127.0.0.1:${await this.#port}/v1/consumers/lab`)
+      const headers = { authorization: `Bearer ${TOKEN}` }
+      const answer = await fetch(`http://127.0.0.1:${await this.#port}/v1/consumers/lab`, { headers })
       return (await answer.json()) as Pick<ConsumerState, 'counts' | 'checkpoints'>
     }
     const log = await openKafkaLog({ address: this.#options.log ?? '' })
@@ -375,11 +391,11 @@ class Training {
     }
   }
 
-  /** Whether the tables have this checkpoint, which is the last event of the consumer, and all events before it. */
-  async #isLoaded(checkpoint: string): Promise<boolean> {
+  /** Whether the tables have this checkpoint and so many drops, the last events of the consumer, and all before them. */
+  async #isLoaded(checkpoint: string, dropped: number): Promise<boolean> {
     const found = await sql(
       this.#at,
-      `select 1 as one from consumers where checkpoint = '${checkpoint}' and missing = 0 and ahead = 0`,
+      `select 1 as one from consumers where checkpoint = '${checkpoint}' and dropped = ${dropped} and missing = 0 and ahead = 0`,
     )
     return found.length > 0
   }
@@ -402,11 +418,12 @@ class Training {
     if (one !== other) this.breaches.push(`${what}: expected ${other}, got ${one?.slice(0, 2_000)}`)
   }
 
-  async #until(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
-    const until_ms = performance.now() + PATIENCE_MS
+  async #until(what: string, is: () => boolean | Promise<boolean>, times = 1): Promise<void> {
+    const until_ms = performance.now() + times * PATIENCE_MS
     while (!(await is())) {
       if (this.breaches.length > 0) throw new Error(`waiting until ${what}`)
-      if (performance.now() > until_ms) throw new Error(`${PATIENCE_MS / 1000} s were not enough until ${what}`)
+      if (performance.now() > until_ms)
+        throw new Error(`${(times * PATIENCE_MS) / 1000} s were not enough until ${what}`)
       await Promise.race([wait(50), this.#training.then(() => wait(50))])
     }
   }
@@ -415,6 +432,14 @@ class Training {
     this.counts[what] = (this.counts[what] ?? 0) + 1
   }
 }
+
+/** What a person would get from `plumbline feed token`. */
+const TOKEN = 'a-token-of-the-training-test'
+/** Groups that may be asked for and not trained on. */
+const MOST_AHEAD = 16
+/** With staleness on: checkpoints, each with a model, and least steps, so that enough groups are of each age. */
+const EVERY_WITH_MODEL = 2
+const LEAST_STEPS = 36
 
 /** What `lag --json` prints, as far as it is read here. */
 interface Lag {

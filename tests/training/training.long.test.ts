@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { scheduleOf, trainingTest } from './training-test.ts'
+import { scheduleOf } from './kills.ts'
+import { trainingTest } from './training-test.ts'
 
 /** The small version of `npm run test:training -- --seed S --kills 30`. */
 
@@ -34,4 +35,24 @@ test('a trainer that resumes with older weights than the feed was told is found'
   const { breaches, folder } = await trainingTest({ seed: '1', kills: 8, plant: 'old-weights' })
   if (folder !== undefined) await rm(folder, { recursive: true, force: true })
   expect(breaches.join('\n')).toMatch(/groups inside the weights: expected \d+, got \d+/)
+})
+
+/** Of a schedule in which the sampler is killed too. */
+const STALENESS = { seed: '6', max_staleness: 6 }
+
+test('no bias to short completions: with staleness on and eight kills, in every bin of lengths the sampled groups are durable or dropped with a reason, and at least 80 % durable', {
+  timeout: 600_000,
+}, async () => {
+  expect(scheduleOf(STALENESS.seed, 8).map(({ who }) => who)).toContain('sampler')
+  const { breaches, counts } = await trainingTest({ ...STALENESS, kills: 8 })
+  expect(breaches).toEqual([])
+  expect(counts['models published']).toBeGreaterThan(4)
+})
+
+test('a bias to short completions is found: a trainer that passes long ones over and reports its steps as before', {
+  timeout: 600_000,
+}, async () => {
+  const { breaches, folder } = await trainingTest({ ...STALENESS, kills: 1, plant: 'skips-long' })
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+  expect(breaches.join('\n')).toMatch(/more than 1,000 characters: \d+ sampled, expected as many durable and dropped/)
 })

@@ -30,13 +30,13 @@ from plumbline.kafka.checkpoint import contained, record, sequences_in
 from plumbline.kafka.decisions import Decisions
 from plumbline.kafka.history import TRAINING_TYPES, History
 from plumbline.kafka.published import Published
+from plumbline.kafka.recording import Recording
 from plumbline.kafka.staleness import Rule
 from plumbline.kafka.start import expect_joins, expect_same, start_run, subscription_of
 from plumbline.kafka.state import Run
 from plumbline.kafka.tail import ends_of, reader_settings, retried
 from plumbline.kafka.wire import Row, now
 from plumbline.kafka.work import Work
-from plumbline.kafka.writer import NUMBER, Writer
 from plumbline.publish import FileContents, PublishedModel
 from plumbline.transport import Session, Start
 
@@ -62,7 +62,7 @@ class OverKafka:
         self._stopping = threading.Event()
         self._fenced: FencedError | None = None
         self._run: Run | None = None
-        self._writer: Writer | None = None
+        self._recording: Recording | None = None
         self._published: Published | None = None
         self._history: History | None = None
         self._groups: AssignedGroups | None = None
@@ -71,13 +71,14 @@ class OverKafka:
         self._given: dict[int, Group] = {}
         wanted, start = subscription_of(subscription)
         try:
-            self._topic, counts = _topics(self._address, patience)
+            self._topic, counts = topic_counts(self._address, patience)
             if self._world_size > self._topic.partitions:
                 raise ValueError(
                     f"world_size: {GROUP_FORMED} has {self._topic.partitions} partitions, each for one rank alone, got "
                     f"{self._world_size} ranks; train over HTTP, or make a pipeline with more (docs/kafka.md)"
                 )
             self._history = History(self._address, consumer, counts, patience)
+            self._recording = Recording(self._address, consumer, self._history, patience, self._wait)
             self._published = Published(self._address, consumer, counts, patience)
             self._subscribe(wanted, start)
         except BaseException:
@@ -118,7 +119,7 @@ class OverKafka:
         if self._rank != 0:
             self._wait("rank 0 subscribes", lambda: self._state().subscription is not None)
             return expect_same(self._state(), wanted)
-        self._open_writer()
+        _there(self._recording).open()
         history = _there(self._history)
         # Another process may have subscribed it meanwhile.
         if history.state.subscription is not None:
@@ -131,7 +132,7 @@ class OverKafka:
         return None
 
     def _begin(self, wanted: Start) -> Run:
-        self._open_writer()
+        _there(self._recording).open()
         decisions = start_run(_there(self._history).state, wanted, _there(self._published).now())
         self._commit(decisions, self._patience)
         run = _there(self._history).state.run
@@ -164,36 +165,12 @@ class OverKafka:
             consumer.close()
         return run
 
-    def _open_writer(self) -> None:
-        """Fences every other writer, then reads all that they have recorded."""
-        if self._writer is not None:
-            self._writer.close()
-        # Looked at before: a trainer over HTTP must not be fenced by a mistake.
-        if self._state().subscription is not None:
-            self._state().subscribed()
-        self._writer = Writer(self._address, self._consumer, self._patience)
-        last = self._writer.last_number()
-        self._wait(f"training event {last} can be read", lambda: self._state().number >= last)
-        _there(self._history).expect_whole()
-
     def _commit(self, decisions: Decisions, patience: float) -> None:
-        state = _there(self._history).state
-        writer = _there(self._writer)
-        # Where readers go on is what follows from the events: it is the same in a state that has them.
         try:
-            ahead = state.copy()
-            for each in decisions.made:
-                ahead.apply(each.event_type, each.data)
-            offsets = {
-                # Up to where the events must be readable for the next writer.
-                NUMBER: ahead.number,
-                **{(GROUP_FORMED, partition): ahead.first_unfinished(partition) for partition in ahead.drawn},
-            }
-            writer.commit(decisions.made, offsets, patience)
+            _there(self._recording).commit(decisions, patience)
         except FencedError as error:
             self._fenced = error
             raise
-        _there(self._history).state = ahead
 
     # Groups
 
@@ -328,12 +305,12 @@ class OverKafka:
 
     def close(self, leases: Mapping[int, int]) -> None:
         """Nothing is to be given back: what has no fate in the log waits."""
-        for each in (self._groups, self._published, self._history, self._writer):
+        for each in (self._groups, self._published, self._history, self._recording):
             if each is not None:
                 each.close()
 
 
-def _topics(address: Address, patience: float) -> tuple[Topic, dict[str, int]]:
+def topic_counts(address: Address, patience: float) -> tuple[Topic, dict[str, int]]:
     """The topic of groups, and how many partitions each topic of training events has."""
     admin = AdminClient(dict(address.settings))
     names = {address.prefixed(name): name for name in (GROUP_FORMED, *TRAINING_TYPES)}

@@ -41,6 +41,10 @@ class Writer:
                 "partitioner": "murmur2_random",
                 "compression.type": "lz4",
                 "message.max.bytes": 1_000_000,
+                # When all brokers are away, the client would otherwise begin again with the addresses that it was given,
+                # and end its connections to the brokers that it had found. librdkafka 2.16 then sends the offsets of an
+                # open transaction to such a broker, which never answers, whatever the limit of the call.
+                "metadata.recovery.strategy": "none",
             }
         )
         # It joins no group: the assignment is static, and only names the group whose offsets are committed.
