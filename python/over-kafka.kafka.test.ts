@@ -107,7 +107,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       await log.form(60)
       const { trained, checkpoint } = await log.python('once')
       const lab = await log.lab()
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 60, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 60, dropped: 0, expired: 0 })
       expect(sorted(places(lab))).toEqual(trained)
       expect(lab.checkpoints.at(-1)).toMatchObject({ checkpoint, epoch: 3 })
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
@@ -120,7 +120,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(message).toMatch(/^fenced: consumer lab: .*fenced.* a later start of it has taken over/)
       const lab = await log.lab()
       expect(lab.run).toMatchObject({ epoch: 3, checkpoint })
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 4, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 4, dropped: 0, expired: 0 })
     }))
 
   test.concurrent('a run that resumes from an earlier checkpoint is given again what the later one had made durable', () =>
@@ -128,7 +128,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       await log.form(20)
       const { trained, checkpoint } = await log.python('rolled_back')
       const lab = await log.lab()
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 20, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 20, dropped: 0, expired: 0 })
       expect(sorted(places(lab))).toEqual(trained)
       expect(lab.checkpoints.at(-1)?.checkpoint).toBe(checkpoint)
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
@@ -201,7 +201,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(await log.python('stale', 'b')).toEqual({ trained: ['w2', 'w3'] })
       const lab = await log.lab()
       expect(lab.run?.lineage).toBe('lab/r1~2')
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2, expired: 0 })
     }))
 
   test.concurrent('another subscription under the same name is refused', () =>
