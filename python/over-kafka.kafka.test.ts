@@ -134,6 +134,29 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
     }))
 
+  test.concurrent('groups that left the log unread are expired, which the next checkpoint records, and training goes on', () =>
+    TrainedLog.with('expired', async (log) => {
+      const topic = groupFormed.type
+      await log.form(20)
+      await log.python('one_step')
+      // The client has the broker keep them: what goes now was deleted on purpose.
+      expect(await log.reading.log.keepForEver?.([topic])).toEqual({ changed: [] })
+      const before = (await log.lab()).drawn
+      const ends = await log.reading.log.endOffsets(topic)
+      for (const [partition, end] of ends.entries()) await log.reading.log.deleteBefore(topic, partition, end)
+      const fresh = Array.from({ length: 6 }, (_, number) => formed(`later-${number}`))
+      await log.append(...fresh)
+      const { trained } = await log.python('the_rest')
+      const lab = await log.lab()
+      expect(trained).toHaveLength(6)
+      const gone = ends.map((end, partition) => Math.max(0, Number(end) - (before.get(partition) ?? 0)))
+      // An upper bound, up to the first record that is left.
+      const { expired, ...counts } = lab.counts
+      expect(expired).toBeGreaterThanOrEqual(gone.reduce((sum, each) => sum + each))
+      expect(counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 8, dropped: 0 })
+      expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+    }))
+
   test.concurrent('the feed and Kafka refuse the consumers of each other in words, and fence no trainer', () =>
     TrainedLog.with('refused', async (log) => {
       await log.form(20)
