@@ -123,6 +123,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     about: 'copy the intact records of a damaged folder into a new one, and list the others',
     load: async (command) => (await import('./repair.ts')).addRepair(command),
   },
+  retain: {
+    usage: '[options]',
+    about: 'delete old records that no reader and no training consumer needs, and blobs that no record names',
+    load: async (command) => (await import('./retain.ts')).addRetain(command),
+  },
   replay: {
     usage: '[options]',
     about: 'emit a recorded log again: all of it, so that verify passes on the copy, or its sources only',

@@ -5,6 +5,7 @@ import { openDataFolder } from '../pipeline/data-folder.ts'
 import { prepareLog, wiringOn } from '../pipeline/wiring.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { Feed } from '../sinks/feed/feed.ts'
+import { keepNeededTopics } from '../sinks/feed/kept-topics.ts'
 import { errorAnswer, feedRoutes } from '../sinks/feed/routes.ts'
 import { expectAllowed, type FeedCommandOptions, tlsOf, tokensOf } from './feed-access.ts'
 import { feedDoors } from './feed-doors.ts'
@@ -48,6 +49,7 @@ export function addFeed(command: Command): void {
         const wiring = await wiringOn(folder, global)
         await prepareLog(folder, wiring)
         const { log, blobs } = folder
+        await keepNeededTopics(log, report)
         const feed = new Feed({
           ...{ log, blobs, report },
           ...{ vocabulary: catalogueOf(wiring.events), partitions: wiring.partitions },

@@ -109,7 +109,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       await log.form(60)
       const { trained, checkpoint } = await log.python('once')
       const lab = await log.lab()
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 60, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 60, dropped: 0, expired: 0 })
       expect(sorted(places(lab))).toEqual(trained)
       expect(lab.checkpoints.at(-1)).toMatchObject({ checkpoint, epoch: 3 })
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
@@ -122,7 +122,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(message).toMatch(/^fenced: consumer lab: .*fenced.* a later start of it has taken over/)
       const lab = await log.lab()
       expect(lab.run).toMatchObject({ epoch: 3, checkpoint })
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 4, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 4, dropped: 0, expired: 0 })
     }))
 
   test.concurrent('a run that resumes from an earlier checkpoint is given again what the later one had made durable', () =>
@@ -130,9 +130,32 @@ describeWithBroker('Groups(kafka=…)', () => {
       await log.form(20)
       const { trained, checkpoint } = await log.python('rolled_back')
       const lab = await log.lab()
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 20, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 20, dropped: 0, expired: 0 })
       expect(sorted(places(lab))).toEqual(trained)
       expect(lab.checkpoints.at(-1)?.checkpoint).toBe(checkpoint)
+      expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+    }))
+
+  test.concurrent('groups that left the log unread are expired, which the next checkpoint records, and training goes on', () =>
+    TrainedLog.with('expired', async (log) => {
+      const topic = groupFormed.type
+      await log.form(20)
+      await log.python('one_step')
+      // The client has the broker keep them: what goes now was deleted on purpose.
+      expect(await log.reading.log.keepForEver?.([topic])).toEqual({ changed: [] })
+      const before = (await log.lab()).drawn
+      const ends = await log.reading.log.endOffsets(topic)
+      for (const [partition, end] of ends.entries()) await log.reading.log.deleteBefore(topic, partition, end)
+      const fresh = Array.from({ length: 6 }, (_, number) => formed(`later-${number}`))
+      await log.append(...fresh)
+      const { trained } = await log.python('the_rest')
+      const lab = await log.lab()
+      expect(trained).toHaveLength(6)
+      const gone = ends.map((end, partition) => Math.max(0, Number(end) - (before.get(partition) ?? 0)))
+      // An upper bound, up to the first record that is left.
+      const { expired, ...counts } = lab.counts
+      expect(expired).toBeGreaterThanOrEqual(gone.reduce((sum, each) => sum + each))
+      expect(counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 8, dropped: 0 })
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
     }))
 
@@ -231,7 +254,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(await log.python('stale', 'b')).toEqual({ trained: ['w2', 'w3'] })
       const lab = await log.lab()
       expect(lab.run?.lineage).toBe('lab/r1~2')
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2, expired: 0 })
     }))
 
   test.concurrent('another subscription under the same name is refused', () =>

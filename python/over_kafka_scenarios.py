@@ -219,6 +219,22 @@ def restarted(address, folder):
     return {"trained": sorted(places(trained)), "checkpoint": last, "step": trainer.step}
 
 
+def one_step(address, folder):
+    trainer = Trainer(address, folder, "first")
+    [taken] = trainer.train(1, 2)
+    trainer.save()
+    trainer.close()
+    return {"trained": places(taken)}
+
+
+def the_rest(address, folder):
+    trainer = Trainer(address, folder, "second")
+    left = trainer.rest()
+    trainer.save()
+    trainer.close()
+    return {"trained": places(left)}
+
+
 def large(address, folder):
     with plumbline.Groups(
         kafka=address, consumer="lab", run="r1", stop_when_idle=0.5, blobs=str(folder / "blobs")

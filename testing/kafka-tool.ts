@@ -66,9 +66,14 @@ export function javaProperties({ dir }: LocalBroker, mechanism: 'PLAIN' | 'SCRAM
 }
 
 /** Adds a deny rule for the user that Plumbline logs in as, e.g. `['--operation', 'Write', '--topic', 'closed']`. */
-export async function denyClient(broker: LocalBroker, rule: readonly string[]): Promise<void> {
+export const denyClient = (broker: LocalBroker, rule: readonly string[]) => addRule(broker, '--deny-principal', rule)
+
+/** Once a topic has any rule, nobody may do there what no rule allows. */
+export const allowClient = (broker: LocalBroker, rule: readonly string[]) => addRule(broker, '--allow-principal', rule)
+
+async function addRule(broker: LocalBroker, kind: string, rule: readonly string[]): Promise<void> {
   if (broker.admin === undefined) throw new Error('expected a broker with SASL')
   const who = `User:${broker.settings.PLUMBLINE_KAFKA_USERNAME}`
   const properties = javaProperties(broker, 'SCRAM-SHA-512', broker.admin)
-  await kafkaTool(broker, 'AclCommand', ['--add', '--deny-principal', who, ...rule], { properties })
+  await kafkaTool(broker, 'AclCommand', ['--add', kind, who, ...rule], { properties })
 }

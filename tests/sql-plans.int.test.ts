@@ -201,6 +201,7 @@ test('a question about one group asks every table that it reads of groups for th
   expect(others?.map(({ extra_info = {} }) => String(extra_info.Table).split('.').at(-1)).sort()).toEqual([
     'consumer_retired',
     'consumer_subscribed',
+    'offsets_expired',
   ])
 })
 

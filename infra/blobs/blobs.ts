@@ -6,6 +6,8 @@ import type { BlobRef } from '../../schemas/declare/logical-types.ts'
  * - When `put` resolves, the bytes survive a crash, so a transaction that names them may commit. A blob is visible whole
  *   or not at all. Putting the same bytes again, also concurrently, is one blob; if the stored copy is damaged, the put
  *   repairs it.
+ * - A put and a `has` of a stored blob note its use in the folder of a data folder, so that `retain` does not delete what
+ *   a record is about to name.
  * - `get` returns exactly what was put, or throws. Bytes that do not hash to their name are never returned. The caller
  *   may change what it got: no other reader has the same memory.
  * - Only a store that answers can report a blob as missing: `BlobMissingError`, and false from `has`. If the store cannot

@@ -8,6 +8,7 @@ import { BlobCorruptError, BlobMissingError, type BlobStore, named } from './blo
 import { blobFiles } from './directory-files.ts'
 import { DirectoryStore, isAbsent } from './directory-store.ts'
 import { checked, expectWithin, refOf, sha256Of } from './hashing.ts'
+import { noteUse } from './note-use.ts'
 
 export interface DirectoryOptions {
   /**
@@ -137,7 +138,7 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
   return {
     async has(ref, { signal } = {}) {
       signal?.throwIfAborted()
-      if (await isFile(ref.sha256)) return true
+      if ((await isFile(ref.sha256)) && (await noteUse(pathOf(ref.sha256)))) return true
       // A new store, into which nothing was put yet, lacks the blob too.
       if (await store.isAway()) throw store.away(named(ref))
       return false
@@ -146,7 +147,8 @@ export function directoryBlobs(root: string, { made, flush = true }: DirectoryOp
     async put(bytes, media_type, { signal, sha256 } = {}) {
       signal?.throwIfAborted()
       const ref = refOf(bytes, media_type, sha256)
-      if ((await isFile(ref.sha256)) && (await isWhole(ref.sha256, bytes))) return ref
+      const is_there = (await isFile(ref.sha256)) && (await isWhole(ref.sha256, bytes))
+      if (is_there && (await noteUse(pathOf(ref.sha256)))) return ref
       await write(ref, (file) => file.writeFile(bytes, signal && { signal }), signal)
       return ref
     },

@@ -66,4 +66,4 @@ class Rank:
 
     def save(self, step, name):
         self.log.save(step, self.work.since(step), name)
-        self.work.recorded(step)
+        self.work.recorded(step, self.log.state.drawn)

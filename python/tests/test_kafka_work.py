@@ -186,3 +186,27 @@ class Retention(unittest.TestCase):
         self.assertEqual([each["reason"] for each in again.work.since(2)[0]["drops"]], ["expired_unread"])
         again.save(2, "two")
         self.assertEqual((log.state.open, log.state.first_unfinished(0)), ({}, 3))
+
+    def test_offsets_that_left_the_log_unread_are_recorded_once_and_what_was_read_before_them_waits(self):
+        log = Log()
+        [rank] = log.start()
+        first, _held = rank.read(group(0, 0), group(0, 1))
+        rank.work.expired("t", 0, 2, 7)
+        rank.step(1, [first])
+        [entry] = rank.work.since(1)
+        gone = {"topic_id": "t", "partition": 0, "first_offset": 2, "until_offset": 7}
+        self.assertEqual(entry["expired"], [gone])
+        rank.save(1, "one")
+        self.assertEqual((set(log.state.open), log.state.drawn[0]), ({(0, 1)}, 7))
+        self.assertEqual(log.state.first_unfinished(0), 1)
+        rank.step(2, rank.read(group(0, 7)))
+        self.assertEqual(rank.work.since(2)[0]["expired"], [])
+        rank.save(2, "two")
+        [again] = log.start("two")
+        # A reader that found them gone before it knew that this is recorded.
+        again.work.expired("t", 0, 2, 7)
+        number = log.state.number
+        again.step(3, again.read(group(0, 8)))
+        again.save(3, "three")
+        types = ["run_started", "groups_leased", "step_begun", "groups_applied", "step_completed", "checkpoint_saved"]
+        self.assertEqual(log.state.number - number, len(types) - 1)

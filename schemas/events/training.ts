@@ -196,6 +196,24 @@ export const groupsDropped = defineEvent({
   },
 })
 
+export const offsetsExpired = defineEvent({
+  type: 'training.offsets_expired',
+  version: 1,
+  key: 'consumer',
+  encoding: 'json',
+  retention: 'ledger',
+  about:
+    'Groups left the log before the consumer was given them: those at these offsets that match are expired_unread.',
+  row: {
+    ...ids,
+    ...runs,
+    topic_id: groupPlace.topic_id,
+    partition: groupPlace.partition,
+    first_offset: int64(NOT_NEGATIVE, 'that the consumer would have been given next'),
+    until_offset: int64({ min: 1 }, 'the first that is left'),
+  },
+})
+
 export const stepCompleted = defineEvent({
   type: 'training.step_completed',
   version: 1,
@@ -269,6 +287,7 @@ export const TRAINING_EVENTS: readonly EventType[] = [
   groupsApplied,
   stepCompleted,
   groupsDropped,
+  offsetsExpired,
   checkpointSaved,
   rolledBack,
   consumerRetired,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Subscription } from './consumer-parts.ts'
-import type { Draw } from './decide/lease.ts'
+import type { Draw, ExpiredOffsets } from './decide/lease.ts'
 import type { GroupTopic, Summary } from './group-topic.ts'
 
 /** How long a shuffled group waits for its window to fill. Inferred. */
@@ -29,6 +29,8 @@ export class Arrivals {
   #window: Summary[] = []
   #since_ms = 0
   #draws: Draw[] = []
+  /** What left the log before it was read, and is not recorded yet. */
+  #expired: ExpiredOffsets[] = []
 
   /** @param drawn by partition, the first offset that has not been drawn */
   constructor(
@@ -63,8 +65,18 @@ export class Arrivals {
     await Promise.allSettled(this.#ahead.map((ahead) => ahead?.page))
   }
 
+  /** What left the log unread, where no group before it is still to be drawn. It stays here until `settle`. */
+  get expired(): readonly ExpiredOffsets[] {
+    const undrawn = [...this.#read.flat(), ...this.#window, ...this.#draws.flat()]
+    return this.#expired.filter(
+      ({ partition, first_offset }) =>
+        !undrawn.some((group) => group.partition === partition && group.offset < first_offset),
+    )
+  }
+
   /** Forgets what has been drawn. */
   settle(drawn: ReadonlyMap<number, number>): void {
+    this.#expired = this.#expired.filter(({ partition, until_offset }) => until_offset > (drawn.get(partition) ?? 0))
     this.#draws = this.#draws.filter(
       ([first]) => first !== undefined && first.offset >= (drawn.get(first.partition) ?? 0),
     )
@@ -134,6 +146,7 @@ export class Arrivals {
       const from = this.#next[partition] ?? 0
       const page = await this.#page(topic_id, partition, from)
       if (page.next < until) this.#readAhead(topic_id, partition, page.next)
+      if (page.gone) this.#expired.push({ partition, first_offset: from, until_offset: page.next })
       groups.push(...page.groups.filter((group) => group.offset < until && matches(filter, group)))
       this.#next[partition] = Math.min(until, page.next)
       if (page.next <= from) return

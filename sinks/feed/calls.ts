@@ -128,7 +128,14 @@ export const ConsumerAnswer = z
     retired: z.string().nullable(),
     run: RunAnswer.nullable(),
     next_sequence: whole,
-    counts: z.object({ numbered: whole, leased: whole, applied: whole, durable: whole, dropped: whole }),
+    counts: z.object({
+      numbered: whole,
+      leased: whole,
+      applied: whole,
+      durable: whole,
+      dropped: whole,
+      expired: whole,
+    }),
     checkpoints: z.array(z.object({ checkpoint: z.string(), run: z.string(), step: whole })),
     behind: whole,
   })

@@ -7,6 +7,7 @@ import {
   groupsDropped,
   groupsLeased,
   leaseEnded,
+  offsetsExpired,
   rolledBack,
   runStarted,
   stepBegun,
@@ -50,6 +51,7 @@ export class ConsumerState {
   #broken_step: number | undefined
   #durable = 0
   #dropped = 0
+  #expired = 0
   readonly #epochs = new Map<string, number>()
   readonly #runs = new Set<string>()
   readonly #saved_runs = new Set<string>()
@@ -75,6 +77,7 @@ export class ConsumerState {
       on(stepBegun, (rows) => this.#begin(rows)),
       on(groupsApplied, (rows) => each(rows, (row) => this.#applied(row))),
       on(groupsDropped, (rows) => each(rows, (row) => this.#drop(row))),
+      on(offsetsExpired, (data) => this.#expire(data)),
       on(checkpointSaved, (rows) => this.#save(rows)),
       on(rolledBack, (rows) => each(rows, (row) => this.#rollBack(row))),
     ])
@@ -110,7 +113,14 @@ export class ConsumerState {
   }
   get counts() {
     const { waiting, leased, applied } = this.open.counts
-    return { numbered: waiting, leased, applied, durable: this.#durable, dropped: this.#dropped }
+    return {
+      numbered: waiting,
+      leased,
+      applied,
+      durable: this.#durable,
+      dropped: this.#dropped,
+      expired: this.#expired,
+    }
   }
 
   rank(rank: number): RankState {
@@ -155,6 +165,7 @@ export class ConsumerState {
       ...{ next_sequence: this.next_sequence, last_lease: this.last_lease, durable: this.#durable },
       ...{
         dropped: this.#dropped,
+        expired: this.#expired,
         epochs: [...this.#epochs],
         runs: [...this.#runs],
         saved_runs: [...this.#saved_runs],
@@ -177,6 +188,7 @@ export class ConsumerState {
     state.#checkpoints = stored.checkpoints
     state.#durable = stored.durable
     state.#dropped = stored.dropped
+    state.#expired = stored.expired
     state.#parts = [...stored.parts]
     for (const [attempt, epoch] of stored.epochs) state.#epochs.set(attempt, epoch)
     for (const run of stored.runs) state.#runs.add(run)
@@ -270,6 +282,11 @@ export class ConsumerState {
     if (row.sequence === null) return
     this.open.delete(row.sequence)
     this.#dropped_lately.add(row.sequence)
+  }
+
+  #expire({ partition, first_offset, until_offset }: RowOfEvent<typeof offsetsExpired>): void {
+    this.#expired += until_offset - first_offset
+    this.#draw({ partition, offset: until_offset - 1 })
   }
 
   #save(rows: readonly RowOfEvent<typeof checkpointSaved>[]): void {

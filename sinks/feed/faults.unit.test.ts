@@ -1,9 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Log, ReadRequest } from '../../infra/log/port/log.ts'
+import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
-import { encodeEvent } from '../../schemas/wire/codec.ts'
-import { changed, FeedLog, formed, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { groupsDropped, offsetsExpired } from '../../schemas/events/training.ts'
+import { decodeEvent, encodeEvent } from '../../schemas/wire/codec.ts'
+import { changed, FEED_EVENTS, FeedLog, formed, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import { type Leased, missing } from './decide/lease.ts'
 import type { RunWanted } from './decide/run.ts'
 import type { Feed } from './feed.ts'
@@ -86,6 +88,81 @@ test('groups that retention removed before they were leased are passed over, and
   const left = (await log.records(groupFormed.type)).map(({ key }) => key)
   expect(ids(await lease(lab, epoch, 12)).sort()).toEqual(left.sort())
   expect(log.reported).toEqual([expect.stringMatching(/partition 0: retention has removed offsets 0 to \d+ before/)])
+})
+
+test('groups that retention removed unread are expired, which is recorded once and found by every later feed', async () => {
+  await log.form(12)
+  const feed = log.feed()
+  const lab = await subscribed(feed)
+  const { epoch } = await start(lab)
+  const [first = 0n, second = 0n] = await log.log.endOffsets(groupFormed.type)
+  // One partition is gone as a whole, the other but for its last group.
+  await log.log.deleteBefore(groupFormed.type, 0, first)
+  await log.log.deleteBefore(groupFormed.type, 1, second - 1n)
+  const left = (await log.records(groupFormed.type)).length
+  await lease(lab, epoch, 12)
+  const { leased, expired } = lab.standing.counts
+  expect(leased).toBe(left)
+  // An upper bound: what ends a transaction has an offset too.
+  expect(expired).toBe(Number(first + second - 1n))
+  expect(await lab.behind()).toBe(0)
+  await feed.close()
+  const again = log.feed()
+  const reopened = await again.consumer('lab')
+  expect(reopened.standing.counts.expired).toBe(expired)
+  await log.form(3, { from: 12 })
+  const { epoch: next } = await start(reopened)
+  expect((await lease(reopened, next, 20)).groups).toHaveLength(left + 3)
+  expect(reopened.standing.counts.expired).toBe(expired)
+  const events = await log.records(offsetsExpired.type)
+  expect(events).toHaveLength(2)
+  expect(log.reported).toHaveLength(2)
+})
+
+test('offsets that are gone are recorded only when the groups before them have been given out', async () => {
+  await log.form(12)
+  const lab = await subscribed(log.feed())
+  const { epoch } = await start(lab)
+  // All are read, and one is given.
+  await lease(lab, epoch, 1)
+  await log.form(12, { from: 12 })
+  const ends = await log.log.endOffsets(groupFormed.type)
+  for (const [partition, end] of ends.entries()) await log.log.deleteBefore(groupFormed.type, partition, end)
+  await log.form(1, { from: 24 })
+  // So few bytes that a lease has one group, though more are looked for.
+  const next = async () => {
+    const wanted = { epoch, rank: 0, request: `small ${calls++}`, groups: 30, bytes: 1 }
+    return (await lab.lease(wanted, 0, NEVER))?.groups.length ?? 0
+  }
+  expect([await next(), lab.standing.counts.expired]).toEqual([1, 0])
+  for (let given = 1; given > 0; ) given = await next()
+  // The 12 groups, and the ends of their transactions.
+  expect(lab.standing.counts).toMatchObject({ leased: 13, dropped: 0, expired: 15 })
+})
+
+test('a checkpoint that is resumed after retention gives out what is there, and drops the rest as expired', async () => {
+  await log.form(9)
+  const feed = log.feed()
+  const lab = await subscribed(feed)
+  await saved(lab, 'c1')
+  await saved(lab, 'c2', { resume: 'c1' })
+  const rolled_back = lab.state.checkpoints.at(-1)?.groups[0]
+  const { partition = 0, offset = 0 } = rolled_back ?? {}
+  await log.log.deleteBefore(groupFormed.type, partition, BigInt(offset + 1))
+  // It has no group in memory.
+  await feed.close()
+  const later = log.feed()
+  const again = await later.consumer('lab')
+  const { epoch } = await start(again, { resume: 'c1' })
+  const wanted = { epoch, rank: 0, request: 'all', groups: 9, bytes: 2 ** 30 }
+  const answer = await later.lease(again, wanted, 0, NEVER)
+  answer?.sent()
+  expect(again.standing.counts).toMatchObject({ dropped: 1, numbered: 0, durable: 1 })
+  const [row] = (await log.records(groupsDropped.type)).map(
+    (record) => decodeEvent(record, catalogueOf(FEED_EVENTS)).data,
+  )
+  expect(row).toMatchObject([{ reason: 'expired_unread', group_id: rolled_back?.group_id }])
+  expect(log.reported).toContainEqual(expect.stringMatching(/lab: 1 groups that waited are not in the log any more/))
 })
 
 test('a numbered group whose record is gone is dropped when it is read, and the others are given', async () => {

@@ -235,7 +235,7 @@ describe('steps', () => {
     await r1.step(2, 2)
     const leased = await r1.lease(2)
     await r1.drop(leased.groups[0]?.sequence ?? 0)
-    expect(r1.lab.state.counts).toEqual({ numbered: 0, leased: 1, applied: 2, durable: 3, dropped: 1 })
+    expect(r1.lab.state.counts).toEqual({ numbered: 0, leased: 1, applied: 2, durable: 3, dropped: 1, expired: 0 })
     expect(await r1.lab.behind()).toBe(3)
   })
 
@@ -396,7 +396,7 @@ describe('a resumed run', () => {
     const leased = await r1.lease(3)
     await r1.drop(leased.groups[0]?.sequence ?? 0)
     const again = await Rank.start(r1.lab, { resume: 'c1' })
-    expect(r1.lab.state.counts).toEqual({ numbered: 6, leased: 0, applied: 0, durable: 2, dropped: 1 })
+    expect(r1.lab.state.counts).toEqual({ numbered: 6, leased: 0, applied: 0, durable: 2, dropped: 1, expired: 0 })
     expect(sequences(await again.lease(8))).toEqual([2, 3, 4, 5, 7, 8, 9, 10])
     // The checkpoint that was rolled back is gone.
     expect(await refusalOf(Rank.start(r1.lab, { resume: 'c2' }))).toEqual({ code: 'not_resumable' })
@@ -584,7 +584,7 @@ describe('the feed', () => {
     await r1.lease(1)
     await r1.lab.retire('done')
     await r1.lab.retire('done')
-    expect(r1.lab.state.counts).toEqual({ numbered: 2, leased: 0, applied: 0, durable: 0, dropped: 0 })
+    expect(r1.lab.state.counts).toEqual({ numbered: 2, leased: 0, applied: 0, durable: 0, dropped: 0, expired: 0 })
     expect(await refusalOf(r1.lease(1))).toEqual({ code: 'retired' })
     expect(await refusalOf(subscribed())).toEqual({ code: 'retired' })
   })

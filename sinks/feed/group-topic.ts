@@ -39,6 +39,14 @@ export interface GroupRecord {
   event(): Event
 }
 
+export interface GroupPage {
+  readonly groups: readonly Summary[]
+  /** Where the next page begins. */
+  readonly next: number
+  /** The records up to `next` are not in the log any more. */
+  readonly gone?: true
+}
+
 const PAGE_BYTES = 256 * 1024
 /** How long a page is read before other calls get their turn: most pages are read ahead. */
 const READ_MS = 2
@@ -85,20 +93,16 @@ export class GroupTopic {
   }
 
   /**
-   * Some groups of a partition, from an offset on, and where the next page begins. A missing blob holds its partition up:
+   * Some groups of a partition, from an offset on. A missing blob holds its partition up:
    * the page ends before it. What retention has removed is passed over. Both are reported.
    *
    * @throws Error when the log or the blobs cannot be read
    */
-  async page(
-    topic_id: string,
-    partition: number,
-    from: number,
-  ): Promise<{ readonly groups: readonly Summary[]; readonly next: number }> {
+  async page(topic_id: string, partition: number, from: number): Promise<GroupPage> {
     const { log } = this.#options
     const wanted = { topic: TOPIC, partition, from: BigInt(from), max_bytes: PAGE_BYTES }
     const read = await log.read(wanted).catch((error: unknown) => this.#afterGone(partition, from, error))
-    if (typeof read === 'number') return { groups: [], next: read }
+    if (typeof read === 'number') return { groups: [], next: read, gone: true }
     const { records, next } = read
     const groups: Summary[] = []
     let blob_bytes = 0

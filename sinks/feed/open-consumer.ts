@@ -9,6 +9,7 @@ import type { Decisions } from './decide/decisions.ts'
 import {
   dropGone,
   expire,
+  expireOffsets,
   type Held,
   type Leased,
   type LeaseWanted,
@@ -148,6 +149,7 @@ export class OpenConsumer {
         if (repeated !== undefined) return repeated
         await this.#expectTopic()
         const draws = await this.#drawable(missing(this.state, wanted))
+        expireOffsets(this.state, decisions, wanted, this.#arrivals?.expired ?? [])
         const leased = lease(this.state, decisions, wanted, draws, published)
         has_dropped = decisions.made.length > 0
         return leased
@@ -178,6 +180,9 @@ export class OpenConsumer {
   /** Drops groups of a lease whose records are gone. @returns those that are left */
   async dropGone({ lease, groups }: Leased, caller: Caller, gone: readonly number[]): Promise<Leased> {
     await this.#decideFor(caller, (decisions) => dropGone(this.state, decisions, caller, gone))
+    this.#options.report(
+      `consumer ${this.name}: ${gone.length} groups that waited are not in the log any more; they are dropped as expired_unread: number ${gone.slice(0, 5).join(', ')}${gone.length > 5 ? ', …' : ''}`,
+    )
     return { lease, groups: groups.filter(({ sequence }) => !gone.includes(sequence)) }
   }
 

@@ -58,6 +58,23 @@ const lease = (groups: number, request = 'x') =>
     body: JSON.stringify({ epoch: 1, rank: 0, groups, request }),
   })
 
+test('a call without a body in JSON is refused and changes nothing, and one by another method names those that there are', async () => {
+  const at = `http://${server.address}`
+  for (const method of ['PUT', 'DELETE']) {
+    const answer = await fetch(`${at}${LAB}`, { method })
+    expect([answer.status, await answer.json()]).toEqual([
+      400,
+      { error: 'invalid', message: 'body: expected JSON, with the header Content-Type: application/json' },
+    ])
+  }
+  expect(await send('GET', '/v1/consumers')).toEqual({ status: 200, body: { consumers: [] } })
+  const patched = await fetch(`${at}${LAB}`, { method: 'PATCH' })
+  expect([patched.status, patched.headers.get('allow')]).toEqual([405, 'DELETE, GET, HEAD, PUT'])
+  const gotten = await fetch(`${at}${LAB}/leases`)
+  expect([gotten.status, gotten.headers.get('allow')]).toEqual([405, 'POST'])
+  expect((await send('POST', '/v1/nothing', {})).status).toBe(404)
+})
+
 test('a trainer subscribes, starts, leases, steps, and makes its groups durable', async () => {
   await log.form(3)
   expect(await start()).toMatchObject({ status: 200, body: { epoch: 1, lineage: 'lab/r1', step: 0, lease_ms: 60_000 } })

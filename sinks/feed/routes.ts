@@ -36,6 +36,7 @@ import { addDoors, MAX_BODY_BYTES } from './doors/door-routes.ts'
 import type { Doors } from './doors/doors.ts'
 import type { Feed, LeaseAnswer } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
+import { jsonBody, noSuchCall } from './other-method.ts'
 import { type ANSWERED_CODES, FeedRefusal, type RefusalCode } from './refusal.ts'
 import { binary, json, refusals } from './refused-answers.ts'
 import { FeedMetrics } from './watch/feed-metrics.ts'
@@ -157,6 +158,7 @@ export function feedRoutes(feed: Feed, options: FeedRoutesOptions = {}): OpenAPI
   const timely = timelyBody(body_ms)
   const isBlob = (context: Context) => context.req.method === 'PUT' && context.req.path.startsWith('/v1/blobs/')
   app.use(sizedBody((context) => (isBlob(context) ? MAX_BLOB_BYTES : MAX_BODY_BYTES)))
+  app.use('/v1/consumers/*', jsonBody(app))
   // A blob may take long, as long as it gets on.
   app.use((context, next) => (isBlob(context) ? next() : timely(context, next)))
 
@@ -235,9 +237,7 @@ export function feedRoutes(feed: Feed, options: FeedRoutesOptions = {}): OpenAPI
     return context.body(openMetricsText(families), 200, { 'content-type': OPEN_METRICS_TYPE })
   })
   app.doc31('/openapi.json', { openapi: '3.1.0', info: { title: 'Plumbline training feed', version: '1' } })
-  app.notFound((context) =>
-    refused(context, 404, { error: 'not_found', message: `${context.req.path}: see /openapi.json for what there is` }),
-  )
+  app.notFound((context) => noSuchCall(app, context))
   return app
 }
 

@@ -9,7 +9,7 @@ import type { NumberedGroup, OpenGroup } from './open-groups.ts'
  * The version of `StoredState` and of the fold that leads to it. Raise it when the same events lead to another state:
  * states of other versions are not restored, and the history is read instead.
  */
-export const STATE_VERSION = 1
+export const STATE_VERSION = 2
 
 /** A consumer's state as it is stored, in JSON. Lists are in the order in which the state has them. */
 export interface StoredState {
@@ -22,6 +22,8 @@ export interface StoredState {
   readonly last_lease: number
   readonly durable: number
   readonly dropped: number
+  /** Offsets that left the log unread. */
+  readonly expired: number
   readonly run: RunState | null
   readonly broken_step: number | null
   readonly checkpoints: readonly Checkpoint[]
@@ -70,7 +72,14 @@ const rank = z.strictObject({
 /** Refuses what is no stored state of this version. */
 export const storedState: z.ZodType<StoredState> = z.strictObject({
   ...{ name: z.string(), number: whole, subscription: rowCheckOf(consumerSubscribed.row).nullable() },
-  ...{ retired: z.string().nullable(), next_sequence: whole, last_lease: whole, durable: whole, dropped: whole },
+  ...{
+    retired: z.string().nullable(),
+    next_sequence: whole,
+    last_lease: whole,
+    durable: whole,
+    dropped: whole,
+    expired: whole,
+  },
   ...{ run: run.nullable(), broken_step: whole.nullable(), checkpoints: z.array(checkpoint) },
   ...{ epochs: z.array(z.tuple([z.string(), whole])), runs: texts, saved_runs: texts },
   ranks: z.array(z.tuple([whole, rank])),

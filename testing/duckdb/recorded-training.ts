@@ -9,6 +9,7 @@ import {
   groupsDropped,
   groupsLeased,
   leaseEnded,
+  offsetsExpired,
   type ROLLED_BACK_FROM,
   rolledBack,
   runStarted,
@@ -176,6 +177,10 @@ export class FedConsumer {
   ): this {
     const more = { policy_version_oldest: 3, lineage: null, bytes: 1 }
     return this.#named(rolledBack, groups, { checkpoint, was, ...more })
+  }
+
+  expired(partition: number, first_offset: number, until_offset: number): this {
+    return this.#fact(offsetsExpired, { ...this.#ids(), topic_id: 'formed', partition, first_offset, until_offset })
   }
 
   #ids() {

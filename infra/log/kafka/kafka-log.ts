@@ -5,6 +5,7 @@ import { Consumer, type GroupAccess } from '../port/consumer.ts'
 import { isReplaced, otherTopics, topicMismatch, topicReplaced, unequalTopics } from '../port/failure.ts'
 import {
   type JoinOptions,
+  type KeptTopics,
   type Log,
   type Member,
   type Position,
@@ -22,6 +23,7 @@ import { BufferedAppends } from './buffered-appends.ts'
 import { Connection } from './connection.ts'
 import { Fetcher } from './fetcher.ts'
 import type { DescribedGroup } from './kafkajs.ts'
+import { keepTopics } from './keep-topics.ts'
 import { MEMBERSHIPS, Membership } from './membership.ts'
 import { committedOf, offsetsOf } from './offsets.ts'
 import { Reader } from './reader.ts'
@@ -106,6 +108,14 @@ class KafkaLog implements Log {
     const below = before < (end[partition] ?? 0n) ? before : (end[partition] ?? 0n)
     if (below > (begin[partition] ?? 0n)) await deleteRecords(this.#connection, name, partition, below)
     this.#reader.forget(name, partition)
+  }
+
+  async keepForEver(topics: readonly string[]): Promise<KeptTopics> {
+    const there = await this.topics(topics)
+    return await keepTopics(
+      this.#connection,
+      there.map(({ name }) => this.#prefixed(name)),
+    )
   }
 
   async producer(options: { readonly transactional_id: string }): Promise<Producer> {

@@ -83,6 +83,14 @@ export interface Broker {
     }[]
   }>
   createTopics(of: { topics: readonly NewTopic[]; timeout?: number }): Promise<unknown>
+  describeConfigs(of: {
+    resources: readonly { readonly type: number; readonly name: string; readonly configNames: readonly string[] }[]
+  }): Promise<{
+    readonly resources: readonly {
+      readonly resourceName: string
+      readonly configEntries: readonly { readonly configName: string; readonly configValue: string | null }[]
+    }[]
+  }>
   deleteRecords(of: {
     topics: readonly {
       readonly topic: string

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { denyClient } from '../../../testing/kafka-tool.ts'
+import { allowClient, denyClient } from '../../../testing/kafka-tool.ts'
 import { describeWithBroker, testBroker } from '../../../testing/with-broker.ts'
 import { append, numbered, values } from '../conformance/steps.ts'
 import { LogDeniedError, LogUnreachableError } from '../port/log.ts'
@@ -50,6 +50,20 @@ describeWithBroker('a broker with logins and certificates', () => {
     const denied = await append(log, 'closed', 0, ['never']).catch((error: unknown) => error)
     expect(denied).toBeInstanceOf(LogDeniedError)
     expect(String(denied)).toMatch(/TOPIC_AUTHORIZATION_FAILED.*Ask for the right \(ACL\)/)
+
+    // One that lets this user see the settings of a topic and not change them, and then not see them.
+    await log.createTopics([{ name: 'expires', partitions: 1, retention: 'may_expire' }])
+    await allowClient(broker, ['--operation', 'DescribeConfigs', '--topic', 'expires'])
+    const refused = await log.keepForEver?.(['expires']).catch((error: unknown) => error)
+    expect(refused).toBeInstanceOf(LogDeniedError)
+    expect(String(refused)).toMatch(
+      /deletes records of expires by itself .*--topic expires --add-config cleanup\.policy=/,
+    )
+    await denyClient(broker, ['--operation', 'DescribeConfigs', '--topic', 'expires'])
+    expect(await log.keepForEver?.(['expires'])).toEqual({
+      changed: [],
+      unknown: expect.stringMatching(/looking at the settings of topics failed/),
+    })
     await log.close()
   }, 240_000)
 

@@ -3,6 +3,7 @@ import { append, Follower, numbered, readAll, record, text, until } from '../con
 import { OffsetGoneError, RecordTooLargeError, TopicMismatchError } from '../port/log.ts'
 import { parseKafkaAddress } from './address.ts'
 import { BatchBuilder } from './batch-builder.ts'
+import { describeTopics } from './config-protocol.ts'
 import { Connection } from './connection.ts'
 import { openKafkaLog } from './kafka-log.ts'
 import { produce } from './records-protocol.ts'
@@ -101,6 +102,22 @@ describe('what only Kafka does', { concurrent: true }, () => {
     late.member.seek([{ topic: 'topic', partition: 0, next: (await log.beginningOffsets('topic'))[0] as bigint }])
     await until([late], () => late.records.length === 4, 'what is left')
     expect(late.texts).toEqual(numbered(10).slice(6))
+    await close()
+  })
+
+  test('a topic that the broker would delete from keeps its records from then on, with its other settings', async ({
+    expect,
+  }) => {
+    const had = { 'cleanup.policy': 'compact,delete', 'retention.ms': '86400000', 'max.message.bytes': '1048576' }
+    const { connection, log, close, name } = await fresh('kept', 1, had)
+    const settings = async () =>
+      Object.fromEntries((await describeTopics(await connection.any(), [name], Object.keys(had))).get(name) ?? [])
+    expect(await settings()).toEqual(had)
+    const { changed, unknown } = (await log.keepForEver?.(['topic', 'absent'])) ?? {}
+    expect(unknown).toBeUndefined()
+    expect(changed).toEqual(['topic (it had cleanup.policy=compact,delete, retention.ms=86400000, retention.bytes=-1)'])
+    expect(await settings()).toEqual({ ...had, 'cleanup.policy': 'delete', 'retention.ms': '-1' })
+    expect(await log.keepForEver?.(['topic'])).toEqual({ changed: [] })
     await close()
   })
 

@@ -8,6 +8,7 @@ import { type Broker, type Encoder, encoder, errorName, type ProtocolRequest } f
  * - InitProducerId v3 (KIP-360): a producer resumes its own id without fencing a later one.
  * - Metadata v6, with an error per partition instead of failing for all when one has no leader; v10 (KIP-516), with
  *   topic ids, if the broker supports it.
+ * - IncrementalAlterConfigs v0 (KIP-339): changes some settings of a topic; `config-protocol.ts`.
  * - Produce v7 and Fetch v11 with record batches as bytes: their headers contain the offset where reading continues.
  */
 
@@ -34,6 +35,7 @@ const METADATA = 3
 export const OFFSET_FETCH = 9
 export const INIT_PRODUCER_ID = 22
 export const TXN_OFFSET_COMMIT = 28
+export const INCREMENTAL_ALTER_CONFIGS = 44
 const NEEDED: Readonly<Record<number, readonly [name: string, version: number]>> = {
   [PRODUCE]: ['Produce', 7],
   [FETCH]: ['Fetch', 11],
@@ -42,6 +44,9 @@ const NEEDED: Readonly<Record<number, readonly [name: string, version: number]>>
   [INIT_PRODUCER_ID]: ['InitProducerId', 3],
   [TXN_OFFSET_COMMIT]: ['TxnOffsetCommit', 3],
 }
+
+/** A broker that lacks one refuses the call that uses it. */
+const OPTIONAL: typeof NEEDED = { [INCREMENTAL_ALTER_CONFIGS]: ['IncrementalAlterConfigs', 0] }
 
 /** A feature that this driver needs and the broker lacks, or undefined. */
 export function lacking(broker: Broker): string | undefined {
@@ -62,7 +67,7 @@ export async function send<T>(
     readonly version?: number
   },
 ): Promise<T> {
-  const [apiName, needed] = NEEDED[key] as readonly [string, number]
+  const [apiName, needed] = (NEEDED[key] ?? OPTIONAL[key]) as readonly [string, number]
   const apiVersion = of.version ?? needed
   const request: ProtocolRequest<T> = {
     request: {

@@ -53,6 +53,13 @@ export interface Log {
    */
   deleteBefore(topic: string, partition: number, before: bigint): Promise<void>
 
+  /**
+   * Has the log delete no record of these topics by itself; those that do not exist are left out. Absent where it never
+   * does.
+   * @throws LogDeniedError when it deletes some and this user may not change that.
+   */
+  keepForEver?(topics: readonly string[]): Promise<KeptTopics>
+
   /** Opens the one live producer of this id and fences earlier ones. */
   producer(options: { readonly transactional_id: string }): Promise<Producer>
 
@@ -82,6 +89,13 @@ export interface Integrity {
   readonly damaged: readonly Damage[]
   /** Former records that a repair could not copy into this log: `read` skips their offsets. */
   readonly lost: readonly Damage[]
+}
+
+export interface KeptTopics {
+  /** Those whose settings were changed, and which they had. */
+  readonly changed: readonly string[]
+  /** Why the settings cannot be seen, if so: nothing was changed. */
+  readonly unknown?: string
 }
 
 export interface TopicSpec {

@@ -182,6 +182,8 @@ class AssignedGroups:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             beginning = self._beginnings([partition])[partition]
             self._report(f"{self._at(partition, beginning)} is the first that is left: retention removed unread groups")
+            if self._reached[partition] < beginning:
+                self._work.expired(self._topic.topic_id, partition, self._reached[partition], beginning)
             self._reached[partition] = beginning
             self._consumer.seek(TopicPartition(self._name, partition, beginning))
         elif error.fatal() or is_final(error):
@@ -203,6 +205,9 @@ class AssignedGroups:
         wanted = min([*places, state.drawn.get(partition, 0)])
         if wanted < beginning:
             self._report(f"{self._at(partition, wanted)}: retention removed groups up to {beginning - 1} unread")
+        drawn = state.drawn.get(partition, 0)
+        if drawn < beginning:
+            self._work.expired(self._topic.topic_id, partition, drawn, beginning)
         return max(wanted, beginning)
 
     def _beginnings(self, partitions: Sequence[int]) -> dict[int, int]:

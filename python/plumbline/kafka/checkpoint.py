@@ -78,6 +78,11 @@ def record(
         # They lie before groups that have a fate: recorded as numbered, so that a resume gives them out.
         waits = {**of_run, "rank": each["rank"], "lease": None, "request": f"{run.attempt}/{each['rank']}"}
         decisions.add_rows("training.groups_leased", now(), [{**waits, **row} for row in each["waiting"]])
+        for gone in each["expired"]:
+            # What another start has recorded meanwhile is not told twice.
+            first = max(gone["first_offset"], state.drawn.get(gone["partition"], 0))
+            if first < gone["until_offset"]:
+                decisions.add("training.offsets_expired", now(), {**of_run, **gone, "first_offset": first})
     rows = [
         {
             **of_run,

@@ -155,6 +155,10 @@ BY_TYPE: dict[str, Declaration] = {
             pa.field("group_id", pa.utf8(), nullable=False),  # at most 1024 characters
         ]),
     ),
+    "training.offsets_expired": Declaration(
+        "plumbline:training.offsets_expired/1/8ce3b1f8dfd58e5e",
+        None,
+    ),
     "training.checkpoint_saved": Declaration(
         "plumbline:training.checkpoint_saved/1/ecbbaaaeaac006cb",
         pa.schema([

@@ -29,7 +29,8 @@ from plumbline.kafka.blobs import open_blobs
 from plumbline.kafka.checkpoint import contained, record, sequences_in
 from plumbline.kafka.decisions import Decisions
 from plumbline.kafka.history import TRAINING_TYPES, History
-from plumbline.kafka.published import Published
+from plumbline.kafka.kept import keep
+from plumbline.kafka.published import MODEL_PUBLISHED, Published
 from plumbline.kafka.recording import Recording
 from plumbline.kafka.staleness import Rule
 from plumbline.kafka.start import expect_joins, expect_same, start_run, subscription_of
@@ -77,6 +78,8 @@ class OverKafka:
                     f"world_size: {GROUP_FORMED} has {self._topic.partitions} partitions, each for one rank alone, got "
                     f"{self._world_size} ranks; train over HTTP, or make a pipeline with more (docs/kafka.md)"
                 )
+            if self._rank == 0:
+                keep(self._address, (GROUP_FORMED, MODEL_PUBLISHED, *TRAINING_TYPES), patience)
             self._history = History(self._address, consumer, counts, patience)
             self._recording = Recording(self._address, consumer, self._history, patience, self._wait)
             self._published = Published(self._address, consumer, counts, patience)
@@ -255,7 +258,7 @@ class OverKafka:
         return contained(_there(self._history).state, _there(self._run), step, entries)
 
     def checkpointed(self, checkpoint: str, step: int) -> None:
-        _there(self._work).recorded(step)
+        _there(self._work).recorded(step, _there(self._history).state.drawn)
 
     # Calls
 

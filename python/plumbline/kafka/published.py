@@ -14,7 +14,7 @@ from plumbline.kafka.history import SOURCES
 from plumbline.kafka.tail import Tail
 from plumbline.kafka.wire import UnreadableError, fact_in, headers_of, partition_of
 
-_MODELS = "model.published"
+MODEL_PUBLISHED = "model.published"
 _STARTS = "training.run_started"
 
 
@@ -28,7 +28,7 @@ class Published:
         self._epoch, self._run = 0, ""
         self._looked = -math.inf
         # Every partition has a copy of each model.
-        places = [(_MODELS, 0), (_STARTS, partition_of(consumer, partitions[_STARTS]))]
+        places = [(MODEL_PUBLISHED, 0), (_STARTS, partition_of(consumer, partitions[_STARTS]))]
         self._tail = Tail(address, places, patience)
 
     def now(self, epoch: int | None = None, within: float = 0.0) -> dict[str, int]:
@@ -54,7 +54,7 @@ class Published:
         event_type = self._address.shown(message.topic())  # type: ignore[attr-defined]
         try:
             headers, row = headers_of(message), fact_in(message.value())  # type: ignore[attr-defined]
-            if event_type == _MODELS:
+            if event_type == MODEL_PUBLISHED:
                 if row["role"] == "policy":
                     version = int(row["version"])
                     self._versions[row["lineage"]] = max(version, self._versions.get(row["lineage"], 0))

@@ -82,6 +82,7 @@ class State:
             "training.run_started": self._start,
             "training.groups_leased": self._lease,
             "training.groups_dropped": self._drop,
+            "training.offsets_expired": self._expire,
             "training.checkpoint_saved": self._save,
             "training.rolled_back": self._roll_back,
         }
@@ -159,6 +160,9 @@ class State:
         for row in rows:
             self.open.pop(place_of(row), None)
             self._draw(row)
+
+    def _expire(self, row: Row) -> None:
+        self.drawn[row["partition"]] = max(self.drawn.get(row["partition"], 0), row["until_offset"])
 
     def _save(self, rows: list[Row]) -> None:
         self._parts.extend(self.open.pop(place_of(row)) for row in rows)

@@ -28,6 +28,8 @@ class Work:
         # Read, and neither begun nor dropped.
         self._held: set[int] = set()
         self._dropped: dict[int, dict[str, Any]] = {}
+        # Offsets whose groups left the log before they were read.
+        self._expired: list[Row] = []
         # The steps that were begun with a group.
         self._begun_in: dict[int, list[int]] = {}
         self._begun: dict[str, Any] | None = None
@@ -58,6 +60,12 @@ class Work:
         with self._lock:
             self._add(row)
             self._drop(row["sequence"], "expired_unread", "its record is not in the log any more")
+
+    def expired(self, topic_id: str, partition: int, first: int, until: int) -> None:
+        """Retention has removed the records at offsets `first` to `until` - 1 before any rank read them."""
+        offsets = {"topic_id": topic_id, "partition": partition, "first_offset": first, "until_offset": until}
+        with self._lock:
+            self._expired.append(offsets)
 
     def release(self, sequences: Sequence[int]) -> list[int]:
         """Which of them this rank had, and had not begun."""
@@ -153,6 +161,9 @@ class Work:
             ends: dict[int, int] = {}
             for partition, offset in done:
                 ends[partition] = max(ends.get(partition, -1), offset)
+            expired = list(self._expired)
+            for each in expired:
+                ends[each["partition"]] = max(ends.get(each["partition"], -1), each["until_offset"] - 1)
             # The log counts groups before the last recorded one as done, unless it is told that they wait.
             waiting = [
                 row
@@ -161,11 +172,12 @@ class Work:
             ]
             later = sorted(each for each in contained if self._begun_in[each][-1] > last)
             head = {"rank": self._rank, "epoch": self._epoch, "last": last}
-            return [{**head, "steps": steps, "drops": drops, "waiting": waiting, "later": later}]
+            return [{**head, "steps": steps, "drops": drops, "expired": expired, "waiting": waiting, "later": later}]
 
-    def recorded(self, step: int) -> None:
-        """A checkpoint after this step is in the log."""
+    def recorded(self, step: int, drawn: Mapping[int, int]) -> None:
+        """A checkpoint after this step is in the log; `drawn` by partition: all before this offset is."""
         with self._lock:
+            self._expired = [each for each in self._expired if each["until_offset"] > drawn.get(each["partition"], 0)]
             done = [each for one in self._steps if one["step"] <= step for each in one["groups"]]
             done += [number for number, each in self._dropped.items() if each["before"] <= step]
             self._steps = [each for each in self._steps if each["step"] > step]

@@ -52,6 +52,13 @@ export const OFFERED = `(
       ) AS wanted ON wanted.start."partition" = formed.log_partition
     )`
 
+/** By consumer and partition, the offsets that left the log before their groups were given to the consumer. */
+export const EXPIRED = `(
+      SELECT consumer, "partition", list({ first_offset: first_offset, until_offset: until_offset }) AS ranges
+      FROM ${fed('training.offsets_expired')}
+      GROUP BY consumer, "partition"
+    )`
+
 /** Each event that names groups, what it tells of them, and which columns it has besides those of all. */
 const TELLING = [
   ['groups_leased', "CASE WHEN lease IS NULL THEN 'numbered' ELSE 'leased' END", ['rank']],

@@ -1,4 +1,4 @@
-import { HAPPENED, OFFERED } from './fed.ts'
+import { EXPIRED, HAPPENED, OFFERED } from './fed.ts'
 import type { View } from './view.ts'
 
 /** Of a group that a consumer was given. One that it was not given waits. */
@@ -47,6 +47,12 @@ const NAMED = `(
         GROUP BY consumer, group_id, "partition", "offset"
       )`
 
+/** Of a group that no event names. */
+const EXPIRED_UNREAD = `named.happened IS NULL AND coalesce(len(list_filter(
+          expired.ranges,
+          lambda one: offered.log_offset >= one.first_offset AND offered.log_offset < one.until_offset
+        )), 0) > 0`
+
 /**
  * Every group that a consumer's filter matches, or that its events name, with the columns of `ledger`. The state is
  * `left` for what a retired consumer has neither made durable nor dropped.
@@ -58,6 +64,7 @@ export const LEDGER_WITH_LEFT = `
       named.epoch,
       offered.group_id,
       CASE
+        WHEN ${EXPIRED_UNREAD} THEN 'dropped'
         WHEN offered.retired AND coalesce(named.happened, '') NOT IN (${before('durable')}, ${before('dropped')}) THEN 'left'
         WHEN named.happened IS NULL THEN 'waiting'
         ${GROUP_STATES.map((state) => `WHEN named.happened IN (${before(state)}) THEN '${state}'`).join('\n        ')}
@@ -66,7 +73,10 @@ export const LEDGER_WITH_LEFT = `
       CASE WHEN named.stepped > named.waited THEN named.step END AS step,
       named.rank,
       CASE WHEN named.happened = 'saved' THEN named.checkpoint END AS checkpoint,
-      CASE WHEN named.happened = 'dropped' THEN named.reason END AS reason,
+      CASE
+        WHEN named.happened = 'dropped' THEN named.reason
+        WHEN ${EXPIRED_UNREAD} THEN 'expired_unread'
+      END AS reason,
       coalesce(named.times_leased, 0) AS times_leased,
       coalesce(named.times_rolled_back, 0) AS times_rolled_back,
       offered.policy_version_oldest,
@@ -83,6 +93,9 @@ export const LEDGER_WITH_LEFT = `
       AND named.consumer = offered.consumer
       AND named."partition" = offered.log_partition
       AND named."offset" = offered.log_offset
+    LEFT JOIN ${EXPIRED} AS expired
+      ON expired.consumer = offered.consumer
+      AND expired."partition" = offered.log_partition
     WHERE offered.matches OR named.happened IS NOT NULL`
 
 export const ledger: View = {

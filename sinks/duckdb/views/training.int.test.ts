@@ -80,6 +80,33 @@ test('every column of ledger and consumers is what the events hold', async () =>
   ])
 })
 
+test('groups at offsets that left the log unread are dropped as expired_unread, unless they were numbered or do not match', async () => {
+  const { log, ask, load } = await tables()
+  const places = (await formedIn(log, ...Array.from({ length: 12 }, (_, at) => `g${at}`))) as Place[]
+  const of = places.filter(({ partition }) => partition === places[0]?.partition)
+  const [first, second, third] = of as [Place, Place, Place]
+  const lab = new FedConsumer('lab').subscribed().started()
+  lab.leased(0, [[0, first]]).expired(first.partition, second.offset, third.offset)
+  const other = new FedConsumer('other').subscribed().started().expired(first.partition, 0, third.offset).retired()
+  await appendTold(log, [...lab.told, ...other.told])
+  await load()
+  const rows = await ask(`SELECT consumer, group_id, state, reason FROM ledger WHERE state <> 'waiting' ORDER BY ALL`)
+  const gone = (consumer: string, { group_id }: Place) => ({
+    ...{ consumer, group_id, state: 'dropped', reason: 'expired_unread' },
+  })
+  const expected = [
+    gone('lab', second),
+    { consumer: 'lab', group_id: first.group_id, state: 'leased', reason: null },
+    gone('other', first),
+    gone('other', second),
+  ]
+  expect(new Set(rows)).toEqual(new Set(expected))
+  expect(await ask('SELECT consumer, waiting, dropped, lost FROM consumers ORDER BY consumer')).toEqual([
+    { consumer: 'lab', waiting: '10', dropped: '1', lost: '0' },
+    { consumer: 'other', waiting: '0', dropped: '2', lost: '0' },
+  ])
+})
+
 test('a filter names origin, task, dialect, reward and lineages; null takes any, and a group without lineage is in none', async () => {
   const { log, ask, load } = await tables()
   await append(log, (story) => {

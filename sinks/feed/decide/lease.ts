@@ -1,4 +1,10 @@
-import { type DROP_REASONS, groupsDropped, groupsLeased, leaseEnded } from '../../../schemas/events/training.ts'
+import {
+  type DROP_REASONS,
+  groupsDropped,
+  groupsLeased,
+  leaseEnded,
+  offsetsExpired,
+} from '../../../schemas/events/training.ts'
 import type { ConsumerState } from '../consumer-state.ts'
 import { type FormedGroup, type NumberedGroup, numbered, type OpenGroup } from '../open-groups.ts'
 import { FeedRefusal } from '../refusal.ts'
@@ -15,6 +21,14 @@ export interface LeaseWanted extends Caller {
 
 /** Groups that are drawn together: one, or a window of a shuffled order. */
 export type Draw = readonly FormedGroup[]
+
+/** Offsets of a partition whose records left the log before they were read. */
+export interface ExpiredOffsets {
+  readonly partition: number
+  readonly first_offset: number
+  /** The first that is left. */
+  readonly until_offset: number
+}
 
 export interface Leased {
   readonly lease: number
@@ -158,6 +172,24 @@ export function release(state: ConsumerState, decisions: Decisions, caller: Call
   return endLeasesOf(state, decisions, 'released', ({ sequence, lease }) => {
     return lease?.rank === rank && lease.lease === leases.get(sequence) && !isBegun(state, sequence, rank)
   })
+}
+
+/** Records offsets that left the log before their groups were drawn; those that were recorded change nothing. */
+export function expireOffsets(
+  state: ConsumerState,
+  decisions: Decisions,
+  caller: Caller,
+  offsets: readonly ExpiredOffsets[],
+): void {
+  const { subscription, run } = current(state, caller)
+  for (const { partition, first_offset, until_offset } of offsets) {
+    const first = Math.max(first_offset, state.drawn.get(partition) ?? 0)
+    if (first >= until_offset) continue
+    const { topic_id } = subscription
+    decisions.add(offsetsExpired, {
+      ...{ run: run.run, epoch: run.epoch, topic_id, partition, first_offset: first, until_offset },
+    })
+  }
 }
 
 /** Drops groups of a rank whose records the log no longer has. */

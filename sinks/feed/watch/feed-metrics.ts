@@ -44,9 +44,16 @@ export class FeedMetrics {
         name: 'plumbline_feed_groups',
         type: 'gauge',
         help: 'Groups of the consumer by state; numbered: those that have a number and wait.',
-        samples: consumers.flatMap(({ name, standing }) =>
-          Object.entries(standing.counts).map(([of, value]) => ({ labels: { consumer: name, state: of }, value })),
-        ),
+        samples: consumers.flatMap(({ name, standing: { counts } }) => {
+          const { expired: _, ...states } = counts
+          return Object.entries(states).map(([of, value]) => ({ labels: { consumer: name, state: of }, value }))
+        }),
+      },
+      {
+        name: 'plumbline_feed_expired_offsets',
+        type: 'gauge',
+        help: 'Offsets that left the log before the consumer was given their groups: at most so many groups.',
+        samples: each(({ standing }) => [standing.counts.expired]),
       },
       {
         name: 'plumbline_feed_behind_groups',
