@@ -57,8 +57,9 @@ async function reader() {
 }
 
 const bodyOf = (name: string) => blocks.find((block) => block.name === name)?.body ?? ''
-const groupsFormed = blocks.flatMap(({ language, body }) =>
-  language === 'sh' && body.includes('generate') ? body.trim().split('\n') : [],
+/** Those that make groups: of the first section, and of the one on dynamic sampling. */
+const [groupsFormed = [], withoutVariance = []] = blocks.flatMap(({ language, body }) =>
+  language === 'sh' && body.includes('generate') ? [body.trim().split('\n')] : [],
 )
 
 test('docs/training.md works as described', { timeout: 300_000 }, async () => {
@@ -73,7 +74,7 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
     await save(name, body)
     printed.set(name, await run(name))
   }
-  expect([...printed.keys()].filter((name) => name.endsWith('.py'))).toHaveLength(7)
+  expect([...printed.keys()].filter((name) => name.endsWith('.py'))).toHaveLength(8)
 
   const first = (printed.get('first.py') ?? '').trim().split('\n')
   expect(first).toHaveLength(11)
@@ -104,11 +105,55 @@ test('docs/training.md works as described', { timeout: 300_000 }, async () => {
     /^\['model_id', 'version', 'step'\] \[\{'model_id': 'lab\/r1@4', 'version': 4, 'step': 4\}\]$/m,
   )
 
+  const dynamic = (printed.get('dynamic.py') ?? '').trim().split('\n')
+  // 80 groups: 64 that vary, less a rest that is no whole step.
+  expect(dynamic.length).toBeGreaterThan(10)
+  expect(dynamic[0]).toMatch(/^1 \[(\d+, ){3,5}\d+\]$/)
+  expect((await consumer('dapo')).counts).toMatchObject({ dropped: 16, leased: 0 })
+
   await plumblineOk(['run', '--until-idle'], { cwd })
   const [chosen] = await sql("select groups, loss, tokens from training.step_completed where consumer = 'chooser'", {
     cwd,
   })
   expect(chosen).toMatchObject({ loss: 0.25, tokens: expect.anything() })
+})
+
+test('a trainer with dynamic sampling that is killed has the steps of one that was left alone', {
+  timeout: 400_000,
+}, async () => {
+  const { cwd, type, save, run, spawn, consumer } = await reader()
+  for (const line of [...groupsFormed.slice(0, 2), ...withoutVariance, ...groupsFormed.slice(2)]) await type(line)
+  // Short windows, so that steps are short of groups: where one begins must not depend on what was dropped before.
+  const script = bodyOf('dynamic.py').replace('steps(6', 'steps(4').replace('most_draws=7', 'most_draws=5')
+  const alone = script.replace('consumer="dapo"', 'consumer="alone"').replaceAll('dynamic-', 'alone-')
+  await save('alone.py', alone.replace('step.number % 2 == 0', 'True'))
+  const steps = await run('alone.py')
+  expect(steps).toMatch(/^\d+ \[\d+(, \d+){0,2}\]$/m)
+
+  await save('dynamic.py', `import time\n${script.replace(/^( +)step\.applied/m, '$1time.sleep(0.1)\n$&')}`)
+  const durable = async () => (await consumer('dapo')).counts.durable ?? 0
+  for (let kill = 0; kill < 4; kill++) {
+    const before = kill === 0 ? 0 : await durable()
+    const trainer = spawn('dynamic.py')
+    await eventually(async () => (await durable().catch(() => 0)) > before + 4, 60_000)
+    trainer.kill('SIGKILL')
+    await once(trainer, 'exit')
+  }
+  const last = (await run('dynamic.py')).trim().split('\n')
+  expect(steps.trim().split('\n').slice(-last.length)).toEqual(last)
+  expect((await consumer('dapo')).counts.dropped).toBe((await consumer('alone')).counts.dropped)
+
+  await plumblineOk(['run', '--until-idle'], { cwd })
+  // Every step that both checkpoints contain has the same groups, under the same numbers.
+  const differing = await sql(
+    `with step_of as (
+       select consumer, step, list(sequence order by sequence) as groups
+       from ledger where state = 'durable' group by consumer, step)
+     select one.step from step_of one join step_of other using (step)
+     where one.consumer = 'alone' and other.consumer = 'dapo' and one.groups <> other.groups`,
+    { cwd },
+  )
+  expect(differing).toEqual([])
 })
 
 test('a trainer that is killed four times has every group once in the checkpoints of its run', {

@@ -4,6 +4,7 @@ import type { Fields, RowOf } from '../schemas/declare/logical-types.ts'
 import type { Origin, ScoredRow, ScoredType } from '../schemas/events/origin.ts'
 import { completionsSampled } from '../schemas/events/policy.ts'
 import { rolloutRequested } from '../schemas/events/rollout.ts'
+import { unsupportedTokenIn } from './ask-policy/policy-name.ts'
 import { type Asked, askedOf } from './asked.ts'
 import { type Cause, causeOf, type Emit, type Fold, isA, REDELIVERY_MEMORY_MS } from './processor.ts'
 
@@ -26,7 +27,11 @@ export interface Scoring<T extends string, R extends Fields, S extends ScoredTyp
 type ScoredId = Pick<RowOfEvent<typeof completionsSampled>, 'group_id' | 'completion_index' | 'attempt_id'> & {
   readonly sampled_id: string
 }
-type CompletionToScore = Omit<ScoredId, 'sampled_id'> & { readonly text: string }
+type CompletionToScore = Omit<ScoredId, 'sampled_id'> & {
+  readonly text: string
+  /** form-groups rejects it for a token; another completion may take its place. */
+  readonly unsupported?: true
+}
 
 const cause = z.custom<Cause>((value) => typeof value === 'object' && value !== null && 'id' in value)
 const completion = z.custom<CompletionToScore>(
@@ -124,15 +129,13 @@ function takeCompletions(
 ): State {
   const cause = causeOf(event)
   if (state !== undefined && hasTaken(state, cause)) return state
-  if (state?.request !== undefined) return score(state, state.request, cause, event.data, emit, scorer)
   // A group that is done accepts no more completions: form-groups rejects later ones without a score.
   if (state?.done) return state
-  const rows = event.data.map(({ group_id, completion_index, attempt_id, text }) => ({
-    group_id,
-    completion_index,
-    attempt_id,
-    text,
+  const rows = event.data.map(({ group_id, completion_index, attempt_id, text, policy, token_ids }) => ({
+    ...{ group_id, completion_index, attempt_id, text },
+    ...(unsupportedTokenIn({ policy, token_ids }) === undefined ? {} : { unsupported: true as const }),
   }))
+  if (state?.request !== undefined) return score(state, state.request, cause, rows, emit, scorer)
   const forget = state?.forget ?? { clock: event.clock, time: later(event.time) }
   return { scored: [], forget, waiting: [...(state?.waiting ?? []), { cause, rows }] }
 }
@@ -156,7 +159,8 @@ function score(
     return { ...id, ...(scorer.score(asked, text) as Omit<ScoredRow, keyof ScoredId>) }
   })
   emit(scorer.origin.scored, results, { causes: [request.cause, cause] })
-  const next = results.reduce((before, row) => count(before, row, request.group_size), state)
+  const irregular = rows.some(({ unsupported }) => unsupported) ? { ...state, irregular: true } : state
+  const next = results.reduce((before, row) => count(before, row, request.group_size), irregular)
   const all = next.scored.length === request.group_size && !next.irregular
   if (all) return doneUntil(state.forget)
   return { ...next, scored_events: [...(state.scored_events ?? []), cause.id] }

@@ -10,11 +10,12 @@ import { directoryBlobs } from '../infra/blobs/directory.ts'
 import { serveHttp } from '../infra/http/http-server.ts'
 import { openKafkaLog } from '../infra/log/kafka/kafka-log.ts'
 import { topicsOf } from '../infra/runtime/state/topics.ts'
+import { isA } from '../processors/processor.ts'
 import type { Event, EventType } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { modelPublished } from '../schemas/events/model.ts'
 import { groupFormed } from '../schemas/events/rollout.ts'
-import { TRAINING_EVENTS } from '../schemas/events/training.ts'
+import { checkpointSaved, groupsDropped, TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
 import { homesOf } from '../schemas/wire/routing.ts'
 import { ConsumerState } from '../sinks/feed/consumer-state.ts'
@@ -157,6 +158,30 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(expired).toBeGreaterThanOrEqual(gone.reduce((sum, each) => sum + each))
       expect(counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 8, dropped: 0 })
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
+    }))
+
+  test.concurrent('groups without variance are dropped with the reason, and a run that resumes drops them again', () =>
+    TrainedLog.with('dynamic', async (log) => {
+      const rewards = (number: number) => (number % 5 < 2 ? [1, 1] : [1, 0])
+      await log.append(...Array.from({ length: 60 }, (_, at) => formed(`g${at}`, { rewards: rewards(at) })))
+      const { trained } = await log.python('dynamic')
+      const lab = await log.lab()
+      expect(lab.counts).toMatchObject({ leased: 0, applied: 0, durable: (trained as unknown[]).length })
+      const reasons = new Map<string, string>()
+      // The state has the last checkpoints alone.
+      const saved: number[][] = []
+      for await (const event of eventsOf(log.reading, 'lab')) {
+        if (isA(event, checkpointSaved))
+          saved.push(...event.data.map(({ partition, offset }) => [partition, Number(offset)]))
+        if (isA(event, groupsDropped)) for (const row of event.data) reasons.set(row.group_id, row.reason)
+      }
+      expect(sorted(saved)).toEqual(trained)
+      expect([...new Set(reasons.values())]).toEqual(['no_variance'])
+      expect([...reasons.keys()].every((name) => Number(name.slice(1)) % 5 < 2)).toBe(true)
+      // A rest of less than a step waits, with what was drawn for it.
+      expect(lab.counts.durable).toBeGreaterThan(30)
+      expect(lab.counts.dropped).toBe(reasons.size)
+      expect(reasons.size).toBeGreaterThan(18)
     }))
 
   test.concurrent('the feed and Kafka refuse the consumers of each other in words, and fence no trainer', () =>

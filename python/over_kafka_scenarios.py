@@ -235,6 +235,35 @@ def the_rest(address, folder):
     return {"trained": places(left)}
 
 
+def dynamic(address, folder):
+    """Steps of groups with variance: a start is lost before its second checkpoint, and the next one resumes."""
+
+    def steps_of(attempt, until):
+        with plumbline.Groups(
+            kafka=address, consumer="lab", run="r1", attempt=attempt, stop_when_idle=0.5, patience=60
+        ) as groups:
+            groups.resume(folder)
+            trained = {}
+            for step in groups.steps(2, with_variance=True, most_draws=4, when_short="begin"):
+                assert not any(group.zero_variance for group in step.groups)
+                trained[step.number] = places(step.groups)
+                step.applied()
+                if step.number == until:
+                    break
+                if until is None or step.number < until - 1:
+                    groups.checkpoint(folder, step, WEIGHTS)
+            return trained
+
+    lost = steps_of("a", 4)
+    rest = steps_of("b", None)
+    # 2 is the last checkpoint; a rest that is no whole step waits.
+    assert list(lost) == [1, 2, 3, 4] and min(rest) == 3, (lost, rest)
+    kept = {step: lost[step] for step in (1, 2)} | rest
+    trained = [place for step in kept.values() for place in step]
+    assert len(set(trained)) == len(trained), "a group came twice"
+    return {"trained": sorted(trained)}
+
+
 def large(address, folder):
     with plumbline.Groups(
         kafka=address, consumer="lab", run="r1", stop_when_idle=0.5, blobs=str(folder / "blobs")

@@ -12,6 +12,7 @@ export interface ChatBody {
   readonly max_tokens?: number
   readonly top_k?: number
   readonly return_token_ids?: boolean
+  readonly logit_bias?: Readonly<Record<string, number>>
   readonly logprobs?: boolean
   readonly messages: readonly {
     readonly role: string

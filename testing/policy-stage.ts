@@ -61,12 +61,14 @@ export class PolicyStage {
       for_ms,
       api_key,
       sampling = {},
+      unsupported_tokens,
       max_answer_bytes,
       ...limits
     }: {
       for_ms?: number
       api_key?: string
       sampling?: SamplingOptions
+      unsupported_tokens?: readonly number[]
       max_answer_bytes?: number
       concurrency?: number
       timeout_ms?: number
@@ -76,7 +78,10 @@ export class PolicyStage {
     const worker = effectWorker({
       log: withShortPolls(memoryLog({ broker: this.broker })),
       blobs: this.blobs,
-      processor: askPolicy({ url, model: 'tiny', sampling }),
+      processor: askPolicy({
+        ...{ url, model: 'tiny', sampling },
+        ...(unsupported_tokens === undefined ? {} : { unsupported_tokens }),
+      }),
       vocabulary,
       partitions: PARTITIONS,
       instance: `${performance.now()}`,

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { memoryLog } from '../../infra/log/memory/memory-log.ts'
 import {
   answer,
+  type ChatBody,
   ChatServer,
   type Fault,
   hangUp,
@@ -84,6 +85,36 @@ describe('a model that samples its own way unasked', () => {
     expect(chat.seen.map(({ body }) => body.top_k)).toEqual([-1, undefined, 20])
     expect((await silent.rows())[0]).toMatchObject({ top_k: null, trainable: true })
     expect((await named.rows())[0]).toMatchObject({ top_k: 20, trainable: true })
+  })
+})
+
+describe('tokens that no trainer takes', () => {
+  const asked = { unsupported_tokens: [7, 151_655] }
+  const logit_bias = { 7: -100, 151655: -100 }
+
+  test('are suppressed, and recorded with each completion', async () => {
+    const [stage, chat] = [await PolicyStage.open(1), await server()]
+    await stage.run(chat.url, asked)
+    expect(chat.seen.map(({ body }) => body.logit_bias)).toEqual([logit_bias])
+    const policy = `openai(${chat.url}, tiny, {"unsupported_tokens":[7,151655]})`
+    expect((await stage.rows()).map((row) => row.policy)).toEqual([policy, policy, policy, policy])
+  })
+
+  test('are left out for a server that does not take them; token ids still come, to reject by', async () => {
+    const refuses = ({ logit_bias }: ChatBody) => (logit_bias ? 'Unrecognized request argument: logit_bias' : undefined)
+    const [stage, chat] = [await PolicyStage.open(2), await server({ refuses })]
+    await stage.run(chat.url, { ...asked, concurrency: 1 })
+    expect(chat.seen.map(({ body }) => body.logit_bias)).toEqual([logit_bias, undefined, undefined])
+    expectWhole(await stage.rows(), 2)
+    expect((await stage.rows()).every((row) => row.trainable && row.seed !== null)).toBe(true)
+  })
+
+  test('are left out too for one that refuses without saying why', async () => {
+    const refuses = ({ logit_bias }: ChatBody) => (logit_bias ? 'Bad Request' : undefined)
+    const [stage, chat] = [await PolicyStage.open(1), await server({ refuses })]
+    await stage.run(chat.url, asked)
+    expectWhole(await stage.rows(), 1)
+    expect((await stage.rows())[0]).toMatchObject({ trainable: true })
   })
 })
 

@@ -78,7 +78,8 @@ interface Asked {
  */
 async function completions(options: HttpPolicy, call: Call<ChatPlan>, context: CallContext): Promise<Asked> {
   const { http, learned, signal } = context
-  const { request: plan } = call
+  // As this process asks: a group that another process began is asked for without these tokens too.
+  const plan = { ...call.request, unsupported_tokens: options.unsupported_tokens ?? [] }
   const images = await Promise.all(plan.images.map((image) => context.blob(image)))
   const left_out = new Set(learned)
   let last_left_out: readonly string[] = []

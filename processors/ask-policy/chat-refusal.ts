@@ -1,6 +1,6 @@
 import { CallFailedError, type HttpAnswer } from '../processor.ts'
 import { excerpt, isObject } from './chat-answer.ts'
-import { askedFor, type ChatPlan, dispensable, LEARNED } from './chat-request.ts'
+import { askedFor, type CallPlan, type ChatPlan, dispensable, LEARNED } from './chat-request.ts'
 
 /** Whether the server rejects the request itself. */
 export const isRefused = ({ status }: HttpAnswer) => status === 400 || status === 422 || status === 501
@@ -9,7 +9,7 @@ export const isRefused = ({ status }: HttpAnswer) => status === 400 || status ==
  * What to change in the request, if the server's refusal names it.
  * @returns undefined when it names nothing that may be omitted, or only what is omitted already.
  */
-export function lessonOf(answer: HttpAnswer, plan: ChatPlan, learned: ReadonlySet<string>): string | undefined {
+export function lessonOf(answer: HttpAnswer, plan: CallPlan, learned: ReadonlySet<string>): string | undefined {
   const said = textOf(errorIn(answer.text))
   if (names(said, 'max_completion_tokens') && !learned.has(LEARNED.completion_tokens)) return LEARNED.completion_tokens
   const named = dispensable(plan).find(

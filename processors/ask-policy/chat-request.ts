@@ -39,6 +39,11 @@ export function fromVersion1(state: unknown): unknown {
 
 export type ChatPlan = z.infer<typeof chatPlan>
 
+/** With what the policy itself wants, which is no part of the state. */
+export interface CallPlan extends ChatPlan {
+  readonly unsupported_tokens?: readonly number[]
+}
+
 export function planOf({ group_id, prompt, images, sampling, seed }: Requested, options: SamplingOptions): ChatPlan {
   const asked = {
     temperature: options.temperature ?? sampling.temperature,
@@ -81,14 +86,20 @@ export const LEARNED = {
  * Parameters that may be omitted from this plan's calls because neither the request nor the command line asks for them,
  * least important first; each entry is omitted as a whole. Parameters that the request asks for are in none.
  */
-export function omissions({ sampling, unasked = [] }: ChatPlan): readonly (readonly string[])[] {
+export function omissions({
+  sampling,
+  unasked = [],
+  unsupported_tokens = [],
+}: CallPlan): readonly (readonly string[])[] {
   const neutral = Object.keys(NEUTRAL).filter((name) => name !== 'top_k' || sampling.top_k === null)
   const defaults = ['top_p', 'temperature'].filter((name) => unasked.includes(name))
-  return [neutral, ['seed'], ...defaults.map((name) => [name]), ['return_token_ids'], ['logprobs']]
+  // What is sampled all the same is rejected by form-groups.
+  const bias = unsupported_tokens.length === 0 ? [] : [['logit_bias']]
+  return [neutral, ['seed'], ...bias, ...defaults.map((name) => [name]), ['return_token_ids'], ['logprobs']]
 }
 
 /** Parameters that may be omitted if the server names them: also `max_tokens`, which is never omitted on a guess. */
-export function dispensable(plan: ChatPlan): readonly string[] {
+export function dispensable(plan: CallPlan): readonly string[] {
   return [...omissions(plan).flat(), ...(plan.unasked ?? []).filter((name) => name === 'max_tokens')]
 }
 
@@ -106,7 +117,7 @@ export function askedFor({ sampling, unasked }: ChatPlan): string[] {
 /** The body of `POST /chat/completions`. @param images bytes of the plan's images, in the same order */
 export function chatRequest(
   model: string,
-  plan: ChatPlan,
+  plan: CallPlan,
   indices: readonly number[],
   images: readonly Uint8Array[],
   learned: ReadonlySet<string>,
@@ -122,6 +133,7 @@ export function chatRequest(
     ...NEUTRAL,
     ...(learned.has(LEARNED.completion_tokens) ? {} : { max_tokens }),
     seed: seedOf(plan.seed, indices[0] ?? 0),
+    ...biasAgainst(plan.unsupported_tokens ?? []),
     logprobs: true,
     return_token_ids: true,
   }
@@ -141,6 +153,11 @@ export function chatRequest(
     ...(renamed ? { max_completion_tokens: max_tokens } : {}),
     ...(stop.length === 0 ? {} : { stop }),
   }
+}
+
+/** OpenAI: −100 bans a token. */
+function biasAgainst(tokens: readonly number[]): { logit_bias?: Record<string, number> } {
+  return tokens.length === 0 ? {} : { logit_bias: Object.fromEntries(tokens.map((id) => [id, -100])) }
 }
 
 type Sampled = RowOfEvent<typeof completionsSampled>

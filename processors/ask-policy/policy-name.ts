@@ -3,6 +3,8 @@ export interface HttpPolicy {
   /** Without a trailing slash, e.g. http://127.0.0.1:8000/v1 */
   readonly url: string
   readonly model: string
+  /** Ids of tokens that no trainer takes, such as a picture's in a completion; ascending, each once. Absent: none. */
+  readonly unsupported_tokens?: readonly number[]
 }
 
 export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
@@ -10,8 +12,12 @@ export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
 /** `recorded(FILE.jsonl)`: completions are ingested, none are sampled. */
 export const isRecorded = (policy: string) => policy.startsWith('recorded(')
 
+/** OpenAI and vLLM take at most 300 biases. */
+const MOST_UNSUPPORTED = 256
+const MAX_TOKEN_ID = 2 ** 31 - 1
+
 /**
- * Parses `openai(URL, MODEL)`.
+ * Parses `openai(URL, MODEL)` or `openai(URL, MODEL, {"unsupported_tokens": [ID, …]})`.
  *
  * @throws RangeError that states what was expected.
  */
@@ -22,7 +28,9 @@ export function parseHttpPolicy(policy: string): HttpPolicy {
   }
   // The arguments may contain a misplaced secret, so the error does not repeat them.
   if (found === null) return fail('expected a URL, a comma and the model’s name')
-  const [, address = '', model = ''] = found
+  const [, address = '', rest = ''] = found
+  // A model's name may have commas and brackets in it, but does not end like these options.
+  const [, model = rest, options] = /^(\S(?:.*\S)?)\s*,\s*(\{.*\})$/.exec(rest) ?? []
   if (!URL.canParse(address)) return fail('the first argument is no URL')
   const url = new URL(address)
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return fail('expected a URL of http: or https:')
@@ -30,7 +38,56 @@ export function parseHttpPolicy(policy: string): HttpPolicy {
     return fail('expected a URL without user, password or query; the key goes into PLUMBLINE_API_KEY')
   }
   const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '').replace(/\/chat\/completions$/, '')
-  return { url: base, model }
+  return { url: base, model, ...(options === undefined ? {} : optionsOf(options, fail)) }
 }
 
-export const nameOf = ({ url, model }: HttpPolicy) => `openai(${url}, ${model})`
+function optionsOf(text: string, fail: (problem: string) => never): Pick<HttpPolicy, 'unsupported_tokens'> {
+  const { unsupported_tokens, ...others } = objectOf(text) ?? fail('the options after the model are no JSON object')
+  const [unknown] = Object.keys(others)
+  if (unknown !== undefined) fail(`option ${unknown}: expected unsupported_tokens`)
+  if (unsupported_tokens === undefined) return {}
+  const ids = Array.isArray(unsupported_tokens) ? (unsupported_tokens as unknown[]) : []
+  const valid = ids.every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_TOKEN_ID)
+  if (!valid || ids.length === 0 || ids.length > MOST_UNSUPPORTED) {
+    fail(`unsupported_tokens: expected a list of 1 to ${MOST_UNSUPPORTED} token ids`)
+  }
+  return { unsupported_tokens: [...new Set(ids as number[])].sort((a, b) => a - b) }
+}
+
+function objectOf(text: string): Record<string, unknown> | undefined {
+  try {
+    return JSON.parse(text) as Record<string, unknown>
+  } catch {
+    return undefined
+  }
+}
+
+/** As it is recorded with every completion: what `unsupportedTokensOf` reads again. */
+export function nameOf({ url, model, unsupported_tokens = [] }: HttpPolicy): string {
+  const options = unsupported_tokens.length === 0 ? '' : `, ${JSON.stringify({ unsupported_tokens })}`
+  return `openai(${url}, ${model}${options})`
+}
+
+/**
+ * The tokens that a recorded policy declared as unsupported. The name is part of the completion's event, so that a
+ * rebuild rejects the same completions. A name that is no such policy, or no valid one, declares none.
+ */
+export function unsupportedTokensOf(policy: string): ReadonlySet<number> {
+  if (!isHttpPolicy(policy) || !policy.includes('"unsupported_tokens"')) return NONE
+  try {
+    return new Set(parseHttpPolicy(policy).unsupported_tokens)
+  } catch {
+    return NONE
+  }
+}
+
+const NONE: ReadonlySet<number> = new Set()
+
+/** The first token of a completion that its policy declared as unsupported. */
+export function unsupportedTokenIn(completion: {
+  readonly policy: string
+  readonly token_ids: readonly number[] | null
+}): number | undefined {
+  const unsupported = unsupportedTokensOf(completion.policy)
+  return unsupported.size === 0 ? undefined : completion.token_ids?.find((id) => unsupported.has(id))
+}

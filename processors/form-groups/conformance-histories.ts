@@ -9,6 +9,9 @@ const attempt = fc.constantFrom('attempt-1', 'attempt-1', 'attempt-2')
 /** −1 is poison, 3 and 4 are out of range. */
 const index = fc.constantFrom(0, 0, 1, 1, 2, 2, 3, 4, -1)
 const reward = fc.constantFrom(20, 3, 0, -5, null)
+/** 9 is a token that the policy lists as unsupported: those of later events have it, so that groups form too. */
+const tokenAt = (at: number) => (at >= 4 ? 9 : 1)
+const policy = 'openai(http://127.0.0.1:8000/v1, tiny, {"unsupported_tokens":[9]})'
 const rowOf = fc.record({ index, attempt, reward })
 const answers = fc.array(fc.uniqueArray(rowOf, { selector: (row) => row.index, minLength: 1, maxLength: 4 }), {
   maxLength: 6,
@@ -29,11 +32,17 @@ export const histories: Histories = fc
     return fc.shuffledSubarray([...events], { minLength: events.length })
   })
 
-type Row = { readonly index: number; readonly attempt: string; readonly reward: number | null }
+interface Row {
+  readonly index: number
+  readonly attempt: string
+  readonly reward: number | null
+}
 
 function sampledEvent(rows: readonly Row[], at: number) {
-  const tokens = (index: number) => ({ token_ids: [1, 2], logprobs, token_policy_version: [index, 2 ** 40] })
-  const sampledRows = rows.map(({ index, attempt }) => sampledRow(index, { attempt_id: attempt, ...tokens(index) }))
+  const sampledRows = rows.map(({ index, attempt }) => {
+    const tokens = { token_ids: [tokenAt(at), 2], logprobs, token_policy_version: [index, 2 ** 40] }
+    return sampledRow(index, { attempt_id: attempt, policy, ...tokens })
+  })
   return sampled(`s${at}`, ...sampledRows)
 }
 

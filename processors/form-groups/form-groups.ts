@@ -8,6 +8,7 @@ import {
   type REJECTIONS,
   rolloutRequested,
 } from '../../schemas/events/rollout.ts'
+import { unsupportedTokenIn } from '../ask-policy/policy-name.ts'
 import { checkGroupSize } from '../largest-group.ts'
 import {
   type Cause,
@@ -164,6 +165,10 @@ function refusalOf(group: Group, row: Sampled): { reason: (typeof REJECTIONS)[nu
   const taken = group.slots[row.completion_index]
   if (taken !== undefined)
     return { reason: 'duplicate', detail: `completion ${row.completion_index} came with ${taken.sampled_id}` }
+  const unsupported = unsupportedTokenIn(row)
+  if (unsupported !== undefined) {
+    return { reason: 'unsupported_token', detail: `token ${unsupported} is one that the policy lists as unsupported` }
+  }
   return undefined
 }
 

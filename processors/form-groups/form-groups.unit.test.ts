@@ -152,6 +152,33 @@ describe('a completion is rejected', () => {
     expect(group.emitted(groupFormed)).toHaveLength(1)
   })
 
+  test('as unsupported_token, whatever its score, and its place may be filled by another', async () => {
+    const policy = 'openai(http://127.0.0.1:8000/v1, tiny, {"unsupported_tokens":[9]})'
+    const tokens = (...token_ids: number[]) => ({ policy, token_ids })
+    const group = driver()
+    await group.given(requested(), scores)
+    await group.when(sampled('s1', sampledRow(0, tokens(1, 2)), sampledRow(1, tokens(1, 9, 2))), scores)
+    expect(group.emitted().map(({ type }) => type)).toEqual([completionRejected.type])
+    expect(group.emitted(completionRejected)[0]?.data).toMatchObject({
+      completion_index: 1,
+      reason: 'unsupported_token',
+      detail: 'token 9 is one that the policy lists as unsupported',
+    })
+    await group.when(sampled('s2', sampledRow(1, tokens(3))), scored('c2', scoredRow(1, 's2')))
+    expect(group.emitted(groupFormed)[0]?.data.map((row) => row.sampled_id)).toEqual(['s1', 's2'])
+  })
+
+  test('as unsupported_token, and its group expires without it', async () => {
+    const policy = 'openai(http://127.0.0.1:8000/v1, tiny, {"unsupported_tokens":[9]})'
+    const group = driver()
+    await group.given(requested(), sampled('s1', sampledRow(0), sampledRow(1, { policy, token_ids: [9] })), scores)
+    await group.when(tick('virtual', '2026-01-01T01:00:00.000Z'))
+    expect(group.emitted(groupExpired)[0]?.data).toMatchObject({
+      missing: [1],
+      held: [{ sampled_id: 's1', completion_index: 0 }],
+    })
+  })
+
   test('as late when no request arrives for it within a week', async () => {
     const group = driver()
     await group.given(both)

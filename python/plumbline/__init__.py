@@ -8,6 +8,7 @@ from plumbline.errors import (
     FencedError,
     LeaseLostError,
     NotAllowedError,
+    NoVarianceError,
     StaleGroupsError,
     UnavailableError,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "LeaseLostError",
     "NotAllowedError",
     "NotTrainableError",
+    "NoVarianceError",
     "PublishedModel",
     "Resumed",
     "StaleGroupsError",

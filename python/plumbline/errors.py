@@ -31,6 +31,10 @@ class StaleGroupsError(FeedError):
     """`groups` are too old for the policy of this run, and are dropped now. Nothing was begun."""
 
 
+class NoVarianceError(FeedError):
+    """Too few of the groups that were drawn for a step vary. `groups` vary, and wait again; the others are dropped."""
+
+
 class FencedError(FeedError):
     """A later start of the consumer, or a later feed, has taken over: this process has to end."""
 

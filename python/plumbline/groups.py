@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, SupportsFloat
 
 from plumbline.attempt import Place, place_of
 from plumbline.checkpoint import Checkpoint, CheckpointFolder, Resumed, Weights
+from plumbline.draws import Draws, WhenShort, is_unusable
 from plumbline.errors import CheckpointRefusedError, FeedError, LeaseLostError, StaleGroupsError
 from plumbline.feed import Feed, Verify
 from plumbline.group import Group, Leased
@@ -194,7 +195,7 @@ class Groups:
     def drop(
         self,
         groups: Iterable[Group | Leased | int],
-        reason: Literal["by_consumer", "unsupported_token"] = "by_consumer",
+        reason: Literal["by_consumer", "unsupported_token", "no_variance"] = "by_consumer",
         detail: str = "",
     ) -> int:
         """The groups are never trained on by this consumer, for a reason that is recorded. Returns how many."""
@@ -235,34 +236,41 @@ class Groups:
         if self._open is step:
             self._open = None
 
-    def steps(self, batch_size: int) -> Iterator[Step[Group]]:
+    def steps(
+        self,
+        batch_size: int,
+        *,
+        with_variance: bool = False,
+        most_draws: int | None = None,
+        when_short: WhenShort = "raise",
+    ) -> Iterator[Step[Group]]:
         """Steps that are begun, each on `batch_size` groups. Groups that are stale by then are replaced.
 
         Ends like the groups do; a rest of less than `batch_size` groups waits again.
+
+        `with_variance`: groups whose rewards are all equal are dropped as `no_variance`, and others drawn instead. When
+        `most_draws` of a step have not given `batch_size` others, it begins with those that there are (`when_short` is
+        "begin"), or raises NoVarianceError; it raises in any case if there is none.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-        while True:
-            # By number: a group whose lease has ended may be leased again before the step begins.
-            ready: dict[int, Group] = {}
-            while True:
-                while len(ready) < batch_size:
-                    group = next(self, None)
-                    if group is None:
-                        if ready:
-                            self.release(ready)
-                        return
-                    ready[group.sequence] = group
-                try:
-                    step = self.begin_step(ready.values())
-                    break
-                except FeedError as error:
-                    # `used`: its lease ended, and the feed has dropped it since.
-                    unusable = isinstance(error, (StaleGroupsError, LeaseLostError)) or error.code == "used"
-                    if not unusable or ready.keys().isdisjoint(error.groups):
-                        raise
-                    ready = {number: group for number, group in ready.items() if number not in error.groups}
-            yield step
+        draws = Draws(
+            self, self._transport.draw_of, batch_size,
+            with_variance=with_variance, most=most_draws, when_short=when_short,
+        )  # fmt: skip
+        while draws.fill(self._next_step):
+            try:
+                step = self.begin_step(draws.ready.values())
+            except FeedError as error:
+                if not is_unusable(error) or draws.ready.keys().isdisjoint(error.groups):
+                    raise
+                draws.leave_out(error.groups)
+                continue
+            draws.begun()
+            try:
+                yield step
+            except GeneratorExit:
+                if not self._closed:
+                    draws.release()
+                raise
             if not step.is_applied:
                 raise RuntimeError(f"step {step.number} has no receipt: call its applied() before the next step")
 

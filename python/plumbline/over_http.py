@@ -77,6 +77,10 @@ class OverHttp:
     def drop(self, sequences: list[int], reason: str, detail: str) -> int:
         return int(self._call("/drops", {"reason": reason, "detail": detail, "groups": sequences})["dropped"])
 
+    def draw_of(self, group: Group) -> int:
+        # By number: what was dropped before a resume is not drawn again, and counts all the same.
+        return group.sequence // self._world_size
+
     def begin_step(self, step: int, groups: Sequence[Group | Leased]) -> None:
         leased = [{"sequence": group.sequence, "lease": group.lease} for group in groups]
         self._call("/steps", {"step": step, "groups": leased})

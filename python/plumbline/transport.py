@@ -55,6 +55,9 @@ class Transport(Protocol):
 
     def drop(self, sequences: list[int], reason: str, detail: str) -> int: ...
 
+    def draw_of(self, group: Group) -> int:
+        """Which draw of this rank a group is: the same after a resume, or counted in the same order."""
+
     def begin_step(self, step: int, groups: Sequence[Group | Leased]) -> None: ...
 
     def applied(self, receipt: dict[str, Any], groups: Iterable[Group | Leased]) -> None: ...

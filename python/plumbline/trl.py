@@ -23,7 +23,8 @@ from trl.trainer.utils import pad
 
 from plumbline.batch import NotTrainableError
 from plumbline.checkpoint import sha256_of, sync
-from plumbline.errors import FeedError, LeaseLostError, StaleGroupsError
+from plumbline.draws import is_unusable
+from plumbline.errors import FeedError
 from plumbline.feed import log
 from plumbline.group import Group
 from plumbline.groups import Groups
@@ -121,8 +122,7 @@ class FeedGRPOTrainer(GRPOTrainer):
             try:
                 self._begun = self._groups.begin_step(list(self._ready.values()), self.state.global_step + 1)
             except FeedError as error:
-                unusable = isinstance(error, (StaleGroupsError, LeaseLostError)) or error.code == "used"
-                if not unusable or self._ready.keys().isdisjoint(error.groups):
+                if not is_unusable(error) or self._ready.keys().isdisjoint(error.groups):
                     raise
                 for sequence in error.groups:
                     self._ready.pop(sequence, None)

@@ -8,7 +8,7 @@ from plumbline.kafka.address import parse_address
 from plumbline.kafka.declared import BY_TYPE
 from plumbline.kafka.decisions import Decisions, parts_of
 from plumbline.kafka.state import State
-from plumbline.kafka.wire import UnreadableError, batch_in, encode, fact_in, partition_of, source_id
+from plumbline.kafka.wire import UnreadableError, batch_in, encode, expect_current, fact_in, partition_of, source_id
 
 LEASED = {
     **{"run": "r1", "epoch": 1, "rank": 0, "lease": None, "request": "a", "sequence": 4, "topic_id": "t"},
@@ -79,6 +79,17 @@ class Addresses(unittest.TestCase):
 
 
 class Declared(unittest.TestCase):
+    def test_an_earlier_version_with_the_same_rows_is_read_and_any_other_is_not(self):
+        dropped = "training.groups_dropped"
+        # As the release before `no_variance` wrote it.
+        expect_current({"ce_dataschema": f"plumbline:{dropped}/1/87bb053eb804dda1"}, dropped)
+        expect_current({"ce_dataschema": BY_TYPE[dropped].uri}, dropped)
+        for uri in (f"plumbline:{dropped}/1/0000000000000000", f"plumbline:{dropped}/3/87bb053eb804dda1"):
+            with self.assertRaisesRegex(UnreadableError, "written by another release"):
+                expect_current({"ce_dataschema": uri}, dropped)
+        # Its rows had other fields.
+        self.assertEqual(BY_TYPE["rollout.group_formed"].alike, ())
+
     def test_a_fact_has_no_schema_and_a_batch_has_one(self):
         self.assertIsNone(BY_TYPE["training.run_started"].schema)
         self.assertIsInstance(BY_TYPE["rollout.group_formed"].schema, pa.Schema)

@@ -1,5 +1,6 @@
 import type { EventType } from '../declare/event.ts'
-import { dataSchemaUri } from '../wire/fingerprint.ts'
+import type { Fields } from '../declare/logical-types.ts'
+import { dataSchemaUri, versionsOf } from '../wire/fingerprint.ts'
 import { pyarrowSchemaOf } from './python-reader.ts'
 
 /** A Python module with what a program needs to read and write these events in a log: `BY_TYPE`. */
@@ -8,7 +9,7 @@ export function pythonDeclarationsOf(types: readonly EventType[]): string {
     const schema = type.encoding === 'arrow' ? indented(pyarrowSchemaOf(type)) : 'None'
     return `    "${type.type}": Declaration(
         "${dataSchemaUri(type)}",
-        ${schema},
+        ${schema},${alike(type)}
     ),
 `
   })
@@ -27,11 +28,25 @@ class Declaration(NamedTuple):
     """\`ce_dataschema\`: type, version and the beginning of the fingerprint."""
     schema: pa.Schema | None
     """Of a batch; a fact is JSON and has none."""
+    alike: tuple[str, ...] = ()
+    """Earlier versions, whose rows are read as those of this one."""
 
 
 BY_TYPE: dict[str, Declaration] = {
 ${entries.join('')}}
 `
+}
+
+/** Versions whose values stay as they are, under the same fields: a closed list of texts has grown since. */
+function alike(type: EventType): string {
+  const shape = (row: Fields) => pyarrowSchemaOf({ ...type, row })
+  const from = type.earlier.findLastIndex(({ upcast, row, routing = type.routing }) => {
+    return upcast !== undefined || routing !== type.routing || shape(row) !== shape(type.row)
+  })
+  const uris = versionsOf(type)
+    .slice(from + 1, -1)
+    .map((version) => `"${dataSchemaUri(type, version)}"`)
+  return uris.length === 0 ? '' : `\n        (${uris.join(', ')},),`
 }
 
 const indented = (text: string) => text.replaceAll('\n', '\n        ')

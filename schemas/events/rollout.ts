@@ -19,7 +19,8 @@ import { PROMPT_VARIANTS, sceneFields, sceneFieldsV1, TASKS } from './tower.ts'
 
 export const PURPOSES = ['train', 'eval', 'probe'] as const
 export const CLOCKS = ['virtual', 'wall'] as const
-export const REJECTIONS = ['late', 'duplicate', 'mixed_attempt', 'scorer_failed', 'index_out_of_range'] as const
+const REJECTIONS_V1 = ['late', 'duplicate', 'mixed_attempt', 'scorer_failed', 'index_out_of_range'] as const
+export const REJECTIONS = [...REJECTIONS_V1, 'unsupported_token'] as const
 export const LOGPROBS_KINDS = ['raw', 'processed'] as const
 
 /** How advantages are normalised; `processors/form-groups/advantages.ts` has each equation and its source. */
@@ -202,19 +203,22 @@ export const groupExpired = defineEvent({
   },
 })
 
+const rejectedFields = {
+  group_id: utf8(ID),
+  sampled_id: utf8(ID),
+  completion_index: int32(INDEX),
+  attempt_id: utf8(ID),
+  reason: oneOf(REJECTIONS),
+  detail: utf8(TEXT, 'what was there before, or the message of the scorer'),
+}
+
 export const completionRejected = defineEvent({
   type: 'rollout.completion_rejected',
-  version: 1,
+  version: 2,
   key: 'group_id',
   encoding: 'json',
   retention: 'derived',
   about: 'A sampled completion cannot be part of its group.',
-  row: {
-    group_id: utf8(ID),
-    sampled_id: utf8(ID),
-    completion_index: int32(INDEX),
-    attempt_id: utf8(ID),
-    reason: oneOf(REJECTIONS),
-    detail: utf8(TEXT, 'what was there before, or the message of the scorer'),
-  },
+  row: rejectedFields,
+  earlier: [{ version: 1, row: { ...rejectedFields, reason: oneOf(REJECTIONS_V1) } }],
 })

@@ -14,7 +14,7 @@ export const CONSUMER_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 
 export const ORDERS = ['arrival', 'shuffled'] as const
 export const LEASE_ENDS = ['expired', 'released', 'fenced'] as const
-export const DROP_REASONS = [
+const DROP_REASONS_V1 = [
   'stale',
   'other_lineage',
   'no_version',
@@ -22,6 +22,9 @@ export const DROP_REASONS = [
   'expired_unread',
   'by_consumer',
 ] as const
+export const DROP_REASONS = [...DROP_REASONS_V1, 'no_variance'] as const
+/** Those that a trainer may give. */
+export const TRAINER_REASONS = ['by_consumer', 'unsupported_token', 'no_variance'] as const
 /** Where a group was before a roll-back; a leased one has its lease ended instead. */
 export const ROLLED_BACK_FROM = ['applied', 'durable'] as const
 export const WITHOUT_VERSION = ['until_published', 'always'] as const
@@ -178,22 +181,25 @@ export const groupsApplied = defineEvent({
   row: { ...ids, ...runs, rank, step, sequence, ...groupPlace },
 })
 
+const droppedFields = {
+  ...ids,
+  ...runs,
+  reason: oneOf(DROP_REASONS),
+  detail: utf8(TEXT, 'what was found, and what was expected'),
+  sequence: nullable(int64(NOT_NEGATIVE, 'null: dropped before it was numbered')),
+  ...groupPlace,
+}
+
 export const groupsDropped = defineEvent({
   type: 'training.groups_dropped',
-  version: 1,
+  version: 2,
   key: 'consumer',
   encoding: 'arrow',
   retention: 'ledger',
   about: 'Groups are not trained on, for a stated reason.',
   row_key: ['partition', 'offset'],
-  row: {
-    ...ids,
-    ...runs,
-    reason: oneOf(DROP_REASONS),
-    detail: utf8(TEXT, 'what was found, and what was expected'),
-    sequence: nullable(int64(NOT_NEGATIVE, 'null: dropped before it was numbered')),
-    ...groupPlace,
-  },
+  row: droppedFields,
+  earlier: [{ version: 1, row: { ...droppedFields, reason: oneOf(DROP_REASONS_V1) } }],
 })
 
 export const offsetsExpired = defineEvent({

@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi'
-import { CONSUMER_NAME, ORDERS, WITHOUT_VERSION } from '../../schemas/events/training.ts'
+import { CONSUMER_NAME, ORDERS, TRAINER_REASONS, WITHOUT_VERSION } from '../../schemas/events/training.ts'
 import { MOST_LEASED } from './decide/lease.ts'
 import { DEFAULT_SUBSCRIPTION } from './subscription.ts'
 
@@ -92,7 +92,7 @@ export const ReceiptBody = z
 export const DropBody = z
   .strictObject({
     ...caller,
-    reason: z.enum(['by_consumer', 'unsupported_token']),
+    reason: z.enum(TRAINER_REASONS),
     detail: z.string().max(4_096).default(''),
     groups: sequences,
   })

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { ChatServer } from '../../testing/chat-server.ts'
+import { type ChatBody, ChatServer } from '../../testing/chat-server.ts'
 import { plumbline, plumblineOk, sharedFolder } from './plumbline.ts'
 
 /** The words of a shell command: quotes of both kinds, no expansion. */
@@ -55,7 +55,35 @@ test('every command of docs/http-policies.md runs, against a server on this mach
   }
 })
 
+test('a completion with a token that no trainer takes is rejected, and a rebuild rejects the same', {
+  timeout: 120_000,
+}, async () => {
+  // It takes no biases; the first choice of its answers has the token 10.
+  const refuses = ({ logit_bias }: ChatBody) => (logit_bias ? 'Unsupported parameter: logit_bias' : undefined)
+  const chat = await ChatServer.start({ refuses })
+  const place = { cwd: await sharedFolder() }
+  try {
+    const tower = ['--dataset', 'side_block', '--task', 'x_y', '--seed', '8', '--group-size', '4', '--scenes', '3']
+    await plumblineOk(['generate', 'tower', ...tower], place)
+    const policy = `openai(${chat.url}, MODEL, {"unsupported_tokens": [10, 99]})`
+    await plumblineOk(['run', '--until-idle', '--policy', policy], place)
+    const fates = 'select fate, completions::int as n from funnel where completions > 0 order by fate'
+    const found = [
+      // Until the deadline of their groups.
+      { fate: 'pending_held', n: 9 },
+      { fate: 'unsupported_token', n: 3 },
+    ]
+    expect(JSON.parse(await plumblineOk(['sql', fates, '--format', 'json'], place))).toEqual(found)
+    const why = 'select distinct completion_index, detail from rollout.completion_rejected'
+    expect(await plumblineOk(['sql', why], place)).toContain('token 10 is one that the policy lists as unsupported')
+    expect(await plumblineOk(['verify'], place)).toBe('verify: passed\n')
+  } finally {
+    await chat.stop()
+  }
+})
+
 test.each([
+  ['openai(http://h/v1, M, {"unsupported_tokens": []})', [], 'expected a list of 1 to 256 token ids'],
   ['openai(nonsense)', [], 'it looks like openai(http://127.0.0.1:8000/v1, MODEL)'],
   ['openai(ftp://h/v1, M)', [], 'expected a URL of http: or https:'],
   ['openai(http://u:sk-oops@h/v1, M)', [], 'the key goes into PLUMBLINE_API_KEY'],

@@ -13,6 +13,8 @@ class Declaration(NamedTuple):
     """`ce_dataschema`: type, version and the beginning of the fingerprint."""
     schema: pa.Schema | None
     """Of a batch; a fact is JSON and has none."""
+    alike: tuple[str, ...] = ()
+    """Earlier versions, whose rows are read as those of this one."""
 
 
 BY_TYPE: dict[str, Declaration] = {
@@ -140,7 +142,7 @@ BY_TYPE: dict[str, Declaration] = {
         None,
     ),
     "training.groups_dropped": Declaration(
-        "plumbline:training.groups_dropped/1/87bb053eb804dda1",
+        "plumbline:training.groups_dropped/2/e23915a9c25ad856",
         pa.schema([
             pa.field("consumer", pa.utf8(), nullable=False),  # at most 1024 characters
             pa.field("number", pa.int64(), nullable=False),  # 1 or more
@@ -154,6 +156,7 @@ BY_TYPE: dict[str, Declaration] = {
             pa.field("offset", pa.int64(), nullable=False),  # 0 or more
             pa.field("group_id", pa.utf8(), nullable=False),  # at most 1024 characters
         ]),
+        ("plumbline:training.groups_dropped/1/87bb053eb804dda1",),
     ),
     "training.offsets_expired": Declaration(
         "plumbline:training.offsets_expired/1/8ce3b1f8dfd58e5e",

@@ -61,6 +61,7 @@ class OverKafka:
         self._batch, self._bytes, self._patience = batch, most_bytes, patience
         self._blobs = open_blobs(blobs or os.environ.get("PLUMBLINE_BLOBS") or None)
         self._stopping = threading.Event()
+        self._draws = 0
         self._fenced: FencedError | None = None
         self._run: Run | None = None
         self._recording: Recording | None = None
@@ -196,6 +197,11 @@ class OverKafka:
         dropped = _there(self._work).drop(sequences, reason, detail)
         self._forget(sequences)
         return dropped
+
+    def draw_of(self, _group: Group) -> int:
+        # Counted: numbers have gaps, and what no checkpoint has recorded is drawn again by a resume, drops too.
+        self._draws += 1
+        return self._draws
 
     def begin_step(self, step: int, groups: Sequence[Group | Leased]) -> None:
         sequences = [group.sequence for group in groups]

@@ -96,8 +96,9 @@ def headers_of(message: Any) -> dict[str, str]:
 
 def expect_current(headers: Mapping[str, str], event_type: str) -> None:
     """Raises UnreadableError for an event of another version than this client's."""
-    expected, got = BY_TYPE[event_type].uri, headers.get("ce_dataschema")
-    if got != expected:
+    declared, got = BY_TYPE[event_type], headers.get("ce_dataschema")
+    expected = declared.uri
+    if got != expected and got not in declared.alike:
         raise UnreadableError(
             f"{event_type}: expected {expected}, got {got}: written by another release; "
             "install the client of the release that runs the pipeline, or train over HTTP, where the feed converts"

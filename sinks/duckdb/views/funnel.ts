@@ -20,6 +20,7 @@ const REJECTED: Readonly<Record<(typeof REJECTIONS)[number], string>> = {
   mixed_attempt: 'its group holds another sampling attempt',
   index_out_of_range: 'its group has fewer completions',
   scorer_failed: 'the scorer failed on it',
+  unsupported_token: 'it has a token that no trainer takes',
   duplicate: 'its index was taken',
 }
 /** Reasons of the completion itself. They precede `duplicate`, which may be that of a second copy. */

@@ -1,4 +1,4 @@
-import { groupsApplied, stepBegun, stepCompleted } from '../../../schemas/events/training.ts'
+import { groupsApplied, stepBegun, stepCompleted, type TRAINER_REASONS } from '../../../schemas/events/training.ts'
 import type { RunState, Subscription } from '../consumer-parts.ts'
 import type { ConsumerState } from '../consumer-state.ts'
 import type { OpenGroup } from '../open-groups.ts'
@@ -138,7 +138,7 @@ export function applied(state: ConsumerState, decisions: Decisions, receipt: Rec
 }
 
 export interface Drop extends Caller {
-  readonly reason: 'by_consumer' | 'unsupported_token'
+  readonly reason: (typeof TRAINER_REASONS)[number]
   readonly detail: string
   readonly groups: readonly number[]
 }
