@@ -18,6 +18,7 @@ import httpx
 
 from plumbline.errors import FeedError, FencedError, UnavailableError, refusal
 from plumbline.group import BrokenStreamError
+from plumbline.whole_bodies import WholeBodies, is_direct
 
 log = logging.getLogger("plumbline")
 
@@ -56,7 +57,12 @@ class Feed:
         self.fenced: FencedError | None = None
         self.stopping = threading.Event()
         self._path = f"{self.url}/v1/consumers/{quote(consumer, safe='')}"
-        self._http = httpx.Client(auth=None if token is None else _Bearer(token), verify=_verifier(verify))
+        auth, verifier = None if token is None else _Bearer(token), _verifier(verify)
+        self._http = httpx.Client(auth=auth, verify=verifier)
+        self._large = self._http
+        if is_direct(address):
+            context = httpx.create_ssl_context(verify=verifier)
+            self._large = httpx.Client(auth=auth, transport=WholeBodies(context))
         self._troubled = False
         self._lock = threading.Lock()
 
@@ -69,15 +75,16 @@ class Feed:
         read: Callable[[httpx.Response], T] = json_of,
         waits: float = 0.0,
         patience: float | None = None,
+        large: bool = False,
     ) -> T:
         """The answer to one call. The same body is sent until there is one, so that the feed knows a repeated call.
 
-        `waits`: seconds that the feed may take on purpose. Raises FeedError where the feed refuses, and
-        UnavailableError after `patience` seconds without an answer.
+        `waits`: seconds that the feed may take on purpose. `large`: the answer may have megabytes. Raises FeedError
+        where the feed refuses, and UnavailableError after `patience` seconds without an answer.
         """
         return self._repeat(
             f"{method} {path or '/'}",
-            lambda: self._send(method, self._path + path, waits, json=body),
+            lambda: self._send(method, self._path + path, waits, large, json=body),
             read=read,
             patience=patience,
         )
@@ -143,10 +150,11 @@ class Feed:
         if self.fenced is not None:
             raise FencedError("fenced", self.fenced.message)
 
-    def _send(self, method: str, address: str, waits: float, **sent: Any) -> httpx.Response:
+    def _send(self, method: str, address: str, waits: float, large: bool = False, **sent: Any) -> httpx.Response:
         timeout = httpx.Timeout(_ANSWER_SECONDS, read=_ANSWER_SECONDS + waits)
         given = {name: value for name, value in sent.items() if value is not None}
-        return self._http.request(method, address, timeout=timeout, **given)
+        client = self._large if large else self._http
+        return client.request(method, address, timeout=timeout, **given)
 
     def _refuse(self, response: httpx.Response) -> None:
         try:
@@ -174,6 +182,7 @@ class Feed:
 
     def close(self) -> None:
         self._http.close()
+        self._large.close()
 
 
 def _verifier(verify: Verify) -> bool | ssl.SSLContext:

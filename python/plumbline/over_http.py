@@ -65,7 +65,7 @@ class OverHttp:
         self._request = self._request or uuid.uuid4().hex
         wait_ms = int(wait * 1000)
         body = {"request": self._request, "groups": self._batch, "bytes": self._bytes, "wait_ms": wait_ms}
-        leased = self.feed.call("POST", "/leases", {**self._caller, **body}, read=read, waits=wait)
+        leased = self.feed.call("POST", "/leases", {**self._caller, **body}, read=read, waits=wait, large=True)
         self._request = None
         return leased
 

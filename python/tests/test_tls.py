@@ -26,18 +26,20 @@ class Tls(unittest.TestCase):
         self.server = AnsweringServer(self.certificate)
         self.addCleanup(self.server.close)
 
-    def call(self, **options):
+    def call(self, large=False, **options):
         feed = Feed(self.server.url, "lab", patience=0.2, token="a-secret", **options)
         self.addCleanup(feed.close)
-        return feed.call("GET", "")
+        return feed.call("GET", "", large=large)
 
     def test_a_certificate_that_is_not_trusted_gets_no_token_and_is_an_error_that_says_so(self):
-        with self.assertLogs("plumbline"), self.assertRaisesRegex(UnavailableError, "CERTIFICATE_VERIFY_FAILED"):
-            self.call()
+        for large in (False, True):
+            with self.assertLogs("plumbline"), self.assertRaisesRegex(UnavailableError, "CERTIFICATE_VERIFY_FAILED"):
+                self.call(large)
         self.assertEqual(self.server.authorizations, [])
 
     def test_a_certificate_is_checked_against_a_file_or_a_context_or_not_at_all(self):
         trusted = f"{self.certificate}.cert"
         for verify in (trusted, pathlib.Path(trusted), ssl.create_default_context(cafile=trusted), False):
-            self.assertEqual(self.call(verify=verify), {})
-        self.assertEqual(self.server.authorizations, ["Bearer a-secret"] * 4)
+            for large in (False, True):
+                self.assertEqual(self.call(large, verify=verify), {})
+        self.assertEqual(self.server.authorizations, ["Bearer a-secret"] * 8)
