@@ -9,7 +9,7 @@ import type { NumberedGroup, OpenGroup } from './open-groups.ts'
  * The version of `StoredState` and of the fold that leads to it. Raise it when the same events lead to another state:
  * states of other versions are not restored, and the history is read instead.
  */
-export const STATE_VERSION = 1
+export const STATE_VERSION = 2
 
 /** A consumer's state as it is stored, in JSON. Lists are in the order in which the state has them. */
 export interface StoredState {

@@ -59,7 +59,7 @@ BY_TYPE: dict[str, Declaration] = {
         None,
     ),
     "training.consumer_subscribed": Declaration(
-        "plumbline:training.consumer_subscribed/1/212ce490f3d21159",
+        "plumbline:training.consumer_subscribed/2/ecdf58d497bdfe4b",
         None,
     ),
     "training.run_started": Declaration(
