@@ -22,7 +22,14 @@ function formed(at: number, completions: number, tokens: number): Event<typeof g
     const token = (n: number) => Math.imul(seed * 8_191 + n, 2_654_435_761) >>> 15
     return {
       ...{ group_id, completion_index, attempt_id: 'a', sampled_id: `s-${group_id}`, origin: 'tower', task: 'x_only' },
-      ...{ group_size: completions, start_id: 'start', prompt_sha256: 'p', images: [], policy: 'bench' },
+      ...{
+        group_size: completions,
+        purpose: 'train' as const,
+        start_id: 'start',
+        prompt_sha256: 'p',
+        images: [],
+        policy: 'bench',
+      },
       ...{ text: `${seed} `.repeat(MOST_TEXT).slice(0, Math.min(4 * tokens, MOST_TEXT)), finish_reason: 'stop' },
       prompt_token_ids: numbersOf(tokens === 0 ? 0 : PROMPT_TOKENS, token),
       token_ids: numbersOf(tokens, token),

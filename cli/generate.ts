@@ -79,14 +79,17 @@ export function addGenerate(generate: Command): void {
 }
 
 /** The one that waits for readers comes last: what it permits is out of date soonest. */
-function pacesOf({ forever, rate, task, aheadOf }: GenerateOptions, { folder, partitions, report }: PaceOn): Pace[] {
+function pacesOf(
+  { forever, rate, task, purpose, aheadOf }: GenerateOptions,
+  { folder, partitions, report }: PaceOn,
+): Pace[] {
   const per_second = rate ?? (forever && aheadOf === undefined ? FOREVER_RATE : undefined)
   const paces = per_second === undefined ? [] : [perSecond(per_second)]
   if (aheadOf === undefined) return paces
   const { log, blobs } = folder
   const ahead = new AheadOf({
     ...{ log, blobs, vocabulary, partitions, report, limits: aheadOf },
-    asks: { origin: towerOrigin.name, task },
+    asks: { origin: towerOrigin.name, task, purpose },
     ...(rate === undefined ? { otherwise: perSecond(FOREVER_RATE) } : {}),
   })
   return [...paces, ahead]

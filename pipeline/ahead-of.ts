@@ -69,8 +69,8 @@ export class AheadOf implements Pace {
   taken(steps: number, emitted: readonly Emitted[]): void {
     for (const { type, event } of emitted) {
       if (type.type !== rolloutRequested.type) continue
-      const { group_id, origin, task } = event.data as RowOfEvent<typeof rolloutRequested>
-      this.#groups.asked(group_id, { origin, task })
+      const { group_id, origin, task, purpose } = event.data as RowOfEvent<typeof rolloutRequested>
+      this.#groups.asked(group_id, { origin, task, purpose })
     }
     if (this.#all_retired) this.#otherwise.taken(steps, emitted)
   }

@@ -32,7 +32,7 @@ beforeEach(async () => {
 })
 afterEach(() => log.close())
 
-const ASKS = { origin: 'tower', task: 'x_only' }
+const ASKS = { origin: 'tower', task: 'x_only', purpose: 'train' as const }
 
 function aheadOf(limits: Readonly<Record<string, number>>, options: Partial<AheadOfOptions> = {}): AheadOf {
   return new AheadOf({

@@ -3,7 +3,7 @@ import { type LogRecord, OffsetGoneError } from '../infra/log/port/log.ts'
 import { decodeRecord, decodeUnlessPoison } from '../infra/runtime/execute/decode-record.ts'
 import { headerOf } from '../infra/runtime/internal/json-records.ts'
 import type { Event } from '../schemas/declare/event.ts'
-import { groupExpired, groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
+import { groupExpired, groupFormed, type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
 import { TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { PoisonError } from '../schemas/wire/codec.ts'
 import { DERIVED_BY } from '../sinks/duckdb/views/derived.ts'
@@ -19,6 +19,7 @@ import { LogTail } from './log-tail.ts'
 export interface Asked {
   readonly origin: string
   readonly task: string
+  readonly purpose: (typeof PURPOSES)[number]
 }
 
 /** Where a consumer is. */
@@ -170,7 +171,7 @@ export class GroupsAhead {
       const record = records.find((one) => one.offset === offset)
       if (record === undefined) return undefined
       const { data } = (await decodeRecord(record, vocabulary, partitions, blobs)) as Event<typeof rolloutRequested>
-      return { origin: data.origin, task: data.task }
+      return { origin: data.origin, task: data.task, purpose: data.purpose }
     } catch (error) {
       if (error instanceof PoisonError || error instanceof OffsetGoneError) return undefined
       throw error
@@ -228,8 +229,9 @@ class Taker {
     return Object.values(this.#filter).some((wanted) => wanted !== null && wanted !== false)
   }
 
-  wants({ origin, task }: Asked): boolean {
-    const filter = this.#filter
+  wants({ origin, task, purpose }: Asked): boolean {
+    const { purposes, ...filter } = this.#filter
+    if (purposes !== null && !purposes.includes(purpose)) return false
     return (filter.origin ?? origin) === origin && (filter.task ?? task) === task
   }
 
@@ -251,11 +253,18 @@ class Taker {
   }
 
   get #filter(): Subscription['filter'] {
-    return this.state.subscription?.filter ?? { ...ANY, ...this.#asks }
+    return (
+      this.state.subscription?.filter ?? {
+        ...ANY,
+        origin: this.#asks.origin,
+        task: this.#asks.task,
+        purposes: [this.#asks.purpose],
+      }
+    )
   }
 }
 
 const ANY: Subscription['filter'] = {
   ...{ origin: null, task: null, dialect: null, reward_name: null, lineages: null },
-  with_variance: false,
+  ...{ with_variance: false, purposes: null },
 }

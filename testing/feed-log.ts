@@ -7,7 +7,7 @@ import { topicsOf } from '../infra/runtime/state/topics.ts'
 import type { Event, EventType } from '../schemas/declare/event.ts'
 import { catalogueOf } from '../schemas/declare/registry.ts'
 import { modelPublished } from '../schemas/events/model.ts'
-import { groupExpired, groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
+import { groupExpired, groupFormed, type PURPOSES, rolloutRequested } from '../schemas/events/rollout.ts'
 import { scenePresented } from '../schemas/events/tower.ts'
 import { TRAINING_EVENTS } from '../schemas/events/training.ts'
 import { encodeEvent } from '../schemas/wire/codec.ts'
@@ -34,6 +34,7 @@ export interface Formed {
   readonly rewards?: readonly number[]
   readonly version?: number
   readonly lineage?: string
+  readonly purpose?: (typeof PURPOSES)[number]
 }
 
 /** A group as `form-groups` emits it, of scripted completions unless it has a version. */
@@ -43,12 +44,21 @@ export function formed(group_id: string, options: Formed = {}): Event<typeof gro
     version = null,
     lineage = null,
     task = 'x_only',
+    purpose = 'train',
     time = '2026-01-01T00:00:00.000Z',
   } = options
   const mean = rewards.reduce((sum, reward) => sum + reward, 0) / rewards.length
   const data = rewards.map((reward, completion_index) => ({
     ...{ group_id, completion_index, attempt_id: 'a', sampled_id: `s-${group_id}`, origin: 'tower', task },
-    ...{ group_size: rewards.length, start_id: 'start', prompt_sha256: 'p', images: [], policy: 'oracle', text: '5' },
+    ...{
+      group_size: rewards.length,
+      purpose,
+      start_id: 'start',
+      prompt_sha256: 'p',
+      images: [],
+      policy: 'oracle',
+      text: '5',
+    },
     ...{ finish_reason: null, prompt_token_ids: null, token_ids: null, completion_mask: null, logprobs: null },
     ...{ logprobs_kind: null, token_policy_version: null, turn_index: null, trainable: false, outcome: 'stable' },
     ...{ reward, reward_name: 'paper', advantage: reward - mean, dialect: 'paper' as const },

@@ -30,6 +30,9 @@ const BY_DIALECT: Record<Dialect, Normalise> = {
   paper: (reward, _index, _rewards, { mean, std }) => (reward - mean) / std,
   /** Â = (r − μ) / (σ + 1e-4), ddof 1. TRL, GRPOTrainer. */
   trl: (reward, _index, _rewards, { mean, std }) => (reward - mean) / (std + 1e-4),
+  /** Â = (r − μ) / (σ₀ + 1e-8), σ₀ with ddof 0. TRL, AsyncGRPOTrainer (experimental), which differs from GRPOTrainer. */
+  trl_async: (reward, _index, rewards, { mean, std }) =>
+    (reward - mean) / (std * Math.sqrt((rewards.length - 1) / rewards.length) + 1e-8),
   /** Â = (r − μ) / (σ + 1e-6), ddof 1. verl, compute_grpo_outcome_advantage. */
   verl: (reward, _index, _rewards, { mean, std }) => (reward - mean) / (std + 1e-6),
   /** Â = (r − μ) / (σ + 1e-9), ddof 1. OpenRLHF, group_norm. */

@@ -7,6 +7,7 @@ import { advantagesOf, type Dialect, statisticsOf } from './advantages.ts'
 const GOLDEN: Record<Dialect, number[]> = {
   paper: [1.46571, -0.33824, -0.33824, -0.78923],
   trl: [1.4657, -0.33824, -0.33824, -0.78922],
+  trl_async: [1.69246, -0.39057, -0.39057, -0.91132],
   verl: [1.46571, -0.33824, -0.33824, -0.78923],
   openrlhf: [1.46571, -0.33824, -0.33824, -0.78923],
   pipelinerl: [1.95426, -0.45098, -0.45098, -1.05229],

@@ -26,6 +26,7 @@ import {
   emptyGroup,
   fromVersion1,
   fromVersion2,
+  fromVersion3,
   type Group,
   groupState,
   isComplete,
@@ -59,7 +60,7 @@ export function formGroups(options: {
     produces: 'derived',
     inputs: [rolloutRequested, completionsSampled, ...scored],
     outputs: [groupFormed, groupExpired, completionRejected],
-    state: { version: 3, schema: groupState, upcast: { 1: fromVersion1, 2: fromVersion2 } },
+    state: { version: 4, schema: groupState, upcast: { 1: fromVersion1, 2: fromVersion2, 3: fromVersion3 } },
     apply(state, event, emit) {
       const group = state === undefined ? emptyGroup(event.key) : draftOf(state)
       if (isA(event, rolloutRequested)) return whole(takeRequest(group, event, emit), options.dialect, emit)
@@ -83,13 +84,14 @@ function draftOf(group: Group): Group {
 
 function takeRequest(group: Group, event: Event<typeof rolloutRequested>, emit: Emit): Group {
   if (group.request !== undefined || group.closed !== undefined) return group
-  const { group_size, origin, task, start_id, prompt, images, deadline } = event.data
+  const { group_size, origin, task, purpose, start_id, prompt, images, deadline } = event.data
   checkGroupSize(group_size)
   const request = {
     cause: causeOf(event),
     group_size,
     origin,
     task,
+    purpose,
     start_id,
     prompt_sha256: prompt.sha256,
     images: [...images],

@@ -36,6 +36,13 @@ describe('a group of two', () => {
     expect(formed?.time).toBe('2026-01-01T00:00:01.000Z')
   })
 
+  test.each(['train', 'eval', 'probe'] as const)('has the purpose of its request: %s', async (purpose) => {
+    const group = driver()
+    await group.given(requested({ purpose }), both)
+    await group.when(scores)
+    expect(group.emitted(groupFormed)[0]?.data.map((row) => row.purpose)).toEqual([purpose, purpose])
+  })
+
   test('does not form with one completion missing', async () => {
     const group = driver()
     await group.when(requested(), sampled('s1', sampledRow(0)), scored('c1', scoredRow(0, 's1')))

@@ -28,6 +28,7 @@ export function formedRows(group: Group, dialect: Dialect): FormedRow[] {
       origin: request.origin,
       task: request.task,
       group_size: request.group_size,
+      purpose: request.purpose,
       start_id: request.start_id,
       prompt_sha256: request.prompt_sha256,
       images: request.images as ImageRef[],

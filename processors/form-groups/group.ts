@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { RowOfEvent } from '../../schemas/declare/event.ts'
 import type { completionsSampled } from '../../schemas/events/policy.ts'
-import type { rolloutRequested } from '../../schemas/events/rollout.ts'
+import { PURPOSE_BEFORE_V3, PURPOSES, type rolloutRequested } from '../../schemas/events/rollout.ts'
 import { checkGroupSize } from '../largest-group.ts'
 import { causeSchema, type Deadline } from '../processor.ts'
 
@@ -13,6 +13,7 @@ const request = z.object({
   group_size: z.int(),
   origin: z.string(),
   task: z.string(),
+  purpose: z.enum(PURPOSES),
   start_id: z.string(),
   prompt_sha256: z.string(),
   images: z.array(z.unknown()),
@@ -80,6 +81,13 @@ export function fromVersion2(state: unknown): unknown {
   if (request === undefined) return group
   const { scene_id, ...rest } = request
   return { ...group, request: { ...rest, start_id: scene_id } }
+}
+
+/** State version 3 had no purpose. A group of which half had arrived forms as its event would have before. */
+export function fromVersion3(state: unknown): unknown {
+  const { request, ...group } = state as { request?: object }
+  if (request === undefined) return group
+  return { ...group, request: { ...request, purpose: PURPOSE_BEFORE_V3 } }
 }
 
 export function later(deadline: Deadline, by_ms: number): Deadline {

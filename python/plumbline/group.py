@@ -78,6 +78,11 @@ class Group:
         return str(self._first("task"))
 
     @property
+    def purpose(self) -> str:
+        """What it was asked for: train, eval or probe."""
+        return str(self._first("purpose"))
+
+    @property
     def dialect(self) -> str:
         """How the advantages are normalised."""
         return str(self._first("dialect"))

@@ -30,7 +30,8 @@ class Groups:
     """Leases groups, and records what this rank does with each. One thread uses it; docs/feed.md has what it promises.
 
     `consumer` is subscribed with `filter`, `start`, `order` and the other options of docs/feed.md; what is None has the
-    feed's default. `batch` groups are leased at a time, or fewer if they have `prefetch_bytes`. `rank` and
+    feed's default. `purposes` is part of the filter: only groups that were asked for to train on, unless it names others.
+    `batch` groups are leased at a time, or fewer if they have `prefetch_bytes`. `rank` and
     `world_size` are those of RANK and WORLD_SIZE, or 0 and 1. All ranks of one start name the same `attempt`.
     Iterating ends when no group came for `stop_when_idle` seconds; never, if that is None. A feed that is away is
     called again for `patience` seconds. `token` is that of PLUMBLINE_FEED_TOKEN, if the environment has it. `verify` is what an
@@ -53,6 +54,7 @@ class Groups:
         attempt: str | None = None,
         lineage: str | None = None,
         filter: Mapping[str, Any] | None = None,
+        purposes: Iterable[Literal["train", "eval", "probe"]] | None = None,
         start: Literal["beginning", "now"] | None = None,
         order: Literal["arrival", "shuffled"] | None = None,
         order_seed: str | None = None,
@@ -82,6 +84,10 @@ class Groups:
         self._open: Step[Any] | None = None
         self._next_step = 1
         self._parent: str | None = None
+        if purposes is not None:
+            if isinstance(purposes, str):
+                raise TypeError(f"purposes: expected a list, such as ['train'], got {purposes!r}")
+            filter = {**(filter or {}), "purposes": list(purposes)}
         subscription = {
             "filter": filter,
             "start": start,

@@ -12,6 +12,7 @@ COLUMNS = pa.schema(
         pa.field("completion_index", pa.int32(), nullable=False),
         pa.field("origin", pa.utf8(), nullable=False),
         pa.field("task", pa.utf8(), nullable=False),
+        pa.field("purpose", pa.utf8(), nullable=False),
         pa.field("policy", pa.utf8(), nullable=False),
         pa.field("text", pa.utf8(), nullable=False),
         pa.field("prompt_token_ids", pa.list_(pa.int32())),
@@ -34,6 +35,7 @@ def completion(tokens=None, **columns):
     return {
         "origin": "tower",
         "task": "x_only",
+        "purpose": "train",
         "policy": "vllm" if sampled else "oracle",
         "text": "<answer>0</answer>",
         "prompt_token_ids": [7, 8] if sampled else None,

@@ -78,6 +78,12 @@ class Leasing(ServedGroups):
         self.open(filter={"task": "x_only"}, max_staleness=2).close()
         self.assertEqual(self.server.bodies(""), [{"filter": {"task": "x_only"}, "max_staleness": 2}])
 
+    def test_purposes_are_sent_as_part_of_the_filter(self):
+        self.open(filter={"task": "x_only"}, purposes=["eval"]).close()
+        self.assertEqual(self.server.bodies(""), [{"filter": {"task": "x_only", "purposes": ["eval"]}}])
+        with self.assertRaisesRegex(TypeError, "purposes: expected a list"):
+            self.open(purposes="eval")
+
     def test_a_lease_whose_answer_breaks_off_is_asked_for_under_the_same_id(self):
         whole = leased(0, 1)
         # The last batch is missing, which HTTP cannot see.

@@ -9,7 +9,8 @@ import pyarrow as pa
 from plumbline.errors import FeedError, UnavailableError
 from plumbline.groups import Groups
 from plumbline.kafka.blobs import bytes_of, loaded, open_blobs
-from plumbline.kafka.start import subscription_of
+from plumbline.kafka.start import expect_same, subscription_of
+from plumbline.kafka.state import State
 
 
 class Options(unittest.TestCase):
@@ -18,6 +19,7 @@ class Options(unittest.TestCase):
             ({"order": "shuffled"}, "order: over Kafka it is 'arrival'"),
             ({"lease_ms": 1_000}, "lease_ms: not over Kafka"),
             ({"filter": {"tasks": "x"}}, "filter: expected origin"),
+            ({"purposes": ["train", "test"]}, "purposes: expected a list of train, eval, probe"),
             ({"max_staleness": -1}, "max_staleness: expected 0 or more"),
             ({"consumer": "Lab"}, "consumer: expected lower-case letters"),
         ]:
@@ -37,6 +39,17 @@ class Options(unittest.TestCase):
         whole, start = subscription_of({"filter": {"task": "x_only"}})
         self.assertEqual((start, whole["keep_checkpoints"], whole["transport"]), ("beginning", 16, "kafka"))
         self.assertEqual((whole["filter"]["task"], whole["filter"]["with_variance"]), ("x_only", False))
+        self.assertEqual(whole["filter"]["purposes"], ["train"])
+
+    def test_purposes_are_in_one_order_and_an_older_subscription_keeps_those_of_all(self):
+        whole, _ = subscription_of({"filter": {"purposes": ["probe", "train"]}})
+        self.assertEqual(whole["filter"]["purposes"], ["train", "probe"])
+        wanted, _ = subscription_of({})
+        older = State("lab")
+        older.subscription = {**wanted, "filter": {**wanted["filter"], "purposes": None}}
+        expect_same(older, wanted)
+        with self.assertRaisesRegex(FeedError, "filter: subscribed with"):
+            expect_same(older, whole)
 
 
 class Blobs(unittest.TestCase):

@@ -24,7 +24,16 @@ export const REJECTIONS = [...REJECTIONS_V1, 'unsupported_token'] as const
 export const LOGPROBS_KINDS = ['raw', 'processed'] as const
 
 /** How advantages are normalised; `processors/form-groups/advantages.ts` has each equation and its source. */
-export const DIALECTS = ['paper', 'trl', 'verl', 'openrlhf', 'pipelinerl', 'nemo_rl', 'prime_rl'] as const
+export const DIALECTS = ['paper', 'trl', 'trl_async', 'verl', 'openrlhf', 'pipelinerl', 'nemo_rl', 'prime_rl'] as const
+/** Those of events from before `trl_async`. */
+export const FIRST_DIALECTS = ['paper', 'trl', 'verl', 'openrlhf', 'pipelinerl', 'nemo_rl', 'prime_rl'] as const
+
+/**
+ * The purpose of a group whose event does not tell it. Before version 3 of `rollout.group_formed` the feed gave every
+ * group to its trainers, also one that was asked for to evaluate: this keeps that meaning. The request, where the log
+ * still has it, tells the purpose that was asked for.
+ */
+export const PURPOSE_BEFORE_V3 = 'train'
 
 const IMAGES = { max_length: 256 }
 
@@ -148,8 +157,15 @@ const formedData = {
 }
 const formedFields = {
   ...formedIds,
+  purpose: oneOf(PURPOSES, 'of the request; train where the event is older than this field'),
   start_id: utf8(ID, 'identity of the start state within its origin'),
   ...formedData,
+}
+const formedDataBefore = { ...formedData, dialect: oneOf(FIRST_DIALECTS) }
+const formedFieldsV2 = {
+  ...formedIds,
+  start_id: utf8(ID, 'identity of the start state within its origin'),
+  ...formedDataBefore,
 }
 /** Until version 2 every group was about a tower. */
 const formedFieldsV1 = {
@@ -157,12 +173,12 @@ const formedFieldsV1 = {
   origin: oneOf(['tower']),
   task: oneOf(TASKS),
   scene_id: utf8(ID),
-  ...formedData,
+  ...formedDataBefore,
 }
 
 export const groupFormed = defineEvent({
   type: 'rollout.group_formed',
-  version: 2,
+  version: 3,
   key: 'group_id',
   encoding: 'arrow',
   retention: 'derived',
@@ -174,6 +190,11 @@ export const groupFormed = defineEvent({
       version: 1,
       row: formedFieldsV1,
       upcast: ({ scene_id, ...row }) => ({ ...row, start_id: scene_id }),
+    },
+    {
+      version: 2,
+      row: formedFieldsV2,
+      upcast: (row) => ({ ...row, purpose: PURPOSE_BEFORE_V3 }),
     },
   ],
 })

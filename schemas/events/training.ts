@@ -1,6 +1,7 @@
 import { defineEvent, type EventType } from '../declare/event.ts'
 import { ID, NOT_NEGATIVE, TEXT } from '../declare/limits.ts'
 import { bool, float64, int32, int64, list, mapOf, nullable, oneOf, struct, utf8 } from '../declare/logical-types.ts'
+import { PURPOSES } from './rollout.ts'
 
 /**
  * What a training consumer was given and what it did with it; `docs/feed.md` has the meaning. The key of all of them is
@@ -54,8 +55,7 @@ const groupFields = {
   bytes: int64(NOT_NEGATIVE, 'of the record of the group, and of its columns that are in blobs'),
 }
 
-/** Which groups a consumer trains on; null: any. */
-export const filterFields = {
+const firstFilterFields = {
   origin: nullable(utf8(ID)),
   task: nullable(utf8(ID)),
   dialect: nullable(utf8(ID)),
@@ -63,36 +63,49 @@ export const filterFields = {
   lineages: nullable(list(utf8(ID), { max_length: 1_024 }, 'groups of these lineages only')),
   with_variance: bool('whether groups without variance, which have no gradient, are left out'),
 }
+/** Which groups a consumer trains on; null: any. */
+export const filterFields = {
+  ...firstFilterFields,
+  purposes: nullable(
+    list(oneOf(PURPOSES), { max_length: PURPOSES.length }, 'null: any, as all subscriptions before this field'),
+  ),
+}
+const subscribedFields = {
+  topic_id: groupPlace.topic_id,
+  start: list(
+    struct({ partition: int32(NOT_NEGATIVE), offset: int64(NOT_NEGATIVE, 'of the first group that counts') }),
+    { max_length: 10_000 },
+  ),
+  formed_before: list(
+    struct({ partition: int32(NOT_NEGATIVE), offset: int64(NOT_NEGATIVE, 'the end when it subscribed') }),
+    { max_length: 10_000 },
+    'groups below were formed before: their order is the same for every run',
+  ),
+  order: oneOf(ORDERS),
+  order_seed: utf8(ID, 'of the shuffle'),
+  order_window: int32({ min: 1, max: 65_536 }, 'how many groups are shuffled together'),
+  max_staleness: nullable(int64(NOT_NEGATIVE, 'null: no limit')),
+  without_version: oneOf(WITHOUT_VERSION, 'until when groups without a policy version are trained on'),
+  lease_ms: int32({ min: 100, max: 86_400_000 }, 'how long a silent rank keeps its groups'),
+  keep_checkpoints: int32({ min: 1, max: 1_024 }, 'how many of the last checkpoints can be resumed'),
+  transport: oneOf(['http', 'kafka']),
+}
 
 export const consumerSubscribed = defineEvent({
   type: 'training.consumer_subscribed',
-  version: 1,
+  version: 2,
   key: 'consumer',
   encoding: 'json',
   retention: 'ledger',
   about: 'A consumer subscribes to the groups that match its filter.',
-  row: {
-    ...ids,
-    filter: struct(filterFields),
-    topic_id: groupPlace.topic_id,
-    start: list(
-      struct({ partition: int32(NOT_NEGATIVE), offset: int64(NOT_NEGATIVE, 'of the first group that counts') }),
-      { max_length: 10_000 },
-    ),
-    formed_before: list(
-      struct({ partition: int32(NOT_NEGATIVE), offset: int64(NOT_NEGATIVE, 'the end when it subscribed') }),
-      { max_length: 10_000 },
-      'groups below were formed before: their order is the same for every run',
-    ),
-    order: oneOf(ORDERS),
-    order_seed: utf8(ID, 'of the shuffle'),
-    order_window: int32({ min: 1, max: 65_536 }, 'how many groups are shuffled together'),
-    max_staleness: nullable(int64(NOT_NEGATIVE, 'null: no limit')),
-    without_version: oneOf(WITHOUT_VERSION, 'until when groups without a policy version are trained on'),
-    lease_ms: int32({ min: 100, max: 86_400_000 }, 'how long a silent rank keeps its groups'),
-    keep_checkpoints: int32({ min: 1, max: 1_024 }, 'how many of the last checkpoints can be resumed'),
-    transport: oneOf(['http', 'kafka']),
-  },
+  row: { ...ids, filter: struct(filterFields), ...subscribedFields },
+  earlier: [
+    {
+      version: 1,
+      row: { ...ids, filter: struct(firstFilterFields), ...subscribedFields },
+      upcast: ({ filter, ...row }) => ({ ...row, filter: { ...(filter as object), purposes: null } }),
+    },
+  ],
 })
 
 export const consumerRetired = defineEvent({

@@ -91,6 +91,6 @@ test.each([
   ],
 ])('%s is refused in the same words whether lists are decoded or checked', (_, record) => {
   const decoded = refusal(() => decodeEvent(record, catalogue))
-  expect(decoded).toMatch(/^rollout.group_formed v2: row [02] field (token_ids|logprobs|token_policy_version)/)
+  expect(decoded).toMatch(/^rollout.group_formed v3: row [02] field (token_ids|logprobs|token_policy_version)/)
   expect(refusal(() => decodeEvent(record, catalogue, undefined, 'checked'))).toBe(decoded)
 })

@@ -194,6 +194,7 @@ export function matches(filter: Subscription['filter'], group: Summary): boolean
     takes(filter.dialect, group.dialect) &&
     takes(filter.reward_name, group.reward_name) &&
     (filter.lineages === null || (group.lineage !== null && filter.lineages.includes(group.lineage))) &&
+    (filter.purposes === null || filter.purposes.some((purpose) => purpose === group.purpose)) &&
     !(filter.with_variance && group.zero_variance)
   )
 }

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { PURPOSES } from '../../schemas/events/rollout.ts'
 import { CONSUMER_NAME, ORDERS, TRAINER_REASONS, WITHOUT_VERSION } from '../../schemas/events/training.ts'
 import { MOST_LEASED } from './decide/lease.ts'
 import { DEFAULT_SUBSCRIPTION } from './subscription.ts'
@@ -20,6 +21,7 @@ export const SubscriptionBody = z
         ...{ origin: wanted, task: wanted, dialect: wanted, reward_name: wanted },
         lineages: z.array(id).max(1_024).nullable().default(null),
         with_variance: z.boolean().default(false),
+        purposes: z.array(z.enum(PURPOSES)).min(1).max(PURPOSES.length).optional(),
       })
       .prefault({}),
     start: z.enum(['beginning', 'now']).default('beginning'),

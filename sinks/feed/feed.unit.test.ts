@@ -125,6 +125,32 @@ describe('leases', () => {
     expect(await r1.lease(1)).toMatchObject({ groups: [] })
   })
 
+  test('groups for evaluation are not given to a trainer, unless it names their purpose', async () => {
+    await log.form(2)
+    await log.form(2, { from: 2, purpose: 'eval' })
+    await log.form(2, { from: 4, purpose: 'probe' })
+    const { purposes: _, ...unnamed } = SUBSCRIPTION.filter
+    const trainer = await Rank.start(await subscribed({ filter: unnamed }))
+    expect(ids(await trainer.lease(9))).toEqual(['g0', 'g1'])
+    const other = await feed.consumer('other', 'open')
+    await other.subscribe({ ...SUBSCRIPTION, filter: { ...unnamed, purposes: ['probe', 'eval'] } }, 'beginning')
+    expect(ids(await (await Rank.start(other)).lease(9))).toEqual(['g2', 'g3', 'g4', 'g5'])
+    expect(other.state.subscription?.filter.purposes).toEqual(['eval', 'probe'])
+    // The same again, in another order, changes nothing; leaving them out names the default, which is another.
+    await other.subscribe({ ...SUBSCRIPTION, filter: { ...unnamed, purposes: ['eval', 'probe'] } }, 'beginning')
+    const again = other.subscribe({ ...SUBSCRIPTION, filter: unnamed }, 'beginning')
+    expect(await refusalOf(again)).toMatchObject({ code: 'already_subscribed' })
+  })
+
+  test('a consumer that subscribed before there were purposes has groups of all, and may leave them out again', async () => {
+    await log.form(1)
+    await log.form(1, { from: 1, purpose: 'eval' })
+    const { purposes: _, ...unnamed } = SUBSCRIPTION.filter
+    const lab = await subscribed({ filter: { ...unnamed, purposes: null } })
+    await lab.subscribe({ ...SUBSCRIPTION, filter: unnamed }, 'beginning')
+    expect(ids(await (await Rank.start(lab)).lease(9))).toEqual(['g0', 'g1'])
+  })
+
   test('groups that do not match the filter are not given out', async () => {
     await log.form(3)
     await log.form(3, { from: 3, task: 'x_y' })

@@ -18,6 +18,7 @@ export interface Summary extends FormedGroup {
   readonly time: string
   readonly origin: string
   readonly task: string
+  readonly purpose: string
   readonly dialect: string
   readonly reward_name: string
   readonly zero_variance: boolean
@@ -216,10 +217,10 @@ const bytesOf = (record: LogRecord) =>
 
 export function summaryOf(topic_id: string, record: LogRecord, event: Event): Summary {
   const [row] = event.data as unknown as [Event<typeof groupFormed>['data'][number]]
-  const { group_id, origin, task, dialect, reward_name, zero_variance, policy_version_oldest, lineage } = row
+  const { group_id, origin, task, purpose, dialect, reward_name, zero_variance, policy_version_oldest, lineage } = row
   return {
     ...{ topic_id, partition: record.partition, offset: Number(record.offset), group_id },
     ...{ policy_version_oldest, lineage, bytes: bytesOf(record) },
-    ...{ time: event.time, origin, task, dialect, reward_name, zero_variance },
+    ...{ time: event.time, origin, task, purpose, dialect, reward_name, zero_variance },
   }
 }

@@ -285,9 +285,13 @@ async function shown(consumer: OpenConsumer) {
 function asked(subscription: Subscription | undefined) {
   if (subscription === undefined) return null
   const { order, order_seed, order_window, max_staleness, without_version, lease_ms, keep_checkpoints } = subscription
-  const { lineages, ...filter } = subscription.filter
+  const { lineages, purposes, ...filter } = subscription.filter
   return {
-    filter: { ...filter, lineages: lineages === null ? null : [...lineages] },
+    filter: {
+      ...filter,
+      lineages: lineages === null ? null : [...lineages],
+      purposes: purposes === null ? null : [...purposes],
+    },
     ...{ order, order_seed, order_window, max_staleness, without_version, lease_ms, keep_checkpoints },
   }
 }

@@ -2,7 +2,15 @@ import type { Wanted } from './decide/subscribe.ts'
 
 /** A subscription without options. */
 export const DEFAULT_SUBSCRIPTION: Wanted = {
-  filter: { origin: null, task: null, dialect: null, reward_name: null, lineages: null, with_variance: false },
+  filter: {
+    origin: null,
+    task: null,
+    dialect: null,
+    reward_name: null,
+    lineages: null,
+    with_variance: false,
+    purposes: ['train'],
+  },
   order: 'arrival',
   order_seed: '',
   order_window: 1,

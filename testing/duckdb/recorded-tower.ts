@@ -344,6 +344,7 @@ function formedRow(
     origin: 'tower',
     task: 'x_only',
     group_size: rewards.length,
+    purpose: 'train',
     start_id: `scene-${group_id}`,
     prompt_sha256: 'c'.repeat(64),
     images: [image],

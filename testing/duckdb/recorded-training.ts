@@ -63,6 +63,7 @@ export const ANY = {
   reward_name: null,
   lineages: null,
   with_variance: false,
+  purposes: null,
 } satisfies RowOfEvent<typeof consumerSubscribed>['filter']
 
 export class FedConsumer {

@@ -174,6 +174,7 @@ class AssignedGroups:
         return (
             all(wanted[name] is None or wanted[name] == first(name) for name in _FILTERED)
             and (wanted["lineages"] is None or first("lineage") in wanted["lineages"])
+            and (wanted["purposes"] is None or first("purpose") in wanted["purposes"])
             and not (wanted["with_variance"] and first("zero_variance"))
         )
 

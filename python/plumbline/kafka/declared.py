@@ -19,7 +19,7 @@ class Declaration(NamedTuple):
 
 BY_TYPE: dict[str, Declaration] = {
     "rollout.group_formed": Declaration(
-        "plumbline:rollout.group_formed/2/cfb7bccadf52c0e0",
+        "plumbline:rollout.group_formed/3/ec7bd53cb531571e",
         pa.schema([
             pa.field("group_id", pa.utf8(), nullable=False),  # at most 1024 characters
             pa.field("completion_index", pa.int32(), nullable=False),  # 0 … 4095
@@ -28,6 +28,7 @@ BY_TYPE: dict[str, Declaration] = {
             pa.field("origin", pa.utf8(), nullable=False),  # at most 1024 characters
             pa.field("task", pa.utf8(), nullable=False),  # at most 1024 characters
             pa.field("group_size", pa.int32(), nullable=False),  # 1 … 4096
+            pa.field("purpose", pa.utf8(), nullable=False),
             pa.field("start_id", pa.utf8(), nullable=False),  # at most 1024 characters
             pa.field("prompt_sha256", pa.utf8(), nullable=False),  # at most 1024 characters
             pa.field("images", pa.list_(pa.field("item", pa.struct([pa.field("sha256", pa.utf8(), nullable=False), pa.field("bytes", pa.int64(), nullable=False), pa.field("media_type", pa.utf8(), nullable=False), pa.field("width", pa.int32(), nullable=False), pa.field("height", pa.int32(), nullable=False), pa.field("pixels_sha256", pa.utf8(), nullable=False)]), nullable=False)), nullable=False),  # at most 256 items, each at most 32768×32768 px
@@ -60,7 +61,7 @@ BY_TYPE: dict[str, Declaration] = {
         None,
     ),
     "training.consumer_subscribed": Declaration(
-        "plumbline:training.consumer_subscribed/1/212ce490f3d21159",
+        "plumbline:training.consumer_subscribed/2/ecdf58d497bdfe4b",
         None,
     ),
     "training.run_started": Declaration(

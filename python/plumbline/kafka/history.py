@@ -14,6 +14,7 @@ from plumbline.kafka.tail import Tail
 from plumbline.kafka.wire import UnreadableError, batch_in, expect_current, fact_in, headers_of, partition_of
 
 SOURCES = "/feed/"
+_SUBSCRIBED_V1 = "plumbline:training.consumer_subscribed/1/"
 TRAINING_TYPES = tuple(name for name in BY_TYPE if name.startswith("training."))
 
 
@@ -56,8 +57,13 @@ class History:
             # What other programs wrote is not the consumer's.
             if headers.get("ce_source") != self._source:
                 return
-            expect_current(headers, event_type)
+            is_older = headers.get("ce_dataschema", "").startswith(_SUBSCRIBED_V1)
+            if not is_older:
+                expect_current(headers, event_type)
             number, data = self._decoded(event_type, message.value())
+            if is_older:
+                # As the upcast of schemas/events/training.ts has it: groups of any purpose.
+                data["filter"] = {**data["filter"], "purposes": None}
         except UnreadableError as error:
             place = f"{event_type} partition {message.partition()} offset {message.offset()}"
             log.warning("%s is left out: %s", place, error)

@@ -14,7 +14,9 @@ from plumbline.transport import Start
 _FILTER: Row = {
     **{"origin": None, "task": None, "dialect": None, "reward_name": None, "lineages": None},
     "with_variance": False,
+    "purposes": ["train"],
 }
+_PURPOSES = ("train", "eval", "probe")
 _HTTP_ONLY = ("order_seed", "order_window", "lease_ms")
 
 
@@ -33,6 +35,11 @@ def subscription_of(wanted: Mapping[str, Any]) -> tuple[Row, str]:
     unknown = sorted(set(chosen) - set(_FILTER))
     if unknown:
         raise ValueError(f"filter: expected {', '.join(_FILTER)}, got {', '.join(unknown)}")
+    purposes = chosen.get("purposes", ["train"])
+    if isinstance(purposes, str) or not purposes or not set(purposes) <= set(_PURPOSES):
+        raise ValueError(f"purposes: expected a list of {', '.join(_PURPOSES)}, got {purposes!r}")
+    # In one order: the same purposes are the same subscription.
+    chosen["purposes"] = [each for each in _PURPOSES if each in purposes]
     max_staleness, keep = wanted.pop("max_staleness", None), wanted.pop("keep_checkpoints", 16)
     if max_staleness is not None and max_staleness < 0:
         raise ValueError(f"max_staleness: expected 0 or more, got {max_staleness}")
@@ -58,6 +65,10 @@ def subscription_of(wanted: Mapping[str, Any]) -> tuple[Row, str]:
 def expect_same(state: State, wanted: Row) -> None:
     """Raises FeedError when the consumer has another subscription, or is one over HTTP."""
     subscribed = state.subscribed()
+    # Subscribed before there were purposes: it stays one for all, and does not name any.
+    is_older = subscribed["filter"]["purposes"] is None and wanted["filter"]["purposes"] == _FILTER["purposes"]
+    if is_older:
+        wanted = {**wanted, "filter": {**wanted["filter"], "purposes": None}}
     for name, value in wanted.items():
         if subscribed[name] != value:
             raise FeedError(

@@ -82,6 +82,7 @@ const rescoredGroups = ({ formed, rescored }: AdvantageEvents) => `
  *
  *   paper      (r − μ) / σ          ddof 1 (inferred: paper 1 §3.3 does not say); paper_ddof0 with ddof 0
  *   trl        (r − μ) / (σ + 1e-4) ddof 1
+ *   trl_async  (r − μ) / (σ + 1e-8) ddof 0
  *   verl       (r − μ) / (σ + 1e-6) ddof 1
  *   openrlhf   (r − μ) / (σ + 1e-9) ddof 1
  *   pipelinerl (r − μ₋ᵢ) / (σ + 1e-4)
@@ -103,6 +104,7 @@ const advantagesIn = (groups: string) => `
       CASE WHEN flat THEN 0 ELSE (one.reward - mean) / std END AS paper,
       CASE WHEN flat THEN 0 ELSE (one.reward - mean) / std_pop END AS paper_ddof0,
       CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std + 1e-4::DOUBLE) END AS trl,
+      CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std_pop + 1e-8::DOUBLE) END AS trl_async,
       CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std + 1e-6::DOUBLE) END AS verl,
       CASE WHEN flat THEN 0 ELSE (one.reward - mean) / (std + 1e-9::DOUBLE) END AS openrlhf,
       CASE WHEN flat THEN 0 ELSE (one.reward - list_avg(others)) / (std + 1e-4::DOUBLE) END AS pipelinerl,
@@ -161,6 +163,7 @@ const ADVANTAGES: Omit<View, 'sql'> = {
     paper: '(r − μ) / σ, ddof 1',
     paper_ddof0: '(r − μ) / σ, ddof 0',
     trl: '(r − μ) / (σ + 1e-4)',
+    trl_async: '(r − μ) / (σ + 1e-8), ddof 0',
     verl: '(r − μ) / (σ + 1e-6)',
     openrlhf: '(r − μ) / (σ + 1e-9)',
     pipelinerl: '(r − mean of the others) / (σ + 1e-4)',

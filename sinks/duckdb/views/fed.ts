@@ -26,8 +26,8 @@ export const SUBSCRIBED = `(
  * of the right side of some anti joins.
  */
 export const FORMED_GROUPS = `(
-      SELECT group_id, log_partition, log_offset, origin, task, dialect, reward_name, reward_mean, zero_variance,
-        policy_version_oldest, lineage
+      SELECT group_id, log_partition, log_offset, origin, task, purpose, dialect, reward_name, reward_mean,
+        zero_variance, policy_version_oldest, lineage
       FROM ${derived('rollout.group_formed')}
       WHERE "row" = 0
     )`
@@ -44,6 +44,10 @@ export const OFFERED = `(
           AND (
             wanted."filter".lineages IS NULL
             OR coalesce(list_contains(wanted."filter".lineages, formed.lineage), false)
+          )
+          AND (
+            wanted."filter".purposes IS NULL
+            OR coalesce(list_contains(wanted."filter".purposes, formed.purpose), false)
           )
           AND NOT (wanted."filter".with_variance AND formed.zero_variance) AS matches
       FROM ${FORMED_GROUPS} AS formed

@@ -8,6 +8,7 @@ export const groups: View = {
     group_id: 'the completions of one prompt share it',
     origin: 'the environment that asked',
     task: 'binary_stability, x_only or x_y',
+    purpose: 'train, eval or probe, as it was asked for; train for groups that were formed before events told it',
     group_size: 'N of paper 1 §3.3',
     reward_mean: 'over the group; null unless formed',
     reward_std: 'over the group, ddof 1; null unless formed',
@@ -25,6 +26,7 @@ export const groups: View = {
       group_id,
       any_value(origin) AS origin,
       any_value(task) AS task,
+      any_value(purpose) AS purpose,
       any_value(group_size) AS group_size,
       any_value(reward_mean) AS reward_mean,
       any_value(reward_std) AS reward_std,
@@ -43,11 +45,12 @@ export const groups: View = {
       others.group_id,
       any_value(origin) AS origin,
       any_value(task) AS task,
+      any_value(purpose) AS purpose,
       coalesce(any_value(group_size) FILTER (expired), any_value(group_size)) AS group_size,
       CASE WHEN bool_or(expired) THEN 'expired' ELSE 'pending' END AS state,
       coalesce(min(ce_time) FILTER (expired), min(ce_time)) AS ce_time
     FROM (
-      SELECT group_id, origin, task, group_size, ce_time, false AS expired FROM rollout.requested
+      SELECT group_id, origin, task, purpose, group_size, ce_time, false AS expired FROM rollout.requested
       UNION ALL BY NAME
       SELECT group_id, group_size, ce_time, true AS expired FROM ${derived('rollout.group_expired')}
     ) AS others

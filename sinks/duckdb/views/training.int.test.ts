@@ -111,7 +111,7 @@ test('a filter names origin, task, dialect, reward and lineages; null takes any,
   const { log, ask, load } = await tables()
   await append(log, (story) => {
     for (const name of ['one', 'two']) story.formed(name, [2, 0], undefined, { lineage: name })
-    story.formed('none', [2, 0])
+    story.formed('none', [2, 0], undefined, { purpose: 'eval' })
   })
   const filters = [
     { origin: 'tower', task: 'x_only', dialect: 'prime_rl', reward_name: 'paper' },
@@ -121,12 +121,19 @@ test('a filter names origin, task, dialect, reward and lineages; null takes any,
     { reward_name: 'mine' },
     { lineages: ['two', 'three'] },
     { lineages: [] },
+    { purposes: ['train'] as const },
+    { purposes: ['eval', 'probe'] as const },
+    { purposes: null },
   ]
   for (const [at, filter] of filters.entries()) await appendTold(log, new FedConsumer(`c${at}`).subscribed(filter).told)
   await load()
   const matching = await ask('SELECT matching, not_subscribed, lost FROM consumers ORDER BY consumer')
   expect(matching).toEqual(
-    [3, 0, 0, 0, 0, 1, 0].map((count) => ({ matching: `${count}`, not_subscribed: `${3 - count}`, lost: '0' })),
+    [3, 0, 0, 0, 0, 1, 0, 2, 1, 3].map((count) => ({
+      matching: `${count}`,
+      not_subscribed: `${3 - count}`,
+      lost: '0',
+    })),
   )
   expect(await ask("SELECT group_id FROM ledger WHERE consumer = 'c5'")).toEqual([{ group_id: 'two' }])
 })

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { PURPOSES } from '../../../schemas/events/rollout.ts'
 import { consumerRetired, consumerSubscribed, leaseEnded, rolledBack } from '../../../schemas/events/training.ts'
 import type { Subscription } from '../consumer-parts.ts'
 import type { ConsumerState } from '../consumer-state.ts'
@@ -8,7 +9,12 @@ import { subscribed } from './current.ts'
 import { type Decisions, placeOf } from './decisions.ts'
 
 /** A subscription as it is asked for. */
-export type Wanted = Omit<Subscription, 'consumer' | 'number' | 'topic_id' | 'start' | 'formed_before'>
+export type Wanted = Omit<Subscription, 'consumer' | 'number' | 'topic_id' | 'start' | 'formed_before' | 'filter'> & {
+  readonly filter: Omit<Subscription['filter'], 'purposes'> & {
+    /** Left out: groups to train on; those of any purpose, where the consumer subscribed before there were purposes. */
+    readonly purposes?: Subscription['filter']['purposes'] | undefined
+  }
+}
 
 /** Where its groups begin, and what was there when it subscribed. */
 export type Begins = Pick<Subscription, 'topic_id' | 'start' | 'formed_before'>
@@ -18,8 +24,9 @@ export type Begins = Pick<Subscription, 'topic_id' | 'start' | 'formed_before'>
  *
  * @throws FeedRefusal when the consumer has another subscription or has retired
  */
-export function subscribe(state: ConsumerState, decisions: Decisions, wanted: Wanted, begins: Begins): void {
+export function subscribe(state: ConsumerState, decisions: Decisions, asked: Wanted, begins: Begins): void {
   const { name, subscription, retired } = state
+  const wanted = { ...asked, filter: { ...asked.filter, purposes: purposesOf(asked, subscription) } }
   if (subscription === undefined) {
     decisions.add(consumerSubscribed, { ...wanted, ...begins })
     return
@@ -34,6 +41,11 @@ export function subscribe(state: ConsumerState, decisions: Decisions, wanted: Wa
     'already_subscribed',
     `consumer ${name}: ${field}: subscribed with ${JSON.stringify(subscription[field as keyof Wanted])}, got ${JSON.stringify(value)}; a subscription does not change: take another name`,
   )
+}
+
+function purposesOf({ filter: { purposes } }: Wanted, subscription: Subscription | undefined) {
+  if (purposes === undefined) return subscription?.filter.purposes === null ? null : ['train' as const]
+  return purposes === null ? null : PURPOSES.filter((purpose) => purposes.includes(purpose))
 }
 
 /** Its groups that are not durable are not given out any more. A second time changes nothing. @throws FeedRefusal for an unknown one */
