@@ -1,9 +1,8 @@
-/** An OpenAI-compatible endpoint and its name for the model. */
-export interface HttpPolicy {
+/** An OpenAI-compatible endpoint, and its name for the model or the lineage whose adapters it loads. */
+export type HttpPolicy = {
   /** Without a trailing slash, e.g. http://127.0.0.1:8000/v1 */
   readonly url: string
-  readonly model: string
-}
+} & ({ readonly model: string; readonly lineage?: undefined } | { readonly lineage: string })
 
 export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
 
@@ -11,7 +10,7 @@ export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
 export const isRecorded = (policy: string) => policy.startsWith('recorded(')
 
 /**
- * Parses `openai(URL, MODEL)`.
+ * Parses `openai(URL, MODEL)` and `openai(URL, lineage:LINEAGE)`.
  *
  * @throws RangeError that states what was expected.
  */
@@ -30,7 +29,12 @@ export function parseHttpPolicy(policy: string): HttpPolicy {
     return fail('expected a URL without user, password or query; the key goes into PLUMBLINE_API_KEY')
   }
   const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '').replace(/\/chat\/completions$/, '')
-  return { url: base, model }
+  if (!model.startsWith(OF_LINEAGE)) return { url: base, model }
+  const lineage = model.slice(OF_LINEAGE.length)
+  return lineage === '' ? fail('expected the name of a lineage after lineage:') : { url: base, lineage }
 }
 
-export const nameOf = ({ url, model }: HttpPolicy) => `openai(${url}, ${model})`
+const OF_LINEAGE = 'lineage:'
+
+export const nameOf = (policy: HttpPolicy) =>
+  `openai(${policy.url}, ${policy.lineage === undefined ? policy.model : `${OF_LINEAGE}${policy.lineage}`})`

@@ -163,6 +163,10 @@ class FoldExecution<S> implements Execution {
     return this.#waiting
   }
 
+  broadcast(): unknown {
+    return this.#broadcast.value
+  }
+
   latestDeadline(clock: ClockDomain): string | undefined {
     return this.#deadlines.latest(clock)
   }
@@ -173,7 +177,10 @@ class FoldExecution<S> implements Execution {
   }
 
   become(processor: Processor): void {
-    this.#fold = processor.shape === 'effect' ? (asFold(processor) as Fold<S>) : (processor as Fold<S, unknown>)
+    this.#fold =
+      processor.shape === 'effect'
+        ? (asFold(processor) as unknown as Fold<S, unknown>)
+        : (processor as Fold<S, unknown>)
     this.#broadcast.become(processor)
   }
 }

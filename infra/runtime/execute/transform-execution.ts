@@ -106,6 +106,9 @@ export class TransformExecution implements Execution {
   waiting(): ReadonlyMap<string, unknown> {
     return new Map()
   }
+  broadcast(): unknown {
+    return this.#broadcast.value
+  }
   latestDeadline(): undefined {
     return undefined
   }

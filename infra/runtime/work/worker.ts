@@ -153,7 +153,7 @@ export class Worker {
   async #step(member: Member, producer: Producer, commits: Commits): Promise<void> {
     commits.throwIfFailed()
     const { beside } = this.#options
-    if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
+    if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()], beside.topics)
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
     const polled = await this.#poll(member)
     // The claim changes with the assignment. Records processed under the old claim are committed under it.
