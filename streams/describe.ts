@@ -85,6 +85,7 @@ export interface TopologyIdentity {
     readonly inputs: readonly string[]
     readonly state_version: number
     readonly broadcast_version?: number
+    readonly broadcast_inputs?: readonly string[]
   }[]
 }
 
@@ -97,7 +98,9 @@ export function identityOf(topology: Topology): TopologyIdentity {
         name: processor.name,
         inputs: [...processor.inputs, ...(broadcast?.inputs ?? [])].map((input) => input.type),
         state_version: processor.shape === 'transform' ? 0 : processor.state.version,
-        ...(broadcast === undefined ? {} : { broadcast_version: broadcast.version }),
+        ...(broadcast === undefined
+          ? {}
+          : { broadcast_version: broadcast.version, broadcast_inputs: broadcast.inputs.map(({ type }) => type) }),
       }
     }),
   }

@@ -84,6 +84,7 @@ const topology = z.object({
       inputs: z.array(z.string()),
       state_version: whole,
       broadcast_version: whole.optional(),
+      broadcast_inputs: z.array(z.string()).optional(),
     }),
   ),
 })

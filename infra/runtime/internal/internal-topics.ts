@@ -124,5 +124,7 @@ export interface RecordedTopology {
     readonly inputs: readonly string[]
     readonly state_version: number
     readonly broadcast_version?: number | undefined
+    /** Those of the inputs that its broadcast state is made from. */
+    readonly broadcast_inputs?: readonly string[] | undefined
   }[]
 }

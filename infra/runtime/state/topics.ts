@@ -84,8 +84,8 @@ export class TopologyMismatchError extends Error {
  *
  * A processor may read more than before: it begins with the first record of a new input, as of any other.
  *
- * @throws TopologyMismatchError when partitions changed, a processor no longer reads one of its inputs, or a state is
- * newer than this program.
+ * @throws TopologyMismatchError when partitions changed, a processor no longer reads one of its inputs (but those of a
+ * broadcast state that it no longer has), or a state is newer than this program.
  */
 export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
   for (;;) {
@@ -134,7 +134,9 @@ function refuseTakeover(address: string, before: RecordedTopology, now: Recorded
   for (const processor of now.processors) {
     const known = before.processors.find((candidate) => candidate.name === processor.name)
     if (known === undefined) continue
-    if (!known.inputs.every((input) => processor.inputs.includes(input))) {
+    // One without a broadcast state leaves the stored one, and reads on where it was when it has one again.
+    const left = processor.broadcast_version === undefined ? (known.broadcast_inputs ?? []) : []
+    if (!known.inputs.every((input) => processor.inputs.includes(input) || left.includes(input))) {
       fail(
         `${processor.name} has state made from ${known.inputs.join(', ')}, it now reads ${processor.inputs.join(', ')}`,
       )

@@ -58,3 +58,15 @@ test('two programs may claim concurrently', async () => {
   ]
   await expect(Promise.all(claims)).resolves.toBeDefined()
 })
+
+test('a processor without the broadcast state that it had goes on, and one that makes it of less does not', async () => {
+  const inputs = ['test.added', 'test.published', 'test.activated']
+  const broadcast_inputs = inputs.slice(1)
+  const had = { ...PROCESSOR, inputs, broadcast_version: 1, broadcast_inputs }
+  await claimTopology(log, { ...TOPOLOGY, fingerprint: 'b', processors: [had] })
+  const less = { ...had, inputs: inputs.slice(0, 2), broadcast_inputs: broadcast_inputs.slice(0, 1) }
+  const claim = claimTopology(log, { ...TOPOLOGY, fingerprint: 'c', processors: [less] })
+  await expect(claim).rejects.toThrow(/state made from test\.added, test\.published, test\.activated/)
+  await claimTopology(log, TOPOLOGY)
+  await claimTopology(log, { ...TOPOLOGY, fingerprint: 'd', processors: [had] })
+})
