@@ -45,6 +45,7 @@ export async function loadAdapter(url: string, model: ModelToPlace, reach: Reach
   const said = saidIn(answer) || excerpt(answer.text)
   if (answer.status !== 200 && !/already.*loaded/i.test(said)) throw loadError(url, name, answer, said, reach)
   learned.delete(unloaded(name))
+  for (let error = 1; error <= MOST_LOAD_ERRORS; error++) learned.delete(failed(name, error))
   return { fetch_ms: placed_ms - started_ms, load_ms: now_ms() - placed_ms }
 }
 
@@ -59,12 +60,10 @@ function loadError(url: string, name: string, answer: HttpAnswer, said: string, 
   }
   if (status === 400 || status === 422) return new AdapterRefusedError(of)
   if (status !== 500) return refusalOf(answer, url, now_ms())
-  const errors = [1, 2, 3].map((count) => `${name}: ${count} errors`)
-  const next = errors.find((error) => !learned.has(error))
-  if (next !== undefined) learned.add(next)
-  return learned.has(errors[MOST_LOAD_ERRORS - 1] as string)
-    ? new AdapterRefusedError(of)
-    : new CallFailedError(of, { scope: 'call' })
+  let errors = 1
+  while (learned.has(failed(name, errors))) errors++
+  learned.add(failed(name, errors))
+  return errors >= MOST_LOAD_ERRORS ? new AdapterRefusedError(of) : new CallFailedError(of, { scope: 'call' })
 }
 
 /**
@@ -101,4 +100,5 @@ export async function unloadAdapters(url: string, names: readonly string[], reac
   }
 }
 
+const failed = (name: string, times: number) => `loading ${name} failed ${times} times`
 const unloaded = (name: string) => `${name} is unloaded`
