@@ -8,7 +8,7 @@ import { startSinks } from '../pipeline/sinks.ts'
 import { number } from '../pipeline/text/number.ts'
 import { UsageError } from '../pipeline/usage-error.ts'
 import { prepareLog, wiringOf, wiringOn } from '../pipeline/wiring.ts'
-import { isHttpPolicy, isRecorded } from '../processors/ask-policy/policy-name.ts'
+import { isHttpPolicy, isRecorded, parseHttpPolicy } from '../processors/ask-policy/policy-name.ts'
 import type { Stage } from '../processors/processor.ts'
 import { DIALECTS } from '../schemas/events/rollout.ts'
 import type { Sink } from '../sinks/sink.ts'
@@ -32,6 +32,8 @@ interface RunOptions {
   maxTokens?: number
   concurrency?: number
   timeout?: number
+  adapters?: string
+  maxStaleness?: number
   dialect: (typeof DIALECTS)[number]
   whenGone: WhenGone
   untilIdle: boolean
@@ -45,13 +47,19 @@ export function addRun(command: Command): void {
   command
     .option(
       '--policy <policy>',
-      'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl), openai(URL, MODEL) or onnx(ROLE)',
+      'oracle, noisy-oracle(σ), random-legal, constant(TEXT), recorded(FILE.jsonl), openai(URL, MODEL), openai(URL, lineage:LINEAGE) or onnx(ROLE)',
       DEFAULTS.policy,
     )
     .option('--temperature <t>', 'with openai(…): temperature of every completion', fraction('temperature', 0, 5))
     .option('--max-tokens <n>', 'with openai(…): most tokens of a completion', wholeNumber('max-tokens', 1, 1_000_000))
     .option('--concurrency <n>', 'with openai(…): concurrent calls', wholeNumber('concurrency', 1, 4_096))
     .option('--timeout <seconds>', 'with openai(…): time limit of one call', fraction('timeout', 0.01, 86_400))
+    .option('--adapters <dir>', 'with lineage:LINEAGE: a folder that the server sees under the same path')
+    .option(
+      '--max-staleness <n>',
+      'with lineage:LINEAGE: versions that stay loaded besides the active one (default: 1)',
+      wholeNumber('max-staleness', 0, 16),
+    )
     .option(
       '--dialect <name>',
       `how advantages are normalised: ${DIALECTS.join(', ')}`,
@@ -96,8 +104,15 @@ export function addRun(command: Command): void {
       }
       const places = placesIn(options)
       const sink_names = chosenSinks(options, places)
-      const chosen = { policy, dialect, sampling: { temperature, max_tokens }, sinks: sink_names }
+      const chosen = {
+        policy,
+        dialect,
+        sampling: { temperature, max_tokens },
+        max_staleness: options.maxStaleness,
+        sinks: sink_names,
+      }
       const only = partsToRun(await wiringOf(chosen), options, sink_names)
+      expectAdapters(options)
       const only_sinks = only.length > 0 && only.every((name) => isSink(name))
 
       const recording = isRecorded(options.policy) ? await recordedCompletions(options.policy) : undefined
@@ -140,7 +155,7 @@ export function addRun(command: Command): void {
             until_idle: options.untilIdle,
             expire_pending: options.expirePending,
             signal,
-            outside: outsideOf({ concurrency, timeout_s: timeout }),
+            outside: outsideOf({ concurrency, timeout_s: timeout, adapters: options.adapters }),
             tuning: { when_gone: options.whenGone },
             onWorkerEvent: (processor, event) => {
               report.workerEvent(processor, event)
@@ -163,6 +178,22 @@ export function addRun(command: Command): void {
         await folder.close()
       }
     })
+}
+
+/** @throws UsageError for a lineage without a folder, or the other way round */
+function expectAdapters({ policy, adapters, maxStaleness }: RunOptions): void {
+  const of_lineage = isHttpPolicy(policy) && parseHttpPolicy(policy).lineage !== undefined
+  if (of_lineage && adapters === undefined) {
+    throw new UsageError(
+      `--policy ${policy}: its server reads adapters from a folder that it shares with this program`,
+      'name it: --adapters DIR',
+    )
+  }
+  if (of_lineage || (adapters === undefined && maxStaleness === undefined)) return
+  throw new UsageError(
+    '--adapters and --max-staleness are of a policy that loads the adapters of a lineage',
+    "leave them out, or use --policy 'openai(URL, lineage:LINEAGE)'",
+  )
 }
 
 /**

@@ -45,6 +45,7 @@ export type Published = z.infer<typeof published>
  */
 export function lastPublished(role: (typeof MODEL_ROLES)[number]): Broadcast<Published | null> {
   return {
+    name: `published/${role}`,
     inputs: [modelPublished],
     version: 2,
     schema: published.nullable(),

@@ -93,6 +93,11 @@ export interface StateDeclaration<S> {
  * task takes up each such event at a place of its own among its other inputs, which its journal records.
  */
 export interface Broadcast<B> extends StateDeclaration<B> {
+  /**
+   * Distinguishes it from those of other variants of the processor, whose states stay stored beside it: a variant that
+   * comes back continues with its own.
+   */
+  readonly name: string
   /** Routed to every partition. The processor itself is not called with them. */
   readonly inputs: readonly EventType[]
   /** Before the first of these events. JSON, as every later state. */
@@ -298,21 +303,52 @@ export interface Call<Q> {
   readonly indices: readonly number[]
 }
 
-/** One result, ready to be a row of the output. */
+/** One result, ready to be a row of an output. */
 export interface Answer {
   readonly index: number
   readonly row: Readonly<Record<string, unknown>>
+  /** The type of the output; default: the first one of the effect. */
+  readonly type?: string
 }
 
 /** A call's access to the outside. */
-export interface CallContext {
+export interface CallContext<B = undefined> {
+  /** The broadcast state when the call starts. What arrives later is for later calls. */
+  readonly broadcast: B
   /** Aborts on timeout, or when the answer is no longer needed. */
   readonly signal: AbortSignal
   readonly http: HttpClient
   readonly blob: (ref: BlobRef) => Promise<Uint8Array>
+  readonly models: PlacedModels
   readonly now_ms: () => number
   /** What calls have learned about the server since this process started; not part of any state. */
   readonly learned: Set<string>
+}
+
+/** The files of a model, as far as a server that reads them from a folder needs to know. */
+export interface ModelToPlace {
+  readonly lineage: string
+  readonly files: readonly { readonly name: string; readonly blob: BlobRef }[]
+  /** What an adapter is applied to. */
+  readonly base: string | null
+}
+
+/** A folder that a server and this program share. */
+export interface PlacedModels {
+  /**
+   * Checks the files of a model (docs/models.md) and writes them for the server to read: all of them or none, under a name
+   * that has their hashes. Does nothing when they are there.
+   *
+   * @returns the path of the model's own folder
+   * @throws ModelUnsoundError when the check finds faults; CallFailedError when the folder cannot be written
+   */
+  place(model: ModelToPlace): Promise<string>
+}
+
+/** The files of a model are not what docs/models.md allows: no retry helps. */
+export class ModelUnsoundError extends Error {
+  override readonly name = 'ModelUnsoundError'
+  readonly retry = 'never'
 }
 
 export interface HttpClient {
@@ -373,12 +409,16 @@ export class AnswerTooLargeError extends CallFailedError {
  * A call to the outside: requested → pending → recorded. The plan is in the state before the first call; calls run off
  * the poll loop and outside transactions; each result is committed once, as it arrives, and a restart requests only the
  * missing ones. `plan` and `per_call` are pure; only `call` has side effects, through its context.
+ *
+ * An input that is routed to every partition is planned once, by the task of its key's partition.
  */
-export interface Effect<Q = unknown> extends Declared {
+export interface Effect<Q = unknown, B = undefined> extends Declared {
   readonly shape: 'effect'
   readonly produces: 'facts'
-  /** The results of one call become one event of this type, one row each. */
-  readonly outputs: readonly [EventType]
+  /** The results of one call become one event of each type that they name, one row each. */
+  readonly outputs: readonly [EventType, ...EventType[]]
+  /** Read on while so many requests wait that no more of them are taken. */
+  readonly broadcast?: Broadcast<B>
   /** The version and schema of `Plan.request`, which is stored until the last result is recorded. */
   readonly state: {
     readonly version: number
@@ -391,18 +431,24 @@ export interface Effect<Q = unknown> extends Declared {
   /** How many results one call may request, given what was learned. */
   per_call(learned: ReadonlySet<string>): number
   /**
+   * What calls wait for, in words; `undefined`: nothing. Until then no call is made and none is due: a run until idle
+   * ends without it.
+   */
+  waits_for?(broadcast: B): string | undefined
+  /**
    * Requests some results and returns those that arrived, at least one.
    * @throws CallFailedError; any other error is treated as permanent.
    */
-  call(call: Call<Q>, context: CallContext): Promise<readonly Answer[]>
+  call(call: Call<Q>, context: CallContext<B>): Promise<readonly Answer[]>
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: of every type of state.
 export type AnyFold = Fold<any, any>
 // biome-ignore lint/suspicious/noExplicitAny: of every type of broadcast state.
 export type AnyTransform = Transform<any>
-// biome-ignore lint/suspicious/noExplicitAny: of every type of request.
-export type Processor = AnyFold | AnyTransform | Effect<any>
+// biome-ignore lint/suspicious/noExplicitAny: of every type of request and of broadcast state.
+export type AnyEffect = Effect<any, any>
+export type Processor = AnyFold | AnyTransform | AnyEffect
 
 /**
  * One line of the topology: a processor by name, and a factory for any variant that a journal may name, so that an
@@ -433,8 +479,7 @@ export function inputsOf(processor: Processor): readonly EventType[] {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: of every type of state.
-export const broadcastOf = (processor: Processor): Broadcast<any> | undefined =>
-  processor.shape === 'effect' ? undefined : processor.broadcast
+export const broadcastOf = (processor: Processor): Broadcast<any> | undefined => processor.broadcast
 
 /** The topics of these events. */
 export const inputTopics = (processor: Processor): string[] => inputsOf(processor).map(({ type }) => type)

@@ -10,3 +10,5 @@ export const RECORDED_SOURCES = '/sources/recorded-completions/'
 export const CLOCK_SOURCE = '/sources/clock'
 /** Of published models; who published them follows. */
 export const MODEL_SOURCES = '/sources/models/'
+/** Of models that a server was made to load. */
+export const ACTIVATIONS_SOURCE = '/effects/activate-models'

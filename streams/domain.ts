@@ -14,12 +14,14 @@ export const SINKS: readonly string[] = ['duckdb', ...SINK_KINDS.map(({ name }) 
 
 export interface TopologyOptions {
   /**
-   * A scripted policy; `openai(URL, MODEL)`; `onnx(ROLE)`, the published model of a role; or `recorded(FILE.jsonl)`:
-   * completions are then ingested from outside, not sampled.
+   * A scripted policy; `openai(URL, MODEL)`; `openai(URL, lineage:LINEAGE)`; `onnx(ROLE)`, the published model of a role;
+   * or `recorded(FILE.jsonl)`: completions are then ingested from outside, not sampled.
    */
   readonly policy: string
   /** For a policy over HTTP; overrides the sampling options of requests. */
   readonly sampling?: SamplingOptions | undefined
+  /** For a policy of a lineage: its server has the active version, and so many before it; default: 1. */
+  readonly max_staleness?: number | undefined
   readonly dialect: (typeof DIALECTS)[number]
   readonly partitions: Partitions
   /** Some of `SINKS`. */

@@ -1,3 +1,4 @@
+import { activateModels } from '../processors/activate-models/activate-models.ts'
 import { askPolicy } from '../processors/ask-policy/ask-policy.ts'
 import { isHttpPolicy, isRecorded, parseHttpPolicy } from '../processors/ask-policy/policy-name.ts'
 import { formGroups } from '../processors/form-groups/form-groups.ts'
@@ -18,9 +19,18 @@ import { type OfAllDomains, stage, type TopologyOptions } from './domain.ts'
 export async function rolloutStages(options: TopologyOptions, all: OfAllDomains): Promise<readonly Stage[]> {
   const scored = all.origins.map((origin) => origin.scored)
   return [
+    ...activationStages(options),
     ...(isRecorded(options.policy) ? [] : [samplingStage(options, all)]),
     stage(formGroups({ ...options, scored }), ([name]) => formGroups({ dialect: dialectOf(name), scored })),
   ]
+}
+
+/** A policy of a lineage has a server that loads the adapters of that lineage. */
+function activationStages({ policy, max_staleness = 1 }: TopologyOptions): Stage[] {
+  const { url, lineage } = isHttpPolicy(policy) ? parseHttpPolicy(policy) : {}
+  if (url === undefined || lineage === undefined) return []
+  const now = activateModels({ url, lineage, max_staleness })
+  return [stage(now, () => now)]
 }
 
 /** All policies share one processor name, so that a request answered by one is not answered again by another. */
@@ -39,6 +49,7 @@ function samplingStage({ policy, sampling }: TopologyOptions, { scripted }: OfAl
 /** For rebuilding a journalled variant: a policy over HTTP is not called again, so it needs no address. */
 function samplerOf(variant: readonly string[], scripted: readonly ScriptedPolicies[]): Processor {
   const [policy, model] = variant
+  if (policy === 'openai-lineage' && model !== undefined) return askPolicy({ url: '', lineage: model })
   if (policy === 'openai' && model !== undefined) return askPolicy({ url: '', model })
   if (policy === 'onnx') return sampleModel(roleNamed(model, 'the journal of sample-completions'))
   return sampledAs(variant, scripted)

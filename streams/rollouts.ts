@@ -1,4 +1,5 @@
 import { isRecorded } from '../processors/ask-policy/policy-name.ts'
+import { modelActivated, modelRefused } from '../schemas/events/model.ts'
 import { completionsSampled } from '../schemas/events/policy.ts'
 import { completionRejected, groupExpired, groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
 import { advantages } from '../sinks/duckdb/views/advantages.ts'
@@ -6,7 +7,7 @@ import { completionFates, funnel, funnelCheck } from '../sinks/duckdb/views/funn
 import { funnelReport } from '../sinks/duckdb/views/funnel-report.ts'
 import { groups } from '../sinks/duckdb/views/groups.ts'
 import { rewards } from '../sinks/duckdb/views/rewards.ts'
-import { RECORDED_SOURCES } from '../sources/ce-source.ts'
+import { ACTIVATIONS_SOURCE, RECORDED_SOURCES } from '../sources/ce-source.ts'
 import type { Domain } from './domain.ts'
 
 /** What every world shares that asks policies for completions. It has no origin: other domains build on it. */
@@ -29,6 +30,8 @@ export const rollouts: Domain = {
       runs_with: ({ policy }) => isRecorded(policy),
     },
   ],
+  // Facts of a stage that is there with some policies only: they stay in the log.
+  commands: [{ name: 'model-activations', ce_sources: [ACTIVATIONS_SOURCE], outputs: [modelActivated, modelRefused] }],
   stages: async (options, all) => (await import('./rollout-stages.ts')).rolloutStages(options, all),
   views: (origins) => [
     advantages(origins),

@@ -1,7 +1,7 @@
 import type { Stage } from '../processors/processor.ts'
 import type { EventType } from '../schemas/declare/event.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
-import { modelPublished, modelRefused } from '../schemas/events/model.ts'
+import { modelActivated, modelPublished, modelRefused } from '../schemas/events/model.ts'
 import type { Origin } from '../schemas/events/origin.ts'
 import type { Partitions } from '../schemas/wire/partitions.ts'
 import type { Report } from '../sinks/duckdb/views/report.ts'
@@ -53,7 +53,7 @@ export const DOMAINS: readonly Domain[] = [
 
 /** What every pipeline has, whatever its domains. */
 const COMMON = {
-  events: [modelPublished, modelRefused, clockTicked],
+  events: [modelPublished, modelActivated, modelRefused, clockTicked],
   sources: [{ name: 'clock', ce_sources: [CLOCK_SOURCE], outputs: [clockTicked] }],
 } satisfies Partial<Domain>
 

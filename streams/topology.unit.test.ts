@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { formGroups } from '../processors/form-groups/form-groups.ts'
-import type { Processor, Stage } from '../processors/processor.ts'
+import { inputTopics, type Processor, type Stage } from '../processors/processor.ts'
 import { towerPolicies } from '../processors/sample-completions/tower-policies.ts'
 import { defineEvent } from '../schemas/declare/event.ts'
 import { utf8 } from '../schemas/declare/logical-types.ts'
@@ -10,6 +10,7 @@ import { groupFormed, rolloutRequested } from '../schemas/events/rollout.ts'
 import { towerScene } from '../schemas/events/tower.ts'
 import { towerOrigin } from '../schemas/events/tower-origin.ts'
 import { groups } from '../sinks/duckdb/views/groups.ts'
+import { asText, processorsOf } from './describe.ts'
 import { type Domain, stage } from './domain.ts'
 import { rollouts } from './rollouts.ts'
 import { DEFAULTS, DOMAINS, eventsOf, topology } from './topology.ts'
@@ -148,4 +149,22 @@ test.each<[string, Partial<Domain>, RegExp]>([
   ['a stage of the same name', { stages: DOMAINS[0]?.stages ?? empty.stages }, /^stage sample-completions: expected/],
 ])('%s is refused', async (_what, other, message) => {
   await expect(composed(other)).rejects.toThrow(message)
+})
+
+test('a policy of a lineage has a stage that makes its server load the adapters', async () => {
+  const policy = 'openai(http://127.0.0.1:8000/v1, lineage:run-1)'
+  const wiring = await topology({ ...DEFAULTS, policy })
+  const lines = asText(wiring).split('\n')
+  const at = lines.findIndex((line) => line.includes('activate-models'))
+  expect(lines.slice(at, at + 6)).toEqual([
+    'effect    activate-models: http://127.0.0.1:8000/v1 loads the adapters of run-1',
+    '            ← model.published',
+    '            ← model.activated',
+    '            ← clock.ticked',
+    '            → model.activated',
+    '            → model.refused',
+  ])
+  const sampling = processorsOf(wiring).find(({ name }) => name === 'sample-completions')
+  expect(inputTopics(sampling as Processor)).toContain('model.activated')
+  expect(processorsOf(await topology(DEFAULTS)).map(({ name }) => name)).not.toContain('activate-models')
 })

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 
 /** A real HTTP server that speaks the chat protocol as vLLM does, and fails on demand. */
 
@@ -42,6 +44,15 @@ export interface ChatServerOptions {
   /** Returns the reason for refusing a request with status 400, or undefined to accept it. */
   readonly refuses?: (body: ChatBody) => string | undefined
   readonly text?: (seed: number, choice: number) => string
+  /** Loads adapters at run time, and serves no other model, as vLLM with --enable-lora and its base unnamed. */
+  readonly adapters?: boolean
+}
+
+/** A call of `/load_lora_adapter` or `/unload_lora_adapter`. */
+export interface AdapterCall {
+  readonly does: 'load' | 'unload'
+  readonly lora_name: string
+  readonly lora_path?: string
 }
 
 export class ChatServer {
@@ -51,6 +62,11 @@ export class ChatServer {
   /** For every request while it is set. */
   always: Fault | undefined
   most_at_once = 0
+  /** By name, the folders of the adapters that are loaded. A server that is started again has none. */
+  readonly loaded = new Map<string, string>()
+  readonly adapter_calls: AdapterCall[] = []
+  /** For the next loads, one each. */
+  readonly load_faults: ((response: ServerResponse) => void | Promise<void>)[] = []
   readonly #options: ChatServerOptions
   readonly #server: Server
   #at_once = 0
@@ -87,20 +103,53 @@ export class ChatServer {
     response.on('close', () => this.#at_once--)
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk as Buffer)
+    const told = Buffer.concat(chunks).toString('utf8')
+    const of_adapters = /^\/v1\/(un)?load_lora_adapter$/.exec(request.url ?? '')
+    if (of_adapters !== null && this.#options.adapters === true) {
+      const does = of_adapters[1] === undefined ? 'load' : 'unload'
+      return await this.#takeAdapter(response, { does, ...JSON.parse(told) })
+    }
     if (request.url !== '/v1/chat/completions') return answer(response, 404, { detail: 'Not Found' })
-    const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as ChatBody
+    const body = JSON.parse(told) as ChatBody
     this.seen.push({ body, headers: request.headers, at_ms: performance.now() })
     const fault = this.faults.shift() ?? this.always
     if (fault !== undefined) return await fault(response, body)
     const refusal = this.#options.refuses?.(body)
     if (refusal !== undefined) return answer(response, 400, refusalOf(refusal))
+    if (this.#options.adapters === true && !this.loaded.has(body.model)) {
+      const message = `The model \`${body.model}\` does not exist.`
+      return answer(response, 404, { error: { message, type: 'NotFoundError', param: 'model', code: 404 } })
+    }
     if (this.#options.delay_ms !== undefined) await new Promise((go) => setTimeout(go, this.#options.delay_ms))
     answer(response, 200, this.completion(body))
   }
 
+  /** As vLLM 0.32.0's `entrypoints/openai/models/serving.py` does. */
+  async #takeAdapter(response: ServerResponse, call: AdapterCall): Promise<void> {
+    const { does, lora_name, lora_path = '' } = call
+    this.adapter_calls.push(call)
+    if (does === 'unload') {
+      if (this.loaded.delete(lora_name)) return answer(response, 200, 'removed')
+      const message = `The lora adapter '${lora_name}' cannot be found.`
+      return answer(response, 404, { error: { message, type: 'NotFoundError', code: 404 } })
+    }
+    const fault = this.load_faults.shift()
+    if (fault !== undefined) await fault(response)
+    if (response.writableEnded || response.destroyed) return
+    if (this.loaded.has(lora_name)) {
+      return answer(response, 400, refusalOf(`The lora adapter '${lora_name}' has already been loaded.`))
+    }
+    if (!existsSync(join(lora_path, 'adapter_model.safetensors'))) {
+      const message = `Loading lora ${lora_name} failed: No adapter found for ${lora_path}`
+      return answer(response, 404, { error: { message, type: 'NotFoundError', code: 404 } })
+    }
+    this.loaded.set(lora_name, lora_path)
+    answer(response, 200, `Success: LoRA adapter '${lora_name}' added successfully.`)
+  }
+
   /** A vLLM 0.32.0 answer (`processors/ask-policy/vllm-answer.json`), field for field, without usage. */
   completion(body: ChatBody): unknown {
-    const { max_n = Number.POSITIVE_INFINITY, token_ids = true, text = textOf } = this.#options
+    const { max_n = Number.POSITIVE_INFINITY, token_ids = true } = this.#options
     const says = token_ids && body.return_token_ids === true
     const greedy = (body.top_k ?? this.#options.top_k) === 1
     const content = [-0.1, -0.2, -0.3].map((logprob) => ({ token: 't', logprob, bytes: [116], top_logprobs: [] }))
@@ -111,7 +160,7 @@ export class ChatServer {
       model: body.model,
       choices: Array.from({ length: Math.min(body.n ?? 1, max_n) }, (_, index) => ({
         index,
-        message: { role: 'assistant', content: text(body.seed, greedy ? 0 : index), refusal: null, reasoning: null },
+        message: { role: 'assistant', content: this.#textOf(body, greedy ? 0 : index), refusal: null, reasoning: null },
         logprobs: body.logprobs ? { content } : null,
         finish_reason: 'stop',
         stop_reason: null,
@@ -120,6 +169,12 @@ export class ChatServer {
       system_fingerprint: 'chat-server-1',
       ...(token_ids ? { prompt_token_ids: says ? [1, 2, 3] : null } : {}),
     }
+  }
+
+  /** With adapters, it names the one that it is of. */
+  #textOf({ model, seed }: ChatBody, choice: number): string {
+    const { adapters = false, text = textOf } = this.#options
+    return adapters ? `${text(seed, choice)} by ${model}` : text(seed, choice)
   }
 }
 

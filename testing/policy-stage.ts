@@ -21,8 +21,8 @@ import { ChatServer, type ChatServerOptions } from './chat-server.ts'
 import { recordsOf } from './counting.ts'
 import { requested, SCENE } from './tower-events.ts'
 
-const PARTITIONS = 2
-const vocabulary = catalogueOf(catalogue)
+export const PARTITIONS = 2
+export const vocabulary = catalogueOf(catalogue)
 export const PNG = Buffer.from('the picture')
 
 export type Row = RowOfEvent<typeof completionsSampled>
@@ -36,7 +36,9 @@ export class PolicyStage {
   static async open(groups: number, group_size = 4, asked: Partial<Row> = {}): Promise<PolicyStage> {
     const stage = new PolicyStage()
     const log = memoryLog({ broker: stage.broker })
-    await log.createTopics(topicsOf(catalogue, [{ name: 'sample-completions' }], PARTITIONS))
+    await log.createTopics(
+      topicsOf(catalogue, [{ name: 'sample-completions' }, { name: 'activate-models' }], PARTITIONS),
+    )
     const image = { ...SCENE.image, ...(await stage.blobs.put(PNG, 'image/png')) }
     const producer = await log.producer({ transactional_id: 'test' })
     const transaction = producer.begin()

@@ -8,12 +8,12 @@ import type { Execution, Failure } from '../infra/runtime/execute/executed.ts'
 import { execute } from '../infra/runtime/execute/execution.ts'
 import type { StoredBroadcast } from '../infra/runtime/execute/held-broadcast.ts'
 import type { Reach } from '../infra/runtime/execute/reach.ts'
-import { BROADCAST_KEY, isStateKey } from '../infra/runtime/execute/state-keys.ts'
+import { broadcastKey, isStateKey } from '../infra/runtime/execute/state-keys.ts'
 import { storedFold } from '../infra/runtime/execute/stored-fold.ts'
 import { changelogTopic } from '../infra/runtime/internal/internal-topics.ts'
 import { reachOf } from '../infra/runtime/state/rerun.ts'
 import { changelogRecord, stateReading } from '../infra/runtime/state/state-store.ts'
-import type { AnyFold, AnyTransform, Processor } from '../processors/processor.ts'
+import { type AnyFold, type AnyTransform, broadcastOf, type Processor } from '../processors/processor.ts'
 import type { ClockDomain, DataOf, Event, EventType } from '../schemas/declare/event.ts'
 import { clockTicked } from '../schemas/events/clock.ts'
 import { sourceId } from '../schemas/wire/identity.ts'
@@ -117,7 +117,8 @@ export class TestDriver {
 
   /** The broadcast state, as a restart would restore it; undefined before its first event. */
   broadcast(): unknown {
-    return (this.state(BROADCAST_KEY) as StoredBroadcast | undefined)?.state
+    const name = broadcastOf(this.#given)?.name ?? ''
+    return (this.state(broadcastKey(name)) as StoredBroadcast | undefined)?.state
   }
 
   /** Every key with its state as the fold returned it, sorted by key. The runtime's own keys are left out. */

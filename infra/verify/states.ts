@@ -3,7 +3,7 @@ import { BlobCorruptError, BlobMissingError, BlobsAwayError } from '../blobs/blo
 import type { Log } from '../log/port/log.ts'
 import { RecordDamagedError } from '../log/port/log.ts'
 import type { StoredBroadcast } from '../runtime/execute/held-broadcast.ts'
-import { BROADCAST_KEY, isStateKey } from '../runtime/execute/state-keys.ts'
+import { broadcastKey, isBroadcastKey, isStateKey } from '../runtime/execute/state-keys.ts'
 import { storedFold } from '../runtime/execute/stored-fold.ts'
 import { ForeignRecordError } from '../runtime/internal/foreign-record.ts'
 import { changelogTopic, type SnapshotEntry } from '../runtime/internal/internal-topics.ts'
@@ -99,7 +99,8 @@ class StateComparison {
 
   #version(key: string): number {
     if (isStateKey(key)) return this.#fold.state.version
-    return key === BROADCAST_KEY ? (this.#fold.broadcast?.version ?? 0) : 0
+    const { broadcast } = this.#fold
+    return broadcast !== undefined && key === broadcastKey(broadcast.name) ? broadcast.version : 0
   }
 
   check(where: string, expected: readonly (readonly [string, unknown])[], actual: States): void {
@@ -130,13 +131,13 @@ class StateComparison {
 
 function shownKey(key: string): string {
   if (isStateKey(key)) return key
-  return key === BROADCAST_KEY ? 'of its broadcast state' : 'of its clocks'
+  return isBroadcastKey(key) ? 'of its broadcast state' : 'of its clocks'
 }
 
 /** The version that wrote a state: a broadcast state has its own, clocks have none. */
 function writtenAt(key: string, state_version: number, state: unknown): number {
   if (isStateKey(key)) return state_version
-  return key === BROADCAST_KEY ? (state as StoredBroadcast).version : 0
+  return isBroadcastKey(key) ? (state as StoredBroadcast).version : 0
 }
 
 const ABOUT_STATES = [

@@ -2,14 +2,18 @@ import type { RowOfEvent } from '../../schemas/declare/event.ts'
 import { completionsSampled, NO_MODEL } from '../../schemas/events/policy.ts'
 import { rolloutRequested } from '../../schemas/events/rollout.ts'
 import { sourceId } from '../../schemas/wire/identity.ts'
+import { AdapterRefusedError, loadAdapter } from '../activate-models/adapter-server.ts'
+import { type Activated, lastActivated } from '../activate-models/last-activated.ts'
 import {
   type Answer,
   AnswerTooLargeError,
   type Call,
   type CallContext,
+  CallFailedError,
   type Effect,
   type HttpAnswer,
   isA,
+  ModelUnsoundError,
 } from '../processor.ts'
 import { type ChatAnswer, type Choice, readAnswer } from './chat-answer.ts'
 import { isRefused, lessonOf, refusalOf, refusedOf, withOwnStatus } from './chat-refusal.ts'
@@ -35,11 +39,13 @@ import { type HttpPolicy, nameOf } from './policy-name.ts'
  *
  * @param options.sampling overrides the request's own sampling options
  */
-export function askPolicy(options: HttpPolicy & { readonly sampling?: SamplingOptions }): Effect<ChatPlan> {
+export function askPolicy(
+  options: HttpPolicy & { readonly sampling?: SamplingOptions },
+): Effect<ChatPlan, readonly Activated[] | undefined> {
   const policy = nameOf(options)
-  const { model, sampling = {} } = options
+  const { lineage, sampling = {} } = options
   // Without the URL: a server that moves to another address continues the same groups.
-  const variant = ['openai', model]
+  const variant = options.lineage === undefined ? ['openai', options.model] : ['openai-lineage', options.lineage]
   return {
     shape: 'effect',
     name: 'sample-completions',
@@ -49,6 +55,7 @@ export function askPolicy(options: HttpPolicy & { readonly sampling?: SamplingOp
     produces: 'facts',
     inputs: [rolloutRequested],
     outputs: [completionsSampled],
+    ...(lineage === undefined ? {} : { broadcast: lastActivated(lineage) }),
     state: { version: 2, schema: chatPlan, upcast: { 1: fromVersion1 } },
     plan(event) {
       if (!isA(event, rolloutRequested)) return undefined
@@ -57,14 +64,20 @@ export function askPolicy(options: HttpPolicy & { readonly sampling?: SamplingOp
       return { attempt_id, wanted: group_size, request: planOf(event.data, sampling), deadline }
     },
     per_call: (learned) => (learned.has(LEARNED.one_choice) ? 1 : Number.POSITIVE_INFINITY),
+    waits_for(activated) {
+      const waits = lineage !== undefined && activated?.length === 0
+      return waits ? `the first model of ${lineage}; publish one, or look at model.refused` : undefined
+    },
     async call(call, context) {
-      const started_ms = context.now_ms()
-      const asked = await completions(options, call, context)
-      const latency_ms = context.now_ms() - started_ms
-      return answersOf(policy, call, asked, latency_ms)
+      const model = context.broadcast?.[0]
+      const asked = await completions(options, model, call, context)
+      const latency_ms = context.now_ms() - asked.started_ms
+      return answersOf(policy, call, asked, latency_ms, model)
     },
   }
 }
+
+type Context = CallContext<readonly Activated[] | undefined>
 
 interface Asked {
   readonly answer: ChatAnswer
@@ -75,9 +88,19 @@ interface Asked {
  * Sends one request. If the server rejects it, retries at once without a parameter that neither the request nor the
  * command line asks for: the one that the refusal names. If it names none, more and more parameters are omitted until
  * the server answers. The last omission is then learned as unsupported; the others are sent again with the next call.
+ *
+ * @param activated of a lineage: the whole call is of this model, whichever is activated meanwhile
  */
-async function completions(options: HttpPolicy, call: Call<ChatPlan>, context: CallContext): Promise<Asked> {
+async function completions(
+  options: HttpPolicy,
+  activated: Activated | undefined,
+  call: Call<ChatPlan>,
+  context: Context,
+): Promise<Asked & { readonly started_ms: number }> {
   const { http, learned, signal } = context
+  const model = activated?.name ?? (options.lineage === undefined ? options.model : '')
+  let started_ms = context.now_ms()
+  let loaded_again = false
   // As this process asks: a group that another process began is asked for without these tokens too.
   const plan = { ...call.request, unsupported_tokens: options.unsupported_tokens ?? [] }
   const images = await Promise.all(plan.images.map((image) => context.blob(image)))
@@ -85,7 +108,7 @@ async function completions(options: HttpPolicy, call: Call<ChatPlan>, context: C
   let last_left_out: readonly string[] = []
   let { indices } = call
   for (;;) {
-    const body = chatRequest(options.model, plan, indices, images, left_out)
+    const body = chatRequest(model, plan, indices, images, left_out)
     const answer = await asked(body)
     if (answer === undefined) {
       learned.add(LEARNED.one_choice)
@@ -97,7 +120,13 @@ async function completions(options: HttpPolicy, call: Call<ChatPlan>, context: C
       for (const lesson of last_left_out) learned.add(lesson)
       const fewer_helped = indices.length < call.indices.length && last_left_out.length === 0
       if (fewer_helped || read.offered < indices.length) learned.add(LEARNED.one_choice)
-      return { answer: read, sampled: sampledWith(plan, indices, left_out) }
+      return { answer: read, sampled: sampledWith(plan, indices, left_out), started_ms }
+    }
+    if (answer.status === 404 && activated !== undefined && !loaded_again) {
+      await loadAgain(options.url, activated, context)
+      loaded_again = true
+      started_ms = context.now_ms()
+      continue
     }
     const refused = refusedOf(answer, plan)
     const lesson = isRefused(answer) ? lessonOf(answer, plan, left_out) : undefined
@@ -130,12 +159,23 @@ async function completions(options: HttpPolicy, call: Call<ChatPlan>, context: C
   }
 }
 
+/** A server that was started again has none of the models that it had loaded. */
+async function loadAgain(url: string, model: Activated, context: Context): Promise<void> {
+  try {
+    await loadAdapter(url, model, context)
+  } catch (error) {
+    if (!(error instanceof ModelUnsoundError || error instanceof AdapterRefusedError)) throw error
+    throw new CallFailedError(error.message, { scope: 'endpoint', permanent: true })
+  }
+}
+
 /** Choices are assigned to the requested indices in order; surplus choices are dropped. */
 export function answersOf(
   policy: string,
   { attempt_id, request, indices }: Call<ChatPlan>,
   { answer, sampled }: Asked,
   latency_ms: number,
+  activated?: Activated,
 ): Answer[] {
   const { model, engine_version, choices } = answer
   return choices.slice(0, indices.length).map((choice, at) => {
@@ -146,13 +186,18 @@ export function answersOf(
       attempt_id,
       policy,
       ...(choice satisfies Choice),
-      token_policy_version: null,
       ...NO_MODEL,
       ...sampled,
       model_id: model,
       engine_version,
       latency_ms,
+      ...(activated === undefined ? {} : ofAdapter(activated, choice)),
     } satisfies RowOfEvent<typeof completionsSampled>
     return { index, row }
   })
+}
+
+/** All tokens are of the version that was asked for: the server has other contents under other names. */
+function ofAdapter({ model_id, lineage, version, adapter_sha256 }: Activated, { token_ids }: Choice) {
+  return { model_id, lineage, adapter_sha256, token_policy_version: token_ids?.map(() => version) ?? null }
 }

@@ -9,6 +9,8 @@ export interface Choice {
   readonly completion_mask: number[] | null
   readonly logprobs: number[] | null
   readonly logprobs_kind: 'raw' | null
+  /** From vLLM's `weight_versions`. */
+  readonly token_policy_version: number[] | null
   readonly turn_index: number[] | null
   readonly trainable: boolean
 }
@@ -87,6 +89,7 @@ function choiceOf(choice: Json, of_all: number[] | null): Choice | undefined {
     logprobs,
     // vLLM's are before temperature, unless started with another --logprobs-mode. For other servers it is unknown.
     logprobs_kind: logprobs !== null && token_ids !== null ? 'raw' : null,
+    token_policy_version: versionsOf(choice.weight_versions, token_ids),
     turn_index: token_ids?.map(() => 0) ?? null,
     // Text is never tokenised again: without the server's token ids, a completion cannot be trained on.
     trainable:
@@ -135,6 +138,23 @@ function logprobsOf(logprobs: unknown): number[] | null {
     rounded.push(logprob)
   }
   return rounded
+}
+
+/**
+ * The version of each token: spans `[start, end)` of one version, as vLLM writes them.
+ * @returns null unless they cover all tokens in order and each version is a whole number
+ */
+function versionsOf(spans: unknown, token_ids: readonly number[] | null): number[] | null {
+  if (!Array.isArray(spans) || token_ids === null) return null
+  const versions: number[] = []
+  for (const span of spans as readonly unknown[]) {
+    if (!isObject(span) || span.start !== versions.length || !Number.isSafeInteger(span.end)) return null
+    const text = typeof span.version === 'number' ? String(span.version) : span.version
+    const version = typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+    if (version === undefined || (span.end as number) > token_ids.length) return null
+    while (versions.length < (span.end as number)) versions.push(version)
+  }
+  return versions.length === token_ids.length && versions.length > 0 ? versions : null
 }
 
 const MAX_TOKEN_ID = 2 ** 31 - 1

@@ -105,6 +105,9 @@ export function refusalOf(answer: HttpAnswer, policy: string, now_ms: number, re
   return new CallFailedError(`${said}; ${remedy}`, { scope: 'call', permanent: true, ...wait })
 }
 
+/** What the server says about an error, on one line; empty when it says nothing. */
+export const saidIn = ({ text }: HttpAnswer): string => textOf(errorIn(text))
+
 /** The part of a body that describes the error: OpenAI's and vLLM's `error`, FastAPI's `detail`, or the body itself. */
 function errorIn(text: string): unknown {
   const body = jsonOf(text)

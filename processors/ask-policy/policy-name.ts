@@ -1,11 +1,10 @@
-/** An OpenAI-compatible endpoint and its name for the model. */
-export interface HttpPolicy {
+/** An OpenAI-compatible endpoint, and its name for the model or the lineage whose adapters it loads. */
+export type HttpPolicy = {
   /** Without a trailing slash, e.g. http://127.0.0.1:8000/v1 */
   readonly url: string
-  readonly model: string
   /** Ids of tokens that no trainer takes, such as a picture's in a completion; ascending, each once. Absent: none. */
   readonly unsupported_tokens?: readonly number[]
-}
+} & ({ readonly model: string; readonly lineage?: undefined } | { readonly lineage: string })
 
 export const isHttpPolicy = (policy: string) => policy.startsWith('openai(')
 
@@ -17,7 +16,8 @@ const MOST_UNSUPPORTED = 256
 const MAX_TOKEN_ID = 2 ** 31 - 1
 
 /**
- * Parses `openai(URL, MODEL)` or `openai(URL, MODEL, {"unsupported_tokens": [ID, …]})`.
+ * Parses `openai(URL, MODEL)` and `openai(URL, lineage:LINEAGE)`, either with options after it:
+ * `{"unsupported_tokens": [ID, …]}`.
  *
  * @throws RangeError that states what was expected.
  */
@@ -38,8 +38,13 @@ export function parseHttpPolicy(policy: string): HttpPolicy {
     return fail('expected a URL without user, password or query; the key goes into PLUMBLINE_API_KEY')
   }
   const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '').replace(/\/chat\/completions$/, '')
-  return { url: base, model, ...(options === undefined ? {} : optionsOf(options, fail)) }
+  const more = options === undefined ? {} : optionsOf(options, fail)
+  if (!model.startsWith(OF_LINEAGE)) return { url: base, model, ...more }
+  const lineage = model.slice(OF_LINEAGE.length)
+  return lineage === '' ? fail('expected the name of a lineage after lineage:') : { url: base, lineage, ...more }
 }
+
+const OF_LINEAGE = 'lineage:'
 
 function optionsOf(text: string, fail: (problem: string) => never): Pick<HttpPolicy, 'unsupported_tokens'> {
   const { unsupported_tokens, ...others } = objectOf(text) ?? fail('the options after the model are no JSON object')
@@ -63,7 +68,9 @@ function objectOf(text: string): Record<string, unknown> | undefined {
 }
 
 /** As it is recorded with every completion: what `unsupportedTokensOf` reads again. */
-export function nameOf({ url, model, unsupported_tokens = [] }: HttpPolicy): string {
+export function nameOf(policy: HttpPolicy): string {
+  const { url, unsupported_tokens = [] } = policy
+  const model = policy.lineage === undefined ? policy.model : `${OF_LINEAGE}${policy.lineage}`
   const options = unsupported_tokens.length === 0 ? '' : `, ${JSON.stringify({ unsupported_tokens })}`
   return `openai(${url}, ${model}${options})`
 }

@@ -12,10 +12,16 @@ describe('openai(URL, MODEL, OPTIONS)', () => {
   })
 
   test('is a name as before without options, commas and brackets in it included', () => {
-    for (const model of ['tiny', 'a, b', 'lineage:tower-policy', '{tiny}', 'a {b} c']) {
+    for (const model of ['tiny', 'a, b', '{tiny}', 'a {b} c']) {
       expect(parseHttpPolicy(`openai(${URL}, ${model})`)).toEqual({ url: URL, model })
       expect(nameOf({ url: URL, model })).toBe(`openai(${URL}, ${model})`)
     }
+  })
+
+  test('follow a lineage as they follow a model', () => {
+    const policy = parseHttpPolicy(`openai(${URL}, lineage:lab, {"unsupported_tokens": [7]})`)
+    expect(policy).toEqual({ url: URL, lineage: 'lab', unsupported_tokens: [7] })
+    expect(nameOf(policy)).toBe(`openai(${URL}, lineage:lab, {"unsupported_tokens":[7]})`)
   })
 
   test.each([

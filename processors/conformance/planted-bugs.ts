@@ -62,7 +62,10 @@ const withState = (schema: z.ZodType, rest: Partial<Fold>): Fold =>
   ({ ...totals(), ...rest, state: { version: 1, schema } }) as unknown as Fold
 
 const withBroadcast = <B>(schema: z.ZodType<B>, initial: B, apply: Broadcast<B>['apply']): Fold =>
-  ({ ...totals(), broadcast: { version: 1, inputs: [modelPublished], schema, initial, apply } }) as unknown as Fold
+  ({
+    ...totals(),
+    broadcast: { name: 'planted', version: 1, inputs: [modelPublished], schema, initial, apply },
+  }) as unknown as Fold
 
 export const PLANTED_BUGS: readonly Planted[] = [
   {

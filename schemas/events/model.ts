@@ -115,6 +115,29 @@ export const modelPublished = defineEvent({
   ],
 })
 
+export const modelActivated = defineEvent({
+  type: 'model.activated',
+  version: 1,
+  key: 'model_id',
+  encoding: 'json',
+  retention: 'recorded',
+  routing: 'every_partition',
+  about: 'A server has loaded a published model and answered with it: from here on it is asked for.',
+  row: {
+    model_id: utf8(ID),
+    lineage: utf8(ID),
+    version: int64(NOT_NEGATIVE),
+    server: utf8(ID, 'its URL'),
+    name: utf8(ID, 'what the server calls it: the lineage, @ and 12 hex digits of a hash of its files'),
+    adapter_sha256: utf8(ID),
+    files: list(struct({ name: oneOf(MODEL_FILES), blob: blob() }), { max_length: MODEL_FILES.length }),
+    base: nullable(utf8(ID, 'what an adapter is applied to, as the server names it')),
+    fetch_ms: float64(NOT_NEGATIVE, 'reading its files, checking them and writing them for the server'),
+    load_ms: float64(NOT_NEGATIVE),
+    warm_ms: float64(NOT_NEGATIVE, 'its first answer'),
+  },
+})
+
 export const modelRefused = defineEvent({
   type: 'model.refused',
   version: 1,

@@ -1,7 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { type ChatBody, ChatServer } from '../../testing/chat-server.ts'
+import { answer, type ChatBody, ChatServer } from '../../testing/chat-server.ts'
+import { server } from '../../testing/policy-stage.ts'
+import { temporaryFolder } from '../../testing/temporary-folder.ts'
+import { tinyAdapter } from '../../testing/tiny-adapter.ts'
 import { plumbline, plumblineOk, sharedFolder } from './plumbline.ts'
 
 /** The words of a shell command: quotes of both kinds, no expansion. */
@@ -82,12 +86,52 @@ test('a completion with a token that no trainer takes is rejected, and a rebuild
   }
 })
 
+test('adapters of a lineage, one after the other, and then another policy on the same log', {
+  timeout: 240_000,
+}, async () => {
+  const chat = await server({ adapters: true })
+  const [cwd, adapters] = [await sharedFolder(), await temporaryFolder()]
+  const place = { cwd }
+  const tower = ['generate', 'tower', '--dataset', 'side_block', '--task', 'x_y', '--group-size', '4', '--scenes', '3']
+  const run = ['run', '--until-idle', '--policy', `openai(${chat.url}, lineage:lab)`, '--adapters', adapters]
+  for (const version of [0, 1, 2]) {
+    const adapter = tinyAdapter(version, 'tiny')
+    const files = { 'adapter_model.safetensors': adapter.weights, 'adapter_config.json': adapter.config }
+    const folder = await temporaryFolder()
+    for (const [name, bytes] of Object.entries(files)) await writeFile(join(folder, name), bytes)
+    const paths = Object.keys(files).map((name) => join(folder, name))
+    await plumblineOk(['models', 'add', ...paths, '--lineage', 'lab', '--base', 'tiny'], place)
+    // The last one is refused by the server: the one before goes on.
+    if (version === 2) chat.load_faults.push((response) => answer(response, 400, { detail: 'the rank is too high' }))
+    await plumblineOk([...run, '--only', 'activate-models'], place)
+    await plumblineOk([...tower, '--seed', `${version}`], place)
+    await plumblineOk(run, place)
+  }
+  const sql = (query: string) => plumblineOk(['sql', query, '--json'], place)
+  const versions = 'select token_policy_version as v, lineage, count(*)::int as n from policy.completions_sampled'
+  expect(JSON.parse(await sql(`${versions} group by all order by n`))).toEqual([
+    { v: [0, 0, 0], lineage: 'lab', n: 12 },
+    { v: [1, 1, 1], lineage: 'lab', n: 24 },
+  ])
+  expect(JSON.parse(await sql('select version::int as v, name from model.activated order by v'))).toMatchObject([
+    { v: 0, name: expect.stringMatching(/^lab@[0-9a-f]{12}$/) },
+    { v: 1 },
+  ])
+  expect(await sql('select reason from model.refused')).toContain('the rank is too high')
+  await plumblineOk([...tower, '--seed', '3'], place)
+  await plumblineOk(['run', '--until-idle', '--policy', 'random-legal'], place)
+  expect(await sql('select count(*)::int as n from policy.completions_sampled')).toContain('48')
+  expect(await plumblineOk(['verify'], place)).toBe('verify: passed\n')
+})
+
 test.each([
   ['openai(http://h/v1, M, {"unsupported_tokens": []})', [], 'expected a list of 1 to 256 token ids'],
   ['openai(nonsense)', [], 'it looks like openai(http://127.0.0.1:8000/v1, MODEL)'],
   ['openai(ftp://h/v1, M)', [], 'expected a URL of http: or https:'],
   ['openai(http://u:sk-oops@h/v1, M)', [], 'the key goes into PLUMBLINE_API_KEY'],
   ['random-legal', ['--concurrency', '4'], 'are of a policy over HTTP'],
+  ['openai(http://h/v1, lineage:run-1)', [], 'name it: --adapters DIR'],
+  ['openai(http://h/v1, M)', ['--adapters', 'd'], 'are of a policy that loads the adapters of a lineage'],
   ['openai(http://h/v1, M)', ['--temperature', 'hot'], '--temperature hot: expected a number from 0 to 5'],
 ])('--policy %s %j is refused with what to type', async (policy, more, message) => {
   const ended = await plumbline(['run', '--policy', policy, ...more], { cwd: await sharedFolder() })

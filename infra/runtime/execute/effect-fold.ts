@@ -58,18 +58,19 @@ export function answered(
  * An effect as a fold, without its calls. An input event becomes a plan, each index is recorded once, and indices that
  * are missing at the deadline are no longer requested.
  */
-export function asFold<Q>(effect: Effect<Q>): Fold<Pending<Q>> {
-  const { name, version, about, inputs, outputs, variant, produces } = effect
+export function asFold<Q, B>(effect: Effect<Q, B>): Fold<Pending<Q>, B> {
+  const { name, version, about, inputs, outputs, variant, produces, broadcast } = effect
   return {
     shape: 'fold',
     ...{ name, version, about, inputs, outputs, variant, produces },
+    ...(broadcast === undefined ? {} : { broadcast }),
     state: {
       version: effect.state.version,
       schema: pendingSchema(effect.state.schema),
       upcast: upcastRequests(effect.state.upcast ?? {}),
     },
     apply(state, event, emit) {
-      if ((event.type as string) === ANSWERED) return record(state, event.data as unknown as Answered, outputs[0], emit)
+      if ((event.type as string) === ANSWERED) return record(state, event.data as unknown as Answered, outputs, emit)
       // The same request again, or another one with its key: the first one counts.
       return state ?? planned(effect, event)
     },
@@ -97,7 +98,7 @@ function upcastRequests(upcasters: NonNullable<Effect['state']['upcast']>): NonN
   return Object.fromEntries(entries)
 }
 
-function planned<Q>(effect: Effect<Q>, event: Event): Pending<Q> | undefined {
+function planned<Q, B>(effect: Effect<Q, B>, event: Event): Pending<Q> | undefined {
   const plan = effect.plan(event)
   if (plan === undefined || plan.wanted < 1) return undefined
   if (plan.wanted > MOST_WANTED) {
@@ -113,7 +114,7 @@ function planned<Q>(effect: Effect<Q>, event: Event): Pending<Q> | undefined {
 function record<Q>(
   state: Pending<Q> | undefined,
   { attempt_id, answers, given_up, recorded_at }: Answered,
-  output: EventType,
+  outputs: Effect['outputs'],
   emit: Emit,
 ): Pending<Q> | undefined {
   if (state?.request === undefined || state.attempt_id !== attempt_id) return state
@@ -121,14 +122,18 @@ function record<Q>(
   const fresh = answers.filter(({ index }) => left.delete(index))
   for (const index of given_up) left.delete(index)
   if (left.size === state.missing.length) return state
-  if (fresh.length > 0 && output.encoding === 'arrow') say(fresh)
-  else for (const answer of fresh) say([answer])
+  for (const [type, some] of Map.groupBy(fresh, (answer) => answer.type ?? outputs[0].type)) {
+    const output = outputs.find((one) => one.type === type)
+    if (output === undefined) throw new Error(`a result is a ${type}, which its effect does not declare as an output`)
+    if (output.encoding === 'arrow') say(output, some)
+    else for (const answer of some) say(output, [answer])
+  }
   const { request, ...rest } = state
   const missing = [...left]
   return missing.length === 0 ? { ...rest, missing } : { ...rest, missing, request }
 
   /** Emits one event, or several where one would be too large. */
-  function say(some: readonly Answer[]): void {
+  function say(output: EventType, some: readonly Answer[]): void {
     const causes = state === undefined ? [] : [state.cause]
     const discriminator = `${attempt_id}/${some.map(({ index }) => index).join()}`
     const rows = some.map(({ row }) => row)
@@ -136,8 +141,8 @@ function record<Q>(
       emit(output, (output.encoding === 'arrow' ? rows : rows[0]) as never, { causes, discriminator, recorded_at })
     } catch (error) {
       if (!(error instanceof EventTooLargeError) || some.length === 1) throw error
-      say(some.slice(0, some.length >> 1))
-      say(some.slice(some.length >> 1))
+      say(output, some.slice(0, some.length >> 1))
+      say(output, some.slice(some.length >> 1))
     }
   }
 }

@@ -51,6 +51,8 @@ export interface Execution {
   states(): [string, unknown][]
   /** The states that wait for something other than an event, by key, in the order in which they began to wait. */
   waiting(): ReadonlyMap<string, unknown>
+  /** The broadcast state; undefined for a processor without one. */
+  broadcast(): unknown
   latestDeadline(clock: ClockDomain): string | undefined
   /** The latest event time seen on a clock, if no tick has reached it yet. */
   unticked(clock: ClockDomain): string | undefined

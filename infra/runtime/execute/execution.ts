@@ -8,7 +8,7 @@ import { type Executed, type Execution, type Failure, faultOf, type Recorded, ty
 import { HeldBroadcast, type StoredBroadcast } from './held-broadcast.ts'
 import { ProcessorBrokenError } from './processor-broken-error.ts'
 import type { Reach } from './reach.ts'
-import { BROADCAST_KEY, CLOCKS_KEY } from './state-keys.ts'
+import { CLOCKS_KEY, isBroadcastKey } from './state-keys.ts'
 import { TransformExecution } from './transform-execution.ts'
 
 /** A fold or an effect reaches nothing outside. */
@@ -149,7 +149,7 @@ class FoldExecution<S> implements Execution {
 
   restore(key: string, state: unknown): void {
     if (key === CLOCKS_KEY) this.#clocks = structuredClone(state ?? {}) as Clocks
-    else if (key === BROADCAST_KEY) this.#broadcast.restore(state as StoredBroadcast | undefined)
+    else if (isBroadcastKey(key)) this.#broadcast.restore(key, state as StoredBroadcast | undefined)
     else this.#set(key, state as S | undefined)
   }
 
@@ -161,6 +161,10 @@ class FoldExecution<S> implements Execution {
 
   waiting(): ReadonlyMap<string, unknown> {
     return this.#waiting
+  }
+
+  broadcast(): unknown {
+    return this.#broadcast.value
   }
 
   latestDeadline(clock: ClockDomain): string | undefined {
@@ -177,7 +181,10 @@ class FoldExecution<S> implements Execution {
   }
 
   become(processor: Processor): void {
-    this.#fold = processor.shape === 'effect' ? (asFold(processor) as Fold<S>) : (processor as Fold<S, unknown>)
+    this.#fold =
+      processor.shape === 'effect'
+        ? (asFold(processor) as unknown as Fold<S, unknown>)
+        : (processor as Fold<S, unknown>)
     this.#broadcast.become(processor)
   }
 }

@@ -2,14 +2,17 @@ import { z } from 'zod'
 import { type Broadcast, broadcastOf, type Processor } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
 import type { StateChange } from './executed.ts'
-import { BROADCAST_KEY } from './state-keys.ts'
+import { broadcastKey } from './state-keys.ts'
 import { currentState } from './stored-state.ts'
 
 /** A broadcast state as it is stored: with its own version, which is not that of the states of keys. */
 export const storedBroadcast = z.object({ version: z.int().nonnegative(), state: z.json() })
 export type StoredBroadcast = z.infer<typeof storedBroadcast>
 
-/** The broadcast state of one task. Empty for a processor that declares none. */
+/**
+ * The broadcast state of one task. Empty for a processor that declares none. Those of other variants are kept as they
+ * are stored.
+ */
 export class HeldBroadcast {
   #name = ''
   // biome-ignore lint/suspicious/noExplicitAny: of any processor.
@@ -17,15 +20,25 @@ export class HeldBroadcast {
   #types: ReadonlySet<string> = new Set()
   #state: { readonly value: unknown } | undefined
   #changed = false
+  /** By their keys. */
+  readonly #others = new Map<string, StoredBroadcast>()
 
   constructor(processor: Processor) {
     this.become(processor)
   }
 
   become(processor: Processor): void {
+    const stored = new Map(this.#stored())
     this.#name = processor.name
     this.#declared = broadcastOf(processor)
     this.#types = new Set(this.#declared?.inputs.map(({ type }) => type))
+    this.#state = undefined
+    this.#others.clear()
+    for (const [key, state] of stored) this.restore(key, state)
+  }
+
+  get #key(): string | undefined {
+    return this.#declared === undefined ? undefined : broadcastKey(this.#declared.name)
   }
 
   takes({ type }: Event): boolean {
@@ -58,24 +71,32 @@ export class HeldBroadcast {
   }
 
   /** @throws StateVersionError, NoUpcasterError */
-  restore(stored: StoredBroadcast | undefined): void {
+  restore(key: string, stored: StoredBroadcast | undefined): void {
     const declared = this.#declared
-    if (stored === undefined) this.#state = undefined
-    // A processor that no longer has a broadcast state leaves the stored one as it is.
-    else if (declared !== undefined) {
-      this.#state = { value: currentState(`${this.#name}, broadcast`, declared, stored.version, stored.state) }
-    }
+    if (declared === undefined || key !== this.#key) {
+      if (stored === undefined) this.#others.delete(key)
+      else this.#others.set(key, stored)
+    } else if (stored === undefined) this.#state = undefined
+    else this.#state = { value: currentState(`${this.#name}, broadcast`, declared, stored.version, stored.state) }
   }
 
   states(): [string, StoredBroadcast][] {
+    return this.#stored().map(([key, stored]) => [key, structuredClone(stored)])
+  }
+
+  #stored(): [string, StoredBroadcast][] {
+    return [...this.#others, ...this.#own()]
+  }
+
+  #own(): [string, StoredBroadcast][] {
     if (this.#state === undefined || this.#declared === undefined) return []
-    const stored = { version: this.#declared.version, state: this.#state.value }
-    return [[BROADCAST_KEY, structuredClone(stored) as StoredBroadcast]]
+    const { name, version } = this.#declared
+    return [[broadcastKey(name), { version, state: this.#state.value } as StoredBroadcast]]
   }
 
   takeChanges(): StateChange[] {
     if (!this.#changed) return []
     this.#changed = false
-    return this.states().map(([key, state]) => ({ key, state }))
+    return this.#own().map(([key, state]) => ({ key, state: structuredClone(state) }))
   }
 }

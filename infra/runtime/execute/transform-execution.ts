@@ -6,7 +6,7 @@ import type { Output } from './emission.ts'
 import { type Executed, type Execution, type Failure, faultOf, type Recorded, type StateChange } from './executed.ts'
 import { HeldBroadcast, type StoredBroadcast } from './held-broadcast.ts'
 import type { Reach } from './reach.ts'
-import { BROADCAST_KEY } from './state-keys.ts'
+import { isBroadcastKey } from './state-keys.ts'
 import { type Called, callTransform, tryBroadcast } from './transform-call.ts'
 
 export class TransformExecution implements Execution {
@@ -106,7 +106,7 @@ export class TransformExecution implements Execution {
     return this.#broadcast.takeChanges()
   }
   restore(key: string, state: unknown): void {
-    if (key === BROADCAST_KEY) this.#broadcast.restore(state as StoredBroadcast | undefined)
+    if (isBroadcastKey(key)) this.#broadcast.restore(key, state as StoredBroadcast | undefined)
     else throw new Error(`${this.#transform.name} is a transform, yet a state of key ${key} was found for it`)
   }
   lacks(): string | undefined {
@@ -117,6 +117,9 @@ export class TransformExecution implements Execution {
   }
   waiting(): ReadonlyMap<string, unknown> {
     return new Map()
+  }
+  broadcast(): unknown {
+    return this.#broadcast.value
   }
   latestDeadline(): undefined {
     return undefined

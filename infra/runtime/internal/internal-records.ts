@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { partitionOf } from '../../../schemas/wire/routing.ts'
 import type { LogRecord } from '../../log/port/log.ts'
 import { storedBroadcast } from '../execute/held-broadcast.ts'
-import { BROADCAST_KEY, isStateKey } from '../execute/state-keys.ts'
+import { isBroadcastKey, isStateKey } from '../execute/state-keys.ts'
 import { ForeignRecordError, foundIn } from './foreign-record.ts'
 import {
   type ChangelogEntry,
@@ -168,7 +168,7 @@ export function changelogEntryIn(
   if (value === null) return { key, entry: undefined }
   const entry = jsonIn(record, expected) as Partial<ChangelogEntry> | null
   const is_entry = typeof entry === 'object' && Number.isSafeInteger(entry?.state_version) && entry?.state !== undefined
-  const of_runtime = key === BROADCAST_KEY ? storedBroadcast : clocks
+  const of_runtime = isBroadcastKey(key) ? storedBroadcast : clocks
   const is_told = isStateKey(key) || of_runtime.safeParse(entry?.state).success
   if (!is_entry || !is_told) throw new ForeignRecordError(record, expected, foundIn(record))
   return { key, entry: entry as ChangelogEntry }

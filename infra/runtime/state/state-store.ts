@@ -5,7 +5,7 @@ import type { Log, NewRecord } from '../../log/port/log.ts'
 import type { Execution } from '../execute/executed.ts'
 import { execute } from '../execute/execution.ts'
 import { type StoredBroadcast, storedBroadcast } from '../execute/held-broadcast.ts'
-import { BROADCAST_KEY, isStateKey } from '../execute/state-keys.ts'
+import { broadcastKey, isBroadcastKey, isStateKey } from '../execute/state-keys.ts'
 import { storedFold } from '../execute/stored-fold.ts'
 import { currentState, NoUpcasterError, StateVersionError } from '../execute/stored-state.ts'
 import { ForeignRecordError } from '../internal/foreign-record.ts'
@@ -65,7 +65,7 @@ export async function restoreState(
   const execution = execute(processor, reachOf(options, options.signal))
   const fold = storedFold(processor)
   if (fold === undefined) return { execution, changelog_records: 0, rebuilt: false, has_others: false }
-  const isOwn = (key: string) => processor.shape !== 'transform' || key === BROADCAST_KEY
+  const isOwn = (key: string) => processor.shape !== 'transform' || isBroadcastKey(key)
   let message = ''
   try {
     return { execution, ...(await readState(execution, { fold, isOwn }, partition, options)), rebuilt: false }
@@ -94,7 +94,7 @@ export async function restoreState(
     return { execution: rebuilt, changelog_records: 0, rebuilt: true, has_others: false }
   }
   const fresh = execute(processor, reachOf(options, options.signal))
-  for (const [key, state] of rebuilt.states()) if (key === BROADCAST_KEY) fresh.restore(key, state)
+  for (const [key, state] of rebuilt.states()) if (isBroadcastKey(key)) fresh.restore(key, state)
   return { execution: fresh, changelog_records: 0, rebuilt: true, has_others: false }
 }
 
@@ -212,7 +212,7 @@ function schemaOf(fold: AnyFold, { key, entry }: ReturnType<typeof changelogEntr
   if (entry === undefined) return undefined
   if (isStateKey(key)) return entry.state_version === fold.state.version ? fold.state.schema : undefined
   const broadcast = broadcastOf(fold)
-  if (key !== BROADCAST_KEY || broadcast === undefined) return undefined
+  if (broadcast === undefined || key !== broadcastKey(broadcast.name)) return undefined
   const { version } = entry.state as StoredBroadcast
   return version === broadcast.version ? storedBroadcast.extend({ state: broadcast.schema }) : undefined
 }

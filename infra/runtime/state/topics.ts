@@ -84,8 +84,8 @@ export class TopologyMismatchError extends Error {
  *
  * A processor may read more than before: it begins with the first record of a new input, as of any other.
  *
- * @throws TopologyMismatchError when partitions changed, a processor no longer reads one of its inputs, or a state is
- * newer than this program.
+ * @throws TopologyMismatchError when partitions changed, a processor no longer reads one of its inputs (but those of a
+ * broadcast state that it no longer has), or a state is newer than this program.
  */
 export async function claimTopology(log: Log, topology: RecordedTopology): Promise<void> {
   for (;;) {

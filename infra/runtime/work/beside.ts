@@ -4,6 +4,8 @@ import type { Task } from './task.ts'
 export interface Beside {
   /** A result is still to be expected: the worker is not idle. */
   readonly busy: boolean
+  /** The topics that bring it work. They are paused while it is full; all others are read on. */
+  readonly topics: readonly string[]
   /** Back-pressure: enough work is waiting in these tasks, committed or not, so the worker pauses input. */
   full(tasks: ReadonlyMap<number, Task>): boolean
   /** Called between two polls: hands results that have arrived to the tasks that still need them. */

@@ -25,7 +25,7 @@ import { memoryBlobs } from '../../blobs/memory.ts'
 import { memoryLog } from '../../log/memory/memory-log.ts'
 import { ModelSessions } from '../../models/model-sessions.ts'
 import { verifyStage } from '../../verify/verify-stage.ts'
-import { BROADCAST_KEY } from '../execute/state-keys.ts'
+import { broadcastKey, isBroadcastKey } from '../execute/state-keys.ts'
 import { StateVersionError } from '../execute/stored-state.ts'
 import { changelogTopic } from '../internal/internal-topics.ts'
 import { readJson, toJson } from '../internal/json-records.ts'
@@ -127,7 +127,7 @@ async function started(...processors: readonly Processor[]) {
     },
     async stored(processor: Processor) {
       const records = await recordsOf(log, changelogTopic(processor.name))
-      return records.filter(({ key }) => key === BROADCAST_KEY)
+      return records.filter(({ key }) => key !== null && isBroadcastKey(key))
     },
   }
 }
@@ -234,6 +234,7 @@ test('a model whose weights are not there yet is waited for: nothing is lost', a
 const older: Broadcast<Published | null> = lastPublished('policy')
 const renamed = z.object({ used: older.schema })
 const newer = (upcast: boolean): Broadcast<{ used: Published | null }> => ({
+  name: older.name,
   inputs: older.inputs,
   version: older.version + 1,
   schema: renamed as never,
@@ -289,7 +290,11 @@ test('verify finds a broadcast state that the events do not give', async () => {
   if (record === undefined) throw new Error('no broadcast state was stored')
   const entry = readJson(record) as { state: { state: Published } }
   entry.state.state.version = 7
-  await appendRaw(log, changelogTopic('answer'), 0, { key: BROADCAST_KEY, headers: [], value: toJson(entry) })
+  await appendRaw(log, changelogTopic('answer'), 0, {
+    key: broadcastKey('published/policy'),
+    headers: [],
+    value: toJson(entry),
+  })
   const report = await verify(processor)
   expect(report.first).toMatchObject({ kind: 'state', where: expect.stringContaining('broadcast state') })
 })
@@ -306,4 +311,27 @@ test('a reset forgets the broadcast state of a transform too', async () => {
     [0, null],
     [1, null],
   ])
+})
+
+test.each<[string, (role: 'policy' | 'router') => Processor]>([
+  ['fold', (role) => folding('answer', lastPublished(role))],
+  ['transform', (role) => transforming('answer', { broadcast: lastPublished(role), variant: [role] })],
+])('variants of a %s with other models continue with their own, also from a snapshot', async (_, make) => {
+  const [policy, router] = [make('policy'), make('router')]
+  const { ask, publish, run, answers, stored } = await started(policy)
+  await publish(1)
+  await run(policy)
+  for (const tuning of [{}, { snapshot_every: 1 }]) {
+    await ask()
+    await run(router, tuning)
+    await ask()
+    await run(policy, tuning)
+  }
+  // Nobody published a router.
+  const by_version = versionsOf(await answers())
+  expect(Object.entries(by_version).map(([version, all]) => [version, all?.length])).toEqual([
+    ['0', 2 * PEOPLE.length],
+    ['1', 2 * PEOPLE.length],
+  ])
+  expect((await stored(policy)).length).toBeGreaterThan(0)
 })

@@ -1,4 +1,11 @@
-import { type Answer, type CallContext, CallFailedError, type Effect } from '../../../processors/processor.ts'
+import {
+  type Answer,
+  type AnyEffect,
+  broadcastOf,
+  type CallContext,
+  CallFailedError,
+  inputTopics,
+} from '../../../processors/processor.ts'
 import { retryOf } from '../../retry.ts'
 import { answered, type Pending } from '../execute/effect-fold.ts'
 import { Backoff, type Waits } from './backoff.ts'
@@ -16,9 +23,9 @@ export interface CallLimits {
 }
 
 export interface CallsOptions {
-  readonly effect: Effect
+  readonly effect: AnyEffect
   readonly limits: CallLimits
-  readonly context: Omit<CallContext, 'signal' | 'learned'>
+  readonly context: Omit<CallContext, 'signal' | 'learned' | 'broadcast'>
   /** Uniform on [0, 1): jitter. */
   readonly random: () => number
   readonly onFailure: (error: Error, wait_ms: number) => void
@@ -66,6 +73,7 @@ export class Calls implements Beside {
   #limit: number
   #timer: NodeJS.Timeout | undefined
   #foreign = 0
+  #unready = 0
 
   constructor(options: CallsOptions) {
     this.#options = options
@@ -75,8 +83,15 @@ export class Calls implements Beside {
 
   get busy(): boolean {
     if (this.#running > 0 || this.#arrived.length > 0) return true
-    for (const { pending } of this.#waiting.values()) if (this.#askable(pending)) return true
+    for (const waiting of this.#waiting.values()) if (this.#callable(waiting)) return true
     return false
+  }
+
+  /** Those of the broadcast state are read on: calls may wait for it. */
+  get topics(): readonly string[] {
+    const { effect } = this.#options
+    const broadcast = new Set(broadcastOf(effect)?.inputs.map(({ type }) => type))
+    return inputTopics(effect).filter((topic) => !broadcast.has(topic))
   }
 
   full(tasks: ReadonlyMap<number, Task>): boolean {
@@ -135,6 +150,7 @@ export class Calls implements Beside {
     }
     for (const [key, waiting] of this.#waiting) if (!seen.has(key)) this.#giveUp(waiting)
     this.#tellForeign()
+    this.#tellUnready()
     this.#pump()
   }
 
@@ -165,6 +181,26 @@ export class Calls implements Beside {
     return clock !== 'wall' || Date.parse(time) > this.#options.context.now_ms()
   }
 
+  #callable({ task, pending }: Waiting): boolean {
+    return this.#askable(pending) && this.#waitsFor(task) === undefined
+  }
+
+  #waitsFor({ execution }: Task): string | undefined {
+    return this.#options.effect.waits_for?.(execution.broadcast())
+  }
+
+  #tellUnready(): void {
+    const unready = [...this.#waiting.values()].filter(
+      ({ task, pending }) => this.#askable(pending) && this.#waitsFor(task) !== undefined,
+    )
+    const [first] = unready
+    // Once for as long as some wait.
+    if (first !== undefined && this.#unready === 0) {
+      this.#options.onNotice(`${unready.length} wait for ${this.#waitsFor(first.task)}`)
+    }
+    this.#unready = unready.length
+  }
+
   /** Partly answered under another variant: completing it here would mix two policies in one attempt. */
   #isForeign({ variant, missing, wanted }: Pending): boolean {
     return missing.length < wanted && variant.join('\n') !== this.#options.effect.variant.join('\n')
@@ -190,7 +226,7 @@ export class Calls implements Beside {
     else {
       for (const waiting of this.#waiting.values()) {
         if (this.#running >= this.#limit) break
-        if (!this.#askable(waiting.pending)) continue
+        if (!this.#callable(waiting)) continue
         if (waiting.backoff.until_ms > now_ms) next_ms = Math.min(next_ms, waiting.backoff.until_ms)
         else this.#ask(waiting)
       }
@@ -223,7 +259,10 @@ export class Calls implements Beside {
     waiting.flights.add(flight)
     try {
       const call = { attempt_id, request, indices }
-      const asked = effect.call(call, { ...context, signal: flight.signal, learned: this.#learned })
+      const asked = effect.call(call, {
+        ...{ ...context, signal: flight.signal, learned: this.#learned },
+        broadcast: waiting.task.execution.broadcast(),
+      })
       const answers = await Promise.race([asked, rejectedBy(flight.signal)])
       if (waiting.gone) return
       this.#succeeded(waiting, indices, answers, started_ms)

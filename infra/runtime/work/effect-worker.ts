@@ -1,4 +1,5 @@
-import type { Effect, HttpClient } from '../../../processors/processor.ts'
+import { type AnyEffect, CallFailedError, type HttpClient, type PlacedModels } from '../../../processors/processor.ts'
+import type { Blobs } from '../../blobs/blobs.ts'
 import { asFold } from '../execute/effect-fold.ts'
 import { type CallLimits, Calls } from './calls.ts'
 import { Worker, type WorkerOptions } from './worker.ts'
@@ -6,6 +7,8 @@ import { Worker, type WorkerOptions } from './worker.ts'
 /** The outside services of an effect, and the limits of its calls. */
 export interface Outside {
   readonly http: HttpClient
+  /** Where the files of models are placed for servers; without it, none can be. */
+  readonly models?: (blobs: Pick<Blobs, 'get'>) => PlacedModels
   readonly limits?: Partial<CallLimits>
   readonly now_ms?: () => number
   /** Uniform on [0, 1): the jitter of retries. */
@@ -22,6 +25,12 @@ export const DEFAULT_LIMITS: CallLimits = {
 /** Requests are small and calls are slow: a poll need not return thousands of them. */
 const EFFECT_TUNING = { max_unsaved_bytes: 256 * 1024 }
 
+const NOWHERE: PlacedModels = {
+  place: () => {
+    throw new CallFailedError('no folder is shared with the server', { scope: 'endpoint', permanent: true })
+  },
+}
+
 /** The same failure is reported at most once in this time. */
 const QUIET_MS = 10_000
 
@@ -31,7 +40,7 @@ const QUIET_MS = 10_000
  * state that no longer lists it as missing. So a kill loses at most uncommitted results, whose calls are repeated.
  */
 export function effectWorker(
-  options: Omit<WorkerOptions, 'processor' | 'beside'> & { readonly processor: Effect; readonly outside: Outside },
+  options: Omit<WorkerOptions, 'processor' | 'beside'> & { readonly processor: AnyEffect; readonly outside: Outside },
 ): Worker {
   const { processor: effect, outside, blobs, onEvent } = options
   const now_ms = outside.now_ms ?? Date.now
@@ -40,7 +49,10 @@ export function effectWorker(
     effect,
     limits: { ...DEFAULT_LIMITS, ...outside.limits },
     random: outside.random ?? Math.random,
-    context: { http: outside.http, blob: (ref) => blobs.get(ref), now_ms },
+    context: {
+      ...{ http: outside.http, blob: (ref) => blobs.get(ref), now_ms },
+      models: outside.models?.(blobs) ?? NOWHERE,
+    },
     onFailure(error, wait_ms) {
       const at_ms = now_ms()
       if (error.message === told.message && at_ms - told.at_ms < QUIET_MS) return
@@ -52,6 +64,7 @@ export function effectWorker(
   return new Worker({
     ...options,
     processor: asFold(effect),
+    at_home: true,
     beside: calls,
     tuning: { ...EFFECT_TUNING, ...options.tuning },
   })

@@ -1,11 +1,13 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Processor } from '../../../processors/processor.ts'
+import { broadcastOf, type Processor } from '../../../processors/processor.ts'
 import type { Event } from '../../../schemas/declare/event.ts'
 import { rowsOf } from '../../../schemas/declare/event.ts'
 import type { Catalogue } from '../../../schemas/declare/registry.ts'
+import { clockTicked } from '../../../schemas/events/clock.ts'
 import { PoisonError } from '../../../schemas/wire/codec.ts'
 import type { Blob } from '../../../schemas/wire/offload.ts'
-import type { Partitions } from '../../../schemas/wire/partitions.ts'
+import { type Partitions, partitionsOf } from '../../../schemas/wire/partitions.ts'
+import { partitionOf } from '../../../schemas/wire/routing.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import type { LogRecord } from '../../log/port/log.ts'
 import { digestOf } from '../../log/port/seen.ts'
@@ -65,6 +67,8 @@ export class Task {
   readonly #partitions: Partitions
   readonly #blobs: Blobs
   readonly #now_ms: () => number
+  /** Types of which only the copy in the partition of the key is processed. */
+  readonly #at_home: ReadonlySet<string>
   #unsaved = nothing()
   /** Changelog records since the last snapshot. */
   changes_since_snapshot = 0
@@ -78,6 +82,7 @@ export class Task {
     /** With its state restored. */
     readonly execution: Execution
     readonly now_ms?: () => number
+    readonly at_home?: boolean
   }) {
     this.partition = options.partition
     this.#processor = options.processor
@@ -86,6 +91,7 @@ export class Task {
     this.#blobs = options.blobs
     this.execution = options.execution
     this.#now_ms = options.now_ms ?? Date.now
+    this.#at_home = new Set(options.at_home ? keyedInputs(options.processor).map(({ type }) => type) : [])
   }
 
   get unsaved(): Readonly<Unsaved> {
@@ -120,6 +126,7 @@ export class Task {
         const decoded = decodeSoon(record, this.#vocabulary, this.#partitions, this.#blobs)
         const event = decoded instanceof Promise ? await decoded : decoded
         this.#refuseFuture(event)
+        if (this.#isCopy(event)) continue
         origins.push({ record, ordinal })
         events.push(event)
       } catch (error) {
@@ -137,6 +144,11 @@ export class Task {
       unsaved.taken.failed(failure, origin.ordinal)
       unsaved.dead_letters.push(await this.#deadLetter(origin.record, failure, failure.event))
     }
+  }
+
+  #isCopy({ type, key }: Event): boolean {
+    if (!this.#at_home.has(type)) return false
+    return partitionOf(key, partitionsOf(this.#partitions, type)) !== this.partition
   }
 
   /** The only use of the host's clock. A refused record is a dead letter, and a rebuild leaves dead letters out. */
@@ -218,4 +230,10 @@ export class Task {
         record.value !== null && large ? await this.#blobs.put(record.value, 'application/octet-stream') : null,
     }
   }
+}
+
+/** The inputs that have copies in every partition and are neither ticks nor of the broadcast state. */
+function keyedInputs(processor: Processor) {
+  const apart = new Set([clockTicked, ...(broadcastOf(processor)?.inputs ?? [])].map(({ type }) => type))
+  return processor.inputs.filter(({ type, routing }) => routing === 'every_partition' && !apart.has(type))
 }

@@ -22,6 +22,11 @@ export interface WorkerOptions {
   readonly onEvent?: (event: WorkerEvent) => void
   /** Called at each stage of a commit, for tests that kill the process there. */
   readonly observe?: (stage: CommitStage) => void
+  /**
+   * Of an event that is routed to every partition, process the copy in the partition of its key alone, unless it is of the
+   * broadcast state or a tick: results from outside are wanted once, not once a partition.
+   */
+  readonly at_home?: boolean
   /** Work concurrent with the poll loop: the calls of an effect. */
   readonly beside?: Beside
 }

@@ -165,7 +165,7 @@ export class Worker {
   async #step(member: Member, producer: Producer, commits: Commits): Promise<void> {
     commits.throwIfFailed()
     const { beside } = this.#options
-    if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()])
+    if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()], beside.topics)
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
     this.#pauseLacking(member)
     const polled = await this.#poll(member)
