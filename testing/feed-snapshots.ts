@@ -13,7 +13,11 @@ const MEASURED = { loss: null, grad_norm: null, tokens: null, seconds: null, met
 /** Opens the consumer with a snapshot for every ten events, and takes so many steps with a checkpoint for every third. */
 export async function trained(log: FeedLog, steps: number, name = 'lab'): Promise<OpenConsumer> {
   const lab = await log.feed({ snapshot_events: 10 }).consumer(name, 'open')
-  if (lab.state.subscription === undefined) await lab.subscribe({ ...SUBSCRIPTION, keep_checkpoints: 2 }, 'beginning')
+  if (lab.state.subscription === undefined) {
+    await lab.subscribe({ ...SUBSCRIPTION, keep_checkpoints: 2 }, 'beginning')
+    // The next one is due so many events after it, whenever it is taken.
+    await snapshotOf(log, 1, name)
+  }
   const resume = lab.state.checkpoints.at(-1)?.checkpoint ?? null
   const run = { run: 'r1', attempt: `attempt ${lab.state.number}`, world_size: 1, resume, lineage: null }
   const { epoch, step: before } = await lab.startRun(run)

@@ -108,7 +108,7 @@ test('a cursor ahead of training: what was read, numbered and leased when feed a
   const again = await log.feed().consumer('lab')
   const rest = await (await Run.start(again, 1, saved)).rest()
   expect([...rest.learned].sort()).toEqual(names(40).sort())
-  expect(again.state.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 40, dropped: 0 })
+  expect(again.state.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 40, dropped: 0, expired: 0 })
 })
 
 test('one stale drop does not pin the state: the groups after it are trained on, saved, and not given again by a resume', async () => {
@@ -128,7 +128,7 @@ test('one stale drop does not pin the state: the groups after it are trained on,
   }
   const rest = await (await Run.start(lab, 1, saved)).rest()
   expect([...rest.learned].sort()).toEqual(names(8, ['g0', 'g1']))
-  expect(lab.state.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2 })
+  expect(lab.state.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 6, dropped: 2, expired: 0 })
 })
 
 test('buffered groups are not skipped on resume: what a rank held and had not trained on comes first, in its order', async () => {

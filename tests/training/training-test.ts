@@ -328,7 +328,7 @@ class Training {
     const dropped = this.#has_staleness ? lab.counts.dropped : 0
     const durable = formed - dropped
     const none = { numbered: 0, leased: 0, applied: 0 }
-    this.#expect('groups by the training events', lab.counts, { ...none, durable, dropped })
+    this.#expect('groups by the training events', lab.counts, { ...none, durable, dropped, expired: 0 })
     const last = lab.checkpoints.at(-1)?.checkpoint ?? ''
     const weights = this.#weightsOf(last)
     const off = Object.entries(weights).filter(([, times]) => times !== 1)

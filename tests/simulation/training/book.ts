@@ -180,7 +180,7 @@ export class Book {
     const [leased, applied, durable, dropped] = (['leased', 'applied', 'durable', 'dropped'] as const).map((one) =>
       this.count(one),
     )
-    const expected = JSON.stringify({ numbered: numbered.length, leased, applied, durable, dropped })
+    const expected = JSON.stringify({ numbered: numbered.length, leased, applied, durable, dropped, expired: 0 })
     const got = JSON.stringify(this.state.counts)
     if (got !== expected)
       this.#breaks(`after event ${this.#number}: expected ${expected} groups, the fold counts ${got}`)
