@@ -7,6 +7,7 @@ import pyarrow as pa
 from plumbline.kafka.address import parse_address
 from plumbline.kafka.declared import BY_TYPE
 from plumbline.kafka.decisions import Decisions, parts_of
+from plumbline.kafka.earlier import current_rows
 from plumbline.kafka.state import State
 from plumbline.kafka.wire import UnreadableError, batch_in, encode, expect_current, fact_in, partition_of, source_id
 
@@ -34,6 +35,19 @@ class Records(unittest.TestCase):
         self.assertEqual(rows.to_pylist(), [row])
         self.assertEqual(rows.schema, BY_TYPE["training.groups_leased"].schema)
         self.assertIn(("content-type", b"application/vnd.apache.arrow.stream"), headers)
+
+    def test_a_group_of_the_version_before_is_for_training_and_one_of_another_is_refused(self):
+        schema = BY_TYPE["rollout.group_formed"].schema
+        fields = [field for field in schema if field.name != "purpose"]
+        before = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in fields], schema=pa.schema(fields))
+        source = {"ce_dataschema": "plumbline:rollout.group_formed/2/cfb7bccadf52c0e0"}
+        self.assertEqual(current_rows(source, "rollout.group_formed", before).schema, schema)
+        rows = pa.RecordBatch.from_pydict({"group_size": [2, 2], "x": [1, 2]})
+        read = current_rows(source, "rollout.group_formed", rows).to_pydict()
+        self.assertEqual(read, {"group_size": [2, 2], "purpose": ["train", "train"], "x": [1, 2]})
+        for uri in ["plumbline:rollout.group_formed/1/dca2ade0d3371eb4", ""]:
+            with self.assertRaises(UnreadableError):
+                current_rows({"ce_dataschema": uri}, "rollout.group_formed", rows)
 
     def test_a_value_that_is_none_is_refused(self):
         for read, value in [(batch_in, b"no stream"), (batch_in, None), (fact_in, b"[1]"), (fact_in, b"{")]:

@@ -18,9 +18,10 @@ from plumbline.feed import log
 from plumbline.group import Group
 from plumbline.kafka.address import Address
 from plumbline.kafka.blobs import Blobs, bytes_of, loaded
+from plumbline.kafka.earlier import current_rows
 from plumbline.kafka.state import Place, State
 from plumbline.kafka.tail import ends_of, is_final, reader_settings, taken
-from plumbline.kafka.wire import Row, UnreadableError, batch_in, expect_current, headers_of
+from plumbline.kafka.wire import Row, UnreadableError, batch_in, headers_of
 from plumbline.kafka.work import Work
 
 GROUP_FORMED = "rollout.group_formed"
@@ -131,7 +132,7 @@ class AssignedGroups:
             self._report(f"{self._at(*place)} is no group and is not given out: {trouble}")
             return None
         try:
-            expect_current(headers, GROUP_FORMED)
+            rows = current_rows(headers, GROUP_FORMED, rows)
         except UnreadableError as trouble:
             # Passing it over would lose the group.
             raise FeedError("other_version", f"{self._at(*place)}: {trouble}") from trouble
