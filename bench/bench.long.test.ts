@@ -99,6 +99,14 @@ test('the training feed is measured against Arrow over HTTP and bare commits, an
   for (const { median } of results) expect(median).toBeGreaterThan(0)
 })
 
+test('a published model is timed to its first completion, and what that is made of', { timeout: 120_000 }, () => {
+  const { status, stdout, stderr } = bench('model-swap', '--quick', '--json')
+  expect(status, stderr).toBe(0)
+  const results: { what: string; unit: string; median: number; goal: number | null }[] = JSON.parse(stdout).results
+  expect(results.map(({ unit, goal }) => [unit, goal])).toEqual([['ms', 300], ...Array(4).fill(['ms', null])])
+  for (const { what, median } of results) expect(median, what).toBeGreaterThan(0)
+})
+
 test('an unknown benchmark is refused with the list of known ones', () => {
   const { status, stderr } = bench('rendr')
   expect(status).toBe(2)

@@ -28,8 +28,9 @@ const BENCHES: Readonly<Record<string, () => Promise<{ readonly open: OpenBench 
   sql: () => import('./sql.ts'),
   growth: () => import('./growth.ts'),
   feed: () => import('./feed.ts'),
+  'model-swap': () => import('./model-swap.ts'),
 }
-const WHEN_NAMED = ['blobs', 'tensors', 'compute', 'sql', 'growth', 'feed']
+const WHEN_NAMED = ['blobs', 'tensors', 'compute', 'sql', 'growth', 'feed', 'model-swap']
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -4,6 +4,7 @@ import type { Partitions } from '../../../schemas/wire/partitions.ts'
 import type { Blobs } from '../../blobs/blobs.ts'
 import type { ComputePool } from '../../compute/compute.ts'
 import type { Log } from '../../log/port/log.ts'
+import type { ModelSessions } from '../../models/model-sessions.ts'
 import type { Committed } from './batch.ts'
 import type { Beside } from './beside.ts'
 
@@ -16,6 +17,8 @@ export interface WorkerOptions {
   readonly partitions: Partitions
   /** Where the kernels of a transform run; default: the pool that this process shares. */
   readonly compute?: Pick<ComputePool, 'run'>
+  /** Where the models of a transform run; default: the sessions that this process shares. */
+  readonly models?: Pick<ModelSessions, 'run'>
   /** Distinguishes this worker from others of the same processor. */
   readonly instance: string
   readonly tuning?: Partial<Tuning>
