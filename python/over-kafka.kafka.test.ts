@@ -156,7 +156,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       // An upper bound, up to the first record that is left.
       const { expired, ...counts } = lab.counts
       expect(expired).toBeGreaterThanOrEqual(gone.reduce((sum, each) => sum + each))
-      expect(counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 8, dropped: 0 })
+      expect(counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 8, dropped: 0, expired: 0 })
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
     }))
 
@@ -245,7 +245,7 @@ describeWithBroker('Groups(kafka=…)', () => {
       expect(again).toBe('retired: consumer lab has retired: it has learned enough')
       const lab = await log.lab()
       expect(lab.retired).toBe('it has learned enough')
-      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 2, dropped: 0 })
+      expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: 2, dropped: 0, expired: 0 })
       expect(sorted(places(lab))).toEqual(kept)
       expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
     }))
@@ -341,7 +341,14 @@ describeWithBroker('a broker that restarts under a trainer over Kafka', () => {
         expect(lab.checkpoints.at(-1)).toMatchObject({ checkpoint, step, epoch: 1 })
         const groups = places_ as readonly (readonly number[])[]
         expect(groups).toHaveLength(2 * Number(step))
-        expect(lab.counts).toEqual({ numbered: 0, leased: 0, applied: 0, durable: groups.length, dropped: 0 })
+        expect(lab.counts).toEqual({
+          numbered: 0,
+          leased: 0,
+          applied: 0,
+          durable: groups.length,
+          dropped: 0,
+          expired: 0,
+        })
         // The last 16 checkpoints are kept with their groups.
         expect(groups.map(String)).toEqual(expect.arrayContaining(places(lab).map(String)))
         expect(sorted(await log.committed())).toEqual(sorted(lab.drawn))
