@@ -103,11 +103,12 @@ export interface Broadcast<B> extends StateDeclaration<B> {
   /** Before the first of these events. JSON, as every later state. */
   readonly initial: B
   /**
-   * What a task cannot work without. Until it is there, the task reads these events alone: the processor's own inputs
-   * wait in the log.
+   * What a task cannot work without. Until it is there, the inputs of a fold or transform wait in the log; an effect
+   * plans, as far as it may hold requests, and makes no call. These events are read on, and a run until idle ends
+   * without it.
    */
   readonly needed?: {
-    /** For a person, as in "waits for a model of role policy". */
+    /** For a person, after "wait for". */
     readonly about: string
     isThere(state: B): boolean
   }
@@ -430,11 +431,6 @@ export interface Effect<Q = unknown, B = undefined> extends Declared {
   plan(event: Event): Plan<Q> | undefined
   /** How many results one call may request, given what was learned. */
   per_call(learned: ReadonlySet<string>): number
-  /**
-   * What calls wait for, in words; `undefined`: nothing. Until then no call is made and none is due: a run until idle
-   * ends without it.
-   */
-  waits_for?(broadcast: B): string | undefined
   /**
    * Requests some results and returns those that arrived, at least one.
    * @throws CallFailedError; any other error is treated as permanent.

@@ -7,6 +7,7 @@ import { type Activated, lastActivated } from '../activate-models/last-activated
 import {
   type Answer,
   AnswerTooLargeError,
+  type Broadcast,
   type Call,
   type CallContext,
   CallFailedError,
@@ -55,7 +56,7 @@ export function askPolicy(
     produces: 'facts',
     inputs: [rolloutRequested],
     outputs: [completionsSampled],
-    ...(lineage === undefined ? {} : { broadcast: lastActivated(lineage) }),
+    ...(lineage === undefined ? {} : { broadcast: activatedOf(lineage) }),
     state: { version: 2, schema: chatPlan, upcast: { 1: fromVersion1 } },
     plan(event) {
       if (!isA(event, rolloutRequested)) return undefined
@@ -64,10 +65,6 @@ export function askPolicy(
       return { attempt_id, wanted: group_size, request: planOf(event.data, sampling), deadline }
     },
     per_call: (learned) => (learned.has(LEARNED.one_choice) ? 1 : Number.POSITIVE_INFINITY),
-    waits_for(activated) {
-      const waits = lineage !== undefined && activated?.length === 0
-      return waits ? `the first model of ${lineage}; publish one, or look at model.refused` : undefined
-    },
     async call(call, context) {
       const model = context.broadcast?.[0]
       const asked = await completions(options, model, call, context)
@@ -78,6 +75,11 @@ export function askPolicy(
 }
 
 type Context = CallContext<readonly Activated[] | undefined>
+
+function activatedOf(lineage: string): Broadcast<readonly Activated[]> {
+  const about = `the first model of ${lineage}; publish one, or look at model.refused`
+  return { ...lastActivated(lineage), needed: { about, isThere: (recent) => recent.length > 0 } }
+}
 
 interface Asked {
   readonly answer: ChatAnswer

@@ -186,7 +186,7 @@ export class Calls implements Beside {
   }
 
   #waitsFor({ execution }: Task): string | undefined {
-    return this.#options.effect.waits_for?.(execution.broadcast())
+    return execution.lacks()
   }
 
   #tellUnready(): void {

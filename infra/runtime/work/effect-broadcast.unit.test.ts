@@ -50,9 +50,9 @@ const telling: Effect<string, number> = {
   inputs: [asked],
   broadcast: {
     ...{ name: 'latest', inputs: [modelPublished], version: 1, schema: z.int(), initial: 0 },
+    needed: { about: 'a model', isThere: (version) => version > 0 },
     apply: (state, event) => (isA(event, modelPublished) ? Math.max(state, event.data.version) : state),
   },
-  waits_for: (version) => (version === 0 ? 'a model' : undefined),
   plan: (event) => (isA(event, asked) ? planOf(event) : undefined),
 }
 
@@ -153,7 +153,7 @@ test('a result may be of another type than the first, and of none that the effec
   const lab = await Lab.open()
   await lab.ask()
   const of = (who: string): Answer => ({ index: 0, row: { who }, type: who === 'who-3' ? 'test.asked' : balked.type })
-  const { broadcast: _, waits_for: __, ...free } = telling
+  const { broadcast: _, ...free } = telling
   await lab.run({ ...free, call: async ({ request }) => [of(request)] })
   expect(await lab.recorded(told)).toEqual([])
   const balking = (await lab.recorded(balked)).map(({ who }) => who)

@@ -19,6 +19,7 @@ import { takeParts } from './batch.ts'
 import { BugWatch } from './bug-watch.ts'
 import { Commits } from './commits.ts'
 import { Growth } from './growth.ts'
+import { Lacking } from './lacking.ts'
 import { Task } from './task.ts'
 import { DEFAULT_TUNING, type Tuning, type WorkerOptions } from './worker-options.ts'
 
@@ -44,10 +45,7 @@ export class Worker {
   readonly #tasks = new Map<number, Task>()
   readonly #positions: TaskPositions
   readonly #growth: Growth
-  /** Partitions whose tasks lack something: their inputs are paused. */
-  readonly #lacking = new Set<number>()
-  /** Those of them of which a person was told. */
-  readonly #told_lacking = new Set<number>()
+  readonly #lacking: Lacking
   #claim: Claim | undefined
   #last_commit_ms = 0
   #idle = false
@@ -59,6 +57,7 @@ export class Worker {
     this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
     this.#bugs = new BugWatch(options.processor.name, this.#tuning)
     this.#growth = new Growth(options.processor)
+    this.#lacking = new Lacking(options.processor)
     this.#positions = new TaskPositions(options.log, options.processor)
   }
 
@@ -69,7 +68,7 @@ export class Worker {
 
   /** Partitions whose inputs wait in the log, because the processor lacks something. */
   get lacking(): ReadonlySet<number> {
-    return this.#lacking
+    return this.#lacking.partitions
   }
 
   latestDeadline(clock: ClockDomain): string | undefined {
@@ -153,7 +152,6 @@ export class Worker {
       await commits?.ended()
       this.#tasks.clear()
       this.#lacking.clear()
-      this.#told_lacking.clear()
       this.#options.beside?.settle(this.#tasks)
       this.#positions.clear()
       this.#claim = undefined
@@ -167,12 +165,15 @@ export class Worker {
     const { beside } = this.#options
     if (beside?.full(this.#tasks)) member.pause([...this.#tasks.keys()], beside.topics)
     else if (beside !== undefined) member.resume([...this.#tasks.keys()])
-    this.#pauseLacking(member)
+    // Plans of an effect are read on: they have deadlines.
+    else this.#lacking.pause(member, this.#tasks)
     const polled = await this.#poll(member)
     // The claim changes with the assignment. Records processed under the old claim are committed under it.
     if (polled.gained.length + polled.lost.length > 0) await this.#reassign(polled, member, producer, commits)
     this.#claim = polled.claim
-    if (polled.records.length === 0 && polled.gained.length === 0) this.#tellLacking()
+    if (polled.records.length === 0 && polled.gained.length === 0) {
+      for (const message of this.#lacking.tell(this.#tasks)) this.#options.onEvent?.({ kind: 'notice', message })
+    }
     const before = this.#unsaved_bytes
     await this.#process(polled, member, commits)
     this.#growth.see(polled.records, this.#unsaved_bytes - before)
@@ -188,33 +189,6 @@ export class Worker {
     if ((polled.records.length === 0 && !pending) || beside !== undefined) await commits.settled()
     if (this.#unsaved() === 0) beside?.settle(this.#tasks)
     this.#idle = !pending && !beside?.busy && polled.records.length === 0 && polled.gained.length === 0
-  }
-
-  /** Lets the inputs of a task wait in the log while it lacks something, which is read meanwhile. */
-  #pauseLacking(member: Member): void {
-    const { processor } = this.#options
-    const inputs = processor.inputs.map(({ type }) => type)
-    for (const [partition, { execution }] of this.#tasks) {
-      if (execution.lacks() !== undefined) {
-        member.pause([partition], inputs)
-        this.#lacking.add(partition)
-      } else if (this.#lacking.delete(partition)) {
-        member.resume([partition])
-        this.#told_lacking.delete(partition)
-      }
-    }
-  }
-
-  /** Says what tasks lack, once, when the log has nothing else for them. */
-  #tellLacking(): void {
-    const added = [...this.#lacking].filter((partition) => !this.#told_lacking.has(partition))
-    for (const [lacked, all] of Map.groupBy(added, (partition) => this.#tasks.get(partition)?.execution.lacks())) {
-      if (lacked === undefined) continue
-      for (const partition of all) this.#told_lacking.add(partition)
-      const where = `partition${all.length > 1 ? 's' : ''} ${all.join(', ')}`
-      const message = `waits for ${lacked}: what it would read of ${where} stays in the log until then`
-      this.#options.onEvent?.({ kind: 'notice', message })
-    }
   }
 
   /** Polls. Where retention removed unread records, applies the `when_gone` policy, one partition at a time. */
@@ -298,8 +272,7 @@ export class Worker {
 
   #drop(partition: number): void {
     this.#tasks.delete(partition)
-    this.#lacking.delete(partition)
-    this.#told_lacking.delete(partition)
+    this.#lacking.drop(partition)
     this.#positions.drop(partition)
   }
 
