@@ -2,9 +2,9 @@ import { z } from 'zod'
 import type { Event } from '../schemas/declare/event.ts'
 import type { BlobRef } from '../schemas/declare/logical-types.ts'
 import { MODEL_DTYPES, MODEL_FILES, type MODEL_ROLES, modelPublished, NO_MANIFEST } from '../schemas/events/model.ts'
+import { modelFiles } from './model-files.ts'
 import { type Broadcast, isA } from './processor.ts'
 
-const blob = z.object({ sha256: z.string(), bytes: z.int(), media_type: z.string() })
 const tensors = z
   .array(
     z.object({
@@ -19,7 +19,7 @@ const published = z.object({
   model_id: z.string(),
   version: z.int(),
   lineage: z.string(),
-  files: z.array(z.object({ name: z.enum(MODEL_FILES), blob })).readonly(),
+  files: modelFiles,
   base: z.string().nullable(),
   inputs: tensors,
   outputs: tensors,

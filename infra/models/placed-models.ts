@@ -1,8 +1,9 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { CallFailedError, type ModelToPlace, ModelUnsoundError, type PlacedModels } from '../../processors/processor.ts'
 import { MODEL_FILES } from '../../schemas/events/model.ts'
+import { filesHash } from '../../schemas/wire/identity.ts'
 import { BlobCorruptError, BlobMissingError, type Blobs } from '../blobs/blobs.ts'
 import { flushPath } from '../flush-path.ts'
 import { makeFolder } from '../make-folder.ts'
@@ -72,9 +73,7 @@ async function checkedFiles(model: ModelToPlace, blobs: Pick<Blobs, 'get'>): Pro
 
 /** The lineage for people, and a hash of the contents, so that one name never has other files. */
 function folderNameOf({ lineage, files }: ModelToPlace): string {
-  const hash = createHash('sha256')
-  for (const text of files.map(({ name, blob }) => `${name} ${blob.sha256}`).sort()) hash.update(`${text}\n`)
-  return `${lineage.replaceAll(/[^\w.-]/g, '_').slice(0, LONGEST_NAME)}@${hash.digest('hex')}`
+  return `${lineage.replaceAll(/[^\w.-]/g, '_').slice(0, LONGEST_NAME)}@${filesHash(files)}`
 }
 
 const isThere = (path: string) =>

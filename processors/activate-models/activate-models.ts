@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import type { RowOfEvent } from '../../schemas/declare/event.ts'
-import { MODEL_FILES, modelActivated, modelPublished, modelRefused } from '../../schemas/events/model.ts'
+import { modelActivated, modelPublished, modelRefused } from '../../schemas/events/model.ts'
 import { sourceId } from '../../schemas/wire/identity.ts'
+import { modelFiles } from '../model-files.ts'
 import { type Answer, type CallContext, type Effect, isA, ModelUnsoundError } from '../processor.ts'
 import { AdapterRefusedError, adapterName, loadAdapter, unloadAdapters, warmAdapter } from './adapter-server.ts'
 import { type Activated, lastActivated } from './last-activated.ts'
@@ -15,12 +16,11 @@ export interface ActivateOptions {
 }
 
 const NAME = 'activate-models'
-const blob = z.object({ sha256: z.string(), bytes: z.int(), media_type: z.string() })
 const plan = z.object({
   model_id: z.string(),
   lineage: z.string(),
   version: z.int(),
-  files: z.array(z.object({ name: z.enum(MODEL_FILES), blob })).readonly(),
+  files: modelFiles,
   base: z.string().nullable(),
 })
 type ToActivate = z.infer<typeof plan>

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { filesHash } from '../../schemas/wire/identity.ts'
 import { excerpt } from '../ask-policy/chat-answer.ts'
 import { refusalOf, saidIn } from '../ask-policy/chat-refusal.ts'
 import { type CallContext, CallFailedError, type HttpAnswer, type ModelToPlace } from '../processor.ts'
@@ -16,11 +16,7 @@ const MOST_LOAD_ERRORS = 3
 
 /** What a server calls a model: names of other contents differ, so that no server answers with stale weights. */
 export function adapterName({ lineage, files }: Pick<ModelToPlace, 'lineage' | 'files'>): string {
-  const hash = createHash('sha256')
-  for (const { name, blob } of [...files].sort((one, other) => (one.name < other.name ? -1 : 1))) {
-    hash.update(`${name} ${blob.sha256}\n`)
-  }
-  return `${lineage}@${hash.digest('hex').slice(0, 12)}`
+  return `${lineage}@${filesHash(files).slice(0, 12)}`
 }
 
 /** How long the parts of making a server answer with an adapter took. */

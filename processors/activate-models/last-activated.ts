@@ -1,16 +1,16 @@
 import { z } from 'zod'
 import type { DataOf } from '../../schemas/declare/event.ts'
-import { MODEL_FILES, modelActivated } from '../../schemas/events/model.ts'
+import { modelActivated } from '../../schemas/events/model.ts'
+import { modelFiles } from '../model-files.ts'
 import { type Broadcast, isA } from '../processor.ts'
 
-const blob = z.object({ sha256: z.string(), bytes: z.int(), media_type: z.string() })
 const activated = z.object({
   model_id: z.string(),
   lineage: z.string(),
   version: z.int(),
   name: z.string(),
   adapter_sha256: z.string(),
-  files: z.array(z.object({ name: z.enum(MODEL_FILES), blob })).readonly(),
+  files: modelFiles,
   base: z.string().nullable(),
 })
 

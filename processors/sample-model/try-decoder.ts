@@ -1,7 +1,7 @@
 import type { BlobRef } from '../../schemas/declare/logical-types.ts'
 import type { Models } from '../processor.ts'
 import type { Decoder } from './decoder.ts'
-import { conditionInputs, expectOutput, stacked } from './tensors.ts'
+import { conditionInputs, expectOutput, rowOf, stacked } from './tensors.ts'
 
 /**
  * Loads the files of a decoder and runs them once with `tokens` of length 1 and once of the longest: what does not fit
@@ -15,9 +15,7 @@ export async function tryDecoder(decoder: Decoder, models: Models): Promise<void
   if (encoder !== undefined) {
     const outputs = await models.run(encoder.weights, conditionInputs(decoder, encoder, []))
     for (const { name, dtype, shape } of encoder.features) {
-      const { data, ...rest } = expectOutput(outputs, name, dtype, shape, encoder.weights)
-      const row = data.slice(0, data.length / (shape[0] ?? 1))
-      fixed[name] = stacked([{ ...rest, shape: [1, ...shape.slice(1)], data: row } as (typeof outputs)[string]], rows)
+      fixed[name] = stacked([rowOf(expectOutput(outputs, name, dtype, shape, encoder.weights), 0)], rows)
     }
   }
   for (const length of new Set([1, longest])) {

@@ -36,6 +36,14 @@ export function sourceId(parts: readonly string[]): string {
   return first128Bits(bytes)
 }
 
+/** SHA-256 of what a model's files are, in any order: their names and the hashes of their contents. */
+export function filesHash(
+  files: readonly { readonly name: string; readonly blob: { readonly sha256: string } }[],
+): string {
+  const lines = files.map(({ name, blob }) => `${name} ${blob.sha256}\n`).sort()
+  return hash('sha256', lines.join(''))
+}
+
 function isAscending(texts: readonly string[]): boolean {
   for (let at = 1; at < texts.length; at++) if ((texts[at - 1] as string) > (texts[at] as string)) return false
   return true
