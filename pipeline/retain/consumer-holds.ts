@@ -21,11 +21,10 @@ export async function consumerHolds(options: TrainingLog, report: (message: stri
     const state = await stateOf(options, consumer, report)
     // Offsets of another topic name no groups of this one.
     if (state.retired !== undefined || state.subscription?.topic_id !== topic.id) continue
-    const from = Array.from({ length: topic.partitions }, (_, partition) => BigInt(neededFrom(state, partition)))
     holds.push({
       name: consumerName(consumer),
       why: whyOf(state, transport),
-      from: new Map([[groupFormed.type, from]]),
+      from: new Map([[groupFormed.type, neededFrom(state, topic.partitions).map(BigInt)]]),
     })
   }
   return holds
@@ -46,13 +45,15 @@ async function stateOf(
   return state
 }
 
-/** The first group that waits, is in use, would be rolled back by a resume, or was not looked at. */
-function neededFrom(state: ConsumerState, partition: number): number {
+/** By partition, the first group that waits, is in use, would be rolled back by a resume, or was not looked at. */
+function neededFrom(state: ConsumerState, partitions: number): number[] {
   const { open, parts, drawn } = state.stored()
-  const rolled_back = rolledBackBy(state).flatMap(({ groups }) => groups)
-  const needed = [...open, ...parts, ...rolled_back].filter((group) => group.partition === partition)
-  const next = new Map(drawn).get(partition) ?? 0
-  return needed.reduce((least, { offset }) => Math.min(least, offset), next)
+  const first = Array.from({ length: partitions }, () => 0)
+  for (const [partition, next] of drawn) first[partition] = next
+  for (const { partition, offset } of [...open, ...parts, ...rolledBackBy(state).flatMap(({ groups }) => groups)]) {
+    first[partition] = Math.min(first[partition] ?? 0, offset)
+  }
+  return first
 }
 
 /** A resume keeps the groups of its own checkpoint: those of the oldest one of a run are never rolled back. */
