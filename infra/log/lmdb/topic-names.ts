@@ -12,9 +12,11 @@ const FILE = 'topics.json'
 const ABOUT = 'names of the topics in data.mdb: repair reads them when that file is damaged'
 
 /**
- * Writes the copy if it differs from the catalog. Call it in a write transaction, so that two processes do not overwrite
- * each other's; if that is aborted, the copy names topics that are not there, which repair notices. LMDB rewrites an entry of its catalog with every commit, so that the
+ * Writes the copy if it differs from the catalog. LMDB rewrites an entry of its catalog with every commit, so that the
  * only copies of a name may lie next to each other at the end of the file.
+ *
+ * Call it in a write transaction, so that two processes do not overwrite each other's; if that is aborted, the copy
+ * names topics that are not there, which repair notices.
  *
  * A folder that refuses the copy keeps its log: the log itself says what is wrong with the folder.
  */
