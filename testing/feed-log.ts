@@ -28,6 +28,9 @@ const PARTITIONS = 3
 /** With leases that are short and few checkpoints. */
 export const SUBSCRIPTION: Wanted = { ...DEFAULT_SUBSCRIPTION, lease_ms: 1_000, keep_checkpoints: 4 }
 
+/** What a trainer measures of a step, nothing of it. */
+export const NO_METRICS = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
+
 export interface Formed {
   readonly time?: string
   readonly task?: string

@@ -3,6 +3,7 @@ import { utimes } from 'node:fs/promises'
 import { expect } from 'vitest'
 import { blobFile } from '../infra/blobs/directory.ts'
 import type { LogRecord } from '../infra/log/port/log.ts'
+import { NEVER_ABORTED } from '../infra/runtime/execute/reach.ts'
 import { blobFolder, folderBlobs } from '../pipeline/blob-stores.ts'
 import { type DataFolder, duckdbFile } from '../pipeline/data-folder.ts'
 import { type RetainOptions, type RetainReport, retain } from '../pipeline/retain/retain.ts'
@@ -16,7 +17,6 @@ import { trained } from './feed-snapshots.ts'
 import { example } from './test-driver.ts'
 import { requested, SCENE } from './tower-events.ts'
 
-const NEVER = new AbortController().signal
 const DAY_MS = 86_400_000
 const GROUPS = 16
 
@@ -70,7 +70,7 @@ export async function expectRetention(log: FeedLog, dir: string): Promise<void> 
     ...{ run: 'r1', attempt: 'again', world_size: 1, resume: 'checkpoint 1 3', lineage: null },
   })
   const wanted = { epoch, rank: 0, request: 'all', groups: GROUPS, bytes: 2 ** 30 }
-  const leased = await lab.lease(wanted, 0, NEVER)
+  const leased = await lab.lease(wanted, 0, NEVER_ABORTED)
   expect(leased?.groups.map(({ group_id }) => group_id).sort()).toEqual(later.toSorted())
   expect(lab.standing.counts).toMatchObject({ dropped: 0, expired: 0, durable: 6 })
   // Nor does a consumer that subscribes now miss what it was never to have.

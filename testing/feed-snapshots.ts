@@ -1,14 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { Log } from '../infra/log/port/log.ts'
+import { NEVER_ABORTED } from '../infra/runtime/execute/reach.ts'
 import { FEED_SNAPSHOTS_TOPIC } from '../infra/runtime/internal/internal-topics.ts'
 import type { OpenConsumer } from '../sinks/feed/open-consumer.ts'
 import { type Restored, restored } from '../sinks/feed/restore.ts'
 import { lastSnapshot } from '../sinks/feed/snapshots.ts'
-import { changed, type FeedLog, SUBSCRIPTION } from './feed-log.ts'
-
-const NEVER = new AbortController().signal
-const MEASURED = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
+import { changed, type FeedLog, NO_METRICS, SUBSCRIPTION } from './feed-log.ts'
 
 /** Opens the consumer with a snapshot for every ten events, and takes so many steps with a checkpoint for every third. */
 export async function trained(log: FeedLog, steps: number, name = 'lab'): Promise<OpenConsumer> {
@@ -25,11 +23,11 @@ export async function trained(log: FeedLog, steps: number, name = 'lab'): Promis
   let since: number[] = []
   for (let step = before + 1; step <= before + steps; step++) {
     const wanted = { epoch, rank: 0, request: `${epoch} ${step}`, groups: 2, bytes: 2 ** 20 }
-    const leased = await lab.lease(wanted, 0, NEVER)
+    const leased = await lab.lease(wanted, 0, NEVER_ABORTED)
     if (leased?.groups.length !== 2) throw new Error(`step ${step}: expected 2 groups, got ${leased?.groups.length}`)
     const groups = leased.groups.map(({ sequence }) => ({ sequence, lease: leased.lease }))
     await lab.beginStep({ epoch, rank: 0, step, groups })
-    await lab.applied({ epoch, rank: 0, step, ...MEASURED })
+    await lab.applied({ epoch, rank: 0, step, ...NO_METRICS })
     since.push(...groups.map(({ sequence }) => sequence))
     if (step % 3 !== 0) continue
     const checkpoint = `checkpoint ${epoch} ${step}`

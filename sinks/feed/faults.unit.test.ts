@@ -1,11 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Log, ReadRequest } from '../../infra/log/port/log.ts'
+import { NEVER_ABORTED } from '../../infra/runtime/execute/reach.ts'
 import { catalogueOf } from '../../schemas/declare/registry.ts'
 import { groupFormed } from '../../schemas/events/rollout.ts'
 import { groupsDropped, offsetsExpired } from '../../schemas/events/training.ts'
 import { decodeEvent, encodeEvent } from '../../schemas/wire/codec.ts'
-import { changed, FEED_EVENTS, FeedLog, formed, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { changed, FEED_EVENTS, FeedLog, formed, NO_METRICS, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import { type Leased, missing } from './decide/lease.ts'
 import type { RunWanted } from './decide/run.ts'
 import type { Feed } from './feed.ts'
@@ -21,8 +22,6 @@ beforeEach(async () => {
 })
 afterEach(() => log.close())
 
-const NEVER = new AbortController().signal
-const METRICS = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 const away = () => Object.assign(new Error('away'), { retry: 'later' })
 
 async function subscribed(feed: Feed, wanted: Partial<typeof SUBSCRIPTION> = {}): Promise<OpenConsumer> {
@@ -38,7 +37,7 @@ async function start(lab: OpenConsumer, wanted: Partial<RunWanted> = {}) {
 
 async function lease(lab: OpenConsumer, epoch: number, groups: number, rank = 0): Promise<Leased> {
   const wanted = { epoch, rank, request: `request ${calls++}`, groups, bytes: 2 ** 30 }
-  return (await lab.lease(wanted, 0, NEVER)) ?? { lease: 0, groups: [] }
+  return (await lab.lease(wanted, 0, NEVER_ABORTED)) ?? { lease: 0, groups: [] }
 }
 
 const held = ({ lease, groups }: Leased) => groups.map(({ sequence }) => ({ sequence, lease }))
@@ -51,7 +50,7 @@ async function saved(lab: OpenConsumer, checkpoint: string, wanted: Partial<RunW
   const leased = await lease(lab, epoch, 1)
   const step = before + 1
   await lab.beginStep({ epoch, rank: 0, step, groups: held(leased) })
-  await lab.applied({ epoch, rank: 0, step, ...METRICS })
+  await lab.applied({ epoch, rank: 0, step, ...NO_METRICS })
   const groups = leased.groups.map(({ sequence }) => sequence)
   const parent = wanted.resume ?? null
   await lab.checkpoint({ epoch, checkpoint, parent, step, weights_sha256: 'w', groups })
@@ -72,9 +71,9 @@ test('a partition that cannot be read for a moment makes no group come twice', a
   const lab = await subscribed(log.feed({ log: changed(log.log, { read }) }))
   const { epoch } = await start(lab)
   const wanted = { epoch, rank: 0, request: 'one', groups: 100, bytes: 2 ** 30 }
-  await expect(lab.lease(wanted, 0, NEVER)).rejects.toThrow('away')
+  await expect(lab.lease(wanted, 0, NEVER_ABORTED)).rejects.toThrow('away')
   fails = false
-  const leased = await lab.lease(wanted, 0, NEVER)
+  const leased = await lab.lease(wanted, 0, NEVER_ABORTED)
   expect(leased?.groups).toHaveLength(30)
   expect(new Set(ids(leased as Leased)).size).toBe(30)
 })
@@ -132,7 +131,7 @@ test('offsets that are gone are recorded only when the groups before them have b
   // So few bytes that a lease has one group, though more are looked for.
   const next = async () => {
     const wanted = { epoch, rank: 0, request: `small ${calls++}`, groups: 30, bytes: 1 }
-    return (await lab.lease(wanted, 0, NEVER))?.groups.length ?? 0
+    return (await lab.lease(wanted, 0, NEVER_ABORTED))?.groups.length ?? 0
   }
   expect([await next(), lab.standing.counts.expired]).toEqual([1, 0])
   for (let given = 1; given > 0; ) given = await next()
@@ -155,7 +154,7 @@ test('a checkpoint that is resumed after retention gives out what is there, and 
   const again = await later.consumer('lab')
   const { epoch } = await start(again, { resume: 'c1' })
   const wanted = { epoch, rank: 0, request: 'all', groups: 9, bytes: 2 ** 30 }
-  const answer = await later.lease(again, wanted, 0, NEVER)
+  const answer = await later.lease(again, wanted, 0, NEVER_ABORTED)
   answer?.sent()
   expect(again.standing.counts).toMatchObject({ dropped: 1, numbered: 0, durable: 1 })
   const [row] = (await log.records(groupsDropped.type)).map(
@@ -178,7 +177,7 @@ test('a numbered group whose record is gone is dropped when it is read, and the 
   const [first] = leased.groups
   await log.log.deleteBefore(groupFormed.type, first?.partition ?? 0, BigInt(first?.offset ?? 0) + 1n)
   const wanted = { epoch, rank: 0, request: 'all', groups: 6, bytes: 2 ** 30 }
-  const answer = await again.lease(consumer, wanted, 0, NEVER)
+  const answer = await again.lease(consumer, wanted, 0, NEVER_ABORTED)
   answer?.sent()
   expect(answer?.pieces.length).toBe(5 + 2)
   expect(consumer.state.counts).toMatchObject({ leased: 5, dropped: 1 })

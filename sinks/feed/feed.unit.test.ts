@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Log, LogRecord } from '../../infra/log/port/log.ts'
+import { NEVER_ABORTED } from '../../infra/runtime/execute/reach.ts'
 import { groupsLeased } from '../../schemas/events/training.ts'
-import { FeedLog, formed, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { FeedLog, formed, NO_METRICS, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import { example } from '../../testing/test-driver.ts'
 import { ConsumerState } from './consumer-state.ts'
 import type { Leased } from './decide/lease.ts'
@@ -20,9 +21,6 @@ beforeEach(async () => {
   feed = log.feed()
 })
 afterEach(() => log.close())
-
-const NEVER = new AbortController().signal
-const METRICS = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 
 async function subscribed(
   wanted: Partial<Wanted> = {},
@@ -55,7 +53,7 @@ class Rank {
   async lease(groups: number, request = `request ${requests++}`): Promise<Leased> {
     const { epoch, rank } = this
     const wanted = { epoch, rank, request, groups, bytes: 2 ** 30 }
-    return (await this.lab.lease(wanted, 0, NEVER)) ?? { lease: 0, groups: [] }
+    return (await this.lab.lease(wanted, 0, NEVER_ABORTED)) ?? { lease: 0, groups: [] }
   }
 
   begin(step: number, ...leases: readonly Leased[]): Promise<number> {
@@ -64,7 +62,7 @@ class Rank {
   }
 
   applied(step: number, measured: Partial<Receipt> = {}): Promise<number> {
-    return this.lab.applied({ epoch: this.epoch, rank: this.rank, step, ...METRICS, ...measured })
+    return this.lab.applied({ epoch: this.epoch, rank: this.rank, step, ...NO_METRICS, ...measured })
   }
 
   /** Leases groups and takes a step on them. @returns their sequence numbers */
@@ -193,13 +191,13 @@ describe('leases', () => {
   test('a lease ends at its bytes, with one group at least', async () => {
     await log.form(4)
     const { lab, epoch } = await Rank.start(await subscribed())
-    const leased = await lab.lease({ epoch, rank: 0, request: 'x', groups: 4, bytes: 1 }, 0, NEVER)
+    const leased = await lab.lease({ epoch, rank: 0, request: 'x', groups: 4, bytes: 1 }, 0, NEVER_ABORTED)
     expect(leased?.groups).toHaveLength(1)
   })
 
   test('a lease that waits gets a group as soon as it is formed', async () => {
     const { lab, epoch } = await Rank.start(await subscribed())
-    const waiting = lab.lease({ epoch, rank: 0, request: 'x', groups: 4, bytes: 2 ** 20 }, 10_000, NEVER)
+    const waiting = lab.lease({ epoch, rank: 0, request: 'x', groups: 4, bytes: 2 ** 20 }, 10_000, NEVER_ABORTED)
     await log.form(1)
     expect((await waiting)?.groups).toMatchObject([{ group_id: 'g0' }])
   })

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { random } from '../../environments/tower/random.ts'
-import { FeedLog, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { NEVER_ABORTED } from '../../infra/runtime/execute/reach.ts'
+import { FeedLog, NO_METRICS, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import { reopened, withoutSnapshots } from '../../testing/feed-snapshots.ts'
 import type { Feed } from './feed.ts'
 import type { OpenConsumer } from './open-consumer.ts'
@@ -9,9 +10,7 @@ import { FeedRefusal } from './refusal.ts'
 
 /** Histories of trainers that stop, go silent, resume and repeat calls, of feeds that restart, and of groups that come. */
 
-const NEVER = new AbortController().signal
 const ACTIONS = 150
-const MEASURED = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 /** So many that each history is restored from some. */
 const SNAPSHOTS = { snapshot_events: 12 }
 const SEEDS = Array.from({ length: 12 }, (_, seed) => String(seed))
@@ -152,7 +151,7 @@ class History {
     const caller = { epoch: this.#epoch, rank }
     if (trainer.groups.length === 0) {
       const wanted = { ...caller, request: `request ${this.#attempts++}`, groups, bytes: 2 ** 20 }
-      const leased = await this.#lab.lease(wanted, 0, NEVER)
+      const leased = await this.#lab.lease(wanted, 0, NEVER_ABORTED)
       if (leased === undefined) return
       trainer.lease = leased.lease
       trainer.groups = [...leased.groups]
@@ -167,8 +166,8 @@ class History {
       for (const { group_id } of trainer.groups) this.#weights.set(group_id, (this.#weights.get(group_id) ?? 0) + 1)
       trainer.groups = []
       trainer.step = step
-      await this.#lab.applied({ ...caller, step, ...MEASURED })
-      if (this.#below(4) === 0) await this.#lab.applied({ ...caller, step, ...MEASURED })
+      await this.#lab.applied({ ...caller, step, ...NO_METRICS })
+      if (this.#below(4) === 0) await this.#lab.applied({ ...caller, step, ...NO_METRICS })
     } catch (error) {
       if (!(error instanceof FeedRefusal) || error.code !== 'lease_lost') throw error
       // Before the step the groups are given up; after it the weights are.
@@ -216,7 +215,7 @@ class History {
     const caller = { epoch: this.#epoch, rank }
     const wanted = { ...caller, request: `request ${this.#attempts++}`, groups: 1, bytes: 2 ** 20 }
     if (trainer.groups.length > 0) return
-    const leased = await this.#lab.lease(wanted, 0, NEVER)
+    const leased = await this.#lab.lease(wanted, 0, NEVER_ABORTED)
     if (leased === undefined) return
     const groups = leased.groups.map(({ sequence }) => sequence)
     await this.#lab.drop({ ...caller, reason: 'by_consumer', detail: '', groups })

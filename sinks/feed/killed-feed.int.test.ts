@@ -1,12 +1,11 @@
 import { expect, test } from 'vitest'
 import { openLmdbLog } from '../../infra/log/lmdb/lmdb-log.ts'
+import { NEVER_ABORTED } from '../../infra/runtime/execute/reach.ts'
 import { FeedLog } from '../../testing/feed-log.ts'
 import { killedFeed, RANKS } from '../../testing/killed-feed.ts'
 import { temporaryFolder } from '../../testing/temporary-folder.ts'
 import { namesOf } from './consumer-state.ts'
 import { eventsOf } from './history.ts'
-
-const NEVER = new AbortController().signal
 
 test.each([
   ['decided', 0],
@@ -28,7 +27,7 @@ test.each([
       // Each rank asks again, and gets the one group that is its own.
       const ranks = Array.from({ length: RANKS }, (_, rank) => rank)
       const again = await Promise.all(
-        ranks.map((rank) => lab.lease({ epoch: 1, rank, request: 'one', groups: 1, bytes: 2 ** 20 }, 0, NEVER)),
+        ranks.map((rank) => lab.lease({ epoch: 1, rank, request: 'one', groups: 1, bytes: 2 ** 20 }, 0, NEVER_ABORTED)),
       )
       expect(again.map((one) => one?.groups.map(({ sequence }) => sequence))).toEqual(ranks.map((rank) => [rank]))
     } finally {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { FeedLog, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { NEVER_ABORTED } from '../../infra/runtime/execute/reach.ts'
+import { FeedLog, NO_METRICS, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import type { Leased } from './decide/lease.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 
@@ -16,9 +17,6 @@ beforeEach(async () => {
   log = await FeedLog.create()
 })
 afterEach(() => log.close())
-
-const NEVER = new AbortController().signal
-const METRICS = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 
 /** A run as its ranks see it. Its weights count how often they have learned from each group. */
 class Run {
@@ -46,14 +44,14 @@ class Run {
 
   async lease(groups: number, rank = 0): Promise<Leased> {
     const wanted = { epoch: this.epoch, rank, request: `request ${calls++}`, groups, bytes: 2 ** 30 }
-    return (await this.lab.lease(wanted, 0, NEVER)) ?? { lease: 0, groups: [] }
+    return (await this.lab.lease(wanted, 0, NEVER_ABORTED)) ?? { lease: 0, groups: [] }
   }
 
   /** One step of a rank on these groups. */
   async step({ lease, groups }: Leased, rank = 0, step = this.#step + 1): Promise<void> {
     const caller = { epoch: this.epoch, rank, step }
     await this.lab.beginStep({ ...caller, groups: groups.map(({ sequence }) => ({ sequence, lease })) })
-    await this.lab.applied({ ...caller, ...METRICS })
+    await this.lab.applied({ ...caller, ...NO_METRICS })
     this.#step = step
     this.#since.push(...groups.map(({ sequence }) => sequence))
     this.learned.push(...groups.map(({ group_id }) => group_id))

@@ -1,15 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Log, Transaction } from '../../infra/log/port/log.ts'
+import { NEVER_ABORTED } from '../../infra/runtime/execute/reach.ts'
 import { TRAINING_EVENTS } from '../../schemas/events/training.ts'
-import { changed, FeedLog, SUBSCRIPTION } from '../../testing/feed-log.ts'
+import { changed, FeedLog, NO_METRICS, SUBSCRIPTION } from '../../testing/feed-log.ts'
 import { namesOf } from './consumer-state.ts'
 import type { Leased } from './decide/lease.ts'
 import { eventsOf } from './history.ts'
 import type { OpenConsumer } from './open-consumer.ts'
 
-const NEVER = new AbortController().signal
-const METRICS = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 const away = () => Object.assign(new Error('away'), { retry: 'later' })
 
 /** Transactions that begin to commit, and wait until the test lets them. */
@@ -95,7 +94,7 @@ const open = async () => {
 
 function lease(rank: number, request = `request of ${rank}`): Promise<Leased | undefined> {
   const wanted = { epoch, rank, request, groups: 1, bytes: 2 ** 20 }
-  return told(`lease ${rank}`, lab.lease(wanted, 0, NEVER))
+  return told(`lease ${rank}`, lab.lease(wanted, 0, NEVER_ABORTED))
 }
 
 function begin(rank: number, { lease, groups }: Leased, step = 1): Promise<number> {
@@ -103,7 +102,7 @@ function begin(rank: number, { lease, groups }: Leased, step = 1): Promise<numbe
   return told(`begin ${rank}`, lab.beginStep({ epoch, rank, step, groups: held }))
 }
 
-const applied = (rank: number) => told(`applied ${rank}`, lab.applied({ epoch, rank, step: 1, ...METRICS }))
+const applied = (rank: number) => told(`applied ${rank}`, lab.applied({ epoch, rank, step: 1, ...NO_METRICS }))
 
 /** Notes when a call is answered, or refused. */
 function told<A>(name: string, call: Promise<A>): Promise<A> {
@@ -162,7 +161,7 @@ test('nothing shows what is decided and not committed: answers that rest on it w
     told('behind', lab.behind()),
     told(
       'not begun',
-      lab.applied({ epoch, rank: 3, step: 1, ...METRICS }).catch(({ code }) => code),
+      lab.applied({ epoch, rank: 3, step: 1, ...NO_METRICS }).catch(({ code }) => code),
     ),
   ]
   await moment()
@@ -262,7 +261,7 @@ test('what waits for one commit is bounded: further calls decide only after it',
   // About 400 KB each.
   const metrics = Object.fromEntries(Array.from({ length: 4_000 }, (_, at) => [`${at} ${'metric'.repeat(15)}`, at]))
   gate.is_closed = true
-  const calls = ranks.map((rank) => lab.applied({ epoch, rank, step: 1, ...METRICS, metrics }))
+  const calls = ranks.map((rank) => lab.applied({ epoch, rank, step: 1, ...NO_METRICS, metrics }))
   await gate.waits()
   await moment()
   const decided = (lab.state.number - number) / 2

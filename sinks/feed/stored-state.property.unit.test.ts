@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { NO_METRICS } from '../../testing/feed-log.ts'
 import { ConsumerState } from './consumer-state.ts'
 import { saveCheckpoint } from './decide/checkpoint.ts'
 import { Decisions } from './decide/decisions.ts'
@@ -21,7 +22,6 @@ interface Call {
 
 const CALLS = ['lease', 'lease', 'begin', 'begin', 'apply', 'apply', 'save', 'drop', 'gone', 'release'] as const
 const SELDOM = ['expire', 'start', 'resume', 'publish', 'retire', 'subscribe'] as const
-const MEASURED = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 const SUBSCRIPTION = { ...DEFAULT_SUBSCRIPTION, keep_checkpoints: 2, max_staleness: 3 }
 const BEGINS = { topic_id: 't', start: [{ partition: 1, offset: 0 }], formed_before: [] }
 
@@ -94,7 +94,7 @@ class Called {
       case 'begin':
         return beginStep(state, decisions, { ...caller, step: of_rank.begun + 1, groups: held }, published)
       case 'apply':
-        return applied(state, decisions, { ...caller, step: of_rank.begun, ...MEASURED })
+        return applied(state, decisions, { ...caller, step: of_rank.begun, ...NO_METRICS })
       case 'save': {
         const groups = [...state.open.values()].filter(({ state: is }) => is === 'applied')
         const last = state.checkpoints.findLast((each) => each.run === run?.run && each.epoch === run.epoch)

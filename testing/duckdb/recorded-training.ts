@@ -17,6 +17,7 @@ import {
   stepCompleted,
 } from '../../schemas/events/training.ts'
 import { partitionOf } from '../../schemas/wire/routing.ts'
+import { DEFAULT_SUBSCRIPTION } from '../../sinks/feed/subscription.ts'
 import { append, eventOf, PARTITIONS, type Story } from './recorded-tower.ts'
 
 /** For tests of the views on training: what the feed appends for a consumer, one event at a time. */
@@ -56,15 +57,9 @@ const BEGIN_MS = Date.UTC(2026, 0, 1)
 /** The time of the event of a number. */
 export const timeOf = (number: number) => new Date(BEGIN_MS + number * MINUTE_MS).toISOString()
 
-export const ANY = {
-  origin: null,
-  task: null,
-  dialect: null,
-  reward_name: null,
-  lineages: null,
-  with_variance: false,
-  purposes: null,
-} satisfies RowOfEvent<typeof consumerSubscribed>['filter']
+export const ANY = { ...DEFAULT_SUBSCRIPTION.filter, purposes: null } satisfies RowOfEvent<
+  typeof consumerSubscribed
+>['filter']
 
 export class FedConsumer {
   readonly consumer: string

@@ -1,16 +1,15 @@
 import type { Random } from '../../../environments/tower/random.ts'
+import { NEVER_ABORTED } from '../../../infra/runtime/execute/reach.ts'
 import { sleep } from '../../../infra/sleep.ts'
 import type { RunState } from '../../../sinks/feed/consumer-parts.ts'
 import type { Held } from '../../../sinks/feed/decide/lease.ts'
 import { FeedRefusal } from '../../../sinks/feed/refusal.ts'
+import { NO_METRICS } from '../../../testing/feed-log.ts'
 import { pick } from '../../../testing/pick.ts'
 import type { Actor } from '../actor.ts'
 import type { Book } from './book.ts'
 import { RUN, type TrainingInputs } from './inputs.ts'
 import type { Call, Network } from './network.ts'
-
-const NEVER = new AbortController().signal
-const METRICS = { loss: null, grad_norm: null, tokens: null, seconds: null, metrics: {} }
 
 /** Why an attempt ends: all groups have their fate, or the next one must go on from the last checkpoint. */
 export type AttemptEnd = 'done' | 'restart'
@@ -164,7 +163,7 @@ export class Rank implements Actor {
       ...{ groups: random.integer(1, inputs.batch + 1), bytes: 2 ** 20 },
     }
     const wait_ms = random.integer(0, 60)
-    const leased = await this.#ask('lease', (lab) => lab.lease(wanted, wait_ms, NEVER))
+    const leased = await this.#ask('lease', (lab) => lab.lease(wanted, wait_ms, NEVER_ABORTED))
     if (leased === undefined) return
     const { lease, groups } = leased
     this.#expectTold(`lease ${lease}`, ({ state }) => state.last_lease >= lease)
@@ -199,7 +198,7 @@ export class Rank implements Actor {
     for (const id of everyone.flat()) this.#weights.set(id, (this.#weights.get(id) ?? 0) + 1)
     if (random.uniform() < 0.1) await sleep(random.integer(0, 1_500))
     const step = this.#step
-    await this.#ask('receipt', (lab) => lab.applied({ ...this.#caller, step, ...METRICS }))
+    await this.#ask('receipt', (lab) => lab.applied({ ...this.#caller, step, ...NO_METRICS }))
     const { epoch, rank } = this.#caller
     this.#expectTold('a receipt', ({ completed }) => completed.has(`${epoch} ${rank} ${step}`))
     this.#applied.push(...learned.map(({ sequence }) => sequence))
